@@ -1,0 +1,167 @@
+//! The login that `django.contrib.auth` keeps in the session.
+
+use crate::error::Error;
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::signing::{Algorithm, SecretKey, constant_time_equal, salted_hmac_hex};
+
+/// The key of the user's id: text, as Django's `value_to_string` makes it.
+pub const SESSION_KEY: &str = "_auth_user_id";
+/// The key of the authentication back end's dotted path.
+pub const BACKEND_SESSION_KEY: &str = "_auth_user_backend";
+/// The key of the session auth hash.
+pub const HASH_SESSION_KEY: &str = "_auth_user_hash";
+/// Django's default back end.
+pub const MODEL_BACKEND: &str = "django.contrib.auth.backends.ModelBackend";
+
+const HASH_SALT: &str = "django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash";
+
+/// The hash that ties a login to the user's password: when the password changes, the login ends.
+///
+/// `password` is the password *field*, the encoded hash in `auth_user.password`. Django's
+/// `AbstractBaseUser.get_session_auth_hash`.
+///
+/// ```
+/// use cloakroom::{Settings, auth};
+///
+/// let settings = Settings::new("secret");
+/// let hash = auth::session_auth_hash("pbkdf2_sha256$...", &settings);
+/// assert_eq!(hash.len(), 64);
+/// assert!(auth::verify_session_auth_hash(&hash, "pbkdf2_sha256$...", &settings));
+/// assert!(!auth::verify_session_auth_hash(&hash, "another password", &settings));
+/// ```
+pub fn session_auth_hash(password: &str, settings: &Settings) -> String {
+    session_auth_hash_with(password, &settings.secret_key, settings.auth_hash_algorithm)
+}
+
+/// The session auth hash with a given secret and algorithm. Django's `get_session_auth_fallback_hash` is
+/// this for each of `SECRET_KEY_FALLBACKS`.
+pub fn session_auth_hash_with(password: &str, secret: &SecretKey, algorithm: Algorithm) -> String {
+    salted_hmac_hex(HASH_SALT, password.as_bytes(), secret, algorithm)
+}
+
+/// Whether a login's hash fits the user's password field, with this secret or a fallback. In constant time.
+pub fn verify_session_auth_hash(hash: &str, password: &str, settings: &Settings) -> bool {
+    fits(hash, password, &settings.secret_key, settings) || fits_fallback(hash, password, settings)
+}
+
+fn fits_fallback(hash: &str, password: &str, settings: &Settings) -> bool {
+    settings.secret_key_fallbacks.iter().any(|secret| fits(hash, password, secret, settings))
+}
+
+fn fits(hash: &str, password: &str, secret: &SecretKey, settings: &Settings) -> bool {
+    let legacy = settings.accept_sha1_auth_hash.then_some(Algorithm::Sha1);
+    std::iter::once(settings.auth_hash_algorithm).chain(legacy).any(|algorithm| {
+        constant_time_equal(session_auth_hash_with(password, secret, algorithm).as_bytes(), hash.as_bytes())
+    })
+}
+
+/// A user, as far as the session is concerned.
+#[derive(Clone, Copy)]
+pub struct User<'a> {
+    /// The primary key, as text.
+    pub id: &'a str,
+    /// The password field: the encoded hash, as in `auth_user.password`.
+    pub password: &'a str,
+    /// The dotted path of the authentication back end; usually [`MODEL_BACKEND`].
+    pub backend: &'a str,
+}
+
+impl std::fmt::Debug for User<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("User").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The id of the user who is logged in, without a look at the password. Django's `SESSION_KEY` in the session.
+///
+/// # Errors
+/// [`Error::Value`] when the session holds neither a text nor a number there.
+pub fn user_id(session: &Session) -> Result<Option<String>, Error> {
+    let Some(value) = session.get_value(SESSION_KEY) else { return Ok(None) };
+    // Other software stores it as a number.
+    if value.kind() == crate::Kind::Int {
+        return Ok(Some(value.json().to_owned()));
+    }
+    session.get::<String>(SESSION_KEY)
+}
+
+/// Whether this user, whom the caller looked up by [`user_id`], is logged in: Django's `get_user`, with all
+/// that it does to the session.
+///
+/// A login whose hash does not fit the password ends: the session is flushed. One that fits with a fallback
+/// secret is taken, under a new key and with a new hash. A session of another user or back end stays.
+///
+/// # Errors
+/// As [`user_id`], [`Session::flush`] and [`Session::cycle_key`].
+pub async fn verify_user(session: &Session, user: User<'_>) -> Result<bool, Error> {
+    let backend = session.get::<String>(BACKEND_SESSION_KEY)?;
+    if user_id(session)?.as_deref() != Some(user.id) || backend.as_deref() != Some(user.backend) {
+        return Ok(false);
+    }
+    let settings = session.settings();
+    let hash = session.get::<String>(HASH_SESSION_KEY)?.unwrap_or_default();
+    if fits(&hash, user.password, &settings.secret_key, settings) {
+        return Ok(true);
+    }
+    if fits_fallback(&hash, user.password, settings) {
+        update_session_auth_hash(session, user)?;
+        return Ok(true);
+    }
+    session.flush().await?;
+    Ok(false)
+}
+
+/// Logs a user in. Django's `login`: the data of an anonymous session is kept under a new key; that of
+/// another user, or of this one before a change of password, is flushed; this user's own session goes on
+/// under its key.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, Session, Settings, auth};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// let user = auth::User { id: "7", password: "pbkdf2_sha256$...", backend: auth::MODEL_BACKEND };
+/// auth::login(&session, user).await?;
+/// assert_eq!(auth::user_id(&session)?.as_deref(), Some("7"));
+/// auth::logout(&session).await?;
+/// assert_eq!(auth::user_id(&session)?, None);
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// As [`Session::flush`] and [`Session::cycle_key`].
+pub async fn login(session: &Session, user: User<'_>) -> Result<(), Error> {
+    match user_id(session)? {
+        None => session.cycle_key()?,
+        Some(id) => {
+            let hash = session.get::<String>(HASH_SESSION_KEY)?.unwrap_or_default();
+            let settings = session.settings();
+            if id != user.id || !fits(&hash, user.password, &settings.secret_key, settings) {
+                session.flush().await?;
+            }
+        }
+    }
+    session.set(SESSION_KEY, user.id.to_owned())?;
+    session.set(BACKEND_SESSION_KEY, user.backend.to_owned())?;
+    session.set(HASH_SESSION_KEY, session_auth_hash(user.password, session.settings()))
+}
+
+/// Logs out: ends the session. Django's `logout`.
+///
+/// # Errors
+/// As [`Session::flush`].
+pub async fn logout(session: &Session) -> Result<(), Error> {
+    session.flush().await
+}
+
+/// Keeps this session logged in after its user's password changed, under a new key. Django's
+/// `update_session_auth_hash`. The user's other sessions end.
+///
+/// # Errors
+/// As [`Session::cycle_key`].
+pub fn update_session_auth_hash(session: &Session, user: User<'_>) -> Result<(), Error> {
+    session.cycle_key()?;
+    session.set(HASH_SESSION_KEY, session_auth_hash(user.password, session.settings()))
+}

@@ -1,0 +1,41 @@
+//! The axum extractors: a handler that names [`Session`] gets it loaded.
+
+use axum_core::extract::FromRequestParts;
+use axum_core::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::request::Parts;
+
+use crate::error::Error;
+use crate::middleware::status_of;
+use crate::session::{LazySession, Session};
+
+impl<S: Send + Sync> FromRequestParts<S> for LazySession {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        parts.extensions.get::<LazySession>().cloned().ok_or(Error::NoLayer)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Session {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        LazySession::from_request_parts(parts, state).await?.load().await
+    }
+}
+
+/// A plain page with the status of [`status_of`]. The user learns what concerns the user; the log, the rest.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(status_of(&self)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        tracing::error!(status = status.as_u16(), error = &self as &dyn std::error::Error, "session error");
+        let message = match status {
+            StatusCode::BAD_REQUEST => "Your session ended while this page was being made. Please reload it.",
+            StatusCode::CONFLICT => "Your session was changed by another request. Please try again.",
+            StatusCode::SERVICE_UNAVAILABLE => "Your session cannot be read at the moment. Please try again.",
+            _ => "Your session cannot be read.",
+        };
+        (status, message).into_response()
+    }
+}

@@ -1,0 +1,425 @@
+//! The list. A check's name says what must hold.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Check, Problem};
+use crate::session_data::SessionData;
+use crate::session_key::SessionKey;
+use crate::store::{Created, Record, Rotated, SessionStore, Updated, Version};
+
+type Store = Arc<dyn SessionStore>;
+type Outcome = Result<(), Problem>;
+
+macro_rules! checks {
+    ($($name:ident)*) => {
+        /// Every check, in the order in which to read them.
+        pub const CHECKS: &[Check] = &[
+            $(Check { name: stringify!($name), run: |store| Box::pin($name(store)) },)*
+        ];
+    };
+}
+
+checks! {
+    an_unknown_key_is_absent
+    what_was_created_is_loaded
+    data_comes_back_letter_for_letter
+    creating_under_a_taken_key_writes_nothing
+    updating_replaces_data_and_expiry
+    updating_an_absent_session_creates_nothing
+    updating_what_changed_meanwhile_writes_nothing
+    updating_without_expectation_overwrites
+    updating_twice_with_the_returned_version_works
+    updating_with_equal_data_succeeds
+    rotating_moves_the_session
+    rotating_an_absent_session_creates_nothing
+    rotating_what_changed_meanwhile_writes_nothing
+    rotating_to_a_taken_key_writes_nothing
+    deleting_removes_for_good
+    an_expired_session_is_absent
+    expiry_counts_to_the_microsecond
+    clearing_removes_expired_sessions_only
+    of_many_creators_of_one_key_one_succeeds
+    of_many_updates_of_one_version_one_succeeds
+    of_many_rotations_of_one_session_one_succeeds
+    no_update_survives_a_deletion
+    keys_do_not_alias
+}
+
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err(Problem::Violated(format!($($message)+)));
+        }
+    };
+}
+
+macro_rules! ensure_eq {
+    ($left:expr, $right:expr, $($message:tt)+) => {
+        match (&$left, &$right) {
+            (left, right) => {
+                ensure!(*left == *right, "{}: got {left:?}, expected {right:?}", format_args!($($message)+))
+            }
+        }
+    };
+}
+
+fn now() -> DateTime<Utc> {
+    // Stores whose server expires entries go by the real clock.
+    use crate::clock::Clock;
+    crate::clock::SystemClock.now()
+}
+
+fn data(json: &str) -> Result<SessionData, Problem> {
+    SessionData::from_json(json).map_err(|error| Problem::Violated(error.to_string()))
+}
+
+fn record(data: &SessionData) -> Record<'_> {
+    let now = now();
+    Record { data, expire_date: now + TimeDelta::hours(1), now }
+}
+
+async fn load(store: &Store, session_key: &SessionKey) -> Result<Option<String>, Problem> {
+    Ok(store.load(session_key, now()).await?.map(|loaded| loaded.data.to_json()))
+}
+
+async fn create(store: &Store, json: &str) -> Result<(SessionKey, Version), Problem> {
+    let session_key = SessionKey::random()?;
+    match store.create(&session_key, record(&data(json)?)).await? {
+        Created::Created(version) => Ok((session_key, version)),
+        Created::KeyTaken => Err(Problem::Violated("a random key is taken".to_owned())),
+    }
+}
+
+async fn an_unknown_key_is_absent(store: Store) -> Outcome {
+    let session_key = SessionKey::random()?;
+    ensure_eq!(load(&store, &session_key).await?, None, "load");
+    ensure!(!store.exists(&session_key, now()).await?, "it exists");
+    ensure!(!store.delete(&session_key).await?, "it was deleted");
+    Ok(())
+}
+
+async fn what_was_created_is_loaded(store: Store) -> Outcome {
+    let (session_key, version) = create(&store, r#"{"a":1}"#).await?;
+    let Some(loaded) = store.load(&session_key, now()).await? else {
+        return Err(Problem::Violated("it is absent".to_owned()));
+    };
+    ensure!(loaded.genuine, "it is not genuine");
+    ensure_eq!(loaded.data.to_json(), r#"{"a":1}"#, "data");
+    ensure!(loaded.version == version, "the version that create returned is another than the one loaded");
+    ensure!(store.exists(&session_key, now()).await?, "it does not exist");
+    Ok(())
+}
+
+async fn data_comes_back_letter_for_letter(store: Store) -> Outcome {
+    let long = format!(r#"{{"text":"{}"}}"#, "abcdefgh".repeat(2_500));
+    for json in [
+        "{}",
+        r#"{"z":1,"a":2,"M":3}"#,
+        r#"{"big":123456789012345678901234567890,"float":1e-05,"zero":-0.0,"nan":NaN,"inf":-Infinity}"#,
+        r#"{"text":"Z\u00fcrich \ud83e\udd80 \u0000 \u007f \"quoted\"","lone":"\ud83e","":""}"#,
+        r#"{"deep":[[[[[[[[[[[[[[[[{"a":[]}]]]]]]]]]]]]]]]]}"#,
+        &long,
+    ] {
+        let (session_key, _) = create(&store, json).await?;
+        ensure_eq!(load(&store, &session_key).await?.as_deref(), Some(json), "data");
+    }
+    Ok(())
+}
+
+async fn creating_under_a_taken_key_writes_nothing(store: Store) -> Outcome {
+    let (session_key, _) = create(&store, r#"{"first":1}"#).await?;
+    let outcome = store.create(&session_key, record(&data(r#"{"second":2}"#)?)).await?;
+    ensure_eq!(outcome, Created::KeyTaken, "outcome");
+    ensure_eq!(load(&store, &session_key).await?.as_deref(), Some(r#"{"first":1}"#), "data");
+    Ok(())
+}
+
+async fn updating_replaces_data_and_expiry(store: Store) -> Outcome {
+    let (session_key, version) = create(&store, r#"{"a":1}"#).await?;
+    let (now, changed) = (now(), data(r#"{"a":2}"#)?);
+    let record = Record { data: &changed, expire_date: now + TimeDelta::hours(5), now };
+    let outcome = store.update(&session_key, Some(&version), record).await?;
+    ensure!(matches!(outcome, Updated::Updated(_)), "outcome: {outcome:?}");
+    let loaded = store.load(&session_key, now + TimeDelta::hours(4)).await?;
+    let Some(loaded) = loaded else { return Err(Problem::Violated("it kept its old expiry".to_owned())) };
+    ensure_eq!(loaded.data.to_json(), r#"{"a":2}"#, "data");
+    if let Some(expire_date) = loaded.expire_date {
+        let off = (expire_date - record.expire_date).abs();
+        ensure!(off <= TimeDelta::seconds(1), "expire_date is off by {off}");
+    }
+    Ok(())
+}
+
+async fn updating_an_absent_session_creates_nothing(store: Store) -> Outcome {
+    let (session_key, version) = create(&store, "{}").await?;
+    store.delete(&session_key).await?;
+    for expected in [None, Some(&version)] {
+        let outcome = store.update(&session_key, expected, record(&data(r#"{"a":1}"#)?)).await?;
+        ensure_eq!(outcome, Updated::Missing, "outcome");
+        ensure_eq!(load(&store, &session_key).await?, None, "load");
+    }
+    Ok(())
+}
+
+async fn updating_what_changed_meanwhile_writes_nothing(store: Store) -> Outcome {
+    let (session_key, first) = create(&store, r#"{"a":1}"#).await?;
+    let outcome = store.update(&session_key, Some(&first), record(&data(r#"{"a":2}"#)?)).await?;
+    ensure!(matches!(outcome, Updated::Updated(_)), "outcome: {outcome:?}");
+    let outcome = store.update(&session_key, Some(&first), record(&data(r#"{"a":3}"#)?)).await?;
+    ensure_eq!(outcome, Updated::Changed, "outcome");
+    ensure_eq!(load(&store, &session_key).await?.as_deref(), Some(r#"{"a":2}"#), "data");
+    Ok(())
+}
+
+async fn updating_without_expectation_overwrites(store: Store) -> Outcome {
+    let (session_key, _) = create(&store, r#"{"a":1}"#).await?;
+    for json in [r#"{"a":2}"#, r#"{"a":3}"#] {
+        let outcome = store.update(&session_key, None, record(&data(json)?)).await?;
+        ensure!(matches!(outcome, Updated::Updated(_)), "outcome: {outcome:?}");
+        ensure_eq!(load(&store, &session_key).await?.as_deref(), Some(json), "data");
+    }
+    Ok(())
+}
+
+async fn updating_twice_with_the_returned_version_works(store: Store) -> Outcome {
+    let (session_key, mut version) = create(&store, r#"{"a":0}"#).await?;
+    for number in 1..5 {
+        let changed = data(&format!(r#"{{"a":{number}}}"#))?;
+        version = match store.update(&session_key, Some(&version), record(&changed)).await? {
+            Updated::Updated(version) => version,
+            other => return Err(Problem::Violated(format!("update {number}: {other:?}"))),
+        };
+    }
+    Ok(())
+}
+
+async fn updating_with_equal_data_succeeds(store: Store) -> Outcome {
+    let (session_key, version) = create(&store, r#"{"a":1}"#).await?;
+    let same = data(r#"{"a":1}"#)?;
+    let record = record(&same);
+    for expected in [Some(&version), None, None] {
+        let outcome = store.update(&session_key, expected, record).await?;
+        ensure!(matches!(outcome, Updated::Updated(_)), "outcome: {outcome:?}");
+    }
+    Ok(())
+}
+
+async fn rotating_moves_the_session(store: Store) -> Outcome {
+    let (old_key, version) = create(&store, r#"{"a":1}"#).await?;
+    let new_key = SessionKey::random()?;
+    let outcome = store.rotate(&old_key, Some(&version), &new_key, record(&data(r#"{"a":2}"#)?)).await?;
+    let Rotated::Rotated(version) = outcome else {
+        return Err(Problem::Violated(format!("outcome: {outcome:?}")));
+    };
+    ensure_eq!(load(&store, &old_key).await?, None, "the old key");
+    ensure_eq!(load(&store, &new_key).await?.as_deref(), Some(r#"{"a":2}"#), "the new key");
+    let outcome = store.update(&new_key, Some(&version), record(&data(r#"{"a":3}"#)?)).await?;
+    ensure!(
+        matches!(outcome, Updated::Updated(_)),
+        "update with the version that rotate returned: {outcome:?}"
+    );
+    Ok(())
+}
+
+async fn rotating_an_absent_session_creates_nothing(store: Store) -> Outcome {
+    let (old_key, version) = create(&store, "{}").await?;
+    store.delete(&old_key).await?;
+    for expected in [None, Some(&version)] {
+        let new_key = SessionKey::random()?;
+        let outcome = store.rotate(&old_key, expected, &new_key, record(&data(r#"{"a":1}"#)?)).await?;
+        ensure_eq!(outcome, Rotated::Missing, "outcome");
+        ensure_eq!(load(&store, &new_key).await?, None, "the new key");
+        ensure_eq!(load(&store, &old_key).await?, None, "the old key");
+    }
+    Ok(())
+}
+
+async fn rotating_what_changed_meanwhile_writes_nothing(store: Store) -> Outcome {
+    let (old_key, first) = create(&store, r#"{"a":1}"#).await?;
+    store.update(&old_key, Some(&first), record(&data(r#"{"a":2}"#)?)).await?;
+    let new_key = SessionKey::random()?;
+    let outcome = store.rotate(&old_key, Some(&first), &new_key, record(&data(r#"{"a":3}"#)?)).await?;
+    ensure_eq!(outcome, Rotated::Changed, "outcome");
+    ensure_eq!(load(&store, &old_key).await?.as_deref(), Some(r#"{"a":2}"#), "the old key");
+    ensure_eq!(load(&store, &new_key).await?, None, "the new key");
+    Ok(())
+}
+
+async fn rotating_to_a_taken_key_writes_nothing(store: Store) -> Outcome {
+    let (old_key, version) = create(&store, r#"{"mine":1}"#).await?;
+    let (taken, _) = create(&store, r#"{"theirs":1}"#).await?;
+    for expected in [Some(&version), None] {
+        let outcome = store.rotate(&old_key, expected, &taken, record(&data(r#"{"mine":2}"#)?)).await?;
+        ensure_eq!(outcome, Rotated::KeyTaken, "outcome");
+        ensure_eq!(load(&store, &old_key).await?.as_deref(), Some(r#"{"mine":1}"#), "the old key");
+        ensure_eq!(load(&store, &taken).await?.as_deref(), Some(r#"{"theirs":1}"#), "the taken key");
+    }
+    Ok(())
+}
+
+async fn deleting_removes_for_good(store: Store) -> Outcome {
+    let (session_key, _) = create(&store, r#"{"a":1}"#).await?;
+    ensure!(store.delete(&session_key).await?, "delete says there was none");
+    ensure_eq!(load(&store, &session_key).await?, None, "load");
+    ensure!(!store.exists(&session_key, now()).await?, "it exists");
+    ensure!(!store.delete(&session_key).await?, "deleting again says there was one");
+    Ok(())
+}
+
+async fn an_expired_session_is_absent(store: Store) -> Outcome {
+    let (session_key, empty, start) = (SessionKey::random()?, SessionData::new(), now());
+    let record = Record { data: &empty, expire_date: start + TimeDelta::seconds(2), now: start };
+    store.create(&session_key, record).await?;
+    ensure!(store.load(&session_key, start).await?.is_some(), "it is absent before it expired");
+    let later = start + TimeDelta::seconds(3);
+    if store.load(&session_key, later).await?.is_some() {
+        // A server with a clock of its own expires it when the time has really come.
+        tokio::time::sleep(std::time::Duration::from_millis(3_200)).await;
+    }
+    ensure!(store.load(&session_key, later).await?.is_none(), "it is loaded");
+    ensure!(!store.exists(&session_key, later).await?, "it exists");
+    Ok(())
+}
+
+async fn expiry_counts_to_the_microsecond(store: Store) -> Outcome {
+    let (session_key, empty, start) = (SessionKey::random()?, SessionData::new(), now());
+    let expire_date = start + TimeDelta::seconds(60);
+    store.create(&session_key, Record { data: &empty, expire_date, now: start }).await?;
+    let Some(known) = store.load(&session_key, start).await?.and_then(|loaded| loaded.expire_date) else {
+        // The server keeps the time, in units of its own.
+        return Ok(());
+    };
+    ensure_eq!(known, expire_date, "expire_date");
+    let microsecond = TimeDelta::microseconds(1);
+    ensure!(
+        store.load(&session_key, expire_date - microsecond).await?.is_some(),
+        "absent a microsecond early"
+    );
+    ensure!(store.load(&session_key, expire_date).await?.is_none(), "there when it expires exactly now");
+    Ok(())
+}
+
+async fn clearing_removes_expired_sessions_only(store: Store) -> Outcome {
+    let (empty, start) = (SessionData::new(), now() - TimeDelta::days(400));
+    let (expired, exactly, alive) = (SessionKey::random()?, SessionKey::random()?, SessionKey::random()?);
+    for (session_key, offset) in [(&expired, -1), (&exactly, 0), (&alive, 1)] {
+        let expire_date = start + TimeDelta::microseconds(offset);
+        store
+            .create(session_key, Record { data: &empty, expire_date, now: start - TimeDelta::days(1) })
+            .await?;
+    }
+    if store.load(&expired, start - TimeDelta::days(1)).await?.is_none() {
+        // The server went by its own clock, and has expired them itself.
+        return Ok(());
+    }
+    ensure_eq!(store.clear_expired(start).await?, 1, "cleared");
+    let before = start - TimeDelta::days(1);
+    ensure!(store.load(&expired, before).await?.is_none(), "the expired session is still there");
+    ensure!(store.load(&exactly, before).await?.is_some(), "the session that expires exactly now is gone");
+    ensure!(store.load(&alive, before).await?.is_some(), "a session that has not expired is gone");
+    for session_key in [&exactly, &alive] {
+        store.delete(session_key).await?;
+    }
+    Ok(())
+}
+
+/// Runs the same call many times at once and counts those that say they succeeded.
+async fn race<T, F>(call: impl Fn(u32) -> F) -> Result<usize, Problem>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<Option<T>, Problem>> + Send + 'static,
+{
+    let tasks: Vec<_> = (0..8).map(|number| tokio::spawn(call(number))).collect();
+    let mut successes = 0;
+    for task in tasks {
+        let outcome = task.await.map_err(|error| Problem::Violated(error.to_string()))?;
+        successes += usize::from(outcome?.is_some());
+    }
+    Ok(successes)
+}
+
+async fn of_many_creators_of_one_key_one_succeeds(store: Store) -> Outcome {
+    let session_key = SessionKey::random()?;
+    let successes = race(|number| {
+        let (store, session_key) = (Arc::clone(&store), session_key.clone());
+        async move {
+            let mine = data(&format!(r#"{{"writer":{number}}}"#))?;
+            let outcome = store.create(&session_key, record(&mine)).await?;
+            Ok(matches!(outcome, Created::Created(_)).then_some(()))
+        }
+    });
+    ensure_eq!(successes.await?, 1, "successes");
+    Ok(())
+}
+
+async fn of_many_updates_of_one_version_one_succeeds(store: Store) -> Outcome {
+    let (session_key, version) = create(&store, "{}").await?;
+    let successes = race(|number| {
+        let (store, session_key, version) = (Arc::clone(&store), session_key.clone(), version.clone());
+        async move {
+            let mine = data(&format!(r#"{{"writer":{number}}}"#))?;
+            let outcome = store.update(&session_key, Some(&version), record(&mine)).await?;
+            Ok(matches!(outcome, Updated::Updated(_)).then_some(()))
+        }
+    });
+    ensure_eq!(successes.await?, 1, "successes");
+    Ok(())
+}
+
+async fn of_many_rotations_of_one_session_one_succeeds(store: Store) -> Outcome {
+    let (session_key, _) = create(&store, r#"{"a":1}"#).await?;
+    let new_keys: Vec<_> = (0..8).map(|_| SessionKey::random()).collect::<Result<_, _>>()?;
+    let successes = race(|number| {
+        let (store, session_key) = (Arc::clone(&store), session_key.clone());
+        let new_key = new_keys[number as usize].clone();
+        async move {
+            let outcome = store.rotate(&session_key, None, &new_key, record(&data(r#"{"a":1}"#)?)).await?;
+            Ok(matches!(outcome, Rotated::Rotated(_)).then_some(()))
+        }
+    });
+    ensure_eq!(successes.await?, 1, "successes");
+    let mut alive = 0;
+    for new_key in &new_keys {
+        alive += usize::from(load(&store, new_key).await?.is_some());
+    }
+    ensure_eq!(alive, 1, "sessions afterwards");
+    Ok(())
+}
+
+async fn no_update_survives_a_deletion(store: Store) -> Outcome {
+    for _ in 0..20 {
+        let (session_key, version) = create(&store, r#"{"a":1}"#).await?;
+        let attempts = race(|number| {
+            let (store, session_key, version) = (Arc::clone(&store), session_key.clone(), version.clone());
+            async move {
+                let mine = data(&format!(r#"{{"writer":{number}}}"#))?;
+                match number % 4 {
+                    0 => _ = store.delete(&session_key).await?,
+                    1 => _ = store.update(&session_key, None, record(&mine)).await?,
+                    2 => _ = store.update(&session_key, Some(&version), record(&mine)).await?,
+                    _ => _ = store.load(&session_key, now()).await?,
+                }
+                Ok(Some(()))
+            }
+        });
+        attempts.await?;
+        ensure_eq!(load(&store, &session_key).await?, None, "load after a deletion");
+    }
+    Ok(())
+}
+
+async fn keys_do_not_alias(store: Store) -> Outcome {
+    let (session_key, _) = create(&store, r#"{"a":1}"#).await?;
+    let text = session_key.as_str();
+    for alias in [text.to_uppercase(), format!("{text} "), text[..31].to_owned(), format!("{text}0")] {
+        if alias == text {
+            continue;
+        }
+        let alias = SessionKey::from_trusted(alias);
+        // A store may also refuse such a key, which the middleware never passes on.
+        ensure!(!matches!(store.load(&alias, now()).await, Ok(Some(_))), "another key finds the session");
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! What can go wrong, in the caller's terms.
+
+use std::fmt;
+
+use crate::expiry::ExpiryError;
+use crate::value::ValueError;
+
+/// Why a session could not be loaded, read, changed or saved.
+///
+/// A session that is absent, expired or not signed with this secret is not an error: it is empty.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A stored value is not of the type that was asked for, or a value cannot be stored. The data stays.
+    #[error("session key {key:?}: {source}")]
+    Value {
+        /// The key in the session, as the application wrote it.
+        key: String,
+        /// What does not fit.
+        source: ValueError,
+    },
+    /// The store failed. Nothing is known of the session: it is not "not found".
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The session was deleted (logged out) while this request changed it. Django's `SessionInterrupted`.
+    #[error(
+        "the session was deleted before the request completed; the user may have logged out in a concurrent request"
+    )]
+    Interrupted,
+    /// Another request changed the session meanwhile, and the policy is to refuse or the retries ran out.
+    #[error("the session was changed by other requests meanwhile; given up after {attempts} attempts")]
+    Conflict {
+        /// How often saving was tried.
+        attempts: u32,
+    },
+    /// Every newly made key was taken already. Django's `CreateError`.
+    #[error("no free session key after {attempts} attempts; is the key generator random?")]
+    KeysTaken {
+        /// How many keys were tried.
+        attempts: u32,
+    },
+    /// The session's expiry is not one.
+    #[error(transparent)]
+    Expiry(#[from] ExpiryError),
+    /// The operating system gave no random bytes for a new key.
+    #[error("no random bytes from the operating system for a session key: {0}")]
+    Random(String),
+    /// A handler asked for the session, but the request did not pass through the session layer.
+    #[error("no session on this request; add `SessionLayer` to the router, outside of this handler")]
+    NoLayer,
+}
+
+/// Why a store failed. The message says what to do next.
+#[derive(Debug)]
+pub struct StoreError {
+    store: &'static str,
+    kind: StoreErrorKind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What sort of failure it was: whether to try again, to call the operator, or to look at one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// The store cannot be reached or did not answer in time. The same call may succeed later.
+    Unavailable,
+    /// The store is not what the settings say: a missing file or table, no permission to write, another version.
+    Misconfigured,
+    /// The entry is genuine but cannot be carried without loss. It stays as it is.
+    Unreadable,
+    /// The store does not take this value, for example because it is too large.
+    Refused,
+}
+
+impl StoreError {
+    /// An error of a store: `store` is its short name, `message` says what is wrong and what to do.
+    pub fn new(store: &'static str, kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        StoreError { store, kind, message: message.into(), source: None }
+    }
+
+    /// Keeps the error that caused this one.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What sort of failure it was.
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// The store's short name, such as `sqlite`.
+    pub fn store(&self) -> &'static str {
+        self.store
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "session store {}: {}", self.store, self.message)
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as _)
+    }
+}

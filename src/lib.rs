@@ -1,0 +1,54 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Map
+//!
+//! - [`Session`], [`LazySession`], [`Key`]: what handlers use. [`auth`]: Django's login in it.
+//! - [`Settings`]: Django's settings by their names. [`connect`], [`store`]: where sessions are kept.
+//! - [`SessionLayer`] for tower and axum; [`middleware`]: the rules behind it, for any other framework.
+//! - [`signing`], [`SessionCodec`], [`SessionData`], [`Value`]: the formats.
+//! - `conformance`: the suite that a store of your own should pass.
+
+pub mod auth;
+#[cfg(feature = "axum")]
+mod axum;
+mod clock;
+mod codec;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod error;
+mod expiry;
+pub mod middleware;
+mod session;
+mod session_data;
+mod session_key;
+mod settings;
+pub mod signing;
+pub mod store;
+#[cfg(feature = "tower")]
+mod tower;
+mod value;
+
+pub use async_trait::async_trait;
+pub use chrono;
+
+pub use clock::{Clock, ManualClock, SystemClock, TimeZone};
+pub use codec::{DecodeError, SessionCodec, TextFormat};
+pub use error::{Error, StoreError, StoreErrorKind};
+pub use expiry::{EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, Moment};
+pub use middleware::SessionMiddleware;
+pub use session::{AsKey, Key, LazySession, Session, TEST_COOKIE_NAME, TEST_COOKIE_VALUE};
+pub use session_data::SessionData;
+pub use session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
+pub use settings::{ConcurrentChanges, SameSite, Settings};
+#[cfg(feature = "sqlite")]
+pub use store::SqliteStore;
+pub use store::{MemoryStore, SessionStore, connect};
+#[cfg(feature = "tower")]
+pub use tower::{SessionLayer, SessionService};
+pub use value::{Kind, MAX_DEPTH, Value, ValueError};
+
+/// Locks, also after another thread panicked with the lock held: what is under these locks is changed in
+/// single steps and always whole.
+pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,211 @@
+//! The rules of Django's `SessionMiddleware`, free of any web framework.
+//!
+//! An adapter calls [`begin`](SessionMiddleware::begin) with the request's `Cookie` headers, puts the
+//! [`LazySession`] where handlers find it, and after the response was made calls
+//! [`finish`](SessionMiddleware::finish), which saves and says what to put on the response. The rules
+//! themselves are [`decide`], a function of what happened.
+
+mod cookie;
+mod vary;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+pub use cookie::find_cookie;
+pub use vary::patch_vary;
+
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::expiry::{ExpiryAge, ExpiryError};
+use crate::session::{LazySession, Session, Site};
+use crate::session_key::KeyGenerator;
+use crate::settings::Settings;
+use crate::store::SessionStore;
+
+/// The session middleware of one site: its store, settings and clock.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, SessionMiddleware, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+///
+/// let lazy = middleware.begin(["theme=dark".as_bytes()]);
+/// lazy.load().await?.set("visits", 1)?;
+/// let finished = middleware.finish(&lazy, 200).await?;
+///
+/// assert!(finished.vary_on_cookie);
+/// assert!(finished.set_cookie.unwrap().starts_with("sessionid="));
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct SessionMiddleware {
+    site: Site,
+}
+
+/// What goes on the response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Finished {
+    /// Whether `Cookie` belongs into the `Vary` header; see [`patch_vary`].
+    pub vary_on_cookie: bool,
+    /// The value of a `Set-Cookie` header, instead of any that a handler set for the same name.
+    pub set_cookie: Option<String>,
+}
+
+impl SessionMiddleware {
+    /// The middleware with the machine's clock and random keys.
+    pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> SessionMiddleware {
+        SessionMiddleware { site: Site::new(store, settings) }
+    }
+
+    /// Takes the time from another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> SessionMiddleware {
+        self.site.clock = clock;
+        self
+    }
+
+    /// Takes new session keys from another generator.
+    #[must_use]
+    pub fn with_key_generator(mut self, keys: Arc<dyn KeyGenerator>) -> SessionMiddleware {
+        self.site.keys = keys;
+        self
+    }
+
+    /// The site's settings.
+    pub fn settings(&self) -> &Settings {
+        &self.site.settings
+    }
+
+    /// The session of a request with these `Cookie` headers. Asks the store nothing.
+    pub fn begin<'a>(&self, cookie_headers: impl IntoIterator<Item = &'a [u8]>) -> LazySession {
+        let value = find_cookie(cookie_headers, &self.site.settings.cookie_name);
+        LazySession::new(self.site.clone(), value.as_deref())
+    }
+
+    /// Saves what is to be saved after a response with this status was made.
+    ///
+    /// # Errors
+    /// Whatever [`Session::save`] fails with. Then nothing goes on the response that was made; it is to be
+    /// replaced by one that [`status_of`] the error says.
+    pub async fn finish(&self, session: &LazySession, status: u16) -> Result<Finished, Error> {
+        let settings = self.settings();
+        if settings.save_every_request && status < 500 && !session.is_empty() {
+            // An unknown key is found out before anything is made for it.
+            session.load().await?;
+        }
+        let loaded = session.loaded();
+        let observed = Observed {
+            status,
+            cookie_sent: session.cookie_sent(),
+            empty: session.is_empty(),
+            accessed: session.accessed(),
+            modified: session.modified(),
+            genuine: loaded.as_ref().is_none_or(|session| !session.is_not_genuine()),
+        };
+        let set_cookie = match (decide(&observed, settings), loaded) {
+            (Decision::DeleteCookie, _) => Some(cookie::delete(settings)),
+            (Decision::SaveAndSetCookie, Some(session)) => self.save(&session).await?,
+            (Decision::SaveAndSetCookie, None) | (Decision::Nothing, _) => None,
+        };
+        Ok(Finished { vary_on_cookie: observed.accessed || set_cookie.is_some(), set_cookie })
+    }
+
+    async fn save(&self, session: &Session) -> Result<Option<String>, Error> {
+        let settings = self.settings();
+        let expiry = if session.get_expire_at_browser_close() {
+            None
+        } else {
+            let age = session.get_expiry_age()?;
+            Some((age, end_of_cookie(self.site.clock.now(), age)?))
+        };
+        session.save_if_needed(settings.save_every_request).await?;
+        Ok(session.session_key().map(|session_key| cookie::set(settings, session_key.as_str(), expiry)))
+    }
+}
+
+impl std::fmt::Debug for SessionMiddleware {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("SessionMiddleware").field("store", &self.site.store).finish_non_exhaustive()
+    }
+}
+
+fn end_of_cookie(now: DateTime<Utc>, age: ExpiryAge) -> Result<DateTime<Utc>, ExpiryError> {
+    TimeDelta::try_milliseconds((age.seconds() * 1e3) as i64)
+        .and_then(|age| now.checked_add_signed(age))
+        .filter(|end| (1..=9999).contains(&chrono::Datelike::year(end)))
+        .ok_or(ExpiryError::OutOfRange)
+}
+
+/// What happened to a session during a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The response's status.
+    pub status: u16,
+    /// Whether the request brought a session cookie, whatever its value.
+    pub cookie_sent: bool,
+    /// Whether the session has neither key nor data.
+    pub empty: bool,
+    /// Whether a handler looked at the data.
+    pub accessed: bool,
+    /// Whether a handler changed the data.
+    pub modified: bool,
+    /// Whether what is stored was signed with this secret, as far as is known.
+    pub genuine: bool,
+}
+
+/// What to do after the response was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Leave store and cookie alone.
+    Nothing,
+    /// Tell the browser to forget the cookie.
+    DeleteCookie,
+    /// Save, then send the cookie.
+    SaveAndSetCookie,
+}
+
+/// Django's rules, from `SessionMiddleware.process_response`:
+///
+/// 1. A cookie for a session that is empty is deleted, whatever the status.
+/// 2. A session that was modified, or any with `save_every_request`, is saved and its cookie sent, unless it
+///    is empty or the status is 5xx.
+///
+/// One rule is ours: a session that is not genuine is saved, under a new key, only when it was modified, so
+/// that a wrong secret makes nobody lose a session by looking at a page.
+///
+/// ```
+/// use cloakroom::Settings;
+/// use cloakroom::middleware::{Decision, Observed, decide};
+///
+/// let settings = Settings::new("secret");
+/// let modified = Observed {
+///     status: 200, cookie_sent: true, empty: false, accessed: true, modified: true, genuine: true,
+/// };
+/// assert_eq!(decide(&modified, &settings), Decision::SaveAndSetCookie);
+/// assert_eq!(decide(&Observed { status: 500, ..modified }, &settings), Decision::Nothing);
+/// assert_eq!(decide(&Observed { empty: true, ..modified }, &settings), Decision::DeleteCookie);
+/// ```
+pub fn decide(observed: &Observed, settings: &Settings) -> Decision {
+    let prolong = settings.save_every_request && observed.genuine;
+    if observed.cookie_sent && observed.empty {
+        Decision::DeleteCookie
+    } else if (observed.modified || prolong) && !observed.empty && observed.status < 500 {
+        Decision::SaveAndSetCookie
+    } else {
+        Decision::Nothing
+    }
+}
+
+/// The status of a response that tells of this error: 400 for a session that was deleted meanwhile, as
+/// Django; 409 for a conflict; 503 for a store that may come back; 500 for the rest.
+pub fn status_of(error: &Error) -> u16 {
+    match error {
+        Error::Interrupted => 400,
+        Error::Conflict { .. } => 409,
+        Error::Store(error) if error.kind() == crate::StoreErrorKind::Unavailable => 503,
+        _ => 500,
+    }
+}

@@ -1,0 +1,153 @@
+//! The session cookie, letter for letter as Django reads and writes it.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use chrono::{DateTime, Utc};
+
+use crate::expiry::ExpiryAge;
+use crate::settings::{SameSite, Settings};
+
+/// The value of a cookie in these `Cookie` headers; of several with one name the last counts. Django's
+/// `parse_cookie`. Takes time in proportion to the headers' length.
+///
+/// ```
+/// use cloakroom::middleware::find_cookie;
+///
+/// let headers = [r#"a=1; sessionid="abc\"def" ; a=2"#.as_bytes()];
+/// assert_eq!(find_cookie(headers, "sessionid").as_deref(), Some("abc\"def"));
+/// assert_eq!(find_cookie(headers, "a").as_deref(), Some("2"));
+/// assert_eq!(find_cookie(headers, "A"), None);
+/// ```
+pub fn find_cookie<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<String> {
+    let mut found = None;
+    for header in headers {
+        for pair in header.split(|byte| *byte == b';') {
+            let mut halves = pair.splitn(2, |byte| *byte == b'=');
+            let (Some(key), Some(value)) = (halves.next(), halves.next()) else { continue };
+            if strip(&String::from_utf8_lossy(key)) == name {
+                found = Some(value);
+            }
+        }
+    }
+    found.map(|value| unquote(strip(&String::from_utf8_lossy(value))).into_owned())
+}
+
+/// Python's `str.strip()`.
+fn strip(text: &str) -> &str {
+    text.trim_matches(|character: char| character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}'))
+}
+
+/// Python's `http.cookies._unquote`: takes off the double quotes and reads `\"` and `\012`.
+fn unquote(value: &str) -> Cow<'_, str> {
+    let Some(inside) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return Cow::Borrowed(value);
+    };
+    if !inside.contains('\\') {
+        return Cow::Borrowed(inside);
+    }
+    let mut out = String::with_capacity(inside.len());
+    let mut rest = inside;
+    while let Some(position) = rest.find('\\') {
+        out.push_str(&rest[..position]);
+        rest = &rest[position + 1..];
+        let octal = rest.get(..3).filter(|digits| {
+            digits.bytes().all(|digit| matches!(digit, b'0'..=b'7')) && digits.as_bytes()[0] <= b'3'
+        });
+        if let Some(code) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            out.push(char::from(code));
+            rest = &rest[3..];
+        } else if let Some(character) = rest.chars().next() {
+            out.push(character);
+            rest = &rest[character.len_utf8()..];
+        } else {
+            out.push('\\');
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// The header that gives the browser its cookie; without an expiry it ends with the browser.
+pub(super) fn set(settings: &Settings, value: &str, expiry: Option<(ExpiryAge, DateTime<Utc>)>) -> String {
+    let expiry = expiry.map(|(age, end)| (http_date(end), age.whole_seconds()));
+    write(settings, value, expiry, settings.cookie_httponly, settings.cookie_secure)
+}
+
+/// The header that takes the cookie away. As Django's `delete_cookie`, without `HttpOnly`, and with `Secure`
+/// only where browsers would refuse the cookie otherwise.
+pub(super) fn delete(settings: &Settings) -> String {
+    let secure = settings.cookie_name.starts_with("__Secure-")
+        || settings.cookie_name.starts_with("__Host-")
+        || settings.cookie_samesite == Some(SameSite::None);
+    write(settings, "\"\"", Some(("Thu, 01 Jan 1970 00:00:00 GMT".to_owned(), 0)), false, secure)
+}
+
+fn http_date(moment: DateTime<Utc>) -> String {
+    moment.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// The attributes stand in the order in which Django writes them.
+fn write(
+    settings: &Settings,
+    value: &str,
+    expiry: Option<(String, i64)>,
+    httponly: bool,
+    secure: bool,
+) -> String {
+    let mut header = format!("{}={value}", settings.cookie_name);
+    // Writing to a String cannot fail.
+    if let Some(domain) = &settings.cookie_domain {
+        let _ = write!(header, "; Domain={domain}");
+    }
+    if let Some((expires, _)) = &expiry {
+        let _ = write!(header, "; expires={expires}");
+    }
+    if httponly {
+        header.push_str("; HttpOnly");
+    }
+    if let Some((_, max_age)) = &expiry {
+        let _ = write!(header, "; Max-Age={max_age}");
+    }
+    let _ = write!(header, "; Path={}", settings.cookie_path);
+    if let Some(same_site) = settings.cookie_samesite {
+        let _ = write!(header, "; SameSite={}", same_site.as_str());
+    }
+    if secure {
+        header.push_str("; Secure");
+    }
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(header: &str) -> Option<String> {
+        find_cookie([header.as_bytes()], "s")
+    }
+
+    #[test]
+    fn values_are_unquoted_as_python_does() {
+        for (header, value) in [
+            ("s=plain", "plain"),
+            ("s=", ""),
+            ("s=\"", "\""),
+            ("s=\"\"", ""),
+            (r#"s="a\"b""#, "a\"b"),
+            (r#"s="a\\b""#, r"a\b"),
+            (r#"s="\141\400\08""#, "a40008"),
+            (r#"s="\000""#, "\0"),
+            (r#"s="tail\""#, "tail\\"),
+            (r"s=a\141", r"a\141"),
+            ("s=\u{a0}nbsp\u{1f}", "nbsp"),
+            ("s==x=", "=x="),
+        ] {
+            assert_eq!(find(header).as_deref(), Some(value), "{header:?}");
+        }
+        assert_eq!(find("s"), None);
+        assert_eq!(find("=s"), None);
+        assert_eq!(find_cookie([b"s=1".as_slice(), b"s=2".as_slice()], "s").as_deref(), Some("2"));
+        assert_eq!(find_cookie([b"s=\xff\xfe".as_slice()], "s").as_deref(), Some("\u{fffd}\u{fffd}"));
+    }
+}

@@ -1,0 +1,661 @@
+//! The session of one request: a dictionary that knows what was looked at and what was changed.
+
+mod changes;
+mod expiry;
+mod save;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use self::changes::{Change, Changes};
+use crate::clock::{Clock, SystemClock};
+use crate::error::Error;
+use crate::session_data::SessionData;
+use crate::session_key::{KeyGenerator, RandomKeys, SessionKey};
+use crate::settings::Settings;
+use crate::store::{SessionStore, Version};
+use crate::value::Value;
+
+/// What all sessions of a site share.
+#[derive(Clone)]
+pub(crate) struct Site {
+    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) keys: Arc<dyn KeyGenerator>,
+}
+
+impl Site {
+    pub(crate) fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Site {
+        Site { store, settings: Arc::new(settings), clock: Arc::new(SystemClock), keys: Arc::new(RandomKeys) }
+    }
+}
+
+/// A session that is loaded: it reads and writes like Django's `request.session`.
+///
+/// It is a handle: clones are the same session, so an authentication layer and the handler see each other's
+/// changes. What is changed is saved by the middleware after the response was made, or at once by
+/// [`save`](Session::save).
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, Session, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// session.set("visits", 1)?;
+/// assert_eq!(session.get::<u32>("visits")?, Some(1));
+/// assert!(session.get::<String>("visits").is_err(), "an int is no String");
+/// session.save().await?;
+/// assert!(session.session_key().is_some());
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+}
+
+/// A session that is loaded when somebody asks for it. The middleware puts one on each request; a request
+/// that does not ask costs the store nothing.
+#[derive(Clone)]
+pub struct LazySession {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    site: Site,
+    /// Whether the request brought a session cookie, whatever its value.
+    cookie_sent: bool,
+    state: Mutex<State>,
+    /// Held while loading or saving, so that each happens once at a time.
+    busy: tokio::sync::Mutex<()>,
+}
+
+struct State {
+    /// The key to report; that of a pending rotation once there is one.
+    session_key: Option<SessionKey>,
+    origin: Origin,
+    data: SessionData,
+    /// What was done to `data` since it was loaded or saved.
+    changes: Changes,
+    /// What is to be written although no key changed: `modified` set by hand, a new key.
+    unsaved: bool,
+    accessed: bool,
+    modified: bool,
+}
+
+/// Where the data came from, and so what saving must do.
+#[derive(Clone, Debug)]
+enum Origin {
+    /// Not loaded yet; the cookie holds this key.
+    NotLoaded(SessionKey),
+    /// Not loaded yet; the cookie holds what cannot be a key. Loading will find nothing, without asking.
+    NotAKey,
+    /// Nothing is stored: saving creates.
+    New,
+    /// Stored under this key in this version: saving replaces, or moves to the key reported.
+    Stored(SessionKey, Version),
+    /// Stored, but not signed with this secret. It stays as it is: saving creates another session.
+    NotGenuine,
+}
+
+impl LazySession {
+    pub(crate) fn new(site: Site, cookie_value: Option<&str>) -> LazySession {
+        let format = &site.settings.session_key_format;
+        let origin = match cookie_value {
+            // Django takes fewer than 8 characters for no key at all, and others for a key to look up.
+            Some(value) if value.len() >= format.min_length => {
+                format.parse(value).map_or(Origin::NotAKey, Origin::NotLoaded)
+            }
+            _ => Origin::New,
+        };
+        let session_key = match &origin {
+            Origin::NotLoaded(session_key) => Some(session_key.clone()),
+            _ => None,
+        };
+        let state = State {
+            session_key,
+            origin,
+            data: SessionData::new(),
+            changes: Changes::default(),
+            unsaved: false,
+            accessed: false,
+            modified: false,
+        };
+        let (state, busy) = (Mutex::new(state), tokio::sync::Mutex::default());
+        LazySession { inner: Arc::new(Inner { site, cookie_sent: cookie_value.is_some(), state, busy }) }
+    }
+
+    /// The session, loaded from the store unless it is already. One round trip at most.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the store fails or the session cannot be carried. Nothing is known then, and
+    /// neither the cookie nor what is stored changes.
+    pub async fn load(&self) -> Result<Session, Error> {
+        let session = Session { inner: Arc::clone(&self.inner) };
+        session.load_once().await?;
+        Ok(session)
+    }
+
+    pub(crate) fn loaded(&self) -> Option<Session> {
+        let loaded = !matches!(self.inner.state().origin, Origin::NotLoaded(_) | Origin::NotAKey);
+        loaded.then(|| Session { inner: Arc::clone(&self.inner) })
+    }
+
+    pub(crate) fn cookie_sent(&self) -> bool {
+        self.inner.cookie_sent
+    }
+
+    /// Whether a new, empty session: there is neither a key nor data. Django's `is_empty`, which does not load.
+    pub fn is_empty(&self) -> bool {
+        self.inner.state().is_empty()
+    }
+
+    /// Whether a handler looked at the data.
+    pub fn accessed(&self) -> bool {
+        self.inner.state().accessed
+    }
+
+    /// Whether a handler changed the data.
+    pub fn modified(&self) -> bool {
+        self.inner.state().modified
+    }
+}
+
+impl Session {
+    /// A new, empty session outside of any request, for scripts and tests.
+    pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Session {
+        Session { inner: LazySession::new(Site::new(store, settings), None).inner }
+    }
+
+    /// The stored session under this key, outside of any request: `SessionStore(session_key=…)` in Django.
+    /// The session is new and empty when there is none.
+    ///
+    /// # Errors
+    /// As [`LazySession::load`].
+    pub async fn open(
+        store: Arc<dyn SessionStore>,
+        settings: Settings,
+        session_key: SessionKey,
+    ) -> Result<Session, Error> {
+        let lazy = LazySession::new(Site::new(store, settings), None);
+        {
+            let mut state = lazy.inner.state();
+            state.session_key = Some(session_key.clone());
+            state.origin = Origin::NotLoaded(session_key);
+        }
+        lazy.load().await
+    }
+
+    async fn load_once(&self) -> Result<(), Error> {
+        let needs_loading = || matches!(self.inner.state().origin, Origin::NotLoaded(_) | Origin::NotAKey);
+        if !needs_loading() {
+            return Ok(());
+        }
+        let _busy = self.inner.busy.lock().await;
+        let origin = self.inner.state().origin.clone();
+        let loaded = match &origin {
+            Origin::NotLoaded(session_key) => self
+                .site()
+                .store
+                .load(session_key, self.site().clock.now())
+                .await?
+                .map(|loaded| (session_key, loaded)),
+            Origin::NotAKey => None,
+            _ => return Ok(()),
+        };
+        let mut state = self.inner.state();
+        match loaded {
+            Some((session_key, loaded)) if loaded.genuine => {
+                state.origin = Origin::Stored(session_key.clone(), loaded.version);
+                state.data = loaded.data;
+            }
+            Some(_) => state.origin = Origin::NotGenuine,
+            None => {
+                // The client's key is never adopted.
+                state.origin = Origin::New;
+                state.session_key = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn site(&self) -> &Site {
+        &self.inner.site
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.site().clock.now()
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&SessionData) -> T) -> T {
+        let mut state = self.inner.state();
+        state.accessed = true;
+        read(&state.data)
+    }
+
+    fn change(&self, change: Change) {
+        self.inner.state().change(change);
+    }
+
+    /// The value under this key, or none. Django's `session.get(key)`.
+    ///
+    /// # Errors
+    /// [`Error::Value`] when it is of another type; it stays as it is.
+    pub fn get<T: DeserializeOwned>(&self, key: impl AsKey<T>) -> Result<Option<T>, Error> {
+        let key = key.as_key();
+        self.read(|data| data.read(key)).map_err(value_error(key))
+    }
+
+    /// The value under this key as it is stored, to pass on or to look at its JSON text.
+    pub fn get_value(&self, key: &str) -> Option<Value> {
+        self.read(|data| data.get(key).cloned())
+    }
+
+    /// Puts a value. Django's `session[key] = value`. Counts as a change also when the value is the same.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{Key, MemoryStore, Session, Settings};
+    ///
+    /// // A key with a type: a typing mistake in either does not compile.
+    /// const VISITS: Key<u32> = Key::new("visits");
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set(VISITS, 7)?;
+    /// assert_eq!(session.get(VISITS)?, Some(7));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Value`] when the value has no counterpart in JSON.
+    pub fn set<T: Serialize>(&self, key: impl AsKey<T>, value: T) -> Result<(), Error> {
+        let key = key.as_key();
+        let value = Value::new(&value).map_err(value_error(key))?;
+        self.set_value(key, value);
+        Ok(())
+    }
+
+    /// Puts a value that is in its stored form already.
+    pub fn set_value(&self, key: &str, value: Value) {
+        self.change(Change::Set(key.to_owned(), value));
+    }
+
+    /// Changes the value under a key from what it is then. Should another request have changed the session
+    /// meanwhile, `modify` runs again on that request's value when saving: no increment is lost.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// assert_eq!(session.modify::<u32>("visits", |visits| visits.unwrap_or(0) + 1)?, 1);
+    /// assert_eq!(session.modify::<u32>("visits", |visits| visits.unwrap_or(0) + 1)?, 2);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Value`] when the stored value is of another type, or the new one has no counterpart in JSON.
+    pub fn modify<T: Serialize + DeserializeOwned>(
+        &self,
+        key: impl AsKey<T>,
+        modify: impl Fn(Option<T>) -> T + Send + Sync + 'static,
+    ) -> Result<T, Error> {
+        let key = key.as_key();
+        let replay = move |value: Option<&Value>| Value::new(&modify(value.map(Value::to::<T>).transpose()?));
+        let mut state = self.inner.state();
+        state.accessed = true;
+        let value = replay(state.data.get(key)).map_err(value_error(key))?;
+        let result = value.to().map_err(value_error(key))?;
+        state.change(Change::Modify(key.to_owned(), value, Arc::new(replay)));
+        Ok(result)
+    }
+
+    /// Removes a key; tells whether it was there. Django's `del session[key]`, which raises `KeyError` instead.
+    pub fn remove(&self, key: &str) -> bool {
+        let mut state = self.inner.state();
+        state.accessed = true;
+        let found = state.data.contains_key(key);
+        if found {
+            state.change(Change::Remove(key.to_owned()));
+        }
+        found
+    }
+
+    /// Removes a key and gives its value. Django's `session.pop(key, None)`. A key that is not there is no change.
+    ///
+    /// # Errors
+    /// [`Error::Value`] when it is of another type; then it stays.
+    pub fn pop<T: DeserializeOwned>(&self, key: impl AsKey<T>) -> Result<Option<T>, Error> {
+        let key = key.as_key();
+        let mut state = self.inner.state();
+        state.accessed = true;
+        let value = state.data.read(key).map_err(value_error(key))?;
+        if value.is_some() {
+            state.change(Change::Remove(key.to_owned()));
+        }
+        Ok(value)
+    }
+
+    /// The value under this key; puts `default` there first when there is none. Django's `session.setdefault`.
+    ///
+    /// # Errors
+    /// As [`get`](Session::get) and [`set`](Session::set).
+    pub fn set_default<T: Serialize + DeserializeOwned>(
+        &self,
+        key: impl AsKey<T>,
+        default: T,
+    ) -> Result<T, Error> {
+        let key = key.as_key();
+        let mut state = self.inner.state();
+        state.accessed = true;
+        if let Some(value) = state.data.read(key).map_err(value_error(key))? {
+            return Ok(value);
+        }
+        let value = Value::new(&default).map_err(value_error(key))?;
+        state.change(Change::SetDefault(key.to_owned(), value));
+        Ok(default)
+    }
+
+    /// Puts several values. Django's `session.update(dict)`; counts as a change also when there are none.
+    ///
+    /// # Errors
+    /// [`Error::Value`] when one has no counterpart in JSON; then none is put.
+    pub fn update<K: AsRef<str>, T: Serialize>(
+        &self,
+        entries: impl IntoIterator<Item = (K, T)>,
+    ) -> Result<(), Error> {
+        let changes = entries.into_iter().map(|(key, value)| {
+            let key = key.as_ref();
+            Ok(Change::Set(key.to_owned(), Value::new(&value).map_err(value_error(key))?))
+        });
+        let changes: Vec<Change> = changes.collect::<Result<_, Error>>()?;
+        let mut state = self.inner.state();
+        state.touch();
+        changes.into_iter().for_each(|change| state.change(change));
+        Ok(())
+    }
+
+    /// Whether there is a value under this key. Django's `key in session` and `has_key`.
+    pub fn contains_key(&self, key: &str) -> bool {
+        self.read(|data| data.contains_key(key))
+    }
+
+    /// The keys in order. Django's `session.keys()`.
+    pub fn keys(&self) -> Vec<String> {
+        self.read(|data| data.iter().map(|(key, _)| key).collect())
+    }
+
+    /// The values in order, as they are stored. Django's `session.values()`.
+    pub fn values(&self) -> Vec<Value> {
+        self.read(|data| data.iter().map(|(_, value)| value.clone()).collect())
+    }
+
+    /// The keys and values in order. Django's `session.items()`.
+    pub fn items(&self) -> Vec<(String, Value)> {
+        self.read(|data| data.iter().map(|(key, value)| (key, value.clone())).collect())
+    }
+
+    /// The data as a whole: a copy.
+    pub fn data(&self) -> SessionData {
+        self.read(SessionData::clone)
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.read(SessionData::len)
+    }
+
+    /// Removes all keys, also those that another request is adding meanwhile; the session itself stays, with
+    /// its key. Django's `session.clear()`. To log out, [`flush`](Session::flush).
+    pub fn clear(&self) {
+        self.change(Change::Clear);
+    }
+
+    /// Whether there is neither a key nor data: a session that nothing was ever put in. Django's `is_empty`.
+    /// Does not count as access.
+    pub fn is_empty(&self) -> bool {
+        self.inner.state().is_empty()
+    }
+
+    /// The key under which the session is or will be stored; none before a new session is first saved.
+    pub fn session_key(&self) -> Option<SessionKey> {
+        self.inner.state().session_key.clone()
+    }
+
+    /// Whether the data was looked at, in which case the response varies on the cookie.
+    pub fn accessed(&self) -> bool {
+        self.inner.state().accessed
+    }
+
+    /// Says that the data was looked at, or takes that back. Django's `session.accessed = …`.
+    pub fn set_accessed(&self, accessed: bool) {
+        self.inner.state().accessed = accessed;
+    }
+
+    /// Whether the data was changed, in which case the middleware saves it and sends the cookie.
+    pub fn modified(&self) -> bool {
+        self.inner.state().modified
+    }
+
+    /// Has the session saved although nothing changed, which prolongs it; or takes back that anything did.
+    /// Django's `session.modified = …`.
+    pub fn set_modified(&self, modified: bool) {
+        let mut state = self.inner.state();
+        state.modified = modified;
+        state.unsaved |= modified;
+    }
+
+    /// Puts the mark that shows at the next request whether the browser keeps cookies.
+    pub fn set_test_cookie(&self) -> Result<(), Error> {
+        self.set(TEST_COOKIE_NAME, TEST_COOKIE_VALUE.to_owned())
+    }
+
+    /// Whether the mark of an earlier request came back.
+    pub fn test_cookie_worked(&self) -> bool {
+        self.read(|data| data.get(TEST_COOKIE_NAME).is_some_and(|value| value.json() == "\"worked\""))
+    }
+
+    /// Removes the mark; tells whether it was there, where Django raises `KeyError`.
+    pub fn delete_test_cookie(&self) -> bool {
+        self.remove(TEST_COOKIE_NAME)
+    }
+
+    /// Moves the session to a new key when it is saved, in one step, and keeps its data. To be called when
+    /// the user's rights change, such as at login, so that a key known before is worth nothing.
+    ///
+    /// Django's `cycle_key` moves at once. Here nothing is written before saving, so that a request which
+    /// fails with 5xx leaves the user's session as it was, and a login costs one write.
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub fn cycle_key(&self) -> Result<(), Error> {
+        let new_key = self.site().keys.generate()?;
+        let mut state = self.inner.state();
+        state.session_key = Some(new_key);
+        if matches!(state.origin, Origin::NotGenuine) {
+            state.origin = Origin::New;
+        }
+        state.touch();
+        Ok(())
+    }
+
+    /// Starts a new, empty session under a new key; the old one stays in the store. Django's `create`.
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub fn create(&self) -> Result<(), Error> {
+        let new_key = self.site().keys.generate()?;
+        let mut state = self.inner.state();
+        state.reset();
+        state.session_key = Some(new_key);
+        state.touch();
+        Ok(())
+    }
+
+    /// Ends the session: removes it from the store at once and forgets its data and key; the middleware
+    /// deletes the cookie. Django's `flush`, the heart of `logout`. What is put in afterwards starts a new
+    /// session.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the store fails; then the session stays.
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.delete().await?;
+        let mut state = self.inner.state();
+        state.reset();
+        state.accessed = true;
+        state.modified = true;
+        Ok(())
+    }
+
+    /// Removes the session from the store at once and nothing else: its data and key stay here, and saving a
+    /// change to them fails with [`Error::Interrupted`]. Django's `delete`. To log out, [`flush`](Session::flush).
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn delete(&self) -> Result<bool, Error> {
+        let _busy = self.inner.busy.lock().await;
+        let origin = self.inner.state().origin.clone();
+        match origin {
+            Origin::Stored(session_key, _) => Ok(self.site().store.delete(&session_key).await?),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether the store has a session under this key. Django's `exists`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn exists(&self, session_key: &SessionKey) -> Result<bool, Error> {
+        Ok(self.site().store.exists(session_key, self.now()).await?)
+    }
+
+    /// The site's settings.
+    pub fn settings(&self) -> &Settings {
+        &self.site().settings
+    }
+}
+
+/// The key of the test cookie. Django's `TEST_COOKIE_NAME`.
+pub const TEST_COOKIE_NAME: &str = "testcookie";
+/// The value of the test cookie. Django's `TEST_COOKIE_VALUE`.
+pub const TEST_COOKIE_VALUE: &str = "worked";
+
+fn value_error(key: &str) -> impl FnOnce(crate::ValueError) -> Error + '_ {
+    move |source| Error::Value { key: key.to_owned(), source }
+}
+
+impl Inner {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        crate::lock(&self.state)
+    }
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        let has_key = self.session_key.is_some() || matches!(self.origin, Origin::NotAKey);
+        !has_key && self.data.is_empty()
+    }
+
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.data);
+        self.changes.push(change);
+        self.touch();
+    }
+
+    fn touch(&mut self) {
+        self.accessed = true;
+        self.modified = true;
+        self.unsaved = true;
+    }
+
+    fn reset(&mut self) {
+        self.session_key = None;
+        self.origin = Origin::New;
+        self.data = SessionData::new();
+        self.changes = Changes::default();
+        self.unsaved = false;
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.inner.state();
+        formatter
+            .debug_struct("Session")
+            .field("data", &state.data)
+            .field("accessed", &state.accessed)
+            .field("modified", &state.modified)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LazySession {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("LazySession")
+            .field("loaded", &self.loaded().is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session key of the dictionary together with the type of its value.
+///
+/// ```
+/// use cloakroom::Key;
+///
+/// const CART: Key<Vec<u64>> = Key::new("cart");
+/// assert_eq!(CART.name(), "cart");
+/// ```
+pub struct Key<T> {
+    name: Cow<'static, str>,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T> Key<T> {
+    /// A key of this name.
+    pub const fn new(name: &'static str) -> Key<T> {
+        Key { name: Cow::Borrowed(name), value: PhantomData }
+    }
+
+    /// The key's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// What [`Session::get`] and its like take as a key: any text, or a [`Key`] that fixes the type.
+pub trait AsKey<T> {
+    /// The key's name.
+    fn as_key(&self) -> &str;
+}
+
+impl<T> AsKey<T> for &str {
+    fn as_key(&self) -> &str {
+        self
+    }
+}
+
+impl<T> AsKey<T> for &String {
+    fn as_key(&self) -> &str {
+        self
+    }
+}
+
+impl<T> AsKey<T> for Key<T> {
+    fn as_key(&self) -> &str {
+        &self.name
+    }
+}
+
+impl<T> AsKey<T> for &Key<T> {
+    fn as_key(&self) -> &str {
+        &self.name
+    }
+}

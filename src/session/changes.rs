@@ -1,0 +1,87 @@
+//! What a request did to its session, to be done again on top of what another request saved meanwhile.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::session_data::SessionData;
+use crate::value::{Value, ValueError};
+
+type Replay = Arc<dyn Fn(Option<&Value>) -> Result<Value, ValueError> + Send + Sync>;
+
+/// One change.
+#[derive(Clone)]
+pub(super) enum Change {
+    Set(String, Value),
+    /// Set where there was nothing; another request's value stays.
+    SetDefault(String, Value),
+    Remove(String),
+    /// Computed from the value that was there: what came out here, and how to compute it again.
+    Modify(String, Value, Replay),
+    Clear,
+}
+
+impl Change {
+    /// Does the change for the first time.
+    pub(super) fn apply(&self, data: &mut SessionData) {
+        match self {
+            Change::Set(key, value) | Change::SetDefault(key, value) | Change::Modify(key, value, _) => {
+                data.insert(key, value.clone());
+            }
+            Change::Remove(key) => {
+                data.remove(key);
+            }
+            Change::Clear => data.clear(),
+        }
+    }
+
+    /// Does the change again on other data.
+    fn replay(&self, data: &mut SessionData) -> Result<(), Error> {
+        match self {
+            Change::SetDefault(key, _) if data.contains_key(key) => {}
+            Change::Modify(key, _, modify) => {
+                let value = modify(data.get(key)).map_err(super::value_error(key))?;
+                data.insert(key, value);
+            }
+            other => other.apply(data),
+        }
+        Ok(())
+    }
+}
+
+/// The changes in their order.
+#[derive(Clone, Default)]
+pub(super) struct Changes(Vec<Change>);
+
+impl Changes {
+    /// Adds a change; those that it makes pointless go.
+    pub(super) fn push(&mut self, change: Change) {
+        match &change {
+            Change::Clear => self.0.clear(),
+            Change::Set(key, _) => self.0.retain(|earlier| earlier.key() != Some(key)),
+            _ => {}
+        }
+        self.0.push(change);
+    }
+
+    /// Puts changes in front that were made before these.
+    pub(super) fn prepend(&mut self, mut earlier: Changes) {
+        earlier.0.append(&mut self.0);
+        self.0 = earlier.0;
+    }
+
+    pub(super) fn replay(&self, data: &mut SessionData) -> Result<(), Error> {
+        self.0.iter().try_for_each(|change| change.replay(data))
+    }
+}
+
+impl Change {
+    fn key(&self) -> Option<&String> {
+        match self {
+            Change::Set(key, _)
+            | Change::SetDefault(key, _)
+            | Change::Remove(key)
+            | Change::Modify(key, ..) => Some(key),
+            Change::Clear => None,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Saving: compare and swap, and the changes again on top of what another request saved meanwhile.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::changes::Changes;
+use super::{Inner, Origin, Session};
+use crate::error::Error;
+use crate::expiry::{EXPIRY_KEY, Moment, StoredExpiry};
+use crate::session_data::SessionData;
+use crate::session_key::SessionKey;
+use crate::settings::ConcurrentChanges;
+use crate::store::{Created, Record, Rotated, Updated, Version};
+
+/// How many new keys are tried before the generator is taken for broken.
+const MAX_KEY_ATTEMPTS: u32 = 8;
+
+/// What one attempt at saving starts from.
+struct Attempt {
+    origin: Origin,
+    session_key: Option<SessionKey>,
+    data: SessionData,
+    changes: Changes,
+}
+
+/// Puts the changes back when saving fails or is cancelled.
+struct Unfinished<'a> {
+    inner: &'a Inner,
+    changes: Option<Changes>,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(changes) = self.changes.take() {
+            let mut state = self.inner.state();
+            state.changes.prepend(changes);
+            state.unsaved = true;
+        }
+    }
+}
+
+/// What came of one attempt.
+enum Outcome {
+    Saved(SessionKey, Version),
+    Missing,
+    Changed(SessionKey),
+    KeyTaken,
+}
+
+impl Session {
+    /// Writes the session to the store now. The middleware does so after the response was made; call it to be
+    /// sure that the data is stored before going on. Django's `save()`.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when the session was deleted meanwhile: it is not brought back.
+    /// [`Error::Conflict`] as the settings' `concurrent_changes` say. [`Error::Store`] and [`Error::Expiry`].
+    pub async fn save(&self) -> Result<(), Error> {
+        let _busy = self.inner.busy.lock().await;
+        let (mut attempt, mut unfinished) = {
+            let mut state = self.inner.state();
+            state.unsaved = false;
+            let attempt = Attempt {
+                origin: state.origin.clone(),
+                session_key: state.session_key.clone(),
+                data: state.data.clone(),
+                changes: std::mem::take(&mut state.changes),
+            };
+            let changes = attempt.changes.clone();
+            (attempt, Unfinished { inner: &self.inner, changes: Some(changes) })
+        };
+        let reported_key = attempt.session_key.clone();
+        let (session_key, version) = self.save_with_retries(&mut attempt).await?;
+        unfinished.changes = None;
+        let mut state = self.inner.state();
+        // What was changed while saving is still to be saved, on top of what is stored now.
+        let later = state.changes.clone();
+        state.data = attempt.data;
+        later.replay(&mut state.data)?;
+        // Unless the key was cycled once more meanwhile.
+        if state.session_key == reported_key {
+            state.session_key = Some(session_key.clone());
+        }
+        state.origin = Origin::Stored(session_key, version);
+        Ok(())
+    }
+
+    /// Saves if anything is not saved yet, or if `prolong`ing was asked for.
+    pub(crate) async fn save_if_needed(&self, prolong: bool) -> Result<(), Error> {
+        let unsaved = self.inner.state().unsaved;
+        if unsaved || prolong { self.save().await } else { Ok(()) }
+    }
+
+    /// Whether saving would leave a session alone that is stored but not genuine.
+    pub(crate) fn is_not_genuine(&self) -> bool {
+        matches!(self.inner.state().origin, Origin::NotGenuine)
+    }
+
+    async fn save_with_retries(&self, attempt: &mut Attempt) -> Result<(SessionKey, Version), Error> {
+        let settings = self.settings();
+        let (mut saves, mut keys) = (0, 0);
+        loop {
+            match self.save_once(attempt).await? {
+                Outcome::Saved(session_key, version) => {
+                    if saves > 0 {
+                        tracing::debug!(retries = saves, "session saved on top of another request's changes");
+                    }
+                    return Ok((session_key, version));
+                }
+                Outcome::Missing => return Err(Error::Interrupted),
+                Outcome::KeyTaken => {
+                    keys += 1;
+                    if keys >= MAX_KEY_ATTEMPTS {
+                        return Err(Error::KeysTaken { attempts: keys });
+                    }
+                    attempt.session_key = Some(self.site().keys.generate()?);
+                }
+                Outcome::Changed(session_key) => {
+                    saves += 1;
+                    if settings.concurrent_changes == ConcurrentChanges::Reject
+                        || saves >= settings.max_save_attempts
+                    {
+                        return Err(Error::Conflict { attempts: saves });
+                    }
+                    back_off(saves).await;
+                    self.rebase(attempt, session_key).await?;
+                }
+            }
+        }
+    }
+
+    /// Loads what another request saved, and puts this request's changes on top.
+    async fn rebase(&self, attempt: &mut Attempt, session_key: SessionKey) -> Result<(), Error> {
+        let loaded = self.site().store.load(&session_key, self.now()).await?;
+        let loaded = loaded.filter(|loaded| loaded.genuine).ok_or(Error::Interrupted)?;
+        attempt.data = loaded.data;
+        attempt.changes.replay(&mut attempt.data)?;
+        attempt.origin = Origin::Stored(session_key, loaded.version);
+        Ok(())
+    }
+
+    async fn save_once(&self, attempt: &Attempt) -> Result<Outcome, Error> {
+        let store = &self.site().store;
+        let now = self.now();
+        let record = Record { data: &attempt.data, expire_date: self.expire_date(&attempt.data, now)?, now };
+        let last_write_wins = self.settings().concurrent_changes == ConcurrentChanges::LastWriteWins;
+        match &attempt.origin {
+            Origin::Stored(stored_key, version) => {
+                let expected = (!last_write_wins).then_some(version);
+                let new_key = attempt.session_key.as_ref().filter(|session_key| *session_key != stored_key);
+                if let Some(new_key) = new_key {
+                    return Ok(match store.rotate(stored_key, expected, new_key, record).await? {
+                        Rotated::Rotated(version) => Outcome::Saved(new_key.clone(), version),
+                        Rotated::Missing => Outcome::Missing,
+                        Rotated::Changed => Outcome::Changed(stored_key.clone()),
+                        Rotated::KeyTaken => Outcome::KeyTaken,
+                    });
+                }
+                Ok(match store.update(stored_key, expected, record).await? {
+                    Updated::Updated(version) => Outcome::Saved(stored_key.clone(), version),
+                    Updated::Missing => Outcome::Missing,
+                    Updated::Changed => Outcome::Changed(stored_key.clone()),
+                })
+            }
+            origin => {
+                // A key reported for a new session was made here; that of a session which is not genuine was not.
+                let own_key = attempt.session_key.clone().filter(|_| !matches!(origin, Origin::NotGenuine));
+                let session_key = match own_key {
+                    Some(session_key) => session_key,
+                    None => self.site().keys.generate()?,
+                };
+                Ok(match store.create(&session_key, record).await? {
+                    Created::Created(version) => Outcome::Saved(session_key, version),
+                    Created::KeyTaken => Outcome::KeyTaken,
+                })
+            }
+        }
+    }
+
+    fn expire_date(&self, data: &SessionData, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
+        let settings = self.settings();
+        let modification = Moment::at(now, settings.time_zone);
+        let end = StoredExpiry::read(data.get(EXPIRY_KEY)).date(modification, settings)?;
+        Ok(end.to_utc(settings.time_zone)?)
+    }
+}
+
+/// Waits before the next attempt: not at all at first, then a random time that grows to 16 ms.
+async fn back_off(attempts: u32) {
+    if attempts < 2 {
+        return tokio::task::yield_now().await;
+    }
+    let limit = 1_000u64 << attempts.min(4);
+    let mut random = [0; 8];
+    // Without random bytes everybody waits equally long, which is only slower.
+    let _ = getrandom::fill(&mut random);
+    tokio::time::sleep(Duration::from_micros(u64::from_ne_bytes(random) % limit)).await;
+}

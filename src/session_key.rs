@@ -1,0 +1,157 @@
+//! The ticket: the key under which the store keeps a session.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The key of one session: what the cookie holds and what the store looks up.
+///
+/// Whoever knows a session key is that session's user, so [`Debug`](fmt::Debug) does not show it and there
+/// is no `Display`; [`as_str`](SessionKey::as_str) says in the code that a key leaves.
+///
+/// Django's counterpart is `SessionBase.session_key`.
+///
+/// ```
+/// use cloakroom::SessionKey;
+///
+/// let session_key = SessionKey::random()?;
+/// assert_eq!(session_key.as_str().len(), 32);
+/// assert_eq!(format!("{session_key:?}"), "SessionKey(..)");
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionKey(Arc<str>);
+
+/// Django's alphabet: `VALID_KEY_CHARS = string.ascii_lowercase + string.digits`.
+const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+/// Django's length: `get_random_string(32, VALID_KEY_CHARS)`, 165 bits.
+const LENGTH: usize = 32;
+
+impl SessionKey {
+    /// A new key: 32 characters of `[a-z0-9]` from the operating system's random source.
+    ///
+    /// Django's counterpart is `SessionBase._get_new_session_key`.
+    ///
+    /// # Errors
+    /// When the operating system gives no random bytes.
+    pub fn random() -> Result<SessionKey, crate::Error> {
+        // 252 is the largest multiple of 36 in a byte; what lies above would favour some characters.
+        let mut text = String::with_capacity(LENGTH);
+        let mut bytes = [0u8; 48];
+        while text.len() < LENGTH {
+            getrandom::fill(&mut bytes).map_err(|error| crate::Error::Random(error.to_string()))?;
+            let usable = bytes.iter().filter(|byte| **byte < 252);
+            text.extend(
+                usable.take(LENGTH - text.len()).map(|byte| char::from(ALPHABET[usize::from(byte % 36)])),
+            );
+        }
+        Ok(SessionKey(text.into()))
+    }
+
+    /// Takes a key that comes from the store, the operator or the application. For a key from a cookie,
+    /// use [`SessionKeyFormat::parse`].
+    pub fn from_trusted(text: impl Into<Arc<str>>) -> SessionKey {
+        SessionKey(text.into())
+    }
+
+    /// The key's text, for the cookie and the store; never for a log.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SessionKey(..)")
+    }
+}
+
+/// Which cookie values may be session keys at all. What does not fit never reaches a store.
+///
+/// A key from a cookie is untrusted, and stores differ in what they take for equal: MariaDB's usual collation
+/// finds `KEY`, `key` and `key ` in the same row, a file name can climb out of its folder, and PostgreSQL
+/// refuses a NUL. Django itself accepts any text of 8 characters or more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionKeyFormat {
+    /// The fewest characters; 8, as Django.
+    pub min_length: usize,
+    /// The most characters; 40, the width of Django's column.
+    pub max_length: usize,
+    /// Characters besides `a` to `z` and `0` to `9`, for sites with a key generator of their own; none.
+    pub also: String,
+}
+
+impl Default for SessionKeyFormat {
+    fn default() -> Self {
+        SessionKeyFormat { min_length: 8, max_length: 40, also: String::new() }
+    }
+}
+
+impl SessionKeyFormat {
+    /// The key in this cookie value, if it can be one.
+    ///
+    /// ```
+    /// use cloakroom::SessionKeyFormat;
+    ///
+    /// let format = SessionKeyFormat::default();
+    /// assert!(format.parse("abcdefgh12345678abcdefgh12345678").is_some());
+    /// assert!(format.parse("short").is_none());
+    /// assert!(format.parse("../../etc/passwd").is_none());
+    /// assert!(format.parse("ABCDEFGH12345678").is_none());
+    /// ```
+    pub fn parse(&self, text: &str) -> Option<SessionKey> {
+        let length_fits = (self.min_length..=self.max_length).contains(&text.len());
+        let allowed = |byte: u8| {
+            byte.is_ascii_lowercase()
+                || byte.is_ascii_digit()
+                || (byte.is_ascii() && self.also.contains(byte as char))
+        };
+        (length_fits && text.bytes().all(allowed)).then(|| SessionKey(text.into()))
+    }
+}
+
+/// Where new session keys come from. Tests replace it to force the same key twice.
+pub trait KeyGenerator: Send + Sync + 'static {
+    /// A key that nobody can guess.
+    fn generate(&self) -> Result<SessionKey, crate::Error>;
+}
+
+/// [`SessionKey::random`], the generator unless another is given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RandomKeys;
+
+impl KeyGenerator for RandomKeys {
+    fn generate(&self) -> Result<SessionKey, crate::Error> {
+        SessionKey::random()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn random_keys_use_every_character_evenly() {
+        let mut counts = HashMap::new();
+        for _ in 0..2_000 {
+            for character in SessionKey::random().unwrap().as_str().chars() {
+                *counts.entry(character).or_insert(0u32) += 1;
+            }
+        }
+        assert_eq!(counts.len(), 36);
+        // 64,000 characters, 1,778 of each expected, standard deviation 42: six of them either way.
+        assert!(counts.values().all(|count| (1_525..2_031).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn only_the_set_format_is_a_key() {
+        let format = SessionKeyFormat::default();
+        for bad in ["", "1234567", "abcdefg ", "abcdefgh\0", "abcdefgh\u{e0}", "../abcdefgh", &"k".repeat(41)]
+        {
+            assert!(format.parse(bad).is_none(), "{bad:?}");
+        }
+        assert!(format.parse(&"k".repeat(40)).is_some());
+        let own = SessionKeyFormat { also: "-_".into(), ..SessionKeyFormat::default() };
+        assert!(own.parse("user-1_abc").is_some());
+    }
+}

@@ -1,0 +1,58 @@
+//! Numbers in base 62, digits `0-9A-Za-z`: the timestamps of signed text. Django's `signing.b62_encode`.
+
+const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// The number in base 62, with a minus sign when it is negative.
+///
+/// ```
+/// use cloakroom::signing::base62;
+///
+/// assert_eq!(base62::encode(1_700_000_000), "1r31eq");
+/// assert_eq!(base62::encode(-62), "-10");
+/// ```
+pub fn encode(number: i128) -> String {
+    let mut out = String::new();
+    encode_into(&mut out, number);
+    out
+}
+
+pub(crate) fn encode_into(out: &mut String, number: i128) {
+    if number < 0 {
+        out.push('-');
+    }
+    let mut rest = number.unsigned_abs();
+    // 62 to the 22nd is more than 2 to the 128th.
+    let mut digits = [b'0'; 22];
+    let mut start = digits.len() - 1;
+    loop {
+        digits[start] = DIGITS[(rest % 62) as usize];
+        rest /= 62;
+        if rest == 0 {
+            break;
+        }
+        start -= 1;
+    }
+    out.extend(digits[start..].iter().map(|digit| char::from(*digit)));
+}
+
+/// The number of a base 62 text; `None` when it is empty, holds another character or is beyond 127 bits.
+/// A lone minus sign is 0, as in Django.
+///
+/// ```
+/// use cloakroom::signing::base62;
+///
+/// assert_eq!(base62::decode("1r31eq"), Some(1_700_000_000));
+/// assert_eq!(base62::decode("-"), Some(0));
+/// assert_eq!(base62::decode("a b"), None);
+/// ```
+pub fn decode(text: &str) -> Option<i128> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
+    if text.is_empty() {
+        return None;
+    }
+    let number = digits.bytes().try_fold(0i128, |number, digit| {
+        let value = DIGITS.iter().position(|known| *known == digit)?;
+        number.checked_mul(62)?.checked_add(value as i128)
+    })?;
+    Some(if negative { -number } else { number })
+}

@@ -1,0 +1,211 @@
+//! The contract between sessions and what keeps them.
+
+pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
+
+use crate::error::{StoreError, StoreErrorKind};
+use crate::session_data::SessionData;
+use crate::session_key::SessionKey;
+use crate::settings::Settings;
+
+/// Keeps sessions. What the words mean here, and what the suite in `cloakroom::conformance` checks:
+///
+/// - *Absent* is `None` or an outcome, never an error; an error means that nothing is known.
+/// - *Expired* is absent: an entry is there while `expire_date > now`. One that ends exactly now is absent,
+///   and still not removed by `clear_expired`.
+/// - *Not genuine* (the signature does not match) is present with [`Loaded::genuine`] false and no data.
+///   The session acts as new, and what is stored stays as it is.
+/// - *Unreadable* (genuine, but not to be carried without loss) is an error of
+///   [`StoreErrorKind::Unreadable`]; the entry stays.
+/// - *Atomic*: each writing call happens wholly or not at all, for this process and for others, and a
+///   session that was deleted is never brought back by one.
+/// - *Acknowledged* is written: when a writing call returns, every later load by anyone sees it.
+/// - The time is a parameter: a store that lets the server expire entries derives their time to live from it.
+/// - Dropping a call's future leaves the store whole; the call may or may not have happened.
+///
+/// Whoever implements a store deals with this trait alone; whoever uses sessions, with
+/// [`Session`](crate::Session).
+#[async_trait]
+pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
+    /// The session under this key. Django's `SessionBase.load`.
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError>;
+
+    /// Keeps a new session, unless the key is taken: by a live session, an expired one or an unreadable one.
+    /// Django's `save(must_create=True)`.
+    async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError>;
+
+    /// Replaces a session if it still is what was loaded as `expected`; without `expected` whatever it is.
+    /// Never creates one. Django's `save()` is this without `expected`.
+    async fn update(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError>;
+
+    /// Replaces a session as [`update`](SessionStore::update) does, and moves it to another key in the same
+    /// step: at no time is it under both keys or under none. Part of Django's `cycle_key`.
+    async fn rotate(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError>;
+
+    /// Removes a session for good; tells whether there was one. Django's `delete`.
+    async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError>;
+
+    /// Whether the key is taken by a session that has not expired. Django's `exists` counts expired ones too.
+    async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError>;
+
+    /// Removes the sessions that expired before `now`, in batches that hold up nobody for long; tells how
+    /// many. Does nothing where the server expires entries by itself. Django's `clear_expired`.
+    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError>;
+}
+
+/// A session as the store has it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Its data; empty when not genuine.
+    pub data: SessionData,
+    /// What is stored, to tell later whether it still is.
+    pub version: Version,
+    /// When it ends, where the store knows.
+    pub expire_date: Option<DateTime<Utc>>,
+    /// Whether what is stored was signed with this secret.
+    pub genuine: bool,
+}
+
+/// A session to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The data.
+    pub data: &'a SessionData,
+    /// When the session ends.
+    pub expire_date: DateTime<Utc>,
+    /// The time now.
+    pub now: DateTime<Utc>,
+}
+
+/// What a store compares to tell whether an entry is still what was loaded: the stored bytes themselves,
+/// or a number that changes with each write.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Version(VersionKind);
+
+#[derive(Clone, PartialEq, Eq)]
+enum VersionKind {
+    Bytes(Arc<[u8]>),
+    Number(u64),
+}
+
+impl Version {
+    /// A version that is the stored bytes.
+    pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Version {
+        Version(VersionKind::Bytes(bytes.into()))
+    }
+
+    /// A version that is a number.
+    pub fn from_number(number: u64) -> Version {
+        Version(VersionKind::Number(number))
+    }
+
+    /// The stored bytes; none when the version is a number.
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match &self.0 {
+            VersionKind::Bytes(bytes) => Some(bytes),
+            VersionKind::Number(_) => None,
+        }
+    }
+
+    /// The number; none when the version is bytes.
+    pub fn as_number(&self) -> Option<u64> {
+        match self.0 {
+            VersionKind::Number(number) => Some(number),
+            VersionKind::Bytes(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Version(..)")
+    }
+}
+
+/// What came of [`SessionStore::create`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The session is kept, in this version.
+    Created(Version),
+    /// The key is taken; nothing was written. Django raises `CreateError`.
+    KeyTaken,
+}
+
+/// What came of [`SessionStore::update`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Updated {
+    /// The session is replaced, now in this version.
+    Updated(Version),
+    /// There is no such session; nothing was written. Django raises `UpdateError`.
+    Missing,
+    /// The session is no longer what was expected; nothing was written.
+    Changed,
+}
+
+/// What came of [`SessionStore::rotate`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rotated {
+    /// The session is under the new key alone, in this version.
+    Rotated(Version),
+    /// There is no session under the old key; nothing was written.
+    Missing,
+    /// The session is no longer what was expected; nothing was written.
+    Changed,
+    /// The new key is taken; nothing was written.
+    KeyTaken,
+}
+
+/// Opens the store that a URL names.
+///
+/// | URL | store |
+/// |---|---|
+/// | `memory:` | [`MemoryStore`] |
+/// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`], feature `sqlite` |
+///
+/// ```
+/// use cloakroom::Settings;
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let settings = Settings::new("the site's SECRET_KEY");
+/// let store = cloakroom::connect("memory:", &settings).await?;
+/// assert!(cloakroom::connect("carrier-pigeon:", &settings).await.is_err());
+/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// When the URL names no store that is compiled in, or the store cannot be opened.
+pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
+    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    match scheme {
+        "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Ok(Arc::new(SqliteStore::open(rest.strip_prefix("//").unwrap_or(rest), settings).await?)),
+        _ => {
+            let _ = settings;
+            let message = "this URL names no store; use `memory:` or `sqlite:PATH` (feature `sqlite`)";
+            Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Sessions in this process, for tests and for single-process services that may forget on restart.
+
+use std::collections::HashMap;
+use std::collections::hash_map::{Entry, RandomState};
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use crate::error::StoreError;
+use crate::session_data::SessionData;
+use crate::session_key::SessionKey;
+
+/// Keeps sessions in memory. Django's counterpart is the cache back end on `LocMemCache`.
+///
+/// Expired sessions stay until [`clear_expired`](SessionStore::clear_expired) runs.
+pub struct MemoryStore {
+    shards: Vec<Mutex<Shard>>,
+    hasher: RandomState,
+    next_version: AtomicU64,
+}
+
+type Shard = HashMap<SessionKey, Slot>;
+
+struct Slot {
+    data: SessionData,
+    expire_date: DateTime<Utc>,
+    version: u64,
+}
+
+/// Requests for different sessions rarely meet on one of so many locks.
+const SHARDS: usize = 64;
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> MemoryStore {
+        MemoryStore {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            next_version: AtomicU64::new(1),
+        }
+    }
+
+    fn index(&self, session_key: &SessionKey) -> usize {
+        (self.hasher.hash_one(session_key) % SHARDS as u64) as usize
+    }
+
+    fn shard(&self, session_key: &SessionKey) -> &Mutex<Shard> {
+        &self.shards[self.index(session_key)]
+    }
+
+    fn slot(&self, record: Record<'_>) -> Slot {
+        let version = self.next_version.fetch_add(1, Ordering::Relaxed);
+        Slot { data: record.data.clone(), expire_date: record.expire_date, version }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        MemoryStore::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("MemoryStore")
+    }
+}
+
+impl Slot {
+    fn is(&self, expected: Option<&Version>) -> bool {
+        expected.is_none_or(|version| version.as_number() == Some(self.version))
+    }
+}
+
+#[async_trait]
+impl SessionStore for MemoryStore {
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
+        let shard = crate::lock(self.shard(session_key));
+        Ok(shard.get(session_key).filter(|slot| slot.expire_date > now).map(|slot| Loaded {
+            data: slot.data.clone(),
+            version: Version::from_number(slot.version),
+            expire_date: Some(slot.expire_date),
+            genuine: true,
+        }))
+    }
+
+    async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
+        match crate::lock(self.shard(session_key)).entry(session_key.clone()) {
+            Entry::Occupied(_) => Ok(Created::KeyTaken),
+            Entry::Vacant(vacant) => {
+                Ok(Created::Created(Version::from_number(vacant.insert(self.slot(record)).version)))
+            }
+        }
+    }
+
+    async fn update(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError> {
+        match crate::lock(self.shard(session_key)).get_mut(session_key) {
+            None => Ok(Updated::Missing),
+            Some(slot) if !slot.is(expected) => Ok(Updated::Changed),
+            Some(slot) => {
+                *slot = self.slot(record);
+                Ok(Updated::Updated(Version::from_number(slot.version)))
+            }
+        }
+    }
+
+    async fn rotate(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError> {
+        let (old, new) = (self.index(session_key), self.index(new_session_key));
+        // Both locks, always the lower one first, so that two rotations cannot wait for each other.
+        let mut lower = crate::lock(&self.shards[old.min(new)]);
+        let mut higher = (old != new).then(|| crate::lock(&self.shards[old.max(new)]));
+        let taken = match &higher {
+            Some(higher) if new > old => higher.contains_key(new_session_key),
+            _ => lower.contains_key(new_session_key),
+        };
+        let old_shard = match &mut higher {
+            Some(higher) if old > new => &mut **higher,
+            _ => &mut *lower,
+        };
+        match old_shard.get(session_key) {
+            None => return Ok(Rotated::Missing),
+            Some(slot) if !slot.is(expected) => return Ok(Rotated::Changed),
+            Some(_) if taken => return Ok(Rotated::KeyTaken),
+            Some(_) => old_shard.remove(session_key),
+        };
+        let slot = self.slot(record);
+        let version = Version::from_number(slot.version);
+        let new_shard = match &mut higher {
+            Some(higher) if new > old => &mut **higher,
+            _ => &mut *lower,
+        };
+        new_shard.insert(new_session_key.clone(), slot);
+        Ok(Rotated::Rotated(version))
+    }
+
+    async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
+        Ok(crate::lock(self.shard(session_key)).remove(session_key).is_some())
+    }
+
+    async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let shard = crate::lock(self.shard(session_key));
+        Ok(shard.get(session_key).is_some_and(|slot| slot.expire_date > now))
+    }
+
+    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        let clear = |shard: &Mutex<Shard>| {
+            let mut shard = crate::lock(shard);
+            let before = shard.len();
+            shard.retain(|_, slot| slot.expire_date >= now);
+            (before - shard.len()) as u64
+        };
+        Ok(self.shards.iter().map(clear).sum())
+    }
+}

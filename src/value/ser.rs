@@ -1,0 +1,364 @@
+//! From Rust values to JSON text, spelled as Python's `json.dumps` spells it.
+
+use std::fmt::{self, Display, Write};
+
+use serde::Serialize;
+use serde::ser::{self, Serializer};
+
+use super::MAX_DEPTH;
+use super::text::write_string;
+
+pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
+    let mut writer = Writer { out: String::new(), depth: 1 };
+    value.serialize(&mut writer)?;
+    Ok(writer.out)
+}
+
+#[derive(Debug)]
+pub(super) struct Error(String);
+
+impl Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl ser::Error for Error {
+    fn custom<T: Display>(message: T) -> Self {
+        Error(message.to_string())
+    }
+}
+
+struct Writer {
+    out: String,
+    depth: usize,
+}
+
+impl Writer {
+    fn put(&mut self, value: impl Display) -> Result<(), Error> {
+        // Writing to a String cannot fail.
+        let _ = write!(self.out, "{value}");
+        Ok(())
+    }
+
+    fn float(&mut self, shortest: String, value: f64) -> Result<(), Error> {
+        if value.is_finite() {
+            write_float(&mut self.out, &shortest);
+        } else {
+            self.out.push_str(if value.is_nan() {
+                "NaN"
+            } else if value > 0.0 {
+                "Infinity"
+            } else {
+                "-Infinity"
+            });
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, bracket: char, close: char) -> Result<Compound<'_>, Error> {
+        if self.depth >= MAX_DEPTH {
+            return Err(Error(format!("nested more than {MAX_DEPTH} deep, which Python cannot read")));
+        }
+        self.depth += 1;
+        self.out.push(bracket);
+        Ok(Compound { writer: self, first: true, close: if close == '}' { "}" } else { "]" } })
+    }
+
+    /// `{"variant":` for the enums that carry data; closed with one more brace.
+    fn variant(&mut self, variant: &'static str) {
+        self.out.push('{');
+        write_string(&mut self.out, variant);
+        self.out.push(':');
+    }
+}
+
+/// Python's `repr` of a float, from Rust's shortest digits in the form `1.5e-7`: plain digits from 1e-4 up
+/// to below 1e16, else an exponent of at least two digits.
+fn write_float(out: &mut String, shortest: &str) {
+    let (sign, unsigned) = shortest.strip_prefix('-').map_or(("", shortest), |rest| ("-", rest));
+    let (mantissa, exponent) = unsigned.split_once('e').unwrap_or((unsigned, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    out.push_str(sign);
+    if (-4..0).contains(&exponent) {
+        out.push_str("0.");
+        out.extend(std::iter::repeat_n('0', (-exponent - 1).unsigned_abs() as usize));
+        out.push_str(&digits);
+    } else if (0..16).contains(&exponent) {
+        let whole = exponent.unsigned_abs() as usize + 1;
+        if digits.len() > whole {
+            out.push_str(&digits[..whole]);
+            out.push('.');
+            out.push_str(&digits[whole..]);
+        } else {
+            out.push_str(&digits);
+            out.extend(std::iter::repeat_n('0', whole - digits.len()));
+            out.push_str(".0");
+        }
+    } else {
+        out.push_str(mantissa);
+        let sign = if exponent < 0 { '-' } else { '+' };
+        let _ = write!(out, "e{sign}{:02}", exponent.unsigned_abs());
+    }
+}
+
+impl<'a> Serializer for &'a mut Writer {
+    type Ok = ();
+    type Error = Error;
+    type SerializeSeq = Compound<'a>;
+    type SerializeTuple = Compound<'a>;
+    type SerializeTupleStruct = Compound<'a>;
+    type SerializeTupleVariant = Compound<'a>;
+    type SerializeMap = Compound<'a>;
+    type SerializeStruct = Compound<'a>;
+    type SerializeStructVariant = Compound<'a>;
+
+    fn serialize_bool(self, value: bool) -> Result<(), Error> {
+        self.put(value)
+    }
+    fn serialize_i8(self, value: i8) -> Result<(), Error> {
+        self.put(value)
+    }
+    fn serialize_i16(self, value: i16) -> Result<(), Error> {
+        self.put(value)
+    }
+    fn serialize_i32(self, value: i32) -> Result<(), Error> {
+        self.put(value)
+    }
+    fn serialize_i64(self, value: i64) -> Result<(), Error> {
+        self.put(value)
+    }
+    fn serialize_i128(self, value: i128) -> Result<(), Error> {
+        self.put(value)
+    }
+    fn serialize_u8(self, value: u8) -> Result<(), Error> {
+        self.put(value)
+    }
+    fn serialize_u16(self, value: u16) -> Result<(), Error> {
+        self.put(value)
+    }
+    fn serialize_u32(self, value: u32) -> Result<(), Error> {
+        self.put(value)
+    }
+    fn serialize_u64(self, value: u64) -> Result<(), Error> {
+        self.put(value)
+    }
+    fn serialize_u128(self, value: u128) -> Result<(), Error> {
+        self.put(value)
+    }
+    fn serialize_f32(self, value: f32) -> Result<(), Error> {
+        self.float(format!("{value:e}"), f64::from(value))
+    }
+    fn serialize_f64(self, value: f64) -> Result<(), Error> {
+        self.float(format!("{value:e}"), value)
+    }
+    fn serialize_char(self, value: char) -> Result<(), Error> {
+        self.serialize_str(value.encode_utf8(&mut [0; 4]))
+    }
+    fn serialize_str(self, value: &str) -> Result<(), Error> {
+        write_string(&mut self.out, value);
+        Ok(())
+    }
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), Error> {
+        value.serialize(self)
+    }
+    fn serialize_none(self) -> Result<(), Error> {
+        self.put("null")
+    }
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Error> {
+        value.serialize(self)
+    }
+    fn serialize_unit(self) -> Result<(), Error> {
+        self.put("null")
+    }
+    fn serialize_unit_struct(self, _name: &'static str) -> Result<(), Error> {
+        self.put("null")
+    }
+    fn serialize_unit_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+    ) -> Result<(), Error> {
+        self.serialize_str(variant)
+    }
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        value: &T,
+    ) -> Result<(), Error> {
+        value.serialize(self)
+    }
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), Error> {
+        self.variant(variant);
+        value.serialize(&mut *self)?;
+        self.put('}')
+    }
+    fn serialize_seq(self, _length: Option<usize>) -> Result<Compound<'a>, Error> {
+        self.open('[', ']')
+    }
+    fn serialize_tuple(self, _length: usize) -> Result<Compound<'a>, Error> {
+        self.open('[', ']')
+    }
+    fn serialize_tuple_struct(self, _name: &'static str, _length: usize) -> Result<Compound<'a>, Error> {
+        self.open('[', ']')
+    }
+    fn serialize_tuple_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _length: usize,
+    ) -> Result<Compound<'a>, Error> {
+        self.variant(variant);
+        self.open('[', ']').map(|compound| Compound { close: "]}", ..compound })
+    }
+    fn serialize_map(self, _length: Option<usize>) -> Result<Compound<'a>, Error> {
+        self.open('{', '}')
+    }
+    fn serialize_struct(self, _name: &'static str, _length: usize) -> Result<Compound<'a>, Error> {
+        self.open('{', '}')
+    }
+    fn serialize_struct_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _length: usize,
+    ) -> Result<Compound<'a>, Error> {
+        self.variant(variant);
+        self.open('{', '}').map(|compound| Compound { close: "}}", ..compound })
+    }
+}
+
+/// A list or dictionary that is being written.
+struct Compound<'a> {
+    writer: &'a mut Writer,
+    first: bool,
+    close: &'static str,
+}
+
+impl Compound<'_> {
+    fn comma(&mut self) {
+        if !std::mem::take(&mut self.first) {
+            self.writer.out.push(',');
+        }
+    }
+
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.comma();
+        value.serialize(&mut *self.writer)
+    }
+
+    fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
+        self.comma();
+        write_string(&mut self.writer.out, key);
+        self.writer.out.push(':');
+        value.serialize(&mut *self.writer)
+    }
+
+    fn close(self) -> Result<(), Error> {
+        self.writer.depth -= 1;
+        self.writer.put(self.close)
+    }
+}
+
+impl ser::SerializeSeq for Compound<'_> {
+    type Ok = ();
+    type Error = Error;
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.element(value)
+    }
+    fn end(self) -> Result<(), Error> {
+        self.close()
+    }
+}
+
+impl ser::SerializeTuple for Compound<'_> {
+    type Ok = ();
+    type Error = Error;
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.element(value)
+    }
+    fn end(self) -> Result<(), Error> {
+        self.close()
+    }
+}
+
+impl ser::SerializeTupleStruct for Compound<'_> {
+    type Ok = ();
+    type Error = Error;
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.element(value)
+    }
+    fn end(self) -> Result<(), Error> {
+        self.close()
+    }
+}
+
+impl ser::SerializeTupleVariant for Compound<'_> {
+    type Ok = ();
+    type Error = Error;
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        self.element(value)
+    }
+    fn end(self) -> Result<(), Error> {
+        self.close()
+    }
+}
+
+impl ser::SerializeStruct for Compound<'_> {
+    type Ok = ();
+    type Error = Error;
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
+        self.field(key, value)
+    }
+    fn end(self) -> Result<(), Error> {
+        self.close()
+    }
+}
+
+impl ser::SerializeStructVariant for Compound<'_> {
+    type Ok = ();
+    type Error = Error;
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
+        self.field(key, value)
+    }
+    fn end(self) -> Result<(), Error> {
+        self.close()
+    }
+}
+
+impl ser::SerializeMap for Compound<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    /// Keys become strings as in Python: numbers by their text, `True` as `"true"`, `None` as `"null"`.
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
+        self.comma();
+        let text = to_json(key)?;
+        match text.as_bytes().first() {
+            Some(b'"') => self.writer.out.push_str(&text),
+            Some(b'[' | b'{') | None => {
+                return Err(Error("dictionary keys must be strings, numbers, booleans or None".into()));
+            }
+            Some(_) => self.writer.put(format_args!("\"{text}\""))?,
+        }
+        self.writer.put(':')
+    }
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        value.serialize(&mut *self.writer)
+    }
+    fn end(self) -> Result<(), Error> {
+        self.close()
+    }
+}
