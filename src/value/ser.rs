@@ -5,12 +5,16 @@ use std::fmt::{self, Display, Write};
 use serde::Serialize;
 use serde::ser::{self, Serializer};
 
-use super::MAX_DEPTH;
 use super::text::write_string;
+use super::{MAX_DEPTH, Value, scan};
 
 pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
-    let mut writer = Writer { out: String::new(), depth: 1 };
+    let mut writer = Writer { out: String::new(), depth: 1, holds_json_text: false };
     value.serialize(&mut writer)?;
+    if writer.holds_json_text {
+        // Its depth adds to what is around it.
+        scan::value(writer.out.as_bytes()).map_err(|error| Error(error.to_string()))?;
+    }
     Ok(writer.out)
 }
 
@@ -31,9 +35,16 @@ impl ser::Error for Error {
     }
 }
 
+/// How serde_json hands over a number of its `arbitrary_precision`, and a `RawValue`: a struct of this name
+/// whose one field holds the JSON text. Any crate of the program can turn that feature on for all others.
+const SERDE_JSON_NUMBER: &str = "$serde_json::private::Number";
+const SERDE_JSON_RAW_VALUE: &str = "$serde_json::private::RawValue";
+
 struct Writer {
     out: String,
     depth: usize,
+    /// Whether JSON text was put in as it is.
+    holds_json_text: bool,
 }
 
 impl Writer {
@@ -64,7 +75,12 @@ impl Writer {
         }
         self.depth += 1;
         self.out.push(bracket);
-        Ok(Compound { writer: self, first: true, close: if close == '}' { "}" } else { "]" } })
+        Ok(Compound {
+            writer: self,
+            first: true,
+            close: if close == '}' { "}" } else { "]" },
+            verbatim: false,
+        })
     }
 
     /// `{"variant":` for the enums that carry data; closed with one more brace.
@@ -225,7 +241,10 @@ impl<'a> Serializer for &'a mut Writer {
     fn serialize_map(self, _length: Option<usize>) -> Result<Compound<'a>, Error> {
         self.open('{', '}')
     }
-    fn serialize_struct(self, _name: &'static str, _length: usize) -> Result<Compound<'a>, Error> {
+    fn serialize_struct(self, name: &'static str, _length: usize) -> Result<Compound<'a>, Error> {
+        if matches!(name, SERDE_JSON_NUMBER | SERDE_JSON_RAW_VALUE) {
+            return Ok(Compound { writer: self, first: true, close: "", verbatim: true });
+        }
         self.open('{', '}')
     }
     fn serialize_struct_variant(
@@ -245,6 +264,8 @@ struct Compound<'a> {
     writer: &'a mut Writer,
     first: bool,
     close: &'static str,
+    /// Whether the one field is JSON text that takes the place of the whole.
+    verbatim: bool,
 }
 
 impl Compound<'_> {
@@ -260,13 +281,26 @@ impl Compound<'_> {
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
+        if self.verbatim {
+            return self.json_text(value);
+        }
         self.comma();
         write_string(&mut self.writer.out, key);
         self.writer.out.push(':');
         value.serialize(&mut *self.writer)
     }
 
+    fn json_text<T: Serialize + ?Sized>(&mut self, text: &T) -> Result<(), Error> {
+        let text = Value::new(text).and_then(|text| text.to::<String>());
+        let value = text.and_then(|text| Value::from_json(&text));
+        self.writer.holds_json_text = true;
+        self.writer.put(value.map_err(|error| Error(error.to_string()))?.json())
+    }
+
     fn close(self) -> Result<(), Error> {
+        if self.verbatim {
+            return Ok(());
+        }
         self.writer.depth -= 1;
         self.writer.put(self.close)
     }
