@@ -2,4 +2,6 @@
 // A test may fail where it stands, in its helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod browser;
+mod django;
 mod stores;
