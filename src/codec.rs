@@ -77,9 +77,11 @@ impl SessionCodec {
         let class = settings.session_class.rsplit('.').next().unwrap_or_default();
         let secrets = || std::iter::once(&settings.secret_key).chain(&settings.secret_key_fallbacks);
         let legacy_salt = format!("django.contrib.sessions{class}");
-        let fallbacks = settings.secret_key_fallbacks.iter();
-        let modern = fallbacks.fold(Signer::with_salt(&settings.secret_key, salt), |signer, secret| {
-            signer.also_accepting(&Signer::with_salt(secret, salt))
+        // Like Django 3.1 and 3.2, takes signatures of SHA-1 too: `signed_cookies` wrote them before.
+        let modern = secrets().fold(Signer::with_salt(&settings.secret_key, salt), |signer, secret| {
+            signer
+                .also_accepting(&Signer::with_salt(secret, salt))
+                .also_accepting(&Signer::with_algorithm(secret, salt, Algorithm::Sha1))
         });
         SessionCodec {
             modern: modern.into(),
@@ -116,6 +118,20 @@ impl SessionCodec {
     pub fn decode(&self, text: &str) -> Result<SessionData, DecodeError> {
         SessionData::from_ascii_json(self.decode_json(text)?)
             .map_err(|error| DecodeError::Unreadable(error.to_string()))
+    }
+
+    /// The session in a modern text that is no older than `max_age`.
+    ///
+    /// # Errors
+    /// As [`decode`](SessionCodec::decode), and [`DecodeError::Expired`].
+    pub fn decode_modern(
+        &self,
+        text: &str,
+        now: DateTime<Utc>,
+        max_age: Option<TimeDelta>,
+    ) -> Result<SessionData, DecodeError> {
+        let json = self.decode_json_as(text, Some(TextFormat::Modern), now, max_age)?;
+        SessionData::from_ascii_json(json).map_err(|error| DecodeError::Unreadable(error.to_string()))
     }
 
     /// The JSON text of a session exactly as it is stored. It may be no dictionary.

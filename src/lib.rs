@@ -42,7 +42,7 @@ pub use session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
 pub use settings::{ConcurrentChanges, SameSite, Settings};
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
-pub use store::{MemoryStore, SessionStore, connect};
+pub use store::{MemoryStore, SessionStore, SignedCookieStore, connect};
 #[cfg(feature = "tower")]
 pub use tower::{SessionLayer, SessionService};
 pub use value::{Kind, MAX_DEPTH, Value, ValueError};

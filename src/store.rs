@@ -1,6 +1,7 @@
 //! The contract between sessions and what keeps them.
 
 pub mod memory;
+pub mod signed_cookies;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 pub use memory::MemoryStore;
+pub use signed_cookies::SignedCookieStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
@@ -38,6 +40,12 @@ use crate::settings::Settings;
 /// [`Session`](crate::Session).
 #[async_trait]
 pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
+    /// Whether the cookie holds the session itself and not a key to it. Then what a writing call returns as
+    /// the version is the new cookie, and takes the session key's place.
+    fn keeps_data_in_cookie(&self) -> bool {
+        false
+    }
+
     /// The session under this key. Django's `SessionBase.load`.
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError>;
 
@@ -182,6 +190,7 @@ pub enum Rotated {
 /// | URL | store |
 /// |---|---|
 /// | `memory:` | [`MemoryStore`] |
+/// | `cookie:` | [`SignedCookieStore`] |
 /// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`], feature `sqlite` |
 ///
 /// ```
@@ -200,11 +209,11 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     match scheme {
         "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),
+        "cookie" if rest.is_empty() => Ok(Arc::new(SignedCookieStore::new(settings))),
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(SqliteStore::open(rest.strip_prefix("//").unwrap_or(rest), settings).await?)),
         _ => {
-            let _ = settings;
-            let message = "this URL names no store; use `memory:` or `sqlite:PATH` (feature `sqlite`)";
+            let message = "this URL names no store; use `memory:`, `cookie:` or `sqlite:PATH` (feature `sqlite`)";
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }

@@ -41,10 +41,14 @@ pub(crate) fn encode_payload_into(out: &mut String, json: &str, compression: Com
     }
 }
 
+/// As small as Django's level 6 on sessions, and a little faster. Level 1 halves the time and leaves texts
+/// half as large again, as it does not fit its code to the text.
+const LEVEL: flate2::Compression = flate2::Compression::new(3);
+
 /// The compressed bytes, if they are at least 2 fewer.
 fn deflate(json: &[u8]) -> Option<Vec<u8>> {
     let mut encoder =
-        flate2::write::ZlibEncoder::new(Vec::with_capacity(json.len()), flate2::Compression::fast());
+        flate2::write::ZlibEncoder::new(Vec::with_capacity(json.len()), LEVEL);
     encoder.write_all(json).ok()?;
     encoder.finish().ok().filter(|compressed| compressed.len() + 1 < json.len())
 }

@@ -5,16 +5,12 @@ use std::fmt::{self, Display, Write};
 use serde::Serialize;
 use serde::ser::{self, Serializer};
 
+use super::MAX_DEPTH;
 use super::text::write_string;
-use super::{MAX_DEPTH, Value, scan};
 
 pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
-    let mut writer = Writer { out: String::new(), depth: 1, holds_json_text: false };
+    let mut writer = Writer { out: String::new(), depth: 1 };
     value.serialize(&mut writer)?;
-    if writer.holds_json_text {
-        // Its depth adds to what is around it.
-        scan::value(writer.out.as_bytes()).map_err(|error| Error(error.to_string()))?;
-    }
     Ok(writer.out)
 }
 
@@ -35,16 +31,9 @@ impl ser::Error for Error {
     }
 }
 
-/// How serde_json hands over a number of its `arbitrary_precision`, and a `RawValue`: a struct of this name
-/// whose one field holds the JSON text. Any crate of the program can turn that feature on for all others.
-const SERDE_JSON_NUMBER: &str = "$serde_json::private::Number";
-const SERDE_JSON_RAW_VALUE: &str = "$serde_json::private::RawValue";
-
 struct Writer {
     out: String,
     depth: usize,
-    /// Whether JSON text was put in as it is.
-    holds_json_text: bool,
 }
 
 impl Writer {
@@ -75,12 +64,7 @@ impl Writer {
         }
         self.depth += 1;
         self.out.push(bracket);
-        Ok(Compound {
-            writer: self,
-            first: true,
-            close: if close == '}' { "}" } else { "]" },
-            verbatim: false,
-        })
+        Ok(Compound { writer: self, first: true, close: if close == '}' { "}" } else { "]" }, is_number: false })
     }
 
     /// `{"variant":` for the enums that carry data; closed with one more brace.
@@ -242,8 +226,9 @@ impl<'a> Serializer for &'a mut Writer {
         self.open('{', '}')
     }
     fn serialize_struct(self, name: &'static str, _length: usize) -> Result<Compound<'a>, Error> {
-        if matches!(name, SERDE_JSON_NUMBER | SERDE_JSON_RAW_VALUE) {
-            return Ok(Compound { writer: self, first: true, close: "", verbatim: true });
+        if name == JSON_NUMBER {
+            self.depth += 1;
+            return Ok(Compound { writer: self, first: true, close: "", is_number: true });
         }
         self.open('{', '}')
     }
@@ -264,9 +249,12 @@ struct Compound<'a> {
     writer: &'a mut Writer,
     first: bool,
     close: &'static str,
-    /// Whether the one field is JSON text that takes the place of the whole.
-    verbatim: bool,
+    /// Whether this is a number in disguise; see [`JSON_NUMBER`].
+    is_number: bool,
 }
+
+/// Under this name serde_json, with its feature `arbitrary_precision`, hands over numbers as text.
+const JSON_NUMBER: &str = "$serde_json::private::Number";
 
 impl Compound<'_> {
     fn comma(&mut self) {
@@ -281,8 +269,8 @@ impl Compound<'_> {
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
-        if self.verbatim {
-            return self.json_text(value);
+        if self.is_number {
+            return self.writer.put(to_json(value)?.trim_matches('"'));
         }
         self.comma();
         write_string(&mut self.writer.out, key);
@@ -290,17 +278,7 @@ impl Compound<'_> {
         value.serialize(&mut *self.writer)
     }
 
-    fn json_text<T: Serialize + ?Sized>(&mut self, text: &T) -> Result<(), Error> {
-        let text = Value::new(text).and_then(|text| text.to::<String>());
-        let value = text.and_then(|text| Value::from_json(&text));
-        self.writer.holds_json_text = true;
-        self.writer.put(value.map_err(|error| Error(error.to_string()))?.json())
-    }
-
     fn close(self) -> Result<(), Error> {
-        if self.verbatim {
-            return Ok(());
-        }
         self.writer.depth -= 1;
         self.writer.put(self.close)
     }

@@ -5,3 +5,4 @@
 mod browser;
 mod django;
 mod stores;
+mod vectors;
