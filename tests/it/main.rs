@@ -4,5 +4,8 @@
 
 mod browser;
 mod django;
+mod sqlite_files;
 mod stores;
 mod vectors;
+mod watched_store;
+mod web;

@@ -34,9 +34,9 @@ impl Python {
             }
             Json::String(text) => Python::Str(text.clone()),
             Json::Array(list) => Python::List(list.iter().map(Python::from_vector).collect()),
-            Json::Object(dict) => {
-                Python::Dict(dict.iter().map(|(key, value)| (key.clone(), Python::from_vector(value))).collect())
-            }
+            Json::Object(dict) => Python::Dict(
+                dict.iter().map(|(key, value)| (key.clone(), Python::from_vector(value))).collect(),
+            ),
         }
     }
 
