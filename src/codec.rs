@@ -78,11 +78,12 @@ impl SessionCodec {
         let secrets = || std::iter::once(&settings.secret_key).chain(&settings.secret_key_fallbacks);
         let legacy_salt = format!("django.contrib.sessions{class}");
         // Like Django 3.1 and 3.2, takes signatures of SHA-1 too: `signed_cookies` wrote them before.
-        let modern = secrets().fold(Signer::with_salt(&settings.secret_key, salt), |signer, secret| {
-            signer
-                .also_accepting(&Signer::with_salt(secret, salt))
-                .also_accepting(&Signer::with_algorithm(secret, salt, Algorithm::Sha1))
-        });
+        let modern =
+            secrets().fold(Signer::with_salt(&settings.secret_key, salt), |signer, secret| {
+                signer
+                    .also_accepting(&Signer::with_salt(secret, salt))
+                    .also_accepting(&Signer::with_algorithm(secret, salt, Algorithm::Sha1))
+            });
         SessionCodec {
             modern: modern.into(),
             legacy: secrets().map(|secret| MacKey::derive(Algorithm::Sha1, &legacy_salt, secret)).collect(),

@@ -111,7 +111,9 @@ impl LazySession {
         let origin = match cookie_value {
             // Django takes fewer than 8 characters for no key at all, and others for a key to look up.
             Some(value) if value.len() < format.min_length => Origin::New,
-            Some(value) if site.store.keeps_data_in_cookie() => Origin::NotLoaded(SessionKey::from_trusted(value)),
+            Some(value) if site.store.keeps_data_in_cookie() => {
+                Origin::NotLoaded(SessionKey::from_trusted(value))
+            }
             Some(value) => format.parse(value).map_or(Origin::NotAKey, Origin::NotLoaded),
             None => Origin::New,
         };

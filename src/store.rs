@@ -213,7 +213,8 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(SqliteStore::open(rest.strip_prefix("//").unwrap_or(rest), settings).await?)),
         _ => {
-            let message = "this URL names no store; use `memory:`, `cookie:` or `sqlite:PATH` (feature `sqlite`)";
+            let message =
+                "this URL names no store; use `memory:`, `cookie:` or `sqlite:PATH` (feature `sqlite`)";
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }

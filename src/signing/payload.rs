@@ -47,8 +47,7 @@ const LEVEL: flate2::Compression = flate2::Compression::new(3);
 
 /// The compressed bytes, if they are at least 2 fewer.
 fn deflate(json: &[u8]) -> Option<Vec<u8>> {
-    let mut encoder =
-        flate2::write::ZlibEncoder::new(Vec::with_capacity(json.len()), LEVEL);
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::with_capacity(json.len()), LEVEL);
     encoder.write_all(json).ok()?;
     encoder.finish().ok().filter(|compressed| compressed.len() + 1 < json.len())
 }

@@ -64,7 +64,12 @@ impl Writer {
         }
         self.depth += 1;
         self.out.push(bracket);
-        Ok(Compound { writer: self, first: true, close: if close == '}' { "}" } else { "]" }, is_number: false })
+        Ok(Compound {
+            writer: self,
+            first: true,
+            close: if close == '}' { "}" } else { "]" },
+            is_number: false,
+        })
     }
 
     /// `{"variant":` for the enums that carry data; closed with one more brace.

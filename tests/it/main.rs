@@ -1,4 +1,5 @@
 //! The integration tests, in one binary.
 
+mod json_dialect;
 mod stores;
 mod vectors;

@@ -8,7 +8,7 @@ mod codec;
 mod db_rows;
 mod expiry;
 mod middleware;
-mod python;
+pub(crate) mod python;
 mod signing;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -86,7 +86,8 @@ pub(crate) fn time(seconds: &Json) -> DateTime<Utc> {
 pub(crate) fn settings(case: &Json) -> cloakroom::Settings {
     let mut settings = cloakroom::Settings::new(text(case, "secret_key"));
     if let Some(fallbacks) = case["secret_key_fallbacks"].as_array() {
-        settings.secret_key_fallbacks = fallbacks.iter().map(|secret| secret.as_str().unwrap().into()).collect();
+        settings.secret_key_fallbacks =
+            fallbacks.iter().map(|secret| secret.as_str().unwrap().into()).collect();
     }
     settings
 }

@@ -7,7 +7,8 @@ use cloakroom::chrono::TimeDelta;
 use cloakroom::signing::Algorithm;
 use cloakroom::store::Record;
 use cloakroom::{
-    KeyGenerator, ManualClock, MemoryStore, Session, SessionData, SessionKey, SessionMiddleware, SessionStore, Settings,
+    KeyGenerator, ManualClock, MemoryStore, Session, SessionData, SessionKey, SessionMiddleware,
+    SessionStore, Settings,
 };
 use serde_json::{Value as Json, json};
 
@@ -102,7 +103,8 @@ async fn flow(case: &Json) {
     if session.modified() && !session.is_empty() {
         session.save().await.unwrap();
     }
-    let expected = ["after_save", "after_logout", "after"].into_iter().find_map(|after| case[after].as_object());
+    let expected =
+        ["after_save", "after_logout", "after"].into_iter().find_map(|after| case[after].as_object());
     let expected = Json::Object(expected.unwrap().clone());
     compare(&session, &expected);
     let mut stored = Vec::new();

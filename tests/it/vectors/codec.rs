@@ -2,7 +2,8 @@
 
 use cloakroom::signing::Compression;
 use cloakroom::{
-    DecodeError, Expiry, ManualClock, MemoryStore, Moment, SessionCodec, SessionData, SessionMiddleware, TextFormat,
+    DecodeError, Expiry, ManualClock, MemoryStore, Moment, SessionCodec, SessionData, SessionMiddleware,
+    TextFormat,
 };
 use serde_json::Value as Json;
 
@@ -83,7 +84,10 @@ fn encode_modern(case: &Json) -> Reproduced {
     }
     if expected.starts_with('.') {
         // Other compressors give other bytes, so what counts is the content, and that it is shorter.
-        assert!(encoded.starts_with('.') && encoded.len() <= expected.len() + 8, "as short as Django's, nearly");
+        assert!(
+            encoded.starts_with('.') && encoded.len() <= expected.len() + 8,
+            "as short as Django's, nearly"
+        );
         assert_eq!(codec.decode(&encoded).unwrap(), data);
         assert_eq!(encoded.rsplit(':').nth(1), expected.rsplit(':').nth(1), "timestamp");
     } else if encoded.starts_with('.') {
@@ -144,7 +148,9 @@ fn decode(case: &Json) -> Reproduced {
             Reproduced::Exactly
         }
         // Django reads these as empty, and the next save overwrites them.
-        (Json::Object(_) | Json::Null, Err(DecodeError::Unreadable(_))) if is_genuine => Reproduced::Differently,
+        (Json::Object(_) | Json::Null, Err(DecodeError::Unreadable(_))) if is_genuine => {
+            Reproduced::Differently
+        }
         (Json::Object(expected), Err(DecodeError::BadSignature)) => {
             assert!(!is_genuine, "a genuine text was refused");
             assert!(expected.is_empty(), "Django reads this");

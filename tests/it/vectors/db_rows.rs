@@ -2,8 +2,8 @@
 
 use cloakroom::chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::signing::Compression;
-use cloakroom::store::{Created, Record, Updated};
 use cloakroom::store::sqlite::MigrationRecord;
+use cloakroom::store::{Created, Record, Updated};
 use cloakroom::{ManualClock, Session, SessionKey, SessionMiddleware, SessionStore, Settings, SqliteStore};
 use rusqlite::Connection;
 use serde_json::Value as Json;

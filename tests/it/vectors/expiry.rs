@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use cloakroom::SessionMiddleware;
 use cloakroom::chrono::TimeDelta;
 use cloakroom::{Clock, EXPIRY_KEY, Expiry, ExpiryError, ManualClock, MemoryStore, Moment, Session, Value};
-use cloakroom::SessionMiddleware;
 use serde_json::Value as Json;
 
 use super::{Reproduced, Vectors, block_on, text, time, time_zone};
@@ -62,7 +62,8 @@ fn session(case: &Json, clock: Arc<ManualClock>) -> Session {
     let mut settings = cloakroom::Settings::new("secret");
     settings.cookie_age = TimeDelta::seconds(fields["SESSION_COOKIE_AGE"].as_i64().unwrap());
     settings.expire_at_browser_close = fields["SESSION_EXPIRE_AT_BROWSER_CLOSE"].as_bool().unwrap();
-    settings.time_zone = time_zone(fields["USE_TZ"].as_bool().unwrap(), fields["TIME_ZONE"].as_str().unwrap());
+    settings.time_zone =
+        time_zone(fields["USE_TZ"].as_bool().unwrap(), fields["TIME_ZONE"].as_str().unwrap());
     let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), settings).with_clock(clock);
     let session = block_on(middleware.begin([]).load()).unwrap();
     for (key, value) in case["session"].as_object().into_iter().flatten() {

@@ -11,8 +11,8 @@ use cloakroom::chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::signing::Compression;
 use cloakroom::store::Record;
 use cloakroom::{
-    Error, KeyGenerator, LazySession, ManualClock, MemoryStore, SameSite, SessionData, SessionKey, SessionLayer,
-    SessionMiddleware, SessionStore, Settings, SignedCookieStore, SqliteStore,
+    Error, KeyGenerator, LazySession, ManualClock, MemoryStore, SameSite, SessionData, SessionKey,
+    SessionLayer, SessionMiddleware, SessionStore, Settings, SignedCookieStore, SqliteStore,
 };
 use http::{Request, Response, header};
 use serde_json::{Value as Json, json};
@@ -180,8 +180,10 @@ impl Stage {
             let expected: Vec<_> = expected
                 .iter()
                 .map(|row| {
-                    let expire_date = expire_date_of(row).unwrap().format("%Y-%m-%d %H:%M:%S%.6f").to_string();
-                    let expire_date = expire_date.strip_suffix(".000000").map_or(expire_date.clone(), str::to_owned);
+                    let expire_date =
+                        expire_date_of(row).unwrap().format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+                    let expire_date =
+                        expire_date.strip_suffix(".000000").map_or(expire_date.clone(), str::to_owned);
                     (key_of(row).as_str().to_owned(), text(row, "session_data").to_owned(), expire_date)
                 })
                 .collect();
@@ -196,7 +198,8 @@ impl Stage {
                 found.push((session_key, loaded.data.to_json()));
             }
         }
-        let mut expected: Vec<_> = expected.iter().map(|entry| (key_of(entry), data_of(entry).to_json())).collect();
+        let mut expected: Vec<_> =
+            expected.iter().map(|entry| (key_of(entry), data_of(entry).to_json())).collect();
         // cached_db lists each session twice: in the cache and in the database.
         expected.sort();
         expected.dedup();

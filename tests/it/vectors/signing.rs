@@ -123,10 +123,15 @@ fn salted_hmac(case: &Json) {
         return;
     };
     let value = match case["value_hex"].as_str() {
-        Some(hex) => (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect(),
+        Some(hex) => {
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+        }
         None => text(case, "value").as_bytes().to_vec(),
     };
-    assert_eq!(salted_hmac_hex(text(case, "salt"), &value, &secret(case), algorithm), text(case, "hexdigest"));
+    assert_eq!(
+        salted_hmac_hex(text(case, "salt"), &value, &secret(case), algorithm),
+        text(case, "hexdigest")
+    );
 }
 
 /// Django 3.1 and 3.2 take SHA-1 signatures beside their own.
@@ -192,7 +197,8 @@ fn dumps(case: &Json) {
     let (now, salt, expected) = (time(&case["frozen_time"]), text(case, "salt"), text(case, "result"));
     let value = Python::from_vector(&case["decoded"]);
     if algorithm(case) == Algorithm::Sha256 {
-        let result = signing::dumps_compressed(&case["input"], &secret(case), salt, now, compression(case)).unwrap();
+        let result =
+            signing::dumps_compressed(&case["input"], &secret(case), salt, now, compression(case)).unwrap();
         compare_objects(&result, expected);
         for text in [&result, expected] {
             assert_eq!(signing::loads::<Python>(text, &secret(case), salt, now, None).unwrap(), value);
@@ -210,9 +216,12 @@ fn fallback(case: &Json) -> Reproduced {
     let old: SecretKey = fallbacks[0].as_str().unwrap().into();
     let (new, value) = (secret(case), text(case, "value"));
     let now = if case["frozen_time"].is_null() { Default::default() } else { time(&case["frozen_time"]) };
-    let with_fallback = |salt: &str| Signer::with_salt(&new, salt).also_accepting(&Signer::with_salt(&old, salt));
+    let with_fallback =
+        |salt: &str| Signer::with_salt(&new, salt).also_accepting(&Signer::with_salt(&old, salt));
     let cookies = || {
-        let key = |secret: &SecretKey| SecretKey::from([b"django.http.cookies", secret.as_bytes()].concat().as_slice());
+        let key = |secret: &SecretKey| {
+            SecretKey::from([b"django.http.cookies", secret.as_bytes()].concat().as_slice())
+        };
         let signer = Signer::with_salt(&key(&new), "c");
         TimestampSigner::from(signer.also_accepting(&Signer::with_salt(&key(&old), "c")))
     };
@@ -221,7 +230,9 @@ fn fallback(case: &Json) -> Reproduced {
         let signer = TimestampSigner::from(with_fallback(signing::DUMPS_SALT));
         let max_age = id.ends_with("expired").then(|| TimeDelta::seconds(4));
         match signer.unsign(value, now, max_age) {
-            Ok(payload) => assert_eq!((payload, &case["result"]), ("eyJhIjoxfQ", &serde_json::json!({"a": 1}))),
+            Ok(payload) => {
+                assert_eq!((payload, &case["result"]), ("eyJhIjoxfQ", &serde_json::json!({"a": 1})))
+            }
             Err(error) => {
                 assert_eq!(error, SigningError::SignatureExpired { age: 5, max_age: 4 });
                 assert_eq!(text(case, "raises"), "django.core.signing.SignatureExpired");

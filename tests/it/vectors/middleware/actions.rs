@@ -142,7 +142,9 @@ impl View {
                 let age = session.get_expiry_age().map_err(|_| Raised)?.seconds();
                 return Ok(if age.fract() == 0.0 { json!(age as i64) } else { json!(age) });
             }
-            "get_expiry_date" => return Ok(json!(session.get_expiry_date().map_err(|_| Raised)?.isoformat())),
+            "get_expiry_date" => {
+                return Ok(json!(session.get_expiry_date().map_err(|_| Raised)?.isoformat()));
+            }
             "get_expire_at_browser_close" => return Ok(json!(session.get_expire_at_browser_close())),
             "set_test_cookie" => session.set_test_cookie()?,
             "test_cookie_worked" => return Ok(json!(session.test_cookie_worked())),

@@ -3,7 +3,8 @@
 use serde_json::{Value as Json, json};
 
 const KEY: &str = "abcdefgh12345678abcdefgh12345678";
-const REMOVAL: &str = "sessionid=\"\"; expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/; SameSite=Lax";
+const REMOVAL: &str =
+    "sessionid=\"\"; expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/; SameSite=Lax";
 
 /// The case with what is expected here in place of what Django did, and the reason in `declared_difference`.
 pub(super) fn declared(case: &Json) -> Json {
