@@ -1,5 +1,9 @@
 //! The integration tests, in one binary.
+// A test may fail where it stands, in its helpers too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod browser;
+mod django;
 mod json_dialect;
 mod stores;
 mod vectors;
