@@ -8,9 +8,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::session_data::SessionData;
 use crate::settings::Settings;
 use crate::signing::{
-    self, Algorithm, Compression, MacKey, Signer, SigningError, TimestampSigner, constant_time_equal,
+    self, Algorithm, Compression, MacKey, SecretKey, Signer, SigningError, TimestampSigner, constant_time_equal,
 };
-use crate::value::normalize_latin1;
+use crate::value::{Value, normalize_latin1};
 
 /// Which text to write. Both are read always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,31 +75,55 @@ impl SessionCodec {
     pub fn with_salt(settings: &Settings, salt: &str) -> SessionCodec {
         // The legacy salt has the class name without its outer classes, and no dot.
         let class = settings.session_class.rsplit('.').next().unwrap_or_default();
-        let secrets = || std::iter::once(&settings.secret_key).chain(&settings.secret_key_fallbacks);
-        let legacy_salt = format!("django.contrib.sessions{class}");
         // Like Django 3.1 and 3.2, takes signatures of SHA-1 too: `signed_cookies` wrote them before.
-        let modern =
-            secrets().fold(Signer::with_salt(&settings.secret_key, salt), |signer, secret| {
-                signer
-                    .also_accepting(&Signer::with_salt(secret, salt))
-                    .also_accepting(&Signer::with_algorithm(secret, salt, Algorithm::Sha1))
-            });
+        let modern = secrets(settings).fold(Signer::with_salt(&settings.secret_key, salt), |signer, secret| {
+            signer
+                .also_accepting(&Signer::with_salt(secret, salt))
+                .also_accepting(&Signer::with_algorithm(secret, salt, Algorithm::Sha1))
+        });
         SessionCodec {
             modern: modern.into(),
-            legacy: secrets().map(|secret| MacKey::derive(Algorithm::Sha1, &legacy_salt, secret)).collect(),
+            legacy: legacy_keys(settings, &format!("django.contrib.sessions{class}")),
             write: settings.text_format,
             compression: settings.compression,
             inflate_limit: settings.inflate_limit,
         }
     }
 
+    /// The same codec with another salt for legacy text, as a session class has that overrides `_hash`.
+    /// Takes the secrets from `settings` again. Django's own is `django.contrib.sessionsSessionStore`, without a dot.
+    #[must_use]
+    pub fn with_legacy_salt(mut self, settings: &Settings, salt: &str) -> SessionCodec {
+        self.legacy = legacy_keys(settings, salt);
+        self
+    }
+
     /// The signed text of a session.
     pub fn encode(&self, data: &SessionData, now: DateTime<Utc>) -> String {
-        let json = data.to_json();
+        self.encode_json_text(&data.to_json(), now)
+    }
+
+    /// The signed text of a session that is JSON already, spelled as it is: [`decode_json`](Self::decode_json)
+    /// gives the same text back. Django wants a dictionary; this takes any value.
+    ///
+    /// ```
+    /// use chrono::DateTime;
+    /// use cloakroom::{SessionCodec, Settings, Value};
+    ///
+    /// let codec = SessionCodec::new(&Settings::new("django-insecure-x"));
+    /// let text = codec.encode_json(&Value::from_json(r#"{"a": 1e5}"#)?, DateTime::UNIX_EPOCH);
+    /// assert_eq!(codec.decode_json(&text)?, r#"{"a": 1e5}"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn encode_json(&self, json: &Value, now: DateTime<Utc>) -> String {
+        self.encode_json_text(json.json(), now)
+    }
+
+    fn encode_json_text(&self, json: &str, now: DateTime<Utc>) -> String {
         match self.write {
             TextFormat::Modern => {
                 let mut text = String::new();
-                signing::encode_payload_into(&mut text, &json, self.compression);
+                signing::encode_payload_into(&mut text, json, self.compression);
                 self.modern.append(&mut text, now);
                 text
             }
@@ -184,6 +208,15 @@ impl SessionCodec {
             |key: &MacKey| constant_time_equal(signing::hex(key.mac(&json).as_ref()).as_bytes(), digest);
         if self.legacy.iter().any(genuine) { Ok(json) } else { Err(DecodeError::BadSignature) }
     }
+}
+
+/// The current secret, then the fallbacks.
+fn secrets(settings: &Settings) -> impl Iterator<Item = &SecretKey> {
+    std::iter::once(&settings.secret_key).chain(&settings.secret_key_fallbacks)
+}
+
+fn legacy_keys(settings: &Settings, salt: &str) -> Vec<MacKey> {
+    secrets(settings).map(|secret| MacKey::derive(Algorithm::Sha1, salt, secret)).collect()
 }
 
 impl std::fmt::Debug for SessionCodec {
