@@ -94,7 +94,8 @@ impl Floor {
             self.decompress.reset(true);
             self.zlib.clear();
             let carried = &self.base64[..self.carried.len()];
-            let _ = black_box(self.decompress.decompress_vec(carried, &mut self.zlib, FlushDecompress::Finish));
+            let _ =
+                black_box(self.decompress.decompress_vec(carried, &mut self.zlib, FlushDecompress::Finish));
         }
         black_box(genuine)
     }

@@ -6,14 +6,16 @@ use std::fmt::Write;
 /// messages, floats and names with umlauts, as many as fit. The same text each time.
 pub(crate) fn session_json(size: usize) -> String {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut json = format!("{{\"_csrftoken\":\"{}\"", random.text(32));
+    let mut json = format!(
+        "{{\"_auth_user_id\":\"{}\",\"_auth_user_backend\":\"django.contrib.auth.backends.ModelBackend\"",
+        random.below(100),
+    );
     if size >= 500 {
         let _ = write!(
             json,
-            ",\"_auth_user_id\":\"{}\",\"_auth_user_backend\":\"django.contrib.auth.backends.ModelBackend\",\
-             \"_auth_user_hash\":\"{}\",\"last_seen\":1790000000.{:06},\"_language\":\"de\",\
+            ",\"_csrftoken\":\"{}\",\"_auth_user_hash\":\"{}\",\"last_seen\":1790000000.{:06},\"_language\":\"de\",\
              \"_messages\":\"[[\\\"__json_message\\\",0,25,\\\"Ihr Warenkorb wurde ge\\u00e4ndert.\\\",\\\"\\\"]]\"",
-            random.below(1_000_000),
+            random.text(32),
             random.hex(64),
             random.below(1_000_000),
         );
@@ -41,10 +43,8 @@ pub(crate) fn session_json(size: usize) -> String {
             let _ = write!(json, "{comma}{}", random.below(1_000_000));
         }
         json.push(']');
-    } else {
-        let _ = write!(json, ",\"_auth_user_id\":\"{}\",\"score\":0.{}", random.below(1_000), 1 + random.below(999));
     }
-    json.push_str(",\"next\":\"/");
+    json.push_str(",\"n\":\"/");
     let rest = size.checked_sub(json.len() + 2).expect("a size of 100 or more");
     json.push_str(&random.text(rest));
     json.push_str("\"}");
