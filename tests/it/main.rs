@@ -5,5 +5,6 @@
 mod browser;
 mod django;
 mod json_dialect;
+mod save_protocol;
 mod stores;
 mod vectors;
