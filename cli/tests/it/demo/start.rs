@@ -1,5 +1,6 @@
 //! How the demo starts and stops, and what it leaves behind.
 
+use std::io::Write;
 use std::process::Command;
 
 use super::browser::Demo;
@@ -65,6 +66,10 @@ fn it_stops_cleanly() {
     for signal in ["-INT", "-TERM"] {
         let mut demo = Demo::start("memory:", &[]);
         demo.browser().get("/");
+        // Even with a browser that holds a connection open.
+        let address = demo.address.strip_prefix("http://").unwrap();
+        let mut half_a_request = std::net::TcpStream::connect(address).unwrap();
+        half_a_request.write_all(b"GET / HT").unwrap();
         let kill = Command::new("kill").args([signal, &demo.child.id().to_string()]).status().unwrap();
         assert!(kill.success());
         assert_eq!(demo.child.wait().unwrap().code(), Some(0), "{signal}");
