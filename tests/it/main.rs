@@ -6,5 +6,8 @@ mod browser;
 mod django;
 mod json_dialect;
 mod save_protocol;
+mod sqlite_files;
 mod stores;
 mod vectors;
+mod watched_store;
+mod web;
