@@ -330,10 +330,10 @@ fn special_bytes(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     // Subtracting borrows from the next byte, and adding carries into it, only where a byte is special.
     let control = word.wrapping_sub(ONES * 0x20);
-    let quote = (word ^ ONES * b'"' as u64).wrapping_sub(ONES);
-    let backslash = (word ^ ONES * b'\\' as u64).wrapping_sub(ONES);
+    let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
+    let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
     let delete = word.wrapping_add(ONES);
-    (control | quote | backslash | delete | word) & ONES * 0x80
+    (control | quote | backslash | delete | word) & (ONES * 0x80)
 }
 
 #[cfg(test)]
