@@ -18,6 +18,7 @@ pub mod conformance;
 mod error;
 mod expiry;
 pub mod middleware;
+mod scratch;
 mod session;
 mod session_data;
 mod session_key;

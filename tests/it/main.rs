@@ -4,6 +4,8 @@
 
 mod browser;
 mod django;
+mod json_dialect;
+mod save_protocol;
 mod sqlite_files;
 mod stores;
 mod vectors;

@@ -8,7 +8,7 @@ mod codec;
 mod db_rows;
 mod expiry;
 mod middleware;
-mod python;
+pub(crate) mod python;
 mod signing;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value as Json;
 
 /// A value of Python's, with dictionaries in order. Floats compare by their text, so that NaN equals NaN.
@@ -48,6 +48,25 @@ impl Python {
 
 fn float(value: f64) -> String {
     format!("{value:?}")
+}
+
+impl Serialize for Python {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Python::None => serializer.serialize_none(),
+            Python::Bool(value) => serializer.serialize_bool(*value),
+            Python::Int(number) => match number.parse::<u128>() {
+                Ok(number) => serializer.serialize_u128(number),
+                Err(_) => serializer.serialize_i128(number.parse().map_err(serde::ser::Error::custom)?),
+            },
+            Python::Float(number) => {
+                serializer.serialize_f64(number.parse().map_err(serde::ser::Error::custom)?)
+            }
+            Python::Str(text) => serializer.serialize_str(text),
+            Python::List(list) => serializer.collect_seq(list),
+            Python::Dict(dict) => serializer.collect_map(dict.iter().map(|(key, value)| (key, value))),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Python {
