@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "postgres")]
+use cloakroom::PostgresStore;
 use cloakroom::{MemoryStore, SessionStore, Settings, SqliteStore, conformance};
 
 async fn conforms(name: &str, store: Arc<dyn SessionStore>) {
@@ -33,5 +35,8 @@ async fn sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres() {
     let url = crate::servers::postgres::database().await;
-    println!("{}", url.len());
+    let options = PostgresStore::options(&url).unwrap();
+    options.create_table(Default::default()).await.unwrap();
+    let store = options.open(&Settings::new("secret")).await.unwrap();
+    conforms("postgres", Arc::new(store)).await;
 }
