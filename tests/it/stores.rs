@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "mysql")]
+use cloakroom::MysqlStore;
 #[cfg(feature = "postgres")]
 use cloakroom::PostgresStore;
 use cloakroom::{MemoryStore, SessionStore, Settings, SqliteStore, conformance};
@@ -39,4 +41,14 @@ async fn postgres() {
     options.create_table(Default::default()).await.unwrap();
     let store = options.open(&Settings::new("secret")).await.unwrap();
     conforms("postgres", Arc::new(store)).await;
+}
+
+#[cfg(feature = "mysql")]
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb() {
+    let url = crate::servers::mariadb::database().await;
+    let options = MysqlStore::options(&url).unwrap();
+    options.create_table(Default::default()).await.unwrap();
+    let store = options.open(&Settings::new("secret")).await.unwrap();
+    conforms("mariadb", Arc::new(store)).await;
 }

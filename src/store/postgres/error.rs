@@ -81,7 +81,9 @@ impl Failure {
             Failure::Server { code, message } => explain_server(code, message, options),
             Failure::Connection(error) if is_tls(error) => (
                 Misconfigured,
-                format!("{place}: this build has no TLS, and the URL asks for it; use sslmode=disable or =prefer"),
+                format!(
+                    "{place}: this build has no TLS, and the URL asks for it; use sslmode=disable or =prefer"
+                ),
             ),
             Failure::Connection(error) => {
                 let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
@@ -104,9 +106,7 @@ impl Failure {
                     options.deadline.as_secs_f32()
                 ),
             ),
-            Failure::Closed => {
-                (Unavailable, format!("{place}: the server closed the connection; try again"))
-            }
+            Failure::Closed => (Unavailable, format!("{place}: the server closed the connection; try again")),
             Failure::MissingColumn(column) => (
                 Misconfigured,
                 format!(
@@ -176,7 +176,9 @@ fn explain_server(code: &SqlState, message: &str, options: &PostgresOptions) -> 
         ),
         "25006" => (
             Unavailable,
-            format!("{place}: the server only reads (a standby?); nothing was written. Use the primary's address"),
+            format!(
+                "{place}: the server only reads (a standby?); nothing was written. Use the primary's address"
+            ),
         ),
         "57014" => (
             Unavailable,

@@ -8,10 +8,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Type};
 
+use super::PostgresOptions;
 use super::connection::{Connection, Link};
 use super::error::Task;
 use super::statements::Query;
-use super::PostgresOptions;
 use crate::session_key::SessionKey;
 
 /// A row as it is stored.
@@ -44,7 +44,11 @@ pub(super) struct Read {
 }
 
 /// Serves requests until the store is dropped.
-pub(super) async fn serve(mut link: Link, options: std::sync::Arc<PostgresOptions>, mut reads: mpsc::UnboundedReceiver<Read>) {
+pub(super) async fn serve(
+    mut link: Link,
+    options: std::sync::Arc<PostgresOptions>,
+    mut reads: mpsc::UnboundedReceiver<Read>,
+) {
     let mut batch = Vec::new();
     while reads.recv_many(&mut batch, options.batch.max(1)).await > 0 {
         // Who was cancelled meanwhile asks for nothing.
@@ -56,7 +60,9 @@ pub(super) async fn serve(mut link: Link, options: std::sync::Arc<PostgresOption
         keys.sort_unstable();
         keys.dedup();
         let mut rows = link.run(async |connection| load(connection, &options, &keys).await).await;
-        if rows.as_ref().is_err_and(super::error::Failure::ends_connection) && !matches!(rows, Err(super::error::Failure::Deadline)) {
+        if rows.as_ref().is_err_and(super::error::Failure::ends_connection)
+            && !matches!(rows, Err(super::error::Failure::Deadline))
+        {
             // A connection that broke while it was idle is noticed only now; reading twice harms nobody.
             rows = link.run(async |connection| load(connection, &options, &keys).await).await;
         }

@@ -61,7 +61,8 @@ const MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS \"django_migrations\" \
 fn definition(options: &PostgresOptions) -> String {
     let table = options.quoted_table();
     let [key, data, expiry] = options.quoted_columns();
-    let index = |column: &str, suffix: &str| quoted(&index_name(&options.table, column, suffix, MAX_NAME_LENGTH));
+    let index =
+        |column: &str, suffix: &str| quoted(&index_name(&options.table, column, suffix, MAX_NAME_LENGTH));
     let like_index = index(&options.columns.session_key, "_like");
     let expiry_index = index(&options.columns.expire_date, "");
     format!(
@@ -83,7 +84,8 @@ mod tests {
         let vectors: Vec<serde_json::Value> = serde_json::from_str(vectors).unwrap();
         let options = PostgresStore::options("postgres://localhost/site").unwrap();
         let mut compared = 0;
-        for case in vectors.iter().filter(|case| case["kind"] == "schema" && case["database"] == "postgresql") {
+        for case in vectors.iter().filter(|case| case["kind"] == "schema" && case["database"] == "postgresql")
+        {
             assert!(case["sqlmigrate"].as_str().unwrap().contains(&definition(&options)), "{}", case["id"]);
             compared += 1;
         }

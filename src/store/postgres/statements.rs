@@ -36,7 +36,9 @@ impl Query {
         let table = options.quoted_table();
         let [key, data, expiry] = options.quoted_columns();
         match self {
-            Query::Load => format!("SELECT {key}, {data}, {expiry} FROM {table} WHERE {key} = ANY ($1::text[])"),
+            Query::Load => {
+                format!("SELECT {key}, {data}, {expiry} FROM {table} WHERE {key} = ANY ($1::text[])")
+            }
             Query::Create => format!(
                 "INSERT INTO {table} ({key}, {data}, {expiry}) \
                  SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[]) \

@@ -25,7 +25,10 @@ pub(super) struct Write {
 }
 
 pub(super) enum Work {
-    Create { session_data: String, expire_date: DateTime<Utc> },
+    Create {
+        session_data: String,
+        expire_date: DateTime<Utc>,
+    },
     /// Without a new key the row keeps its own.
     Update {
         session_data: String,
@@ -87,7 +90,8 @@ pub(super) async fn serve(
         };
         let (updates, batch) = of(Query::Update, batch);
         let (creates, deletes) = of(Query::Create, batch);
-        for (query, writes) in [(Query::Update, updates), (Query::Create, creates), (Query::Delete, deletes)] {
+        for (query, writes) in [(Query::Update, updates), (Query::Create, creates), (Query::Delete, deletes)]
+        {
             if !writes.is_empty() {
                 together(&mut link, &alone, &options, query, writes).await;
             }
@@ -194,7 +198,11 @@ pub(super) async fn by_itself(
         Work::Delete => Query::DeleteAlone,
     };
     let count = match query {
-        Query::Create => connection.count(options, query, &[&[key].as_slice(), &[data].as_slice(), &[expiry].as_slice()]).await,
+        Query::Create => {
+            connection
+                .count(options, query, &[&[key].as_slice(), &[data].as_slice(), &[expiry].as_slice()])
+                .await
+        }
         Query::DeleteAlone => connection.count(options, query, &[&key]).await,
         _ => connection.count(options, query, &[&key, &data, &expiry, &expected, &new_key]).await,
     };
@@ -206,7 +214,9 @@ pub(super) async fn by_itself(
             false => Ok(Outcome::Changed),
         },
         (Ok(_), _) => Ok(Outcome::Done),
-        (Err(failure), _) if failure.is(&SqlState::UNIQUE_VIOLATION) && key != new_key => Ok(Outcome::KeyTaken),
+        (Err(failure), _) if failure.is(&SqlState::UNIQUE_VIOLATION) && key != new_key => {
+            Ok(Outcome::KeyTaken)
+        }
         (Err(failure), _) => Err(failure),
     }
 }
