@@ -18,6 +18,7 @@ pub mod conformance;
 mod error;
 mod expiry;
 pub mod middleware;
+mod scratch;
 mod session;
 mod session_data;
 mod session_key;
@@ -46,7 +47,7 @@ pub use store::MysqlStore;
 pub use store::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
-pub use store::{MemoryStore, SessionStore, connect};
+pub use store::{MemoryStore, SessionStore, SignedCookieStore, connect};
 #[cfg(feature = "tower")]
 pub use tower::{SessionLayer, SessionService};
 pub use value::{Kind, MAX_DEPTH, Value, ValueError};

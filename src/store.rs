@@ -5,6 +5,7 @@ pub mod memory;
 pub mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod signed_cookies;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
@@ -21,6 +22,7 @@ pub use memory::MemoryStore;
 pub use mysql::MysqlStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+pub use signed_cookies::SignedCookieStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
@@ -48,6 +50,12 @@ use crate::settings::Settings;
 /// [`Session`](crate::Session).
 #[async_trait]
 pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
+    /// Whether the cookie holds the session itself and not a key to it. Then what a writing call returns as
+    /// the version is the new cookie, and takes the session key's place.
+    fn keeps_data_in_cookie(&self) -> bool {
+        false
+    }
+
     /// The session under this key. Django's `SessionBase.load`.
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError>;
 
@@ -192,6 +200,7 @@ pub enum Rotated {
 /// | URL | store |
 /// |---|---|
 /// | `memory:` | [`MemoryStore`] |
+/// | `cookie:` | [`SignedCookieStore`] |
 /// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`], feature `sqlite` |
 /// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
 /// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
@@ -212,6 +221,7 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     match scheme {
         "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),
+        "cookie" if rest.is_empty() => Ok(Arc::new(SignedCookieStore::new(settings))),
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(SqliteStore::open(rest.strip_prefix("//").unwrap_or(rest), settings).await?)),
         #[cfg(feature = "postgres")]
@@ -219,8 +229,7 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
         #[cfg(feature = "mysql")]
         "mysql" | "mariadb" => Ok(Arc::new(MysqlStore::open(url, settings).await?)),
         _ => {
-            let _ = settings;
-            let message = "this URL names no store that is compiled in; use `memory:`, `sqlite:PATH` (feature \
+            let message = "this URL names no store that is compiled in; use `memory:`, `cookie:`, `sqlite:PATH` (feature \
                            `sqlite`), `postgres://…` (feature `postgres`) or `mysql://…` (feature `mysql`)";
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }

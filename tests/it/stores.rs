@@ -36,19 +36,29 @@ async fn sqlite() {
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres() {
+    conforms("postgres", new_postgres().await).await;
+}
+
+/// A store on an empty database of its own.
+#[cfg(feature = "postgres")]
+pub(crate) async fn new_postgres() -> Arc<dyn SessionStore> {
     let url = crate::servers::postgres::database().await;
     let options = PostgresStore::options(&url).unwrap();
     options.create_table(Default::default()).await.unwrap();
-    let store = options.open(&Settings::new("secret")).await.unwrap();
-    conforms("postgres", Arc::new(store)).await;
+    Arc::new(options.open(&Settings::new("secret")).await.unwrap())
 }
 
 #[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread")]
 async fn mariadb() {
+    conforms("mariadb", new_mariadb().await).await;
+}
+
+/// A store on an empty database of its own.
+#[cfg(feature = "mysql")]
+pub(crate) async fn new_mariadb() -> Arc<dyn SessionStore> {
     let url = crate::servers::mariadb::database().await;
     let options = MysqlStore::options(&url).unwrap();
     options.create_table(Default::default()).await.unwrap();
-    let store = options.open(&Settings::new("secret")).await.unwrap();
-    conforms("mariadb", Arc::new(store)).await;
+    Arc::new(options.open(&Settings::new("secret")).await.unwrap())
 }
