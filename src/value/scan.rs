@@ -118,9 +118,11 @@ impl<'a> Scanner<'a> {
     /// Passes white space and gives the byte after it.
     #[inline(always)]
     fn next(&mut self) -> u8 {
-        if self.byte() <= b' ' {
-            self.position = self.after_white_space();
+        let byte = self.byte();
+        if byte > b' ' {
+            return byte;
         }
+        self.position = self.after_white_space();
         self.byte()
     }
 
@@ -165,14 +167,14 @@ impl<'a> Scanner<'a> {
             if outside + open.depth >= MAX_DEPTH {
                 return self.fail("nested too deep");
             }
-            let mut is_dictionary = byte == b'{';
-            open.push(is_dictionary);
+            let mut close = closing(byte == b'{');
+            open.push(close == b'}');
             self.position += 1;
             byte = self.next();
-            let mut is_empty = byte == closing(is_dictionary);
+            let mut is_empty = byte == close;
             loop {
                 if !is_empty {
-                    if is_dictionary {
+                    if close == b'}' {
                         byte = self.key()?;
                     }
                     if matches!(byte, b'{' | b'[') {
@@ -180,22 +182,30 @@ impl<'a> Scanner<'a> {
                     }
                     self.scalar(byte)?;
                     byte = self.next();
+                    if byte == b',' {
+                        self.position += 1;
+                        byte = self.next();
+                        continue;
+                    }
                 }
                 is_empty = false;
-                // A value has ended: close what ends with it, up to the next value.
-                while byte != b',' {
-                    if byte != closing(is_dictionary) {
+                // The last value has ended: close what ends with it, up to the next value.
+                loop {
+                    if byte != close {
                         return self.fail("expected ',' or the end of the list or dictionary");
                     }
                     self.position += 1;
                     match open.pop() {
-                        Some(outer) => is_dictionary = outer,
+                        Some(is_dictionary) => close = closing(is_dictionary),
                         None => return Ok(self.position),
                     }
                     byte = self.next();
+                    if byte == b',' {
+                        self.position += 1;
+                        byte = self.next();
+                        break;
+                    }
                 }
-                self.position += 1;
-                byte = self.next();
             }
         }
     }
@@ -316,10 +326,11 @@ impl<'a> Scanner<'a> {
         // Most numbers have at most 7 digits and no sign: one look at 8 bytes.
         if let Some(chunk) = self.bytes.get(self.position..).and_then(|rest| rest.first_chunk::<8>()) {
             let length = digits_of(*chunk);
-            let next = (u64::from_le_bytes(*chunk) >> (8 * (length % 8))) as u8;
-            let leading_zero = chunk[0] == b'0' && length > 1;
-            if (1..8).contains(&length) && !leading_zero && !matches!(next, b'.' | b'e' | b'E') {
-                return Ok(self.position + length);
+            if (1..8).contains(&length) && (chunk[0] != b'0' || length == 1) {
+                let next = (u64::from_le_bytes(*chunk) >> (8 * length)) as u8;
+                if next != b'.' && next | 0x20 != b'e' {
+                    return Ok(self.position + length);
+                }
             }
         }
         match number_length(&self.bytes[self.position..]) {
@@ -422,8 +433,8 @@ const ONES: u64 = u64::MAX / 255;
 #[inline(always)]
 fn digits_of(chunk: [u8; 8]) -> usize {
     // Digits become 0 to 9; of the others, either the highest bit is set or adding sets it.
-    let values = u64::from_le_bytes(chunk) ^ ONES * 0x30;
-    let others = ((values & ONES * 0x7f) + ONES * 0x76 | values) & ONES * 0x80;
+    let values = u64::from_le_bytes(chunk) ^ (ONES * 0x30);
+    let others = (((values & (ONES * 0x7f)) + ONES * 0x76) | values) & (ONES * 0x80);
     others.trailing_zeros() as usize / 8
 }
 
@@ -444,7 +455,7 @@ fn special_bytes(bytes: &[u8], block: usize) -> u64 {
 fn special_bytes_of(chunk: &[u8; 64]) -> u64 {
     // The compiler turns this into comparisons of 16 bytes or more, each giving a byte of 0 or 1.
     let special =
-        chunk.map(|byte| u8::from((byte == b'"') | (byte == b'\\') | (byte < b' ') | (byte > b'~')));
+        chunk.map(|byte| u8::from((byte == b'"') | (byte == b'\\') | !(b' '..=b'~').contains(&byte)));
     // The product's highest byte collects the 8 bits of a word.
     let bits = |word: &[u8; 8]| u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
     let words = special.as_chunks::<8>().0.iter().enumerate();
@@ -489,6 +500,26 @@ mod tests {
             }
         }
         assert_eq!(digits_of(*b"12345678"), 8);
+    }
+
+    #[test]
+    fn nesting_ends_at_the_limit_and_closes_in_order() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        // The session is the first level.
+        assert!(value(nested(MAX_DEPTH - 1).as_bytes()).is_ok());
+        assert!(value(nested(MAX_DEPTH).as_bytes()).is_err());
+        assert!(value("[".repeat(1_000_000).as_bytes()).is_err());
+        let mixed = |depth: usize| format!("{}1{}", "[{\"a\":".repeat(depth), "}]".repeat(depth));
+        assert!(value(mixed(400).as_bytes()).is_ok());
+        assert!(value(mixed(400).replacen("}]", "]}", 1).as_bytes()).is_err());
+        for empty in ["[]", "{}", "[ ]", "{ }", "[[],{}]", "{\"a\":{},\"b\":[]}"] {
+            assert!(value(empty.as_bytes()).is_ok(), "{empty}");
+        }
+        for wrong in
+            ["[,]", "[1,]", "{,}", "{\"a\":1,}", "[}", "{]", "{\"a\"}", "{\"a\":}", "[1 2]", "{1:2}", "["]
+        {
+            assert!(value(wrong.as_bytes()).is_err(), "{wrong}");
+        }
     }
 
     /// Every length and place in the text, against a number at its end, where fewer than 8 bytes follow.
