@@ -2,8 +2,8 @@
 //!
 //! Half of what decoding a large session costs on top of its signature happens here, so three things are
 //! unusual. Where a string ends is looked up in a bit mask of 64 bytes ([`block`]); digits are counted 8 at a
-//! time. And the [`Scanner`] is passed by value to what is not inlined, which gives back a position: as long as
-//! nobody holds its address, its fields stay in registers.
+//! time. And what is not inlined gets the [`Scanner`]'s fields and gives back a position: as long as nobody holds
+//! the scanner's address, it stays in registers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -122,24 +122,13 @@ impl<'a> Scanner<'a> {
         if byte > b' ' {
             return byte;
         }
-        self.position = self.after_white_space();
+        self.position = after_white_space(self.bytes, self.position);
         self.byte()
     }
 
-    #[inline(never)]
-    fn after_white_space(self) -> usize {
-        let white = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-        self.position + self.bytes.iter().skip(self.position).take_while(white).count()
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn fail<T>(self, reason: &'static str) -> Result<T, SyntaxError> {
-        let at_end = self.position >= self.bytes.len();
-        Err(SyntaxError {
-            position: self.position,
-            reason: if at_end { "the text ends too early" } else { reason },
-        })
+    #[inline(always)]
+    fn fail<T>(&self, reason: &'static str) -> Result<T, SyntaxError> {
+        failure(self.bytes, self.position, reason)
     }
 
     fn end_of_text(mut self) -> Result<(), SyntaxError> {
@@ -160,31 +149,33 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline(never)]
-    fn after_container(mut self, outside: usize) -> Result<usize, SyntaxError> {
+    fn after_container(self, outside: usize) -> Result<usize, SyntaxError> {
+        // What is passed in lives in memory; this need not.
+        let mut scanner = Scanner { position: self.position, ..Scanner::new(self.bytes) };
         let mut open = Open::default();
-        let mut byte = self.byte();
+        let mut byte = scanner.byte();
         'opening: loop {
             if outside + open.depth >= MAX_DEPTH {
-                return self.fail("nested too deep");
+                return scanner.fail("nested too deep");
             }
             let mut close = closing(byte == b'{');
             open.push(close == b'}');
-            self.position += 1;
-            byte = self.next();
+            scanner.position += 1;
+            byte = scanner.next();
             let mut is_empty = byte == close;
             loop {
                 if !is_empty {
                     if close == b'}' {
-                        byte = self.key()?;
+                        byte = scanner.key()?;
                     }
                     if matches!(byte, b'{' | b'[') {
                         continue 'opening;
                     }
-                    self.scalar(byte)?;
-                    byte = self.next();
+                    scanner.scalar(byte)?;
+                    byte = scanner.next();
                     if byte == b',' {
-                        self.position += 1;
-                        byte = self.next();
+                        scanner.position += 1;
+                        byte = scanner.next();
                         continue;
                     }
                 }
@@ -192,17 +183,17 @@ impl<'a> Scanner<'a> {
                 // The last value has ended: close what ends with it, up to the next value.
                 loop {
                     if byte != close {
-                        return self.fail("expected ',' or the end of the list or dictionary");
+                        return scanner.fail("expected ',' or the end of the list or dictionary");
                     }
-                    self.position += 1;
+                    scanner.position += 1;
                     match open.pop() {
                         Some(is_dictionary) => close = closing(is_dictionary),
-                        None => return Ok(self.position),
+                        None => return Ok(scanner.position),
                     }
-                    byte = self.next();
+                    byte = scanner.next();
                     if byte == b',' {
-                        self.position += 1;
-                        byte = self.next();
+                        scanner.position += 1;
+                        byte = scanner.next();
                         break;
                     }
                 }
@@ -225,7 +216,7 @@ impl<'a> Scanner<'a> {
             self.position += 2;
             return Ok(next);
         }
-        self.position = self.after_string()?;
+        self.position = after_string(self.bytes, self.position, self.block, self.special)?;
         self.colon()?;
         Ok(self.next())
     }
@@ -249,7 +240,11 @@ impl<'a> Scanner<'a> {
         let start = self.position;
         self.skip_plain();
         let plain = self.byte() == b'"';
-        self.position = if plain { self.position + 1 } else { self.after_string()? };
+        self.position = if plain {
+            self.position + 1
+        } else {
+            after_string(self.bytes, self.position, self.block, self.special)?
+        };
         let end = self.position - 1;
         self.colon()?;
         Ok((start..end, plain))
@@ -265,11 +260,11 @@ impl<'a> Scanner<'a> {
                 if self.byte() == b'"' {
                     self.position += 1;
                 } else {
-                    self.position = self.after_string()?;
+                    self.position = after_string(self.bytes, self.position, self.block, self.special)?;
                 }
             }
             b'-' | b'0'..=b'9' => self.position = self.after_number()?,
-            _ => self.position = self.after_word()?,
+            _ => self.position = after_word(self.bytes, self.position)?,
         }
         Ok(())
     }
@@ -292,20 +287,6 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Where a string ends, from a special byte in it on.
-    #[inline(never)]
-    fn after_string(mut self) -> Result<usize, SyntaxError> {
-        loop {
-            match self.bytes.get(self.position) {
-                Some(b'"') => return Ok(self.position + 1),
-                Some(b'\\') => self.escape()?,
-                Some(0x7f..) => self.position += 1,
-                _ => return self.fail("a control character inside a string"),
-            }
-            self.skip_plain();
-        }
-    }
-
     #[inline(always)]
     fn escape(&mut self) -> Result<(), SyntaxError> {
         match self.byte_at(self.position + 1) {
@@ -322,38 +303,69 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline(always)]
-    fn after_number(self) -> Result<usize, SyntaxError> {
+    fn after_number(&self) -> Result<usize, SyntaxError> {
         // Most numbers have at most 7 digits and no sign: one look at 8 bytes.
         if let Some(chunk) = self.bytes.get(self.position..).and_then(|rest| rest.first_chunk::<8>()) {
-            let length = digits_of(*chunk);
-            if (1..8).contains(&length) && (chunk[0] != b'0' || length == 1) {
-                let next = (u64::from_le_bytes(*chunk) >> (8 * length)) as u8;
+            // Looking at the chunk's first byte by itself would make the compiler load it in pieces.
+            let word = u64::from_le_bytes(*chunk);
+            let length = digits_of(word);
+            if (1..8).contains(&length) && (word as u8 != b'0' || length == 1) {
+                let next = (word >> (8 * length)) as u8;
                 if next != b'.' && next | 0x20 != b'e' {
                     return Ok(self.position + length);
                 }
             }
         }
         match number_length(&self.bytes[self.position..]) {
-            0 => self.after_word(),
+            0 => after_word(self.bytes, self.position),
             length => Ok(self.position + length),
         }
     }
+}
 
-    #[inline(never)]
-    fn after_word(self) -> Result<usize, SyntaxError> {
-        let word: &[u8] = match self.byte() {
-            b't' => b"true",
-            b'f' => b"false",
-            b'n' => b"null",
-            b'N' => b"NaN",
-            b'I' => b"Infinity",
-            b'-' => b"-Infinity",
-            _ => return self.fail("expected a value"),
-        };
-        if !self.bytes[self.position..].starts_with(word) {
-            return self.fail("expected a value");
+#[cold]
+#[inline(never)]
+fn failure<T>(bytes: &[u8], position: usize, reason: &'static str) -> Result<T, SyntaxError> {
+    let reason = if position < bytes.len() { reason } else { "the text ends too early" };
+    Err(SyntaxError { position, reason })
+}
+
+#[inline(never)]
+fn after_white_space(bytes: &[u8], position: usize) -> usize {
+    let white = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    position + bytes.iter().skip(position).take_while(white).count()
+}
+
+/// Where a string ends, from a special byte in it on.
+#[inline(never)]
+fn after_string(bytes: &[u8], position: usize, block: usize, special: u64) -> Result<usize, SyntaxError> {
+    let mut scanner = Scanner { bytes, position, block, special };
+    loop {
+        match bytes.get(scanner.position) {
+            Some(b'"') => return Ok(scanner.position + 1),
+            Some(b'\\') => scanner.escape()?,
+            Some(0x7f..) => scanner.position += 1,
+            _ => return scanner.fail("a control character inside a string"),
         }
-        Ok(self.position + word.len())
+        scanner.skip_plain();
+    }
+}
+
+#[inline(never)]
+fn after_word(bytes: &[u8], position: usize) -> Result<usize, SyntaxError> {
+    let rest = bytes.get(position..).unwrap_or_default();
+    let word: &[u8] = match rest.first() {
+        Some(b't') => b"true",
+        Some(b'f') => b"false",
+        Some(b'n') => b"null",
+        Some(b'N') => b"NaN",
+        Some(b'I') => b"Infinity",
+        _ => b"-Infinity",
+    };
+    if rest.starts_with(word) {
+        Ok(position + word.len())
+    } else {
+        failure(bytes, position, "expected a value")
     }
 }
 
@@ -417,7 +429,7 @@ fn number_length(bytes: &[u8]) -> usize {
 
 fn after_digits(bytes: &[u8], mut position: usize) -> usize {
     while let Some(chunk) = bytes.get(position..).and_then(|rest| rest.first_chunk::<8>()) {
-        let length = digits_of(*chunk);
+        let length = digits_of(u64::from_le_bytes(*chunk));
         position += length;
         if length < 8 {
             return position;
@@ -429,11 +441,11 @@ fn after_digits(bytes: &[u8], mut position: usize) -> usize {
 /// A byte of 1 in each place.
 const ONES: u64 = u64::MAX / 255;
 
-/// How many of these bytes, from the first on, are digits.
+/// How many of these 8 bytes, from the first on, are digits.
 #[inline(always)]
-fn digits_of(chunk: [u8; 8]) -> usize {
+fn digits_of(word: u64) -> usize {
     // Digits become 0 to 9; of the others, either the highest bit is set or adding sets it.
-    let values = u64::from_le_bytes(chunk) ^ (ONES * 0x30);
+    let values = word ^ (ONES * 0x30);
     let others = (((values & (ONES * 0x7f)) + ONES * 0x76) | values) & (ONES * 0x80);
     others.trailing_zeros() as usize / 8
 }
@@ -496,10 +508,10 @@ mod tests {
             for place in 0..8 {
                 let mut chunk = *b"90817263";
                 chunk[place] = byte;
-                assert_eq!(digits_of(chunk), place, "{byte} at {place}");
+                assert_eq!(digits_of(u64::from_le_bytes(chunk)), place, "{byte} at {place}");
             }
         }
-        assert_eq!(digits_of(*b"12345678"), 8);
+        assert_eq!(digits_of(u64::from_le_bytes(*b"12345678")), 8);
     }
 
     #[test]
