@@ -8,6 +8,8 @@ mod json_dialect;
 mod save_protocol;
 #[allow(dead_code, reason = "each feature uses a part of it")]
 mod servers;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod sql_stores;
 mod sqlite_files;
 mod stores;
 mod vectors;
