@@ -1,9 +1,15 @@
 //! The contract between sessions and what keeps them.
 
 pub mod memory;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod signed_cookies;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub mod table;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +18,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 pub use memory::MemoryStore;
+#[cfg(feature = "mysql")]
+pub use mysql::MysqlStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub use signed_cookies::SignedCookieStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
@@ -192,6 +202,8 @@ pub enum Rotated {
 /// | `memory:` | [`MemoryStore`] |
 /// | `cookie:` | [`SignedCookieStore`] |
 /// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`], feature `sqlite` |
+/// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
+/// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -212,9 +224,13 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
         "cookie" if rest.is_empty() => Ok(Arc::new(SignedCookieStore::new(settings))),
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(SqliteStore::open(rest.strip_prefix("//").unwrap_or(rest), settings).await?)),
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::open(url, settings).await?)),
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => Ok(Arc::new(MysqlStore::open(url, settings).await?)),
         _ => {
-            let message =
-                "this URL names no store; use `memory:`, `cookie:` or `sqlite:PATH` (feature `sqlite`)";
+            let message = "this URL names no store that is compiled in; use `memory:`, `cookie:`, `sqlite:PATH` (feature \
+                           `sqlite`), `postgres://…` (feature `postgres`) or `mysql://…` (feature `mysql`)";
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }

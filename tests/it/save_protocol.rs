@@ -16,7 +16,14 @@ async fn stores() -> Vec<(&'static str, Arc<dyn SessionStore>, Option<tempfile::
     let options = SqliteStore::options(folder.path().join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     let sqlite = options.open(&Settings::new("secret")).await.unwrap();
-    vec![("memory", Arc::new(MemoryStore::new()), None), ("sqlite", Arc::new(sqlite), Some(folder))]
+    #[allow(unused_mut, reason = "without a feature there are no more")]
+    let mut stores: Vec<(&'static str, Arc<dyn SessionStore>, Option<tempfile::TempDir>)> =
+        vec![("memory", Arc::new(MemoryStore::new()), None), ("sqlite", Arc::new(sqlite), Some(folder))];
+    #[cfg(feature = "postgres")]
+    stores.push(("postgres", crate::stores::new_postgres().await, None));
+    #[cfg(feature = "mysql")]
+    stores.push(("mariadb", crate::stores::new_mariadb().await, None));
+    stores
 }
 
 fn settings(concurrent_changes: ConcurrentChanges) -> Settings {

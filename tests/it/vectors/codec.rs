@@ -208,7 +208,7 @@ fn set_expiry(case: &Json) -> Reproduced {
 }
 
 /// The few forms of Python literals that `set_expiry_python` holds.
-pub(super) fn python_expiry(literal: &str) -> Expiry {
+pub(crate) fn python_expiry(literal: &str) -> Expiry {
     use cloakroom::chrono::{DateTime, FixedOffset, NaiveDate, TimeDelta, TimeZone};
     let fields = |text: &str| -> Vec<i64> {
         let numbers = text.split(|character: char| !character.is_ascii_digit() && character != '-');
