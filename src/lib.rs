@@ -41,6 +41,8 @@ pub use session::{AsKey, Key, LazySession, Session, TEST_COOKIE_NAME, TEST_COOKI
 pub use session_data::SessionData;
 pub use session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
 pub use settings::{ConcurrentChanges, SameSite, Settings};
+#[cfg(feature = "file")]
+pub use store::FileStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{MemoryStore, SessionStore, SignedCookieStore, connect};

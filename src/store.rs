@@ -1,5 +1,7 @@
 //! The contract between sessions and what keeps them.
 
+#[cfg(feature = "file")]
+pub mod file;
 pub mod memory;
 pub mod signed_cookies;
 #[cfg(feature = "sqlite")]
@@ -11,6 +13,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+#[cfg(feature = "file")]
+pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use signed_cookies::SignedCookieStore;
 #[cfg(feature = "sqlite")]
@@ -192,6 +196,7 @@ pub enum Rotated {
 /// | `memory:` | [`MemoryStore`] |
 /// | `cookie:` | [`SignedCookieStore`] |
 /// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`], feature `sqlite` |
+/// | `file:path/to/folder`, or `file:` for the folder of temporary files | [`FileStore`], feature `file` |
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -212,9 +217,15 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
         "cookie" if rest.is_empty() => Ok(Arc::new(SignedCookieStore::new(settings))),
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(SqliteStore::open(rest.strip_prefix("//").unwrap_or(rest), settings).await?)),
+        #[cfg(feature = "file")]
+        "file" => {
+            let path = Some(rest.strip_prefix("//").unwrap_or(rest)).filter(|path| !path.is_empty());
+            let path = path.map_or_else(FileStore::default_path, Into::into);
+            Ok(Arc::new(FileStore::open(path, settings).await?))
+        }
         _ => {
-            let message =
-                "this URL names no store; use `memory:`, `cookie:` or `sqlite:PATH` (feature `sqlite`)";
+            let message = "this URL names no store; use `memory:`, `cookie:`, `sqlite:PATH` (feature `sqlite`) or \
+                 `file:FOLDER` (feature `file`)";
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }

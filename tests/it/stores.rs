@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloakroom::{MemoryStore, SessionStore, Settings, SqliteStore, conformance};
+use cloakroom::{FileStore, MemoryStore, SessionStore, Settings, SqliteStore, conformance};
 
 async fn conforms(name: &str, store: Arc<dyn SessionStore>) {
     for check in conformance::CHECKS {
@@ -27,4 +27,11 @@ async fn sqlite() {
     options.create_table(Default::default()).await.unwrap();
     let store = options.open(&Settings::new("secret")).await.unwrap();
     conforms("sqlite", Arc::new(store)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileStore::open(folder.path(), &Settings::new("secret")).await.unwrap();
+    conforms("file", Arc::new(store)).await;
 }
