@@ -45,7 +45,7 @@ pub use settings::{ConcurrentChanges, SameSite, Settings};
 pub use store::FileStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
-pub use store::{MemoryStore, SessionStore, SignedCookieStore, connect};
+pub use store::{CachedDbStore, MemoryStore, SessionStore, SignedCookieStore, connect};
 #[cfg(feature = "tower")]
 pub use tower::{SessionLayer, SessionService};
 pub use value::{Kind, MAX_DEPTH, Value, ValueError};

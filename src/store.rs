@@ -1,5 +1,6 @@
 //! The contract between sessions and what keeps them.
 
+pub mod cached_db;
 #[cfg(feature = "file")]
 pub mod file;
 pub mod memory;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+pub use cached_db::CachedDbStore;
 #[cfg(feature = "file")]
 pub use file::FileStore;
 pub use memory::MemoryStore;
@@ -52,6 +54,16 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
 
     /// The session under this key. Django's `SessionBase.load`.
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError>;
+
+    /// The session as it is where updates are compared, to do changes again after [`Updated::Changed`]. Only a
+    /// store that loads from copies has more to do than `load`.
+    async fn load_for_update(
+        &self,
+        session_key: &SessionKey,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Loaded>, StoreError> {
+        self.load(session_key, now).await
+    }
 
     /// Keeps a new session, unless the key is taken: by a live session, an expired one or an unreadable one.
     /// Django's `save(must_create=True)`.
@@ -120,6 +132,8 @@ pub struct Version(VersionKind);
 enum VersionKind {
     Bytes(Arc<[u8]>),
     Number(u64),
+    /// Of a session that may have come from a cache.
+    Copy(Arc<cached_db::CopyVersion>),
 }
 
 impl Version {
@@ -137,7 +151,7 @@ impl Version {
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match &self.0 {
             VersionKind::Bytes(bytes) => Some(bytes),
-            VersionKind::Number(_) => None,
+            _ => None,
         }
     }
 
@@ -145,7 +159,7 @@ impl Version {
     pub fn as_number(&self) -> Option<u64> {
         match self.0 {
             VersionKind::Number(number) => Some(number),
-            VersionKind::Bytes(_) => None,
+            _ => None,
         }
     }
 }
@@ -197,6 +211,7 @@ pub enum Rotated {
 /// | `cookie:` | [`SignedCookieStore`] |
 /// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`], feature `sqlite` |
 /// | `file:path/to/folder`, or `file:` for the folder of temporary files | [`FileStore`], feature `file` |
+/// | `cached_db:` and two of these with a bar between: `cached_db:sqlite:path/to/db.sqlite3\|memory:` | [`CachedDbStore`] |
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -223,9 +238,20 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
             let path = path.map_or_else(FileStore::default_path, Into::into);
             Ok(Arc::new(FileStore::open(path, settings).await?))
         }
+        "cached_db" => {
+            // No address of a cache has a bar in it, where a path may.
+            let Some((database, cache)) = rest.rsplit_once('|') else {
+                let message = "`cached_db:` takes a database and a cache: `cached_db:DATABASE|CACHE`";
+                return Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message));
+            };
+            let database = Box::pin(connect(database, settings)).await?;
+            let cache = Box::pin(connect(cache, settings)).await?;
+            Ok(Arc::new(CachedDbStore::new(database, cache)?))
+        }
         _ => {
             let message = "this URL names no store; use `memory:`, `cookie:`, `sqlite:PATH` (feature `sqlite`) or \
-                 `file:FOLDER` (feature `file`)";
+                 `file:FOLDER` (feature `file`), or \
+                 `cached_db:DATABASE|CACHE` made of two";
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }

@@ -40,7 +40,9 @@ impl Failure {
             Failure::Io(what, error) => explain_io(what, error, &folder),
             Failure::NotAFolder => (
                 Misconfigured,
-                format!("{folder}: no such folder; make it, or set SESSION_FILE_PATH to the one that Django uses"),
+                format!(
+                    "{folder}: no such folder; make it, or set SESSION_FILE_PATH to the one that Django uses"
+                ),
             ),
             Failure::NoExchange(error) => (
                 Misconfigured,
@@ -52,7 +54,9 @@ impl Failure {
             ),
             Failure::CookieName => (
                 Misconfigured,
-                format!("{folder}: the cookie's name begins the names of the files; it must be set, and hold no `/`"),
+                format!(
+                    "{folder}: the cookie's name begins the names of the files; it must be set, and hold no `/`"
+                ),
             ),
             Failure::Key => (
                 Refused,
@@ -63,9 +67,13 @@ impl Failure {
             ),
             Failure::Locked => (
                 Unavailable,
-                format!("{folder}: another program keeps this session's file locked; nothing was written, try again"),
+                format!(
+                    "{folder}: another program keeps this session's file locked; nothing was written, try again"
+                ),
             ),
-            Failure::Unreadable(error) => (Unreadable, format!("{folder}: {error}; the file was left as it is")),
+            Failure::Unreadable(error) => {
+                (Unreadable, format!("{folder}: {error}; the file was left as it is"))
+            }
             Failure::Stopped => (Unavailable, format!("{folder}: the runtime is shutting down")),
         };
         let error = StoreError::new("file", kind, message);
@@ -77,17 +85,14 @@ impl Failure {
     }
 }
 
-fn explain_io(
-    what: &str,
-    error: &io::Error,
-    folder: &std::path::Display<'_>,
-) -> (StoreErrorKind, String) {
+fn explain_io(what: &str, error: &io::Error, folder: &std::path::Display<'_>) -> (StoreErrorKind, String) {
     use StoreErrorKind::{Misconfigured, Unavailable};
     const TOO_MANY_OPEN_FILES: [rustix::io::Errno; 2] = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            (Unavailable, format!("{folder}: cannot {what}: the disk or the quota is full; nothing was written"))
-        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (
+            Unavailable,
+            format!("{folder}: cannot {what}: the disk or the quota is full; nothing was written"),
+        ),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => (
             Misconfigured,
             format!(
@@ -95,10 +100,14 @@ fn explain_io(
                  can be read by the user alone who runs Django)"
             ),
         ),
-        _ if rustix::io::Errno::from_io_error(error).is_some_and(|code| TOO_MANY_OPEN_FILES.contains(&code)) => (
-            Unavailable,
-            format!("{folder}: cannot {what}: {error}; raise the limit of open files (`ulimit -n`)"),
-        ),
+        _ if rustix::io::Errno::from_io_error(error)
+            .is_some_and(|code| TOO_MANY_OPEN_FILES.contains(&code)) =>
+        {
+            (
+                Unavailable,
+                format!("{folder}: cannot {what}: {error}; raise the limit of open files (`ulimit -n`)"),
+            )
+        }
         _ => (Unavailable, format!("{folder}: cannot {what}: {error}")),
     }
 }

@@ -72,6 +72,11 @@ impl Identity {
 }
 
 impl Found {
+    #[cfg(test)]
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
     fn is(&self, expected: Option<&[u8]>) -> bool {
         expected.is_none_or(|expected| self.text == expected)
     }
@@ -249,7 +254,7 @@ impl Folder {
     }
 
     /// The file to replace, locked, and its replacement; or why there is nothing to replace.
-    fn prepare(
+    pub(super) fn prepare(
         &self,
         name: &FileName,
         expected: Option<&[u8]>,
@@ -283,7 +288,12 @@ impl Folder {
 
     /// Exchanges a file and its replacement, which fails when the file was removed: it never comes back. When
     /// something else than `expected` came out, everything is as it was before.
-    fn exchange(&self, name: &FileName, expected: Option<Identity>, new: &Temporary) -> Task<Replaced> {
+    pub(super) fn exchange(
+        &self,
+        name: &FileName,
+        expected: Option<Identity>,
+        new: &Temporary,
+    ) -> Task<Replaced> {
         let path = self.path_of(name);
         let exchange = || match rename(&new.path, &path, RenameFlags::EXCHANGE) {
             Ok(()) => Ok(true),
