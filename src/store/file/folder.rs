@@ -346,7 +346,12 @@ impl Folder {
         if !self.is_current(name, found)? {
             return Ok(false);
         }
-        // Taken away first and looked at again, as Django may renew the session at this very moment.
+        self.take(name, found)
+    }
+
+    /// Removes this very file: takes it away and looks at it again, as Django may renew the session at this
+    /// very moment.
+    pub(super) fn take(&self, name: &FileName, found: &Found) -> Task<bool> {
         let path = self.path_of(name);
         let taken = Temporary { path: self.temporary_path()?, file: None };
         match rename(&path, &taken.path, RenameFlags::NOREPLACE) {

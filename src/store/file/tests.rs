@@ -72,6 +72,11 @@ fn t29_a_session_renewed_after_the_cleaner_looked_survives() {
         assert!(!folder.remove_found(&name, &found).unwrap());
         assert_eq!(text(&folder).as_deref(), Some("renewed"));
     }
+    // Later still, when the cleaner holds the lock and has looked for the second time.
+    let found = folder.find(&name).unwrap().unwrap();
+    django_saves(&folder, "renewed again");
+    assert!(!folder.take(&name, &found).unwrap());
+    assert_eq!(text(&folder).as_deref(), Some("renewed again"));
     let found = folder.find(&name).unwrap().unwrap();
     assert!(folder.remove_found(&name, &found).unwrap(), "nobody renewed it");
     assert_eq!(files(&folder), 0);
