@@ -43,6 +43,10 @@ pub use session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
 pub use settings::{ConcurrentChanges, SameSite, Settings};
 #[cfg(feature = "file")]
 pub use store::FileStore;
+#[cfg(feature = "mysql")]
+pub use store::MysqlStore;
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{CachedDbStore, MemoryStore, SessionStore, SignedCookieStore, connect};

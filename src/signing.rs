@@ -205,9 +205,20 @@ impl MacKey {
 ///
 /// assert!(constant_time_equal(b"abc", b"abc"));
 /// assert!(!constant_time_equal(b"abc", b"abd"));
+/// assert!(!constant_time_equal(b"0123456789", b"0123x56789"));
+/// assert!(!constant_time_equal(b"abc", b"ab"));
 /// ```
 pub fn constant_time_equal(left: &[u8], right: &[u8]) -> bool {
-    left.ct_eq(right).into()
+    if left.len() != right.len() {
+        return false;
+    }
+    // A signature is 43 bytes: byte by byte, comparing would take a fifth of the time of the HMAC.
+    let ((left, left_rest), (right, right_rest)) = (left.as_chunks::<8>(), right.as_chunks::<8>());
+    let pairs = left.iter().zip(right);
+    let equal = pairs.fold(left_rest.ct_eq(right_rest), |equal, (left, right)| {
+        equal & u64::from_ne_bytes(*left).ct_eq(&u64::from_ne_bytes(*right))
+    });
+    equal.into()
 }
 
 /// HMAC of a value with a key made of salt and secret. Django's `django.utils.crypto.salted_hmac`.
@@ -448,9 +459,9 @@ impl TimestampSigner {
     ) -> Result<&'a str, SigningError> {
         let stamped = self.0.unsign(signed)?;
         let (value, timestamp) = self.0.split_last(stamped).ok_or(SigningError::BadTimestamp)?;
-        let signed_at = base62::decode(timestamp).ok_or(SigningError::BadTimestamp)?;
+        let signed_at = base62::decode_saturating(timestamp).ok_or(SigningError::BadTimestamp)?;
         if let Some(max_age) = max_age {
-            let age = i128::from(now.timestamp_micros()) - signed_at.saturating_mul(1_000_000);
+            let age = i128::from(now.timestamp_micros()).saturating_sub(signed_at.saturating_mul(1_000_000));
             let allowed = i128::from(max_age.num_microseconds().unwrap_or(i64::MAX));
             if age > allowed {
                 let age = i64::try_from(age / 1_000_000).unwrap_or(i64::MAX);

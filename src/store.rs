@@ -4,9 +4,15 @@ pub mod cached_db;
 #[cfg(feature = "file")]
 pub mod file;
 pub mod memory;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod signed_cookies;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub mod table;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +24,10 @@ pub use cached_db::CachedDbStore;
 #[cfg(feature = "file")]
 pub use file::FileStore;
 pub use memory::MemoryStore;
+#[cfg(feature = "mysql")]
+pub use mysql::MysqlStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub use signed_cookies::SignedCookieStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
@@ -212,6 +222,8 @@ pub enum Rotated {
 /// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`], feature `sqlite` |
 /// | `file:path/to/folder`, or `file:` for the folder of temporary files | [`FileStore`], feature `file` |
 /// | `cached_db:` and two of these with a bar between: `cached_db:sqlite:path/to/db.sqlite3\|memory:` | [`CachedDbStore`] |
+/// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
+/// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -248,10 +260,15 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
             let cache = Box::pin(connect(cache, settings)).await?;
             Ok(Arc::new(CachedDbStore::new(database, cache)?))
         }
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::open(url, settings).await?)),
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => Ok(Arc::new(MysqlStore::open(url, settings).await?)),
         _ => {
-            let message = "this URL names no store; use `memory:`, `cookie:`, `sqlite:PATH` (feature `sqlite`) or \
-                 `file:FOLDER` (feature `file`), or \
-                 `cached_db:DATABASE|CACHE` made of two";
+            let message = "this URL names no store that is compiled in; use `memory:`, `cookie:`, `sqlite:PATH` (feature \
+                           `sqlite`), `postgres://…` (feature `postgres`), \
+                           `mysql://…` (feature `mysql`), `file:FOLDER` (feature `file`), or \
+                           `cached_db:DATABASE|CACHE` made of two of them";
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }

@@ -15,7 +15,7 @@ Examples:
   # A site with USE_TZ = False and TIME_ZONE = 'America/Chicago':
   cloakroom clearsessions --store sqlite:db.sqlite3 --naive-time-zone America/Chicago
 
-Rows go in small batches, so that a site in use goes on beside it; it can be stopped and started again at
+Rows go in small batches, so that a site in use goes on beside it; it can be stopped and started again at \
 any time. No secret is needed: a session's row says when it ends.";
 
 /// Remove the sessions that have expired, as Django's command of this name, and say how many

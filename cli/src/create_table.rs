@@ -14,7 +14,7 @@ Examples:
   # For a Django site that will use this file later, so that `migrate` knows of the table:
   cloakroom create-table --store sqlite:db.sqlite3 --record-migration
 
-A table that is there is left as it is. In a database of Django's (one with a table django_migrations) the
+A table that is there is left as it is. In a database of Django's (one with a table django_migrations) the \
 migration is always noted.";
 
 /// Make the session table, exactly as Django's migration does, and the database file if there is none

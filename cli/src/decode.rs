@@ -16,8 +16,8 @@ Examples:
   # A cookie of the signed_cookies back end, with Django's check of its age:
   cloakroom decode --key-salt django.contrib.sessions.backends.signed_cookies --max-age 1209600
 
-Each line gives one line: the JSON exactly as it is stored, in Python's dialect (NaN and Infinity are
-possible). A session that cannot be read gives {} on standard output and its line number and the reason
+Each line gives one line: the JSON exactly as it is stored, in Python's dialect (NaN and Infinity are \
+possible). A session that cannot be read gives {} on standard output and its line number and the reason \
 on standard error; the other lines go on. Line ends within the JSON become spaces.
 
 If every line says that the signature does not match, the secret is another one, or the text was cut.
@@ -28,11 +28,11 @@ Exit codes: 0 every line was read, 1 some were not, 2 wrong usage or no secret."
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    #[command(flatten)]
-    signed_text: SignedTextOptions,
     /// Refuse modern text that was signed longer ago than this. Legacy text carries no time
     #[arg(long, value_name = "SECONDS")]
     max_age: Option<u32>,
+    #[command(flatten)]
+    signed_text: SignedTextOptions,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {

@@ -10,6 +10,7 @@ mod view;
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -28,20 +29,24 @@ use crate::{Ending, usage};
 
 const DEFAULT_STORE: &str = "sqlite:cloakroom.sqlite3";
 
+/// How long requests may take to end when the demo is stopped.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// No form here needs more.
 const MAX_FORM: usize = 64 << 10;
 
 const EXAMPLES: &str = "\
 Examples:
-  cloakroom demo
+  cloakroom demo      # keeps its sessions in cloakroom.sqlite3, here, and makes that file
   cloakroom demo --store memory: --listen 127.0.0.1:0
   # In the same sessions as a Django site on this machine:
   cloakroom demo --store sqlite:db.sqlite3 --secret-key-file secret.txt
 
 For scripts there are JSON twins: GET /session.json, and each form answers in JSON when asked to:
-  curl -b jar -c jar -H 'Accept: application/json' -d 'key=coat&value=\"blue\"' http://127.0.0.1:8000/put
+  curl -b jar -c jar -H 'Accept: application/json' \\
+    -d 'key=coat&value=blue' http://127.0.0.1:8000/put
 
-Unless a secret is given, one is made: for sqlite:PATH it is kept in PATH.secret, so that the sessions can
+Unless a secret is given, one is made: for sqlite:PATH it is kept in PATH.secret, so that the sessions can \
 be read at the next start. The pages show session keys: listen on an address of this machine only.";
 
 /// Run a small site that shows a session at work, in the browser and in the store
@@ -97,10 +102,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     say("  Stop with Ctrl-C.");
 
     let site = Site { store, store_name, codec: SessionCodec::new(&settings) };
-    axum::serve(listener, router(site, settings))
-        .with_graceful_shutdown(interrupted())
-        .await
-        .context("the server stopped")?;
+    let server = axum::serve(listener, router(site, settings)).with_graceful_shutdown(interrupted());
+    tokio::select! {
+        ended = server.into_future() => ended.context("the server stopped")?,
+        // Browsers hold connections open on which they have sent nothing yet.
+        () = async { interrupted().await; tokio::time::sleep(PATIENCE).await } => {}
+    }
     say("Stopped. The sessions stay where they are.");
     Ok(Ending::Well)
 }

@@ -16,7 +16,8 @@ pub(crate) struct SignedTextOptions {
     ///
     /// Django's are django.contrib.sessions.SessionStore for modern text and, without the dot,
     /// django.contrib.sessionsSessionStore for legacy text. For cookies of signed_cookies:
-    /// django.contrib.sessions.backends.signed_cookies. What is given here counts for both formats.
+    /// django.contrib.sessions.backends.signed_cookies. With --format auto, either of a class's two salts
+    /// stands for both.
     #[arg(long, value_name = "SALT")]
     key_salt: Option<String>,
     /// Take this for the time now, in Unix seconds, instead of the clock's. Fractions are allowed
@@ -54,13 +55,34 @@ impl SignedTextOptions {
         adjust(&mut settings);
         Ok(match &self.key_salt {
             None => SessionCodec::new(&settings),
-            Some(salt) => SessionCodec::with_salt(&settings, salt).with_legacy_salt(&settings, salt),
+            Some(salt) => {
+                let (modern, legacy) = match self.format {
+                    Format::Auto => both_salts(salt),
+                    Format::Modern | Format::Legacy => (salt.clone(), salt.clone()),
+                };
+                SessionCodec::with_salt(&settings, &modern).with_legacy_salt(&settings, &legacy)
+            }
         })
     }
 
     /// The time now, or the one to take for it.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.now.unwrap_or_else(|| SystemClock.now())
+    }
+}
+
+/// The modern and the legacy salt of a session class, from either of them. Legacy salts have the class's
+/// own name only, and no dot in front. A salt that is not made by Django's rule counts for both.
+fn both_salts(salt: &str) -> (String, String) {
+    const PREFIX: &str = "django.contrib.sessions";
+    match salt.strip_prefix(PREFIX) {
+        None => (salt.to_owned(), salt.to_owned()),
+        Some(class) => match class.strip_prefix('.') {
+            Some(class) => {
+                (salt.to_owned(), format!("{PREFIX}{}", class.rsplit('.').next().unwrap_or_default()))
+            }
+            None => (format!("{PREFIX}.{class}"), salt.to_owned()),
+        },
     }
 }
 
@@ -81,7 +103,16 @@ fn unix_time(text: &str) -> Result<DateTime<Utc>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::unix_time;
+    use super::{both_salts, unix_time};
+
+    #[test]
+    fn either_salt_tells_the_other() {
+        let modern = "django.contrib.sessions.Outer.Store";
+        assert_eq!(both_salts(modern), (modern.to_owned(), "django.contrib.sessionsStore".to_owned()));
+        let legacy = "django.contrib.sessionsStore";
+        assert_eq!(both_salts(legacy), ("django.contrib.sessions.Store".to_owned(), legacy.to_owned()));
+        assert_eq!(both_salts("own"), ("own".to_owned(), "own".to_owned()));
+    }
 
     #[test]
     fn unix_times() {

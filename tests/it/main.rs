@@ -5,5 +5,13 @@
 mod browser;
 mod django;
 mod json_dialect;
+mod save_protocol;
+#[allow(dead_code, reason = "each feature uses a part of it")]
+mod servers;
+mod sqlite_files;
 mod stores;
 mod vectors;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod vectors_sql;
+mod watched_store;
+mod web;

@@ -4,8 +4,8 @@
 //! the declared differences; DESIGN.md gives the reasons.
 
 mod auth;
-mod codec;
-mod db_rows;
+pub(crate) mod codec;
+pub(crate) mod db_rows;
 mod expiry;
 mod file_sessions;
 mod middleware;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::Form;
-use axum::extract::{RawQuery, State};
+use axum::extract::{FromRequestParts, RawQuery, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use cloakroom::chrono::Utc;
@@ -25,6 +26,28 @@ const VISITS: &str = "visits";
 const FIVE_MINUTES: i64 = 300;
 
 type Shared = State<Arc<Site>>;
+
+/// Who sent a form: the session to change, and how to answer.
+pub(super) struct Visitor {
+    site: Arc<Site>,
+    session: Session,
+    headers: HeaderMap,
+}
+
+impl FromRequestParts<Arc<Site>> for Visitor {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, Error> {
+        let session = Session::from_request_parts(parts, site).await?;
+        Ok(Visitor { site: Arc::clone(site), session, headers: parts.headers.clone() })
+    }
+}
+
+impl Visitor {
+    async fn answer(&self, outcome: Result<Done, Problem>) -> Result<Response, Error> {
+        answer(&self.site, &self.session, &self.headers, outcome).await
+    }
+}
 
 pub(super) async fn front_door(
     State(site): Shared,
@@ -49,17 +72,13 @@ pub(super) async fn bye() -> Response {
     )
 }
 
-pub(super) async fn visit(
-    State(site): Shared,
-    session: Session,
-    headers: HeaderMap,
-) -> Result<Response, Error> {
-    let outcome = if count_visit(&session)? {
+pub(super) async fn visit(visitor: Visitor) -> Result<Response, Error> {
+    let outcome = if count_visit(&visitor.session)? {
         Ok(Done::Counted)
     } else {
         Err(Problem("`visits` holds something that cannot be counted on; remove it to start anew.".into()))
     };
-    answer(&site, &session, &headers, outcome).await
+    visitor.answer(outcome).await
 }
 
 #[derive(Deserialize)]
@@ -68,20 +87,15 @@ pub(super) struct Put {
     value: String,
 }
 
-pub(super) async fn put(
-    State(site): Shared,
-    session: Session,
-    headers: HeaderMap,
-    Form(form): Form<Put>,
-) -> Result<Response, Error> {
+pub(super) async fn put(visitor: Visitor, Form(form): Form<Put>) -> Result<Response, Error> {
     let outcome = match check_key(&form.key) {
         Err(problem) => Err(problem),
         Ok(key) => {
-            session.set_value(key, json_or_text(&form.value)?);
+            visitor.session.set_value(key, json_or_text(&form.value)?);
             Ok(Done::Put)
         }
     };
-    answer(&site, &session, &headers, outcome).await
+    visitor.answer(outcome).await
 }
 
 #[derive(Deserialize)]
@@ -89,47 +103,30 @@ pub(super) struct Remove {
     key: String,
 }
 
-pub(super) async fn remove(
-    State(site): Shared,
-    session: Session,
-    headers: HeaderMap,
-    Form(form): Form<Remove>,
-) -> Result<Response, Error> {
-    let done = if session.remove(&form.key) { Done::Removed } else { Done::NotThere };
-    answer(&site, &session, &headers, Ok(done)).await
+pub(super) async fn remove(visitor: Visitor, Form(form): Form<Remove>) -> Result<Response, Error> {
+    let done = if visitor.session.remove(&form.key) { Done::Removed } else { Done::NotThere };
+    visitor.answer(Ok(done)).await
 }
 
-pub(super) async fn login(
-    State(site): Shared,
-    session: Session,
-    headers: HeaderMap,
-) -> Result<Response, Error> {
-    let before = session.session_key();
-    auth::login(&session, ADA).await?;
-    let done = if before.is_some() && session.session_key() == before {
+pub(super) async fn login(visitor: Visitor) -> Result<Response, Error> {
+    let before = visitor.session.session_key();
+    auth::login(&visitor.session, ADA).await?;
+    let done = if before.is_some() && visitor.session.session_key() == before {
         Done::LoggedInAlready
     } else {
         Done::LoggedIn
     };
-    answer(&site, &session, &headers, Ok(done)).await
+    visitor.answer(Ok(done)).await
 }
 
-pub(super) async fn rotate(
-    State(site): Shared,
-    session: Session,
-    headers: HeaderMap,
-) -> Result<Response, Error> {
-    session.cycle_key()?;
-    answer(&site, &session, &headers, Ok(Done::Rotated)).await
+pub(super) async fn rotate(visitor: Visitor) -> Result<Response, Error> {
+    visitor.session.cycle_key()?;
+    visitor.answer(Ok(Done::Rotated)).await
 }
 
-pub(super) async fn logout(
-    State(site): Shared,
-    session: Session,
-    headers: HeaderMap,
-) -> Result<Response, Error> {
-    auth::logout(&session).await?;
-    answer(&site, &session, &headers, Ok(Done::LoggedOut)).await
+pub(super) async fn logout(visitor: Visitor) -> Result<Response, Error> {
+    auth::logout(&visitor.session).await?;
+    visitor.answer(Ok(Done::LoggedOut)).await
 }
 
 #[derive(Deserialize)]
@@ -141,12 +138,7 @@ pub(super) struct ExpiryForm {
     date: String,
 }
 
-pub(super) async fn expiry(
-    State(site): Shared,
-    session: Session,
-    headers: HeaderMap,
-    Form(form): Form<ExpiryForm>,
-) -> Result<Response, Error> {
+pub(super) async fn expiry(visitor: Visitor, Form(form): Form<ExpiryForm>) -> Result<Response, Error> {
     let expiry = match form.expiry.as_str() {
         "default" => Ok(Expiry::Default),
         "five-minutes" => Ok(Expiry::Seconds(FIVE_MINUTES)),
@@ -157,40 +149,30 @@ pub(super) async fn expiry(
     let outcome = match expiry {
         Err(problem) => Err(problem),
         Ok(expiry) => {
-            session.set_expiry(expiry)?;
+            visitor.session.set_expiry(expiry)?;
             // Back to the default where it was the default is no change; the visitor asked for a new term.
-            session.set_modified(true);
+            visitor.session.set_modified(true);
             Ok(Done::ExpirySet)
         }
     };
-    answer(&site, &session, &headers, outcome).await
+    visitor.answer(outcome).await
 }
 
-pub(super) async fn set_test_cookie(
-    State(site): Shared,
-    session: Session,
-    headers: HeaderMap,
-) -> Result<Response, Error> {
-    session.set_test_cookie()?;
-    answer(&site, &session, &headers, Ok(Done::TestCookieSet)).await
+pub(super) async fn set_test_cookie(visitor: Visitor) -> Result<Response, Error> {
+    visitor.session.set_test_cookie()?;
+    visitor.answer(Ok(Done::TestCookieSet)).await
 }
 
-pub(super) async fn check_test_cookie(
-    State(site): Shared,
-    session: Session,
-    headers: HeaderMap,
-) -> Result<Response, Error> {
-    let done = if session.test_cookie_worked() { Done::TestCookieWorked } else { Done::TestCookieMissing };
-    answer(&site, &session, &headers, Ok(done)).await
+pub(super) async fn check_test_cookie(visitor: Visitor) -> Result<Response, Error> {
+    let done =
+        if visitor.session.test_cookie_worked() { Done::TestCookieWorked } else { Done::TestCookieMissing };
+    visitor.answer(Ok(done)).await
 }
 
-pub(super) async fn delete_test_cookie(
-    State(site): Shared,
-    session: Session,
-    headers: HeaderMap,
-) -> Result<Response, Error> {
-    let done = if session.delete_test_cookie() { Done::TestCookieDeleted } else { Done::TestCookieMissing };
-    answer(&site, &session, &headers, Ok(done)).await
+pub(super) async fn delete_test_cookie(visitor: Visitor) -> Result<Response, Error> {
+    let done =
+        if visitor.session.delete_test_cookie() { Done::TestCookieDeleted } else { Done::TestCookieMissing };
+    visitor.answer(Ok(done)).await
 }
 
 /// Counts, unless somebody put something else under that key; tells whether it did.

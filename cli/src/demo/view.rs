@@ -15,7 +15,10 @@ pub(super) struct View {
     pub(super) visits: Option<String>,
     pub(super) ticket: Option<Ticket>,
     pub(super) coat: Option<Coat>,
+    /// What the visitor put in.
     pub(super) pockets: Vec<Pocket>,
+    /// What login, expiry and test cookie put in.
+    pub(super) framework_keys: Vec<String>,
     pub(super) user_id: Option<String>,
     pub(super) expiry: ExpiryChoice,
     pub(super) test_cookie: bool,
@@ -60,9 +63,8 @@ pub(super) struct End {
 pub(super) struct Pocket {
     pub(super) key: String,
     pub(super) value: String,
-    pub(super) kind: String,
-    /// Whose it is, when it is not the visitor's own.
-    pub(super) owner: Option<&'static str>,
+    /// Its Python type.
+    pub(super) kind: &'static str,
 }
 
 /// Which of the page's choices the session has.
@@ -98,12 +100,15 @@ impl View {
             tokens: tokens(&loaded.data.to_json()),
             end: loaded.expire_date.map(|end| End::of(end, now)),
         });
+        let is_framework = |key: &str| key.starts_with('_') || key == TEST_COOKIE_NAME;
+        let (framework, own): (Vec<_>, Vec<_>) = data.iter().partition(|(key, _)| is_framework(key));
         Ok(View {
             store_name: site.store_name.clone(),
             visits: data.get("visits").map(|value| value.json().to_owned()),
             ticket: session_key.map(|key| Ticket::of(session, key.as_str())).transpose()?,
             coat,
-            pockets: data.iter().map(|(key, value)| Pocket::of(key, value)).collect(),
+            pockets: own.into_iter().map(|(key, value)| Pocket::of(key, value)).collect(),
+            framework_keys: framework.into_iter().map(|(key, _)| key).collect(),
             user_id: auth::user_id(session)?,
             expiry: ExpiryChoice::of(session),
             test_cookie: session.contains_key(TEST_COOKIE_NAME),
@@ -248,14 +253,7 @@ impl End {
 
 impl Pocket {
     fn of(key: String, value: &cloakroom::Value) -> Pocket {
-        let owner = match key.as_str() {
-            EXPIRY_KEY => Some("expiry"),
-            auth::SESSION_KEY | auth::BACKEND_SESSION_KEY | auth::HASH_SESSION_KEY => Some("login"),
-            TEST_COOKIE_NAME => Some("test cookie"),
-            "visits" => Some("visits"),
-            _ => None,
-        };
-        Pocket { key, value: value.json().to_owned(), kind: python_name(value.kind()).to_owned(), owner }
+        Pocket { key, value: value.json().to_owned(), kind: python_name(value.kind()) }
     }
 }
 

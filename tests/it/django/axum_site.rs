@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Json, Query, State};
 use axum::routing::{get, post};
 use axum::{Router, body::Bytes};
-use chrono::{DateTime, FixedOffset, NaiveDateTime, TimeDelta};
+use chrono::{DateTime, TimeDelta};
 use cloakroom::{
     Error, Expiry, Moment, Session, SessionData, SessionLayer, SessionStore, Settings, SqliteStore, auth,
 };

@@ -72,7 +72,7 @@ fn schema(case: &Json) {
     assert_eq!(serde_json::json!(indexes), case["indexes"]);
 }
 
-fn row_settings(case: &Json) -> Settings {
+pub(crate) fn row_settings(case: &Json) -> Settings {
     let mut settings = settings(case);
     settings.compression = Compression::Always;
     settings.time_zone = time_zone(case["use_tz"].as_bool().unwrap(), text(case, "time_zone"));
@@ -129,7 +129,7 @@ async fn row(case: &Json) {
     assert_eq!(again, text(case, "expire_date_raw"), "the expiry that was read is written as it was");
 }
 
-struct GivenKey(SessionKey);
+pub(crate) struct GivenKey(pub(crate) SessionKey);
 
 impl cloakroom::KeyGenerator for GivenKey {
     fn generate(&self) -> Result<SessionKey, cloakroom::Error> {
