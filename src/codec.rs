@@ -3,6 +3,8 @@
 //! Modern text (Django 3.1 and later): `base64(json or zlib(json)):timestamp:signature`. Legacy text (before
 //! 3.1): base64 of `hexdigest:json`. The signature is checked before anything is decoded.
 
+pub(crate) mod pickle;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::session_data::SessionData;
@@ -10,7 +12,7 @@ use crate::settings::Settings;
 use crate::signing::{
     self, Algorithm, Compression, MacKey, Signer, SigningError, TimestampSigner, constant_time_equal,
 };
-use crate::value::normalize_latin1;
+use crate::value::{ValueError, normalize_latin1};
 
 /// Which text to write. Both are read always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +50,7 @@ pub enum DecodeError {
 ///
 /// let codec = SessionCodec::new(&Settings::new("django-insecure-x"));
 /// let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
-/// let text = codec.encode(&SessionData::from_json(r#"{"a":1}"#)?, now);
+/// let text = codec.encode(&SessionData::from_json(r#"{"a":1}"#)?, now)?;
 /// assert!(text.starts_with("eyJhIjoxfQ:1r31eq:"));
 /// assert_eq!(codec.decode(&text)?.to_json(), r#"{"a":1}"#);
 /// assert!(SessionCodec::new(&Settings::new("another secret")).decode(&text).is_err());
@@ -91,9 +93,12 @@ impl SessionCodec {
     }
 
     /// The signed text of a session.
-    pub fn encode(&self, data: &SessionData, now: DateTime<Utc>) -> String {
-        let json = data.to_json();
-        match self.write {
+    ///
+    /// # Errors
+    /// [`ValueError::NotJson`] when it holds a value from a pickle that JSON cannot express.
+    pub fn encode(&self, data: &SessionData, now: DateTime<Utc>) -> Result<String, ValueError> {
+        let json = data.json_to_store(",", ":")?;
+        Ok(match self.write {
             TextFormat::Modern => {
                 let mut text = String::new();
                 signing::encode_payload_into(&mut text, &json, self.compression);
@@ -105,7 +110,7 @@ impl SessionCodec {
                 let mac = self.legacy.first().map(|key| signing::hex(key.mac(json.as_bytes()).as_ref()));
                 signing::encode_standard(format!("{}:{json}", mac.unwrap_or_default()).as_bytes())
             }
-        }
+        })
     }
 
     /// The session in a signed text, modern or legacy.

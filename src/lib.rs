@@ -32,6 +32,7 @@ pub use async_trait::async_trait;
 pub use chrono;
 
 pub use clock::{Clock, ManualClock, SystemClock, TimeZone};
+pub use codec::pickle::PickleError;
 pub use codec::{DecodeError, SessionCodec, TextFormat};
 pub use error::{Error, StoreError, StoreErrorKind};
 pub use expiry::{EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, Moment};
