@@ -1,3 +1,5 @@
 //! The integration tests, in one binary.
 
+#[allow(dead_code, reason = "each feature uses a part of it")]
+mod servers;
 mod stores;

@@ -28,3 +28,10 @@ async fn sqlite() {
     let store = options.open(&Settings::new("secret")).await.unwrap();
     conforms("sqlite", Arc::new(store)).await;
 }
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres() {
+    let url = crate::servers::postgres::database().await;
+    println!("{}", url.len());
+}
