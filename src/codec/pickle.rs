@@ -64,8 +64,10 @@ pub enum PickleError {
     /// Something else than a dictionary.
     #[error("the pickle holds {0}; a session must be a dict")]
     NotADictionary(Kind),
-    /// A key of the session that is no string.
-    #[error("the session has {0} as a key; Django's documentation asks for strings")]
+    /// A key of the session that is no string, or holds both halves of a surrogate pair apart.
+    #[error(
+        "the session has {0} as a key that JSON has no text for; Django's documentation asks for strings"
+    )]
     Key(Kind),
 }
 
@@ -109,7 +111,11 @@ pub(crate) fn read(pickle: &[u8], limit: usize) -> Result<SessionData, PickleErr
     for entry in entries.chunks_exact(2) {
         let start = json.len();
         match objects.get(entry[0]) {
-            Object::Str(key) => _ = json::write_escaped(&mut json, key),
+            Object::Str(key) => {
+                if !json::write_escaped(&mut json, key) {
+                    return Err(PickleError::Key(Kind::Str));
+                }
+            }
             other => return Err(PickleError::Key(other.kind()?)),
         }
         let key = start..json.len();

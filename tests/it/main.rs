@@ -1,5 +1,6 @@
 //! The integration tests, in one binary.
 
+mod pickles;
 #[allow(dead_code, reason = "each feature uses a part of it")]
 mod servers;
 mod stores;
