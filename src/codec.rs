@@ -5,14 +5,18 @@
 
 pub(crate) mod pickle;
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::scratch::{self, Scratch};
 use crate::session_data::SessionData;
 use crate::settings::Settings;
 use crate::signing::{
-    self, Algorithm, Compression, MacKey, Signer, SigningError, TimestampSigner, constant_time_equal,
+    self, Algorithm, Compression, MacKey, SecretKey, Signer, SigningError, TimestampSigner,
+    constant_time_equal,
 };
-use crate::value::{ValueError, normalize_latin1};
+use crate::value::{Value, ValueError, normalize_latin1};
 
 /// Which text to write. Both are read always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,19 +81,28 @@ impl SessionCodec {
     pub fn with_salt(settings: &Settings, salt: &str) -> SessionCodec {
         // The legacy salt has the class name without its outer classes, and no dot.
         let class = settings.session_class.rsplit('.').next().unwrap_or_default();
-        let secrets = || std::iter::once(&settings.secret_key).chain(&settings.secret_key_fallbacks);
-        let legacy_salt = format!("django.contrib.sessions{class}");
-        let fallbacks = settings.secret_key_fallbacks.iter();
-        let modern = fallbacks.fold(Signer::with_salt(&settings.secret_key, salt), |signer, secret| {
-            signer.also_accepting(&Signer::with_salt(secret, salt))
-        });
+        // Like Django 3.1 and 3.2, takes signatures of SHA-1 too: `signed_cookies` wrote them before.
+        let modern =
+            secrets(settings).fold(Signer::with_salt(&settings.secret_key, salt), |signer, secret| {
+                signer
+                    .also_accepting(&Signer::with_salt(secret, salt))
+                    .also_accepting(&Signer::with_algorithm(secret, salt, Algorithm::Sha1))
+            });
         SessionCodec {
             modern: modern.into(),
-            legacy: secrets().map(|secret| MacKey::derive(Algorithm::Sha1, &legacy_salt, secret)).collect(),
+            legacy: legacy_keys(settings, &format!("django.contrib.sessions{class}")),
             write: settings.text_format,
             compression: settings.compression,
             inflate_limit: settings.inflate_limit,
         }
+    }
+
+    /// The same codec with another salt for legacy text, as a session class has that overrides `_hash`.
+    /// Takes the secrets from `settings` again. Django's own is `django.contrib.sessionsSessionStore`, without a dot.
+    #[must_use]
+    pub fn with_legacy_salt(mut self, settings: &Settings, salt: &str) -> SessionCodec {
+        self.legacy = legacy_keys(settings, salt);
+        self
     }
 
     /// The signed text of a session.
@@ -97,11 +110,33 @@ impl SessionCodec {
     /// # Errors
     /// [`ValueError::NotJson`] when it holds a value from a pickle that JSON cannot express.
     pub fn encode(&self, data: &SessionData, now: DateTime<Utc>) -> Result<String, ValueError> {
-        let json = data.json_to_store(",", ":")?;
-        Ok(match self.write {
+        Ok(self.encode_json_text(&data.json_to_store(",", ":")?, now))
+    }
+
+    /// The signed text of a session that is JSON already, spelled as it is: [`decode_json`](Self::decode_json)
+    /// gives the same text back. Django wants a dictionary; this takes any value.
+    ///
+    /// ```
+    /// use chrono::DateTime;
+    /// use cloakroom::{SessionCodec, Settings, Value};
+    ///
+    /// let codec = SessionCodec::new(&Settings::new("django-insecure-x"));
+    /// let text = codec.encode_json(&Value::from_json(r#"{"a": 1e5}"#)?, DateTime::UNIX_EPOCH)?;
+    /// assert_eq!(codec.decode_json(&text)?, r#"{"a": 1e5}"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_json(&self, json: &Value, now: DateTime<Utc>) -> Result<String, ValueError> {
+        Ok(self.encode_json_text(json.json_to_store()?, now))
+    }
+
+    fn encode_json_text(&self, json: &str, now: DateTime<Utc>) -> String {
+        match self.write {
             TextFormat::Modern => {
                 let mut text = String::new();
-                signing::encode_payload_into(&mut text, &json, self.compression);
+                signing::encode_payload_into(&mut text, json, self.compression);
                 self.modern.append(&mut text, now);
                 text
             }
@@ -110,7 +145,7 @@ impl SessionCodec {
                 let mac = self.legacy.first().map(|key| signing::hex(key.mac(json.as_bytes()).as_ref()));
                 signing::encode_standard(format!("{}:{json}", mac.unwrap_or_default()).as_bytes())
             }
-        })
+        }
     }
 
     /// The session in a signed text, modern or legacy.
@@ -119,8 +154,24 @@ impl SessionCodec {
     /// [`DecodeError::BadSignature`] when it is not genuine, [`DecodeError::Unreadable`] when it is and
     /// still cannot be read.
     pub fn decode(&self, text: &str) -> Result<SessionData, DecodeError> {
-        SessionData::from_ascii_json(self.decode_json(text)?)
-            .map_err(|error| DecodeError::Unreadable(error.to_string()))
+        scratch::with(|scratch| {
+            let json = self.ascii_json(text, None, None, scratch)?;
+            SessionData::from_ascii_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))
+        })
+    }
+
+    /// The session in a modern text that is no older than `max_age`.
+    ///
+    /// # Errors
+    /// As [`decode`](SessionCodec::decode), and [`DecodeError::Expired`].
+    pub fn decode_modern(
+        &self,
+        text: &str,
+        now: DateTime<Utc>,
+        max_age: Option<TimeDelta>,
+    ) -> Result<SessionData, DecodeError> {
+        let json = self.decode_json_as(text, Some(TextFormat::Modern), now, max_age)?;
+        SessionData::from_ascii_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))
     }
 
     /// The JSON text of a session exactly as it is stored. It may be no dictionary.
@@ -128,7 +179,7 @@ impl SessionCodec {
     /// # Errors
     /// As [`decode`](SessionCodec::decode).
     pub fn decode_json(&self, text: &str) -> Result<String, DecodeError> {
-        self.decode_json_as(text, None, Utc::now(), None)
+        scratch::with(|scratch| self.ascii_json(text, None, None, scratch).map(Cow::into_owned))
     }
 
     /// [`decode_json`](SessionCodec::decode_json) for one format only, or for modern text no older than
@@ -143,35 +194,59 @@ impl SessionCodec {
         now: DateTime<Utc>,
         max_age: Option<TimeDelta>,
     ) -> Result<String, DecodeError> {
-        let modern = || match self.modern.unsign(text, now, max_age) {
-            Ok(payload) => {
-                signing::decode_payload(payload, self.inflate_limit).map_err(DecodeError::Unreadable)
-            }
-            Err(SigningError::BadSignature) => Err(DecodeError::BadSignature),
-            Err(expired @ SigningError::SignatureExpired { .. }) => Err(DecodeError::Expired(expired)),
-            Err(other) => Err(DecodeError::Unreadable(other.to_string())),
-        };
-        let bytes = match format {
-            Some(TextFormat::Modern) => modern(),
-            Some(TextFormat::Legacy) => self.decode_legacy(text),
-            None => match modern() {
-                Err(DecodeError::BadSignature) => self.decode_legacy(text),
-                result => result,
+        let limit = max_age.map(|max_age| (now, max_age));
+        scratch::with(|scratch| self.ascii_json(text, format, limit, scratch).map(Cow::into_owned))
+    }
+
+    /// The JSON text, in the scratch unless it had to be changed. `limit` is the time now and the age allowed.
+    fn ascii_json<'a>(
+        &self,
+        text: &str,
+        format: Option<TextFormat>,
+        limit: Option<(DateTime<Utc>, TimeDelta)>,
+        scratch: &'a mut Scratch,
+    ) -> Result<Cow<'a, str>, DecodeError> {
+        // Without a limit nobody asks for the time.
+        let (now, max_age) = limit.map_or((DateTime::UNIX_EPOCH, None), |(now, age)| (now, Some(age)));
+        let payload = match format {
+            Some(TextFormat::Legacy) => None,
+            _ => match self.modern.unsign(text, now, max_age) {
+                Ok(payload) => Some(payload),
+                Err(SigningError::BadSignature) if format.is_none() => None,
+                Err(SigningError::BadSignature) => return Err(DecodeError::BadSignature),
+                Err(expired @ SigningError::SignatureExpired { .. }) => {
+                    return Err(DecodeError::Expired(expired));
+                }
+                Err(other) => return Err(DecodeError::Unreadable(other.to_string())),
             },
-        }?;
-        normalize_latin1(bytes).map_err(|error| DecodeError::Unreadable(error.to_string()))
+        };
+        let json = match payload {
+            Some(payload) => signing::decode_payload(payload, self.inflate_limit, scratch)
+                .map_err(DecodeError::Unreadable)?,
+            None => self.decode_legacy(text, &mut scratch.carried)?,
+        };
+        normalize_latin1(json).map_err(|error| DecodeError::Unreadable(error.to_string()))
     }
 
     /// The JSON bytes of a legacy text. What is not base64 carries no signature either.
-    fn decode_legacy(&self, text: &str) -> Result<Vec<u8>, DecodeError> {
-        let mut decoded = signing::decode_standard(text).ok_or(DecodeError::BadSignature)?;
+    fn decode_legacy<'a>(&self, text: &str, decoded: &'a mut Vec<u8>) -> Result<&'a [u8], DecodeError> {
+        decoded.clear();
+        signing::decode_standard_into(decoded, text).ok_or(DecodeError::BadSignature)?;
         let colon = decoded.iter().position(|byte| *byte == b':').ok_or(DecodeError::BadSignature)?;
-        let json = decoded.split_off(colon + 1);
-        let digest = &decoded[..colon];
+        let (digest, json) = (&decoded[..colon], &decoded[colon + 1..]);
         let genuine =
-            |key: &MacKey| constant_time_equal(signing::hex(key.mac(&json).as_ref()).as_bytes(), digest);
+            |key: &MacKey| constant_time_equal(signing::hex(key.mac(json).as_ref()).as_bytes(), digest);
         if self.legacy.iter().any(genuine) { Ok(json) } else { Err(DecodeError::BadSignature) }
     }
+}
+
+/// The current secret, then the fallbacks.
+fn secrets(settings: &Settings) -> impl Iterator<Item = &SecretKey> {
+    std::iter::once(&settings.secret_key).chain(&settings.secret_key_fallbacks)
+}
+
+fn legacy_keys(settings: &Settings, salt: &str) -> Vec<MacKey> {
+    secrets(settings).map(|secret| MacKey::derive(Algorithm::Sha1, salt, secret)).collect()
 }
 
 impl std::fmt::Debug for SessionCodec {

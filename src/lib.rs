@@ -18,6 +18,7 @@ pub mod conformance;
 mod error;
 mod expiry;
 pub mod middleware;
+mod scratch;
 mod session;
 mod session_data;
 mod session_key;
@@ -41,9 +42,17 @@ pub use session::{AsKey, Key, LazySession, Session, TEST_COOKIE_NAME, TEST_COOKI
 pub use session_data::SessionData;
 pub use session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
 pub use settings::{ConcurrentChanges, SameSite, Settings};
+#[cfg(feature = "memcached")]
+pub use store::MemcachedStore;
+#[cfg(feature = "mysql")]
+pub use store::MysqlStore;
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
+#[cfg(feature = "redis")]
+pub use store::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
-pub use store::{MemoryStore, SessionStore, connect};
+pub use store::{MemoryStore, SessionStore, SignedCookieStore, connect};
 #[cfg(feature = "tower")]
 pub use tower::{SessionLayer, SessionService};
 pub use value::{Kind, MAX_DEPTH, Value, ValueError};

@@ -1,11 +1,13 @@
 //! What a session holds: an ordered dictionary of values that nobody has to look into.
 
+mod entries;
+
 use std::fmt;
 
-use indexmap::IndexMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::entries::Entries;
 use crate::codec::pickle::{self, PickleError};
 use crate::value::{self, Text, Value, ValueError, escape_key, unescape_key};
 
@@ -23,7 +25,7 @@ use crate::value::{self, Text, Value, ValueError, escape_key, unescape_key};
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SessionData {
-    entries: IndexMap<Text, Value>,
+    entries: Entries,
 }
 
 impl SessionData {
@@ -39,13 +41,13 @@ impl SessionData {
     /// [`ValueError::Syntax`] when the text is no JSON, or is not a dictionary.
     pub fn from_json(json: &str) -> Result<SessionData, ValueError> {
         if json.is_ascii() {
-            return SessionData::from_ascii_json(json.to_owned());
+            return SessionData::from_ascii_json(json);
         }
-        SessionData::from_ascii_json(Value::from_json(json)?.json().to_owned())
+        SessionData::from_ascii_json(Value::from_json(json)?.json())
     }
 
-    pub(crate) fn from_ascii_json(json: String) -> Result<SessionData, ValueError> {
-        let mut entries = IndexMap::new();
+    pub(crate) fn from_ascii_json(json: &str) -> Result<SessionData, ValueError> {
+        let mut entries = Entries::default();
         match value::dictionary(&Text::from(json), |key, value| {
             entries.insert(key, Value::from_scanned(value));
         }) {
@@ -161,7 +163,7 @@ impl SessionData {
 
     /// Takes a value out; the others keep their order.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
-        self.entries.shift_remove(&*escape_key(key))
+        self.entries.remove(&*escape_key(key))
     }
 
     /// Removes everything.

@@ -1,8 +1,21 @@
 //! The contract between sessions and what keeps them.
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub mod cache;
+#[cfg(feature = "memcached")]
+pub mod memcached;
 pub mod memory;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod signed_cookies;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub mod table;
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +23,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+#[cfg(feature = "memcached")]
+pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
+#[cfg(feature = "mysql")]
+pub use mysql::MysqlStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
+pub use signed_cookies::SignedCookieStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
@@ -38,6 +60,12 @@ use crate::settings::Settings;
 /// [`Session`](crate::Session).
 #[async_trait]
 pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
+    /// Whether the cookie holds the session itself and not a key to it. Then what a writing call returns as
+    /// the version is the new cookie, and takes the session key's place.
+    fn keeps_data_in_cookie(&self) -> bool {
+        false
+    }
+
     /// The session under this key. Django's `SessionBase.load`.
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError>;
 
@@ -182,7 +210,10 @@ pub enum Rotated {
 /// | URL | store |
 /// |---|---|
 /// | `memory:` | [`MemoryStore`] |
+/// | `cookie:` | [`SignedCookieStore`] |
 /// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`], feature `sqlite` |
+/// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
+/// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -200,11 +231,16 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     match scheme {
         "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),
+        "cookie" if rest.is_empty() => Ok(Arc::new(SignedCookieStore::new(settings))),
         #[cfg(feature = "sqlite")]
         "sqlite" => Ok(Arc::new(SqliteStore::open(rest.strip_prefix("//").unwrap_or(rest), settings).await?)),
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::open(url, settings).await?)),
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => Ok(Arc::new(MysqlStore::open(url, settings).await?)),
         _ => {
-            let _ = settings;
-            let message = "this URL names no store; use `memory:` or `sqlite:PATH` (feature `sqlite`)";
+            let message = "this URL names no store that is compiled in; use `memory:`, `cookie:`, `sqlite:PATH` (feature \
+                           `sqlite`), `postgres://…` (feature `postgres`) or `mysql://…` (feature `mysql`)";
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }

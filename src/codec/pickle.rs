@@ -148,6 +148,7 @@ pub(crate) fn read(pickle: &[u8], limit: usize) -> Result<SessionData, PickleErr
 }
 
 /// Whether the pickle is of `None`, which Django's cache API cannot tell from "nothing there".
+#[cfg(any(test, feature = "redis", feature = "memcached"))]
 pub(crate) fn is_none(pickle: &[u8]) -> bool {
     pickle.len() < 32
         && Machine::new(pickle, 32)

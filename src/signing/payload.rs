@@ -1,8 +1,9 @@
 //! What is signed: JSON in base64, compressed when that pays.
 
-use std::io::{Read, Write};
+use flate2::{FlushCompress, FlushDecompress, Status};
 
-use super::base64::{decode_url_safe, encode_url_safe_into};
+use super::base64::{decode_url_safe_into, encode_url_safe_into};
+use crate::scratch::{self, Scratch};
 
 /// When JSON is compressed with zlib before it is signed. A leading `.` marks it; Django reads both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,37 +32,60 @@ pub(crate) fn encode_payload_into(out: &mut String, json: &str, compression: Com
         Compression::Always => true,
         Compression::AtLeast(length) => json.len() >= length,
     };
-    if tried && let Some(compressed) = deflate(json.as_bytes()) {
-        out.reserve(compressed.len().div_ceil(3) * 4 + 64);
-        out.push('.');
-        encode_url_safe_into(out, &compressed);
-    } else {
-        out.reserve(json.len().div_ceil(3) * 4 + 64);
-        encode_url_safe_into(out, json.as_bytes());
+    let put = |out: &mut String, mark: &str, carried: &[u8]| {
+        // With room for the time and the signature.
+        out.reserve(carried.len().div_ceil(3) * 4 + 64);
+        out.push_str(mark);
+        encode_url_safe_into(out, carried);
+    };
+    if !tried {
+        return put(out, "", json.as_bytes());
     }
+    scratch::with(|scratch| match deflate(json.as_bytes(), scratch) {
+        Some(compressed) => put(out, ".", compressed),
+        None => put(out, "", json.as_bytes()),
+    });
 }
 
 /// The compressed bytes, if they are at least 2 fewer.
-fn deflate(json: &[u8]) -> Option<Vec<u8>> {
-    let mut encoder =
-        flate2::write::ZlibEncoder::new(Vec::with_capacity(json.len()), flate2::Compression::fast());
-    encoder.write_all(json).ok()?;
-    encoder.finish().ok().filter(|compressed| compressed.len() + 1 < json.len())
+fn deflate<'a>(json: &[u8], scratch: &'a mut Scratch) -> Option<&'a [u8]> {
+    let (compress, out) = scratch.compressor();
+    out.reserve(json.len());
+    let status = compress.compress_vec(json, out, FlushCompress::Finish);
+    (matches!(status, Ok(Status::StreamEnd)) && out.len() + 1 < json.len()).then_some(out)
 }
 
 /// The bytes that were signed, decompressed; to be called only after the signature was checked.
 /// What follows the end of the zlib stream is ignored, as in Python.
-pub(crate) fn decode_payload(payload: &str, inflate_limit: usize) -> Result<Vec<u8>, String> {
+pub(crate) fn decode_payload<'a>(
+    payload: &str,
+    inflate_limit: usize,
+    scratch: &'a mut Scratch,
+) -> Result<&'a [u8], String> {
     let (compressed, text) = payload.strip_prefix('.').map_or((false, payload), |text| (true, text));
-    let bytes = decode_url_safe(text).ok_or("not base64")?;
-    if !compressed {
-        return Ok(bytes);
+    scratch.carried.clear();
+    decode_url_safe_into(&mut scratch.carried, text).ok_or("not base64")?;
+    if compressed { inflate(inflate_limit, scratch) } else { Ok(&scratch.carried) }
+}
+
+fn inflate(limit: usize, scratch: &mut Scratch) -> Result<&[u8], String> {
+    let (decompress, carried, out) = scratch.decompressor();
+    // JSON of sessions shrinks to a half or a third.
+    out.reserve(carried.len().saturating_mul(4).min(limit.saturating_add(1)));
+    loop {
+        let rest = carried.get(decompress.total_in() as usize..).unwrap_or_default();
+        let status = decompress
+            .decompress_vec(rest, out, FlushDecompress::Finish)
+            .map_err(|error| format!("not zlib: {error}"))?;
+        if out.len() > limit {
+            return Err(format!("larger than the limit of {limit} bytes when decompressed"));
+        }
+        if status == Status::StreamEnd {
+            return Ok(out);
+        }
+        if out.len() < out.capacity() {
+            return Err("not zlib: the stream is incomplete".to_owned());
+        }
+        out.reserve(out.len().min(limit - out.len() + 1));
     }
-    let mut json = Vec::with_capacity(bytes.len() * 3);
-    let mut decoder = flate2::read::ZlibDecoder::new(bytes.as_slice()).take(inflate_limit as u64 + 1);
-    decoder.read_to_end(&mut json).map_err(|error| format!("not zlib: {error}"))?;
-    if json.len() > inflate_limit {
-        return Err(format!("larger than the limit of {inflate_limit} bytes when decompressed"));
-    }
-    Ok(json)
 }

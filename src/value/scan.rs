@@ -1,5 +1,6 @@
 //! Checks JSON text as Python's `json.loads` would, without building anything and without recursion.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -69,11 +70,11 @@ pub(crate) fn dictionary(text: &Text, mut entry: impl FnMut(Text, Text)) -> Resu
 }
 
 /// Django reads JSON bytes as latin-1. ASCII passes through; other bytes inside strings become escapes.
-pub(crate) fn normalize_latin1(bytes: Vec<u8>) -> Result<String, SyntaxError> {
-    String::from_utf8(bytes).map_or_else(
-        |error| latin1_to_ascii(error.as_bytes()),
-        |text| if text.is_ascii() { Ok(text) } else { latin1_to_ascii(text.as_bytes()) },
-    )
+pub(crate) fn normalize_latin1(bytes: &[u8]) -> Result<Cow<'_, str>, SyntaxError> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.is_ascii() => Ok(Cow::Borrowed(text)),
+        _ => latin1_to_ascii(bytes).map(Cow::Owned),
+    }
 }
 
 fn latin1_to_ascii(bytes: &[u8]) -> Result<String, SyntaxError> {
@@ -113,53 +114,48 @@ impl Scanner<'_> {
 
     /// Passes one value, which `outside` containers enclose.
     fn value(&mut self, outside: usize) -> Result<(), SyntaxError> {
-        // What is open: true for a dictionary, false for a list.
-        let mut open: Vec<bool> = Vec::new();
+        let mut open = Open::default();
         loop {
             self.skip_white_space();
-            let is_dictionary = match self.peek() {
-                Some(b'{') => Some(true),
-                Some(b'[') => Some(false),
-                Some(b'"') => {
-                    self.string()?;
-                    None
-                }
-                Some(_) => {
-                    self.literal()?;
-                    None
-                }
-                None => return self.fail("the text ends where a value should be"),
-            };
-            if let Some(is_dictionary) = is_dictionary {
-                if outside + open.len() >= MAX_DEPTH {
-                    return self.fail("nested too deep");
-                }
-                self.position += 1;
-                self.skip_white_space();
-                if self.peek() == Some(closing(is_dictionary)) {
-                    self.position += 1;
-                } else {
-                    if is_dictionary {
-                        self.key()?;
+            match self.peek() {
+                Some(b'"') => _ = self.string()?,
+                Some(byte @ (b'{' | b'[')) => {
+                    if outside + open.depth >= MAX_DEPTH {
+                        return self.fail("nested too deep");
                     }
-                    open.push(is_dictionary);
-                    continue;
+                    let is_dictionary = byte == b'{';
+                    self.position += 1;
+                    self.skip_white_space();
+                    if self.peek() == Some(closing(is_dictionary)) {
+                        self.position += 1;
+                    } else {
+                        if is_dictionary {
+                            self.key()?;
+                        }
+                        open.push(is_dictionary);
+                        continue;
+                    }
                 }
+                Some(b'-' | b'0'..=b'9') => self.number()?,
+                Some(_) => self.word()?,
+                None => return self.fail("the text ends where a value should be"),
             }
             // A value has ended: close what ends with it, up to the next value.
             loop {
-                let Some(&is_dictionary) = open.last() else { return Ok(()) };
+                if open.depth == 0 {
+                    return Ok(());
+                }
                 self.skip_white_space();
                 match self.peek() {
                     Some(b',') => {
                         self.position += 1;
-                        if is_dictionary {
+                        if open.in_dictionary() {
                             self.skip_white_space();
                             self.key()?;
                         }
                         break;
                     }
-                    Some(byte) if byte == closing(is_dictionary) => {
+                    Some(byte) if byte == closing(open.in_dictionary()) => {
                         self.position += 1;
                         open.pop();
                     }
@@ -188,8 +184,7 @@ impl Scanner<'_> {
         let start = self.position;
         let mut plain = true;
         loop {
-            let rest = &self.bytes[self.position..];
-            self.position += rest.iter().position(|byte| !PLAIN[usize::from(*byte)]).unwrap_or(rest.len());
+            self.position += plain_length(&self.bytes[self.position..]);
             match self.peek() {
                 Some(b'"') => {
                     self.position += 1;
@@ -221,19 +216,60 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn literal(&mut self) -> Result<(), SyntaxError> {
+    fn number(&mut self) -> Result<(), SyntaxError> {
+        let rest = &self.bytes[self.position..];
+        match number_length(rest) {
+            0 if rest.starts_with(b"-I") => self.word(),
+            0 => self.fail("expected a value"),
+            length => {
+                self.position += length;
+                Ok(())
+            }
+        }
+    }
+
+    fn word(&mut self) -> Result<(), SyntaxError> {
         const WORDS: [&[u8]; 6] = [b"null", b"true", b"false", b"NaN", b"Infinity", b"-Infinity"];
         let rest = &self.bytes[self.position..];
-        if let Some(word) = WORDS.iter().find(|word| rest.starts_with(word)) {
-            self.position += word.len();
-            return Ok(());
+        match WORDS.iter().find(|word| rest.starts_with(word)) {
+            Some(word) => {
+                self.position += word.len();
+                Ok(())
+            }
+            None => self.fail("expected a value"),
         }
-        let length = number_length(rest);
-        if length == 0 {
-            return self.fail("expected a value");
+    }
+}
+
+/// The containers around a value, a bit for each: set for a dictionary, clear for a list.
+#[derive(Default)]
+struct Open {
+    bits: [u64; MAX_DEPTH.div_ceil(64)],
+    depth: usize,
+    in_dictionary: bool,
+}
+
+impl Open {
+    fn in_dictionary(&self) -> bool {
+        self.in_dictionary
+    }
+
+    fn push(&mut self, is_dictionary: bool) {
+        let (word, bit) = (self.depth / 64, 1 << (self.depth % 64));
+        if is_dictionary {
+            self.bits[word] |= bit
+        } else {
+            self.bits[word] &= !bit
         }
-        self.position += length;
-        Ok(())
+        self.depth += 1;
+        self.in_dictionary = is_dictionary;
+    }
+
+    fn pop(&mut self) {
+        self.depth -= 1;
+        let innermost = self.depth.wrapping_sub(1);
+        self.in_dictionary =
+            self.bits.get(innermost / 64).is_some_and(|word| word >> (innermost % 64) & 1 == 1);
     }
 }
 
@@ -244,34 +280,77 @@ fn closing(is_dictionary: bool) -> u8 {
 /// The length of `-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?` at the start of the text, as Python
 /// matches it: a part that is not complete is left to be an error of what follows.
 fn number_length(bytes: &[u8]) -> usize {
-    let digits =
-        |from: usize| bytes[from.min(bytes.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let after_digits = |from: usize| {
+        let mut end = from;
+        while bytes.get(end).is_some_and(u8::is_ascii_digit) {
+            end += 1;
+        }
+        end
+    };
     let sign = usize::from(bytes.first() == Some(&b'-'));
-    let whole = match bytes.get(sign) {
-        Some(b'0') => 1,
-        Some(b'1'..=b'9') => digits(sign),
+    let mut length = match bytes.get(sign) {
+        Some(b'0') => sign + 1,
+        Some(b'1'..=b'9') => after_digits(sign + 1),
         _ => return 0,
     };
-    let mut length = sign + whole;
-    if bytes.get(length) == Some(&b'.') && digits(length + 1) > 0 {
-        length += 1 + digits(length + 1);
+    if bytes.get(length) == Some(&b'.') {
+        let end = after_digits(length + 1);
+        if end > length + 1 {
+            length = end;
+        }
     }
     if let Some(b'e' | b'E') = bytes.get(length) {
         let sign = usize::from(matches!(bytes.get(length + 1), Some(b'-' | b'+')));
-        if digits(length + 1 + sign) > 0 {
-            length += 1 + sign + digits(length + 1 + sign);
+        let end = after_digits(length + 1 + sign);
+        if end > length + 1 + sign {
+            length = end;
         }
     }
     length
 }
 
-/// Bytes that a string may hold as they are: printable ASCII besides the quote and the backslash.
-static PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0x20;
-    while byte < 0x7f {
-        plain[byte] = byte != b'"' as usize && byte != b'\\' as usize;
-        byte += 1;
+/// How many bytes at the start a string may hold as they are: printable ASCII besides `"` and `\`.
+/// Looks at 8 bytes at a time.
+fn plain_length(bytes: &[u8]) -> usize {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut length = 0;
+    for word in words {
+        let special = special_bytes(u64::from_le_bytes(*word));
+        if special != 0 {
+            return length + special.trailing_zeros() as usize / 8;
+        }
+        length += 8;
     }
-    plain
-};
+    let is_plain = |byte: &&u8| matches!(**byte, b' '..=b'~') && **byte != b'"' && **byte != b'\\';
+    length + rest.iter().take_while(is_plain).count()
+}
+
+/// The highest bit of the first byte that is not plain, and of some after it; 0 when all are plain.
+fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    // Subtracting borrows from the next byte, and adding carries into it, only where a byte is special.
+    let control = word.wrapping_sub(ONES * 0x20);
+    let quote = (word ^ ONES * b'"' as u64).wrapping_sub(ONES);
+    let backslash = (word ^ ONES * b'\\' as u64).wrapping_sub(ONES);
+    let delete = word.wrapping_add(ONES);
+    (control | quote | backslash | delete | word) & ONES * 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_bytes_are_counted_alike_at_every_place() {
+        for byte in 0..=255u8 {
+            let plain = (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+            for place in 0..20 {
+                for filler in [b' ', b'~', b'a', b'!', b'#', b'[', b']', b'0'] {
+                    let mut bytes = [filler; 20];
+                    bytes[place] = byte;
+                    assert_eq!(plain_length(&bytes), if plain { 20 } else { place }, "{byte} at {place}");
+                }
+            }
+        }
+    }
+}

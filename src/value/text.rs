@@ -30,9 +30,15 @@ impl Text {
     }
 }
 
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Text { start: 0, end: text.len(), buffer: text.into() }
+    }
+}
+
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Text { start: 0, end: text.len(), buffer: text.into() }
+        Text::from(&*text)
     }
 }
 

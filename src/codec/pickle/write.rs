@@ -7,11 +7,11 @@ use super::{PickleError, integer};
 use crate::value::{Unit, Units, Value, ValueError};
 
 /// The pickle of a session, from its keys as they are escaped in JSON, and its values.
-pub(crate) fn write<'v>(
-    entries: impl ExactSizeIterator<Item = (&'v str, &'v Value)>,
-) -> Result<Vec<u8>, ValueError> {
-    let mut out = vec![0x80, 4, b'}'];
-    let some = entries.len() > 0;
+pub(crate) fn write<'v>(entries: impl Iterator<Item = (&'v str, &'v Value)>) -> Result<Vec<u8>, ValueError> {
+    let mut out = Vec::with_capacity(256);
+    out.extend_from_slice(&[0x80, 4, b'}']);
+    let mut entries = entries.peekable();
+    let some = entries.peek().is_some();
     if some {
         out.push(b'(');
     }

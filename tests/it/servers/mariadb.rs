@@ -22,7 +22,9 @@ pub(crate) async fn database() -> String {
     let server = SHARED.get_or_init(start).await;
     let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let mut connection = connection(&url(server, "mysql")).await;
-    connection.query_drop(format!("CREATE DATABASE {name}")).await.unwrap();
+    // What MariaDB 10.11 does by itself; newer versions have another collation.
+    let defaults = "CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci";
+    connection.query_drop(format!("CREATE DATABASE {name} {defaults}")).await.unwrap();
     connection.disconnect().await.unwrap();
     url(server, &name)
 }

@@ -1,0 +1,96 @@
+//! Keys and values in order.
+
+use indexmap::IndexMap;
+
+use crate::value::{Text, Value};
+
+/// Up to so many keys are compared one by one: faster than hashing them, and one allocation instead of two.
+const FEW: usize = 16;
+
+/// An ordered dictionary: small ones are a list, larger ones an [`IndexMap`].
+#[derive(Clone)]
+pub(super) enum Entries {
+    Few(Vec<(Text, Value)>),
+    Many(IndexMap<Text, Value>),
+}
+
+impl Entries {
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        match self {
+            Entries::Few(list) => list.iter().find(|entry| entry.0.as_str() == key).map(|entry| &entry.1),
+            Entries::Many(map) => map.get(key),
+        }
+    }
+
+    /// Puts a value; a key that is there already keeps its place.
+    pub(super) fn insert(&mut self, key: Text, value: Value) -> Option<Value> {
+        let list = match self {
+            Entries::Few(list) => list,
+            Entries::Many(map) => return map.insert(key, value),
+        };
+        if let Some(entry) = list.iter_mut().find(|entry| entry.0 == key) {
+            return Some(std::mem::replace(&mut entry.1, value));
+        }
+        if list.len() < FEW {
+            if list.is_empty() {
+                list.reserve(FEW / 2);
+            }
+            list.push((key, value));
+        } else {
+            let mut map: IndexMap<_, _> = std::mem::take(list).into_iter().collect();
+            map.insert(key, value);
+            *self = Entries::Many(map);
+        }
+        None
+    }
+
+    /// Takes a value out; the others keep their order.
+    pub(super) fn remove(&mut self, key: &str) -> Option<Value> {
+        match self {
+            Entries::Few(list) => {
+                let position = list.iter().position(|entry| entry.0.as_str() == key)?;
+                Some(list.remove(position).1)
+            }
+            Entries::Many(map) => map.shift_remove(key),
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Entries::default();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Entries::Few(list) => list.len(),
+            Entries::Many(map) => map.len(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Text, &Value)> {
+        let (list, map) = match self {
+            Entries::Few(list) => (list.as_slice(), None),
+            Entries::Many(map) => (&[][..], Some(map)),
+        };
+        list.iter().map(|(key, value)| (key, value)).chain(map.into_iter().flatten())
+    }
+}
+
+impl Default for Entries {
+    fn default() -> Self {
+        Entries::Few(Vec::new())
+    }
+}
+
+/// As Python's dictionaries, equal also in another order.
+impl PartialEq for Entries {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len()
+            && self.iter().all(|(key, value)| other.get(key.as_str()).is_some_and(|theirs| theirs == value))
+    }
+}
+
+impl Eq for Entries {}
