@@ -214,6 +214,11 @@ pub enum Rotated {
 /// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`], feature `sqlite` |
 /// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
 /// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
+/// | `redis://[user:password@]host:port/database`, `redis+cluster://host1,host2` | `RedisStore`, features `redis`, `redis-cluster` |
+/// | `memcached://host:port,host2:port` | `MemcachedStore`, feature `memcached` |
+///
+/// The URLs of caches may end in what the site's `CACHES` say:
+/// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`.
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -238,9 +243,14 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
         "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::open(url, settings).await?)),
         #[cfg(feature = "mysql")]
         "mysql" | "mariadb" => Ok(Arc::new(MysqlStore::open(url, settings).await?)),
+        #[cfg(feature = "redis")]
+        "redis" | "redis+cluster" => Ok(Arc::new(RedisStore::open(url, settings).await?)),
+        #[cfg(feature = "memcached")]
+        "memcached" => Ok(Arc::new(MemcachedStore::open(url, settings).await?)),
         _ => {
             let message = "this URL names no store that is compiled in; use `memory:`, `cookie:`, `sqlite:PATH` (feature \
-                           `sqlite`), `postgres://…` (feature `postgres`) or `mysql://…` (feature `mysql`)";
+                           `sqlite`), `postgres://…` (feature `postgres`), `mysql://…` (feature `mysql`), `redis://…` (feature \
+                           `redis`) or `memcached://…` (feature `memcached`)";
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }

@@ -62,3 +62,29 @@ pub(crate) async fn new_mariadb() -> Arc<dyn SessionStore> {
     options.create_table(Default::default()).await.unwrap();
     Arc::new(options.open(&Settings::new("secret")).await.unwrap())
 }
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn redis() {
+    conforms("redis", new_redis("").await).await;
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_with_json_and_zlib() {
+    conforms("redis with json and zlib", new_redis("&serializer=json&compressor=zlib").await).await;
+}
+
+/// A store under a key prefix of its own.
+#[cfg(feature = "redis")]
+pub(crate) async fn new_redis(query: &str) -> Arc<dyn SessionStore> {
+    let url = crate::servers::redis::url().await + query;
+    cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()
+}
+
+#[cfg(feature = "redis-cluster")]
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_cluster() {
+    let (_nodes, url) = crate::servers::redis::start_cluster().await;
+    conforms("redis cluster", cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()).await;
+}
