@@ -92,6 +92,8 @@ pub(crate) enum EntryError {
     Json(#[from] ValueError),
     #[error("it is an integer and no session")]
     Integer,
+    #[error("its flags {0} are not those of a pickle")]
+    NoPickle(u32),
     #[error("it is not UTF-8, which JSON must be")]
     NotText,
     #[error("it is not zlib: {0}")]
@@ -158,8 +160,8 @@ impl CacheFormat {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let known = match name {
-                "key_prefix" => Ok(self.key_prefix = value.to_owned()),
-                "version" => value.parse().map(|version| self.version = version).map_err(drop),
+                "key_prefix" => value.parse().map(|prefix| self.key_prefix = prefix).map_err(|_| ()),
+                "version" => value.parse().map(|version| self.version = version).map_err(|_| ()),
                 "engine" => value.parse().map(|engine| self.engine = engine),
                 "serializer" => value.parse().map(|serializer| self.serializer = serializer),
                 "compressor" => value.parse().map(|compressor| self.compressor = compressor),
@@ -217,7 +219,7 @@ fn is_zlib(entry: &[u8]) -> bool {
     }
 }
 
-fn inflate(entry: &[u8], limit: usize) -> Result<Vec<u8>, EntryError> {
+pub(crate) fn inflate(entry: &[u8], limit: usize) -> Result<Vec<u8>, EntryError> {
     let mut plain = Vec::with_capacity((entry.len() * 3).min(limit));
     let mut decoder = flate2::read::ZlibDecoder::new(entry).take(limit as u64 + 1);
     decoder.read_to_end(&mut plain).map_err(EntryError::NotZlib)?;

@@ -113,11 +113,6 @@ impl RedisStore {
         new_key: &str,
         entry: &Entry,
     ) -> Result<i64, StoreError> {
-        // Asked first: to create and take back the new key is for the rare race only.
-        let outcome = self.script(&Script::new(CHECK, &[old_key], expected, entry)).await?;
-        if outcome != DONE {
-            return Ok(outcome);
-        }
         if !self.set_new(new_key, entry).await? {
             return Ok(TAKEN);
         }
@@ -190,7 +185,6 @@ macro_rules! script {
     };
 }
 
-const CHECK: &str = script!();
 const DELETE: &str = script!("redis.call('DEL', KEYS[1])");
 const UPDATE: &str = script!(
     "if tonumber(ARGV[4]) > 0 then redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])"

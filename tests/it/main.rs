@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod browser;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod caches;
 mod django;
 mod json_dialect;
 mod pickles;
@@ -12,6 +14,8 @@ mod servers;
 mod sqlite_files;
 mod stores;
 mod vectors;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod vectors_cache;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod vectors_sql;
 mod watched_store;

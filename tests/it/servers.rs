@@ -6,6 +6,8 @@
 
 #[cfg(feature = "mysql")]
 pub(crate) mod mariadb;
+#[cfg(feature = "memcached")]
+pub(crate) mod memcached;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]

@@ -88,3 +88,26 @@ async fn redis_cluster() {
     let (_nodes, url) = crate::servers::redis::start_cluster().await;
     conforms("redis cluster", cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()).await;
 }
+
+#[cfg(feature = "memcached")]
+#[tokio::test(flavor = "multi_thread")]
+async fn memcached() {
+    conforms("memcached", new_memcached().await).await;
+}
+
+#[cfg(feature = "memcached")]
+#[tokio::test(flavor = "multi_thread")]
+async fn three_memcached_servers() {
+    use crate::servers::memcached::start;
+    let servers = [start().await, start().await, start().await];
+    let addresses = servers.iter().map(|server| format!("127.0.0.1:{}", server.port));
+    let store = cloakroom::MemcachedStore::options(addresses).open(&Settings::new("secret")).await.unwrap();
+    conforms("three memcached servers", Arc::new(store)).await;
+}
+
+/// A store under a key prefix of its own.
+#[cfg(feature = "memcached")]
+pub(crate) async fn new_memcached() -> Arc<dyn SessionStore> {
+    let url = crate::servers::memcached::url().await;
+    cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()
+}
