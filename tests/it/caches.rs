@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
 use cloakroom::store::{Created, Record, Updated};
-use cloakroom::{Session, SessionData, SessionKey, SessionStore, Settings, StoreErrorKind};
+use cloakroom::{SessionData, SessionKey, SessionStore, Settings, StoreErrorKind};
 
 fn data(json: &str) -> SessionData {
     SessionData::from_json(json).unwrap()
@@ -58,10 +58,8 @@ async fn t40(server: &str) {
 async fn failing_server(server: &mut crate::servers::Server, store: &Arc<dyn SessionStore>, secret: &str) {
     let session_key = create(store, r#"{"a":1}"#).await;
     server.send("STOP");
-    let start = Instant::now();
-    let error = store.load(&session_key, Utc::now()).await.unwrap_err();
+    let error = first_error(store, &session_key).await;
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
-    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
     for shown in [format!("{error}"), format!("{error:?}"), format!("{store:?}")] {
         assert!(!shown.contains(session_key.as_str()), "{shown}");
         assert!(!shown.contains(secret), "{shown}");
@@ -73,7 +71,7 @@ async fn failing_server(server: &mut crate::servers::Server, store: &Arc<dyn Ses
     }
     assert_eq!(load(store, &session_key).await.as_deref(), Some(r#"{"a":1}"#));
     server.send("KILL");
-    let error = store.load(&session_key, Utc::now()).await.unwrap_err();
+    let error = first_error(store, &session_key).await;
     assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
     server.send("start");
     let start = Instant::now();
@@ -85,18 +83,32 @@ async fn failing_server(server: &mut crate::servers::Server, store: &Arc<dyn Ses
     create(store, "{}").await;
 }
 
+/// The error that comes once the signal has reached the server; within the deadline, give or take.
+async fn first_error(store: &Arc<dyn SessionStore>, session_key: &SessionKey) -> cloakroom::StoreError {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(20) {
+        let start = Instant::now();
+        if let Err(error) = store.load(session_key, Utc::now()).await {
+            assert!(start.elapsed() < Duration::from_secs(5), "an error only after {:?}", start.elapsed());
+            return error;
+        }
+    }
+    panic!("the server still answers");
+}
+
 /// A session that Python pickled keeps its dates and tuples when another key changes.
 async fn carried(store: Arc<dyn SessionStore>) {
     let pickled = b"\x80\x04}(\x8c\x01tK\x01K\x02\x86\x8c\x01dcdatetime\ndate\nC\x04\x07\xe8\x01\x02\x85Ru.";
     let original = SessionData::from_pickle(pickled, 1_000).unwrap();
     let session_key = SessionKey::random().unwrap();
     store.create(&session_key, record(&original, TimeDelta::hours(1))).await.unwrap();
-    let session =
-        Session::load(Arc::clone(&store), Settings::new("secret"), session_key.as_str()).await.unwrap();
-    assert_eq!(session.get::<(u8, u8)>("t").unwrap(), Some((1, 2)));
-    assert_eq!(session.get::<String>("d").unwrap().as_deref(), Some("2024-01-02"));
-    session.set("new", 1).unwrap();
-    session.save().await.unwrap();
+    let mut loaded = store.load(&session_key, Utc::now()).await.unwrap().unwrap();
+    assert_eq!(loaded.data.read::<(u8, u8)>("t").unwrap(), Some((1, 2)));
+    assert_eq!(loaded.data.read::<String>("d").unwrap().as_deref(), Some("2024-01-02"));
+    loaded.data.write("new", &1).unwrap();
+    let record = record(&loaded.data, TimeDelta::hours(1));
+    let updated = store.update(&session_key, Some(&loaded.version), record).await.unwrap();
+    assert!(matches!(updated, Updated::Updated(_)));
     let loaded = store.load(&session_key, Utc::now()).await.unwrap().unwrap().data;
     assert_eq!((loaded.get("t"), loaded.get("d")), (original.get("t"), original.get("d")));
     assert_eq!(loaded.read::<u8>("new").unwrap(), Some(1));

@@ -85,8 +85,14 @@ pub(crate) async fn new_redis(query: &str) -> Arc<dyn SessionStore> {
 #[cfg(feature = "redis-cluster")]
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_cluster() {
-    let (_nodes, url) = crate::servers::redis::start_cluster().await;
-    conforms("redis cluster", cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()).await;
+    conforms("redis cluster", new_redis_cluster().await).await;
+}
+
+/// A store under a key prefix of its own.
+#[cfg(feature = "redis-cluster")]
+pub(crate) async fn new_redis_cluster() -> Arc<dyn SessionStore> {
+    let url = crate::servers::redis::cluster_url().await;
+    cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()
 }
 
 #[cfg(feature = "memcached")]

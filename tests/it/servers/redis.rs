@@ -51,6 +51,16 @@ fn node(options: &[&str]) -> Server {
     Server::start("redis", folder, port, None, command)
 }
 
+#[cfg(feature = "redis-cluster")]
+static CLUSTER: OnceCell<(Vec<Server>, String)> = OnceCell::const_new();
+
+/// The URL of the shared cluster, with a key prefix that no other test has.
+#[cfg(feature = "redis-cluster")]
+pub(crate) async fn cluster_url() -> String {
+    let (_, url) = CLUSTER.get_or_init(start_cluster).await;
+    format!("{url}?key_prefix=test{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
 /// A cluster of three primaries with one replica each, and the URL of it.
 #[cfg(feature = "redis-cluster")]
 pub(crate) async fn start_cluster() -> (Vec<Server>, String) {
