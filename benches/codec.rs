@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cloakroom::middleware::{Decision, Observed, decide};
 use cloakroom::signing::Compression;
-use cloakroom::{MemoryStore, Session, SessionKey, SessionMiddleware, Settings, Value};
+use cloakroom::{MemoryStore, Session, SessionData, SessionKey, SessionMiddleware, Settings, Value};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 use common::{Case, SIZES, session_json};
@@ -33,7 +33,7 @@ fn codec(criterion: &mut Criterion) {
 
 fn values(criterion: &mut Criterion) {
     let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
-    for (key, value) in common::Case::new(1_000, Compression::Never).data.iter() {
+    for (key, value) in Case::new(1_000, Compression::Never).data.iter() {
         session.set_value(&key, value.clone());
     }
     criterion.bench_function("get a text of 1 kB", |bencher| {
@@ -48,6 +48,28 @@ fn values(criterion: &mut Criterion) {
     let json = session_json(20_000);
     criterion.bench_function("check 20 kB of JSON", |bencher| {
         bencher.iter(|| Value::from_json(black_box(&json)).expect("JSON"));
+    });
+}
+
+/// What somebody who may fill a session can make dear: time must grow with the size and no faster.
+fn hostile(criterion: &mut Criterion) {
+    let keys = |count: usize| {
+        let entries: Vec<String> = (0..count).map(|key| format!("\"{key:08}\":1234")).collect();
+        format!("{{{}}}", entries.join(","))
+    };
+    let mut group = criterion.benchmark_group("hostile");
+    group.sample_size(10);
+    for count in [10_000, 100_000, 1_000_000] {
+        let json = keys(count);
+        group.throughput(Throughput::Bytes(json.len() as u64));
+        group.bench_function(format!("{count} keys, read and dropped"), |bencher| {
+            bencher.iter(|| SessionData::from_json(black_box(&json)).expect("JSON").len());
+        });
+    }
+    let deep = format!("{{\"a\":{}1{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+    group.throughput(Throughput::Bytes(deep.len() as u64));
+    group.bench_function("1000000 levels, refused", |bencher| {
+        bencher.iter(|| SessionData::from_json(black_box(&deep)).expect_err("too deep"));
     });
 }
 
@@ -95,6 +117,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .sample_size(50);
-    targets = codec, values, requests
+    targets = codec, values, requests, hostile
 }
 criterion_main!(benches);

@@ -128,7 +128,7 @@ impl SessionData {
 
     /// The value under this key.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.entries.get(&*escape_key(key))
+        self.entries.get(&escape_key(key))
     }
 
     /// The value under this key, read as a Rust type.
@@ -163,7 +163,7 @@ impl SessionData {
 
     /// Takes a value out; the others keep their order.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
-        self.entries.remove(&*escape_key(key))
+        self.entries.remove(&escape_key(key))
     }
 
     /// Removes everything.

@@ -205,9 +205,20 @@ impl MacKey {
 ///
 /// assert!(constant_time_equal(b"abc", b"abc"));
 /// assert!(!constant_time_equal(b"abc", b"abd"));
+/// assert!(!constant_time_equal(b"0123456789", b"0123x56789"));
+/// assert!(!constant_time_equal(b"abc", b"ab"));
 /// ```
 pub fn constant_time_equal(left: &[u8], right: &[u8]) -> bool {
-    left.ct_eq(right).into()
+    if left.len() != right.len() {
+        return false;
+    }
+    // A signature is 43 bytes: byte by byte, comparing would take a fifth of the time of the HMAC.
+    let ((left, left_rest), (right, right_rest)) = (left.as_chunks::<8>(), right.as_chunks::<8>());
+    let pairs = left.iter().zip(right);
+    let equal = pairs.fold(left_rest.ct_eq(right_rest), |equal, (left, right)| {
+        equal & u64::from_ne_bytes(*left).ct_eq(&u64::from_ne_bytes(*right))
+    });
+    equal.into()
 }
 
 /// HMAC of a value with a key made of salt and secret. Django's `django.utils.crypto.salted_hmac`.

@@ -238,7 +238,7 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
         "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),
         "cookie" if rest.is_empty() => Ok(Arc::new(SignedCookieStore::new(settings))),
         #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(Arc::new(SqliteStore::open(rest.strip_prefix("//").unwrap_or(rest), settings).await?)),
+        "sqlite" => Ok(Arc::new(SqliteStore::open(file_path(rest), settings).await?)),
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::open(url, settings).await?)),
         #[cfg(feature = "mysql")]
@@ -254,4 +254,36 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }
+}
+
+/// Makes the session table of the store that a URL names, exactly as Django's migration makes it; of a file,
+/// the file too. A table that is there stays as it is.
+///
+/// # Errors
+/// When the URL names no store with a table, or the table cannot be made.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub async fn create_table(
+    url: &str,
+    record: table::MigrationRecord,
+) -> Result<table::CreateTable, StoreError> {
+    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    match scheme {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => SqliteStore::options(file_path(rest)).create_table(record).await,
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => PostgresStore::options(url)?.create_table(record).await,
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => MysqlStore::options(url)?.create_table(record).await,
+        _ => {
+            let message = "this URL names no store with a table; those are `sqlite:PATH`, `postgres://…` and \
+                           `mysql://…`, each with the feature of its name";
+            Err(StoreError::new("create_table", StoreErrorKind::Misconfigured, message))
+        }
+    }
+}
+
+/// The path in `sqlite:PATH` and `sqlite://PATH`.
+#[cfg(feature = "sqlite")]
+fn file_path(rest: &str) -> &str {
+    rest.strip_prefix("//").unwrap_or(rest)
 }

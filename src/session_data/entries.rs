@@ -23,25 +23,35 @@ impl Entries {
     }
 
     /// Puts a value; a key that is there already keeps its place.
+    #[inline]
     pub(super) fn insert(&mut self, key: Text, value: Value) -> Option<Value> {
-        let list = match self {
-            Entries::Few(list) => list,
-            Entries::Many(map) => return map.insert(key, value),
-        };
-        if let Some(entry) = list.iter_mut().find(|entry| entry.0 == key) {
-            return Some(std::mem::replace(&mut entry.1, value));
-        }
-        if list.len() < FEW {
-            if list.is_empty() {
-                list.reserve(FEW / 2);
+        // Entries of a small dictionary are written where they stay, without a copy in between.
+        match self {
+            Entries::Few(list) if list.len() < FEW && list.iter().all(|entry| entry.0 != key) => {
+                if list.is_empty() {
+                    list.reserve(FEW / 2);
+                }
+                list.push((key, value));
+                None
             }
-            list.push((key, value));
-        } else {
-            let mut map: IndexMap<_, _> = std::mem::take(list).into_iter().collect();
-            map.insert(key, value);
-            *self = Entries::Many(map);
+            _ => self.replace_or_grow(key, value),
         }
-        None
+    }
+
+    #[inline(never)]
+    fn replace_or_grow(&mut self, key: Text, value: Value) -> Option<Value> {
+        match self {
+            Entries::Few(list) => {
+                if let Some(entry) = list.iter_mut().find(|entry| entry.0 == key) {
+                    return Some(std::mem::replace(&mut entry.1, value));
+                }
+                let mut map: IndexMap<_, _> = std::mem::take(list).into_iter().collect();
+                map.insert(key, value);
+                *self = Entries::Many(map);
+                None
+            }
+            Entries::Many(map) => map.insert(key, value),
+        }
     }
 
     /// Takes a value out; the others keep their order.

@@ -11,6 +11,8 @@ mod pickles;
 mod save_protocol;
 #[allow(dead_code, reason = "each feature uses a part of it")]
 mod servers;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod sql_stores;
 mod sqlite_files;
 mod stores;
 mod vectors;

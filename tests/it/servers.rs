@@ -32,6 +32,7 @@ pub(crate) struct Server {
 }
 
 /// Starts the server, obeys `start` and the names of signals on its input, and cleans up when that ends.
+/// PostgreSQL serves each connection in a process of its own, so signals go to the server's children too.
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 folder=$1; shift
@@ -40,8 +41,7 @@ start "$@"
 while read -r word; do
     case $word in
         start) start "$@" ;;
-        KILL) kill -KILL $server; wait $server ;;
-        *) kill -"$word" $server ;;
+        *) kill -"$word" $server $(ps -o pid= --ppid "$server"); [ "$word" != KILL ] || wait $server ;;
     esac
 done
 kill -KILL $server; wait $server

@@ -62,6 +62,12 @@ fn decode_all(format: &str, file: &str, text: &str) -> (Tally, usize) {
                 tally.decoded += 1;
                 continue;
             }
+            if case["id"].as_str().unwrap().ends_with("-sha1-signed") {
+                // As Django 3.1 and 3.2, which read these, and not as the others.
+                assert_eq!(line, r#"{"user":"ann","n":3}"#, "{}", case["id"]);
+                tally.decoded += 1;
+                continue;
+            }
             compare(case, line, ran.stderr.contains(&format!("line {}: ", number + 1)), &mut tally);
         }
     }
@@ -78,11 +84,6 @@ fn compare(case: &Value, line: &str, complained: bool, tally: &mut Tally) {
     } else if complained {
         // Django logs and gives an empty session, or raises.
         assert_eq!(line, "{}", "{id}");
-        if id.ends_with("-sha1-signed") {
-            // Read by Django 3.1 and 3.2 alone, and never written by any.
-            tally.not_comparable += 1;
-            return;
-        }
         assert!(case["raises"].is_string() || case["decoded"] == serde_json::json!({}), "{id}: {case}");
         tally.refused += 1;
     } else if let Some(decoded) = case.get("decoded") {
