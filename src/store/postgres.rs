@@ -214,7 +214,8 @@ impl PostgresStore {
         let microseconds = record.expire_date.nanosecond() / 1_000;
         let expire_date =
             record.expire_date.with_nanosecond(microseconds * 1_000).unwrap_or(record.expire_date);
-        Ok((self.codec.encode(record.data, record.now), expire_date))
+        let session_data = self.codec.encode(record.data, record.now);
+        Ok((session_data.map_err(|error| StoreError::not_carried("postgres", error))?, expire_date))
     }
 }
 

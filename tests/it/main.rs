@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod browser;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod caches;
 mod django;
 mod json_dialect;
+mod pickles;
 mod save_protocol;
 #[allow(dead_code, reason = "each feature uses a part of it")]
 mod servers;
@@ -13,6 +16,8 @@ mod sql_stores;
 mod sqlite_files;
 mod stores;
 mod vectors;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod vectors_cache;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod vectors_sql;
 mod watched_store;

@@ -6,8 +6,12 @@
 
 #[cfg(feature = "mysql")]
 pub(crate) mod mariadb;
+#[cfg(feature = "memcached")]
+pub(crate) mod memcached;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -95,7 +95,9 @@ impl View {
         let coat = loaded.map(|loaded| Coat {
             text: match loaded.version.as_bytes() {
                 Some(bytes) => StoredText::of(bytes),
-                None => StoredText::WouldBe(site.codec.encode(&loaded.data, now)),
+                None => StoredText::WouldBe(
+                    site.codec.encode(&loaded.data, now).unwrap_or_else(|error| error.to_string()),
+                ),
             },
             tokens: tokens(&loaded.data.to_json()),
             end: loaded.expire_date.map(|end| End::of(end, now)),
