@@ -139,6 +139,38 @@ pub enum Kind {
     Uuid,
 }
 
+impl Kind {
+    /// The name of the Python type.
+    ///
+    /// ```
+    /// assert_eq!(cloakroom::Value::new("text")?.kind().python_name(), "str");
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
+    pub fn python_name(self) -> &'static str {
+        match self {
+            Kind::None => "None",
+            Kind::Bool => "bool",
+            Kind::Int => "int",
+            Kind::Float => "float",
+            Kind::Str => "str",
+            Kind::List => "list",
+            Kind::Dict => "dict",
+            Kind::Tuple => "tuple",
+            Kind::Set => "set",
+            Kind::FrozenSet => "frozenset",
+            Kind::Bytes => "bytes",
+            Kind::ByteArray => "bytearray",
+            Kind::DateTime => "datetime",
+            Kind::Date => "date",
+            Kind::Time => "time",
+            Kind::TimeDelta => "timedelta",
+            Kind::TimeZone => "tzinfo",
+            Kind::Decimal => "Decimal",
+            Kind::Uuid => "UUID",
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {

@@ -13,6 +13,7 @@ mod integer;
 mod json;
 mod machine;
 mod object;
+mod text;
 mod walk;
 mod write;
 

@@ -8,6 +8,8 @@ mod caches;
 mod django;
 mod json_dialect;
 mod pickles;
+#[cfg(feature = "redis-cluster")]
+mod redis_cluster;
 mod save_protocol;
 #[allow(dead_code, reason = "each feature uses a part of it")]
 mod servers;

@@ -255,19 +255,7 @@ impl End {
 
 impl Pocket {
     fn of(key: String, value: &cloakroom::Value) -> Pocket {
-        Pocket { key, value: value.json().to_owned(), kind: python_name(value.kind()) }
-    }
-}
-
-fn python_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::None => "None",
-        Kind::Bool => "bool",
-        Kind::Int => "int",
-        Kind::Float => "float",
-        Kind::Str => "str",
-        Kind::List => "list",
-        Kind::Dict => "dict",
+        Pocket { key, value: value.json().to_owned(), kind: value.kind().python_name() }
     }
 }
 

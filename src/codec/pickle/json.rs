@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::class::{self, Class};
 use super::object::{Id, Object, Objects};
 use super::walk::{Budget, Writer, walk_in};
-use super::{PickleError, integer};
+use super::{PickleError, integer, text};
 use crate::value::{self, Kind, write_float, write_unit};
 
 /// Writes JSON text, and finds out whether it carries the value without loss.
@@ -172,7 +172,7 @@ pub(super) fn write_escaped(out: &mut String, text: &[u8]) -> bool {
             value::write_escaped(out, valid);
             after_high = false;
             rest = &rest[valid.len()..];
-        } else if let Some(unit) = surrogate(rest) {
+        } else if let Some(unit) = text::surrogate(rest) {
             write_unit(out, unit);
             let high = unit < 0xdc00;
             lossless &= high || !after_high;
@@ -184,16 +184,6 @@ pub(super) fn write_escaped(out: &mut String, text: &[u8]) -> bool {
         }
     }
     lossless
-}
-
-/// The half of a surrogate pair that these bytes begin with.
-pub(super) fn surrogate(bytes: &[u8]) -> Option<u16> {
-    match *bytes {
-        [0xed, middle @ 0xa0..=0xbf, low @ 0x80..=0xbf, ..] => {
-            Some(0xd000 | u16::from(middle & 0x3f) << 6 | u16::from(low & 0x3f))
-        }
-        _ => None,
-    }
 }
 
 /// How Django's `DjangoJSONEncoder` spells dates and numbers, without its rounding.

@@ -4,10 +4,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::class::{self, Class};
-use super::json::surrogate;
 use super::object::{Id, Object, Objects};
-use super::write::push_code_point;
-use super::{MAX_STEPS, OpcodeName, PickleError, integer};
+use super::{MAX_STEPS, OpcodeName, PickleError, integer, text};
 
 const TRUNCATED: PickleError = PickleError::Malformed("it ends too early");
 const STACK: PickleError =
@@ -121,10 +119,13 @@ impl<'a> Machine<'a> {
                 let number = f64::from_be_bytes(self.array()?);
                 self.push(Object::Float(number));
             }
-            b'V' => self.text_in_text()?,
+            b'V' => {
+                let text = text::raw_unicode_escape(self.line()?)?;
+                self.push(Object::Str(text.into()));
+            }
             b'X' | 0x8c | 0x8d => {
                 let text = self.sized(length_of_length(opcode))?;
-                check_text(text)?;
+                text::check(text)?;
                 self.push(Object::Str(text.into()));
             }
             // Strings of Python 2. Python 3 reads them as ASCII too.
@@ -360,40 +361,6 @@ impl<'a> Machine<'a> {
         self.push(object);
         Ok(())
     }
-
-    /// Python's `raw-unicode-escape`: latin-1, with `\u` and `\U` for the rest.
-    fn text_in_text(&mut self) -> Result<(), PickleError> {
-        const NONE: PickleError = PickleError::Malformed("an escape that is none");
-        let mut rest = self.line()?;
-        let mut text = Vec::with_capacity(rest.len());
-        while let [first, tail @ ..] = rest {
-            rest = tail;
-            let digits = match (first, tail.first()) {
-                (b'\\', Some(b'u')) => 4,
-                (b'\\', Some(b'U')) => 8,
-                (b'\\', Some(other)) => {
-                    push_code_point(&mut text, u32::from(*first));
-                    push_code_point(&mut text, u32::from(*other));
-                    rest = &tail[1..];
-                    continue;
-                }
-                _ => {
-                    push_code_point(&mut text, u32::from(*first));
-                    continue;
-                }
-            };
-            let code = tail.get(1..=digits).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-            let code = code.and_then(|digits| std::str::from_utf8(digits).ok()).ok_or(NONE)?;
-            let code = u32::from_str_radix(code, 16).map_err(|_| NONE)?;
-            if code > 0x10_ffff {
-                return Err(NONE);
-            }
-            push_code_point(&mut text, code);
-            rest = &tail[digits + 1..];
-        }
-        self.push(Object::Str(text.into()));
-        Ok(())
-    }
 }
 
 /// How many bytes the length takes that follows this opcode.
@@ -412,15 +379,4 @@ fn whole(bytes: Cow<'_, [u8]>) -> Object<'_> {
         Cow::Owned(bytes) => Cow::Owned(bytes),
     };
     integer::small(&bytes).map_or(Object::Long(bytes), Object::Int)
-}
-
-/// UTF-8, besides that halves of surrogate pairs may stand alone.
-fn check_text(text: &[u8]) -> Result<(), PickleError> {
-    let mut rest = text;
-    while let Err(error) = std::str::from_utf8(rest) {
-        rest = &rest[error.valid_up_to()..];
-        surrogate(rest).ok_or(PickleError::Malformed("a string that is not UTF-8"))?;
-        rest = &rest[3..];
-    }
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use super::class::Class;
 use super::object::{Id, Object, Objects};
 use super::walk::{Budget, Writer};
-use super::{PickleError, integer};
+use super::{PickleError, integer, text};
 use crate::value::{Unit, Units, Value, ValueError};
 
 /// The pickle of a session, from its keys as they are escaped in JSON, and its values.
@@ -77,22 +77,10 @@ fn json_string(out: &mut Vec<u8>, inside: &str) {
             Unit::Character(character) => {
                 text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             }
-            Unit::LoneSurrogate(unit) => push_code_point(&mut text, u32::from(unit)),
+            Unit::LoneSurrogate(unit) => text::push_code_point(&mut text, u32::from(unit)),
         }
     }
     string(out, &text);
-}
-
-/// Appends a character of up to 16 bits, or half of a surrogate pair, in three bytes at most.
-pub(super) fn push_code_point(text: &mut Vec<u8>, code: u32) {
-    match char::from_u32(code) {
-        Some(character) => text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
-        None => text.extend_from_slice(&[
-            0xe0 | (code >> 12) as u8 & 0xf,
-            0x80 | (code >> 6) as u8 & 0x3f,
-            0x80 | code as u8 & 0x3f,
-        ]),
-    }
 }
 
 fn token(out: &mut Vec<u8>, token: &str) -> Result<(), ValueError> {
