@@ -11,9 +11,10 @@ use crate::scratch::{self, Scratch};
 use crate::session_data::SessionData;
 use crate::settings::Settings;
 use crate::signing::{
-    self, Algorithm, Compression, MacKey, Signer, SigningError, TimestampSigner, constant_time_equal,
+    self, Algorithm, Compression, MacKey, SecretKey, Signer, SigningError, TimestampSigner,
+    constant_time_equal,
 };
-use crate::value::normalize_latin1;
+use crate::value::{Value, normalize_latin1};
 
 /// Which text to write. Both are read always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,28 +79,56 @@ impl SessionCodec {
     pub fn with_salt(settings: &Settings, salt: &str) -> SessionCodec {
         // The legacy salt has the class name without its outer classes, and no dot.
         let class = settings.session_class.rsplit('.').next().unwrap_or_default();
-        let secrets = || std::iter::once(&settings.secret_key).chain(&settings.secret_key_fallbacks);
-        let legacy_salt = format!("django.contrib.sessions{class}");
-        let fallbacks = settings.secret_key_fallbacks.iter();
-        let modern = fallbacks.fold(Signer::with_salt(&settings.secret_key, salt), |signer, secret| {
-            signer.also_accepting(&Signer::with_salt(secret, salt))
-        });
+        // Like Django 3.1 and 3.2, takes signatures of SHA-1 too: `signed_cookies` wrote them before.
+        let modern =
+            secrets(settings).fold(Signer::with_salt(&settings.secret_key, salt), |signer, secret| {
+                signer
+                    .also_accepting(&Signer::with_salt(secret, salt))
+                    .also_accepting(&Signer::with_algorithm(secret, salt, Algorithm::Sha1))
+            });
         SessionCodec {
             modern: modern.into(),
-            legacy: secrets().map(|secret| MacKey::derive(Algorithm::Sha1, &legacy_salt, secret)).collect(),
+            legacy: legacy_keys(settings, &format!("django.contrib.sessions{class}")),
             write: settings.text_format,
             compression: settings.compression,
             inflate_limit: settings.inflate_limit,
         }
     }
 
+    /// The same codec with another salt for legacy text, as a session class has that overrides `_hash`.
+    /// Takes the secrets from `settings` again. Django's own is `django.contrib.sessionsSessionStore`, without a dot.
+    #[must_use]
+    pub fn with_legacy_salt(mut self, settings: &Settings, salt: &str) -> SessionCodec {
+        self.legacy = legacy_keys(settings, salt);
+        self
+    }
+
     /// The signed text of a session.
     pub fn encode(&self, data: &SessionData, now: DateTime<Utc>) -> String {
-        let json = data.to_json();
+        self.encode_json_text(&data.to_json(), now)
+    }
+
+    /// The signed text of a session that is JSON already, spelled as it is: [`decode_json`](Self::decode_json)
+    /// gives the same text back. Django wants a dictionary; this takes any value.
+    ///
+    /// ```
+    /// use chrono::DateTime;
+    /// use cloakroom::{SessionCodec, Settings, Value};
+    ///
+    /// let codec = SessionCodec::new(&Settings::new("django-insecure-x"));
+    /// let text = codec.encode_json(&Value::from_json(r#"{"a": 1e5}"#)?, DateTime::UNIX_EPOCH);
+    /// assert_eq!(codec.decode_json(&text)?, r#"{"a": 1e5}"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn encode_json(&self, json: &Value, now: DateTime<Utc>) -> String {
+        self.encode_json_text(json.json(), now)
+    }
+
+    fn encode_json_text(&self, json: &str, now: DateTime<Utc>) -> String {
         match self.write {
             TextFormat::Modern => {
                 let mut text = String::new();
-                signing::encode_payload_into(&mut text, &json, self.compression);
+                signing::encode_payload_into(&mut text, json, self.compression);
                 self.modern.append(&mut text, now);
                 text
             }
@@ -121,6 +150,20 @@ impl SessionCodec {
             let json = self.ascii_json(text, None, None, scratch)?;
             SessionData::from_ascii_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))
         })
+    }
+
+    /// The session in a modern text that is no older than `max_age`.
+    ///
+    /// # Errors
+    /// As [`decode`](SessionCodec::decode), and [`DecodeError::Expired`].
+    pub fn decode_modern(
+        &self,
+        text: &str,
+        now: DateTime<Utc>,
+        max_age: Option<TimeDelta>,
+    ) -> Result<SessionData, DecodeError> {
+        let json = self.decode_json_as(text, Some(TextFormat::Modern), now, max_age)?;
+        SessionData::from_ascii_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))
     }
 
     /// The JSON text of a session exactly as it is stored. It may be no dictionary.
@@ -187,6 +230,15 @@ impl SessionCodec {
             |key: &MacKey| constant_time_equal(signing::hex(key.mac(json).as_ref()).as_bytes(), digest);
         if self.legacy.iter().any(genuine) { Ok(json) } else { Err(DecodeError::BadSignature) }
     }
+}
+
+/// The current secret, then the fallbacks.
+fn secrets(settings: &Settings) -> impl Iterator<Item = &SecretKey> {
+    std::iter::once(&settings.secret_key).chain(&settings.secret_key_fallbacks)
+}
+
+fn legacy_keys(settings: &Settings, salt: &str) -> Vec<MacKey> {
+    secrets(settings).map(|secret| MacKey::derive(Algorithm::Sha1, salt, secret)).collect()
 }
 
 impl std::fmt::Debug for SessionCodec {

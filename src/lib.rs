@@ -41,9 +41,13 @@ pub use session::{AsKey, Key, LazySession, Session, TEST_COOKIE_NAME, TEST_COOKI
 pub use session_data::SessionData;
 pub use session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
 pub use settings::{ConcurrentChanges, SameSite, Settings};
+#[cfg(feature = "mysql")]
+pub use store::MysqlStore;
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
-pub use store::{MemoryStore, SessionStore, connect};
+pub use store::{MemoryStore, SessionStore, SignedCookieStore, connect};
 #[cfg(feature = "tower")]
 pub use tower::{SessionLayer, SessionService};
 pub use value::{Kind, MAX_DEPTH, Value, ValueError};

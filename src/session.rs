@@ -110,10 +110,12 @@ impl LazySession {
         let format = &site.settings.session_key_format;
         let origin = match cookie_value {
             // Django takes fewer than 8 characters for no key at all, and others for a key to look up.
-            Some(value) if value.len() >= format.min_length => {
-                format.parse(value).map_or(Origin::NotAKey, Origin::NotLoaded)
+            Some(value) if value.len() < format.min_length => Origin::New,
+            Some(value) if site.store.keeps_data_in_cookie() => {
+                Origin::NotLoaded(SessionKey::from_trusted(value))
             }
-            _ => Origin::New,
+            Some(value) => format.parse(value).map_or(Origin::NotAKey, Origin::NotLoaded),
+            None => Origin::New,
         };
         let session_key = match &origin {
             Origin::NotLoaded(session_key) => Some(session_key.clone()),
@@ -155,6 +157,11 @@ impl LazySession {
     /// Whether a new, empty session: there is neither a key nor data. Django's `is_empty`, which does not load.
     pub fn is_empty(&self) -> bool {
         self.inner.state().is_empty()
+    }
+
+    /// The key in the cookie, as long as it may be one, or that of the session once it is loaded. Does not load.
+    pub fn session_key(&self) -> Option<SessionKey> {
+        self.inner.state().session_key.clone()
     }
 
     /// Whether a handler looked at the data.

@@ -459,9 +459,9 @@ impl TimestampSigner {
     ) -> Result<&'a str, SigningError> {
         let stamped = self.0.unsign(signed)?;
         let (value, timestamp) = self.0.split_last(stamped).ok_or(SigningError::BadTimestamp)?;
-        let signed_at = base62::decode(timestamp).ok_or(SigningError::BadTimestamp)?;
+        let signed_at = base62::decode_saturating(timestamp).ok_or(SigningError::BadTimestamp)?;
         if let Some(max_age) = max_age {
-            let age = i128::from(now.timestamp_micros()) - signed_at.saturating_mul(1_000_000);
+            let age = i128::from(now.timestamp_micros()).saturating_sub(signed_at.saturating_mul(1_000_000));
             let allowed = i128::from(max_age.num_microseconds().unwrap_or(i64::MAX));
             if age > allowed {
                 let age = i64::try_from(age / 1_000_000).unwrap_or(i64::MAX);

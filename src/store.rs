@@ -1,8 +1,15 @@
 //! The contract between sessions and what keeps them.
 
 pub mod memory;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+pub mod signed_cookies;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub mod table;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +18,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 pub use memory::MemoryStore;
+#[cfg(feature = "mysql")]
+pub use mysql::MysqlStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
+pub use signed_cookies::SignedCookieStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
@@ -38,6 +50,12 @@ use crate::settings::Settings;
 /// [`Session`](crate::Session).
 #[async_trait]
 pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
+    /// Whether the cookie holds the session itself and not a key to it. Then what a writing call returns as
+    /// the version is the new cookie, and takes the session key's place.
+    fn keeps_data_in_cookie(&self) -> bool {
+        false
+    }
+
     /// The session under this key. Django's `SessionBase.load`.
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError>;
 
@@ -182,7 +200,10 @@ pub enum Rotated {
 /// | URL | store |
 /// |---|---|
 /// | `memory:` | [`MemoryStore`] |
+/// | `cookie:` | [`SignedCookieStore`] |
 /// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`], feature `sqlite` |
+/// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
+/// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -200,12 +221,49 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     match scheme {
         "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),
+        "cookie" if rest.is_empty() => Ok(Arc::new(SignedCookieStore::new(settings))),
         #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(Arc::new(SqliteStore::open(rest.strip_prefix("//").unwrap_or(rest), settings).await?)),
+        "sqlite" => Ok(Arc::new(SqliteStore::open(file_path(rest), settings).await?)),
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::open(url, settings).await?)),
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => Ok(Arc::new(MysqlStore::open(url, settings).await?)),
         _ => {
-            let _ = settings;
-            let message = "this URL names no store; use `memory:` or `sqlite:PATH` (feature `sqlite`)";
+            let message = "this URL names no store that is compiled in; use `memory:`, `cookie:`, `sqlite:PATH` (feature \
+                           `sqlite`), `postgres://…` (feature `postgres`) or `mysql://…` (feature `mysql`)";
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }
+}
+
+/// Makes the session table of the store that a URL names, exactly as Django's migration makes it; of a file,
+/// the file too. A table that is there stays as it is.
+///
+/// # Errors
+/// When the URL names no store with a table, or the table cannot be made.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub async fn create_table(
+    url: &str,
+    record: table::MigrationRecord,
+) -> Result<table::CreateTable, StoreError> {
+    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    match scheme {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => SqliteStore::options(file_path(rest)).create_table(record).await,
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => PostgresStore::options(url)?.create_table(record).await,
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => MysqlStore::options(url)?.create_table(record).await,
+        _ => {
+            let message = "this URL names no store with a table; those are `sqlite:PATH`, `postgres://…` and \
+                           `mysql://…`, each with the feature of its name";
+            Err(StoreError::new("create_table", StoreErrorKind::Misconfigured, message))
+        }
+    }
+}
+
+/// The path in `sqlite:PATH` and `sqlite://PATH`.
+#[cfg(feature = "sqlite")]
+fn file_path(rest: &str) -> &str {
+    rest.strip_prefix("//").unwrap_or(rest)
 }

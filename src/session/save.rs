@@ -70,8 +70,12 @@ impl Session {
             (attempt, Unfinished { inner: &self.inner, changes: Some(changes) })
         };
         let reported_key = attempt.session_key.clone();
-        let (session_key, version) = self.save_with_retries(&mut attempt).await?;
+        let (mut session_key, version) = self.save_with_retries(&mut attempt).await?;
         unfinished.changes = None;
+        if self.site().store.keeps_data_in_cookie() {
+            let cookie = version.as_bytes().map(String::from_utf8_lossy).unwrap_or_default();
+            session_key = SessionKey::from_trusted(cookie.as_ref());
+        }
         let mut state = self.inner.state();
         // What was changed while saving is still to be saved, on top of what is stored now.
         let later = state.changes.clone();

@@ -71,6 +71,17 @@ pub fn decode(text: &str) -> Option<i128> {
     Some(if negative { -number } else { number })
 }
 
+/// [`decode`], where what is beyond 127 bits is a number all the same: the largest or the smallest there is.
+/// Python has no such limit, and takes a time that far off for the future or the past.
+pub(crate) fn decode_saturating(text: &str) -> Option<i128> {
+    let far_off = || {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let is_number = !digits.is_empty() && digits.bytes().all(|digit| value_of(digit).is_some());
+        is_number.then_some(if text.starts_with('-') { i128::MIN } else { i128::MAX })
+    };
+    decode(text).or_else(far_off)
+}
+
 fn value_of(digit: u8) -> Option<u64> {
     Some(u64::from(match digit {
         b'0'..=b'9' => digit - b'0',
@@ -78,4 +89,21 @@ fn value_of(digit: u8) -> Option<u64> {
         b'a'..=b'z' => digit - b'a' + 36,
         _ => return None,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_beyond_127_bits_are_far_off() {
+        let digits = "z".repeat(40);
+        assert_eq!(decode(&digits), None);
+        assert_eq!(decode_saturating(&digits), Some(i128::MAX));
+        assert_eq!(decode_saturating(&format!("-{digits}")), Some(i128::MIN));
+        assert_eq!(decode_saturating("1r31eq"), Some(1_700_000_000));
+        for wrong in ["", "a b", &format!("{digits} ")] {
+            assert_eq!(decode_saturating(wrong), None, "{wrong:?}");
+        }
+    }
 }

@@ -18,15 +18,15 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use self::error::{Failure, Task};
 use self::threads::Threads;
+use super::table::{self, expected_text};
 use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
 use crate::clock::TimeZone;
-use crate::codec::{DecodeError, SessionCodec};
+use crate::codec::SessionCodec;
 use crate::error::StoreError;
-use crate::session_data::SessionData;
 use crate::session_key::SessionKey;
 use crate::settings::Settings;
 
-pub use schema::{CreateTable, MigrationRecord};
+pub use super::table::{CreateTable, MigrationRecord};
 
 /// Keeps sessions in a SQLite file, in the table that Django's migration makes, beside a running Django.
 ///
@@ -167,12 +167,6 @@ fn exists(connection: &Connection, table: &str, session_key: &SessionKey) -> rus
         .exists(params![session_key.as_str()])
 }
 
-/// What the comparison asks for: the stored text, or nothing.
-fn expected_text(expected: Option<&Version>) -> Option<String> {
-    let bytes = expected.and_then(Version::as_bytes)?;
-    Some(String::from_utf8_lossy(bytes).into_owned())
-}
-
 #[async_trait]
 impl SessionStore for SqliteStore {
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
@@ -197,23 +191,8 @@ impl SessionStore for SqliteStore {
             .await?;
         let Some((session_data, expire_date)) = row else { return Ok(None) };
         let session_data = session_data.ok_or_else(|| Failure::NotText.explain(&self.options))?;
-        let decoded = match std::str::from_utf8(&session_data) {
-            Ok(text) => self.codec.decode(text),
-            Err(_) => Err(DecodeError::BadSignature),
-        };
-        let genuine = decoded.is_ok();
-        let data = match decoded {
-            Ok(data) => data,
-            Err(DecodeError::BadSignature) => {
-                tracing::warn!(
-                    store = "sqlite",
-                    "session data corrupted: its signature does not match and it reads as empty; if this \
-                     happens to every session, SECRET_KEY is wrong or lacks a fallback"
-                );
-                SessionData::new()
-            }
-            Err(error) => return Err(Failure::Unreadable(error).explain(&self.options)),
-        };
+        let (data, genuine) = table::decode(&self.codec, "sqlite", &session_data)
+            .map_err(|error| Failure::Unreadable(error).explain(&self.options))?;
         let expire_date =
             expire_date.as_deref().and_then(parse_time).map(|time| self.time_zone.from_wall_clock(time));
         Ok(Some(Loaded { data, version: Version::from_bytes(session_data), expire_date, genuine }))

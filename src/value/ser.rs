@@ -64,7 +64,12 @@ impl Writer {
         }
         self.depth += 1;
         self.out.push(bracket);
-        Ok(Compound { writer: self, first: true, close: if close == '}' { "}" } else { "]" } })
+        Ok(Compound {
+            writer: self,
+            first: true,
+            close: if close == '}' { "}" } else { "]" },
+            is_number: false,
+        })
     }
 
     /// `{"variant":` for the enums that carry data; closed with one more brace.
@@ -225,7 +230,11 @@ impl<'a> Serializer for &'a mut Writer {
     fn serialize_map(self, _length: Option<usize>) -> Result<Compound<'a>, Error> {
         self.open('{', '}')
     }
-    fn serialize_struct(self, _name: &'static str, _length: usize) -> Result<Compound<'a>, Error> {
+    fn serialize_struct(self, name: &'static str, _length: usize) -> Result<Compound<'a>, Error> {
+        if name == JSON_NUMBER {
+            self.depth += 1;
+            return Ok(Compound { writer: self, first: true, close: "", is_number: true });
+        }
         self.open('{', '}')
     }
     fn serialize_struct_variant(
@@ -245,7 +254,12 @@ struct Compound<'a> {
     writer: &'a mut Writer,
     first: bool,
     close: &'static str,
+    /// Whether this is a number in disguise; see [`JSON_NUMBER`].
+    is_number: bool,
 }
+
+/// Under this name serde_json, with its feature `arbitrary_precision`, hands over numbers as text.
+const JSON_NUMBER: &str = "$serde_json::private::Number";
 
 impl Compound<'_> {
     fn comma(&mut self) {
@@ -260,6 +274,9 @@ impl Compound<'_> {
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
+        if self.is_number {
+            return self.writer.put(to_json(value)?.trim_matches('"'));
+        }
         self.comma();
         write_string(&mut self.writer.out, key);
         self.writer.out.push(':');

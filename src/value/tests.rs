@@ -1,1 +1,274 @@
+use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::session_data::SessionData;
+
+fn json<T: Serialize>(value: T) -> String {
+    Value::new(&value).unwrap().json().to_owned()
+}
+
+fn read<T: DeserializeOwned>(json: &str) -> Result<T, ValueError> {
+    Value::from_json(json).unwrap().to()
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Shape {
+    Empty,
+    Circle(f64),
+    Line(i32, i32),
+    Named { text: String, optional: Option<u8> },
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Everything {
+    small: i8,
+    large: u128,
+    negative: i128,
+    character: char,
+    unit: (),
+    some: Option<Box<Everything>>,
+    shapes: Vec<Shape>,
+    by_number: BTreeMap<i64, bool>,
+    by_bool: BTreeMap<bool, char>,
+}
+
+#[test]
+fn floats_are_spelled_as_python_spells_them() {
+    for (float, text) in [
+        (0.0, "0.0"),
+        (-0.0, "-0.0"),
+        (1.0, "1.0"),
+        (0.1, "0.1"),
+        (-2.5, "-2.5"),
+        (1e-4, "0.0001"),
+        (1e-5, "1e-05"),
+        (1.5e-7, "1.5e-07"),
+        (5e-324, "5e-324"),
+        (123_456_789.125, "123456789.125"),
+        (1e15, "1000000000000000.0"),
+        (1e16, "1e+16"),
+        (1.234_567_890_123_456_8e17, "1.2345678901234568e+17"),
+        (1.5e300, "1.5e+300"),
+        (f64::NAN, "NaN"),
+        (f64::INFINITY, "Infinity"),
+        (f64::NEG_INFINITY, "-Infinity"),
+    ] {
+        assert_eq!(json(float), text);
+    }
+    assert_eq!(json(0.1f32), "0.1");
+}
+
+#[test]
+fn strings_are_ascii_and_escaped_as_python_escapes_them() {
+    assert_eq!(json("say \"hi\" \\ back/slash"), r#""say \"hi\" \\ back/slash""#);
+    assert_eq!(
+        json("\0\u{1}\u{8}\t\n\u{b}\u{c}\r\u{1f}\u{7f}"),
+        r#""\u0000\u0001\b\t\n\u000b\f\r\u001f\u007f""#
+    );
+    assert_eq!(json("Zürich 🦀 \u{2028}"), r#""Z\u00fcrich \ud83e\udd80 \u2028""#);
+    assert_eq!(read::<String>(r#""\ud83e\udd80 \/ \u00FC""#).unwrap(), "🦀 / ü");
+}
+
+#[test]
+fn every_shape_of_serde_comes_back() {
+    let value = Everything {
+        small: -128,
+        large: u128::MAX,
+        negative: i128::MIN,
+        character: '🦀',
+        unit: (),
+        some: Some(Box::new(Everything {
+            small: 0,
+            large: 0,
+            negative: 0,
+            character: 'a',
+            unit: (),
+            some: None,
+            shapes: vec![],
+            by_number: BTreeMap::new(),
+            by_bool: BTreeMap::new(),
+        })),
+        shapes: vec![
+            Shape::Empty,
+            Shape::Circle(1.0),
+            Shape::Line(1, -2),
+            Shape::Named { text: "x".into(), optional: Some(1) },
+        ],
+        by_number: BTreeMap::from([(-1, true), (7, false)]),
+        by_bool: BTreeMap::from([(true, 'y'), (false, 'n')]),
+    };
+    let stored = Value::new(&value).unwrap();
+    assert!(
+        stored.json().contains(r#""by_number":{"-1":true,"7":false},"by_bool":{"false":"n","true":"y"}"#)
+    );
+    assert_eq!(stored.to::<Everything>().unwrap(), value);
+}
+
+#[test]
+fn keys_of_dictionaries_become_strings_as_in_python() {
+    assert_eq!(json(BTreeMap::from([(None, 1), (Some(2), 3)])), r#"{"null":1,"2":3}"#);
+    assert!(Value::new(&BTreeMap::from([((1, 2), 3)])).is_err());
+}
+
+#[test]
+fn serde_json_values_are_taken_whatever_its_features() {
+    let value: serde_json::Value = serde_json::from_str(r#"{"a":[1,-2.5,12345678901234567890123]}"#).unwrap();
+    assert_eq!(json(value), r#"{"a":[1,-2.5,12345678901234567890123]}"#);
+}
+
+#[test]
+fn what_python_refuses_is_refused() {
+    for bad in [
+        "",
+        " ",
+        "{",
+        "}",
+        "[1,]",
+        "{\"a\":1,}",
+        "{a:1}",
+        "{'a':1}",
+        "{\"a\" 1}",
+        "[1 2]",
+        "01",
+        "1.",
+        ".5",
+        "+1",
+        "-",
+        "1e",
+        "nan",
+        "True",
+        "None",
+        "\"\n\"",
+        "\"\\x\"",
+        "\"\\u12\"",
+        "\"\\u12g4\"",
+        "\"open",
+        "[",
+        "1 2",
+        "\u{feff}1",
+        "-NaN",
+        "Infinit",
+        "tru",
+        "\"\\\u{e9}\"",
+        "\u{e9}",
+        "/* */1",
+    ] {
+        assert!(Value::from_json(bad).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn what_python_accepts_is_kept_as_it_is() {
+    for good in [
+        "1",
+        "-0",
+        "1e400",
+        "1E+2",
+        "NaN",
+        "-Infinity",
+        "[ 1 , 2 ]",
+        "{ \"a\" : [ ] }",
+        "\"\\/\"",
+        "\"\u{7f}\"",
+        "[[[]]]",
+        "{\"a\":{\"a\":{}}}",
+        "1234567890123456789012345678901234567890",
+    ] {
+        assert_eq!(Value::from_json(good).unwrap().json(), good);
+        assert_eq!(Value::from_json(&format!(" \t\r\n{good}\n")).unwrap().json(), good);
+    }
+    assert_eq!(Value::from_json("\"é🦀\"").unwrap().json(), r#""\u00e9\ud83e\udd80""#);
+}
+
+#[test]
+fn types_that_differ_are_named_and_contents_are_not() {
+    let error = read::<u32>(r#""a secret""#).unwrap_err().to_string();
+    assert!(error.contains("a str") && error.contains("u32"), "{error}");
+    let shape = read::<Shape>(r#"{"a secret":1}"#).unwrap_err().to_string();
+    let number = read::<u8>("98765").unwrap_err().to_string();
+    let lone = read::<String>(r#""a secret \ud83e""#).unwrap_err().to_string();
+    for error in [&error, &shape, &number, &lone] {
+        assert!(!error.contains("secret") && !error.contains("98765"), "{error}");
+    }
+    assert!(lone.contains("surrogate"));
+    assert!(read::<i64>("123456789012345678901234567890").is_err());
+    assert_eq!(read::<f64>("123456789012345678901234567890").unwrap(), 1.234_567_890_123_456_8e29);
+    assert_eq!(read::<f64>("-0").unwrap(), 0.0);
+    assert!(read::<(u8,)>("[1,2]").is_err());
+    assert_eq!(read::<Option<u8>>("null").unwrap(), None);
+}
+
+#[test]
+fn depth_has_a_limit_and_no_stack_is_overflown() {
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    assert!(Value::from_json(&nested(900)).is_ok());
+    assert!(Value::from_json(&nested(MAX_DEPTH - 1)).is_ok());
+    assert!(Value::from_json(&nested(MAX_DEPTH)).is_err());
+    assert!(Value::from_json(&"[".repeat(1_000_000)).is_err());
+    assert!(Value::from_json(&"{\"a\":".repeat(1_000_000)).is_err());
+    // Typed reading stops earlier, as it recurses.
+    assert!(read::<serde_json::Value>(&nested(128)).is_ok());
+    assert!(read::<serde_json::Value>(&nested(900)).unwrap_err().to_string().contains("128"));
+
+    #[derive(Serialize)]
+    struct Nested(Vec<Nested>);
+    let deep = (0..MAX_DEPTH - 2).fold(Nested(vec![]), |inner, _| Nested(vec![inner]));
+    assert!(Value::new(&deep).is_ok());
+    assert!(Value::new(&Nested(vec![deep])).is_err());
+}
+
+#[test]
+fn the_kind_is_that_of_python() {
+    for (text, kind) in [
+        ("null", Kind::None),
+        ("true", Kind::Bool),
+        ("-1", Kind::Int),
+        ("1e5", Kind::Float),
+        ("NaN", Kind::Float),
+        ("Infinity", Kind::Float),
+        ("-Infinity", Kind::Float),
+        ("\"\"", Kind::Str),
+        ("[]", Kind::List),
+        ("{}", Kind::Dict),
+    ] {
+        assert_eq!(Value::from_json(text).unwrap().kind(), kind, "{text}");
+    }
+}
+
+#[test]
+fn dictionaries_keep_order_and_the_last_of_equal_keys() {
+    let data = SessionData::from_json(r#"{"a":1,"b":2,"\u0061":3,"é":4,"\u00e9":5}"#).unwrap();
+    assert_eq!(data.to_json(), r#"{"a":3,"b":2,"\u00e9":5}"#);
+    assert_eq!(data.read::<u8>("é").unwrap(), Some(5));
+    let mut data = SessionData::from_json(r#"{"a":1,"b":2,"c":3}"#).unwrap();
+    data.remove("a");
+    data.write("b", "changed").unwrap();
+    data.write("\"", &1).unwrap();
+    assert_eq!(data.to_json(), r#"{"b":"changed","c":3,"\"":1}"#);
+    assert_eq!(data.iter().map(|(key, _)| key).collect::<Vec<_>>(), ["b", "c", "\""]);
+}
+
+#[test]
+fn half_a_surrogate_pair_stays_in_keys_and_values() {
+    let text = r#"{"\ud83e":"x\ud800y","pair":"\ud83e\udd80"}"#;
+    let mut data = SessionData::from_json(text).unwrap();
+    data.write("new", &1).unwrap();
+    assert_eq!(data.to_json(), format!("{},\"new\":1}}", text.strip_suffix('}').unwrap()));
+    assert_eq!(data.iter().next().unwrap().0, "\u{fffd}");
+}
+
+#[test]
+fn sessions_must_be_dictionaries() {
+    for text in ["[1,2]", "null", "5", "\"x\"", "", "{\"a\":1}x"] {
+        assert!(SessionData::from_json(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn debug_shows_no_contents() {
+    let data = SessionData::from_json(r#"{"token":"a secret"}"#).unwrap();
+    let shown = format!("{data:?} {:?}", data.get("token").unwrap());
+    assert_eq!(shown, "SessionData(1 keys) Value(a str, 10 bytes)");
+}

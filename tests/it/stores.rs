@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "mysql")]
+use cloakroom::MysqlStore;
+#[cfg(feature = "postgres")]
+use cloakroom::PostgresStore;
 use cloakroom::{MemoryStore, SessionStore, Settings, SqliteStore, conformance};
 
 async fn conforms(name: &str, store: Arc<dyn SessionStore>) {
@@ -27,4 +31,34 @@ async fn sqlite() {
     options.create_table(Default::default()).await.unwrap();
     let store = options.open(&Settings::new("secret")).await.unwrap();
     conforms("sqlite", Arc::new(store)).await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres() {
+    conforms("postgres", new_postgres().await).await;
+}
+
+/// A store on an empty database of its own.
+#[cfg(feature = "postgres")]
+pub(crate) async fn new_postgres() -> Arc<dyn SessionStore> {
+    let url = crate::servers::postgres::database().await;
+    let options = PostgresStore::options(&url).unwrap();
+    options.create_table(Default::default()).await.unwrap();
+    Arc::new(options.open(&Settings::new("secret")).await.unwrap())
+}
+
+#[cfg(feature = "mysql")]
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb() {
+    conforms("mariadb", new_mariadb().await).await;
+}
+
+/// A store on an empty database of its own.
+#[cfg(feature = "mysql")]
+pub(crate) async fn new_mariadb() -> Arc<dyn SessionStore> {
+    let url = crate::servers::mariadb::database().await;
+    let options = MysqlStore::options(&url).unwrap();
+    options.create_table(Default::default()).await.unwrap();
+    Arc::new(options.open(&Settings::new("secret")).await.unwrap())
 }

@@ -1,31 +1,12 @@
 //! The table, exactly as Django's migration makes it.
 
 use chrono::{DateTime, Utc};
-use md5::{Digest, Md5};
 use rusqlite::{Connection, params};
 
+use super::super::table::{CreateTable, DJANGO_TABLE, MigrationRecord, index_name};
 use super::error::Task;
 use super::{SqliteOptions, format_time, threads};
 use crate::error::StoreError;
-
-/// What [`SqliteOptions::create_table`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CreateTable {
-    /// The table was made.
-    Created,
-    /// It was there already, and was left as it is.
-    AlreadyThere,
-}
-
-/// Whether making the table is noted in `django_migrations`, where Django looks up what is left to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MigrationRecord {
-    /// When that table is there: the database is a Django site's.
-    #[default]
-    IfDjango,
-    /// Always; the table is made when it is not there. For a Django site that is yet to come.
-    Always,
-}
 
 impl SqliteOptions {
     /// Makes the session table and its index, and the database file when there is none, as Django's
@@ -55,14 +36,14 @@ fn create_table(options: &SqliteOptions, record: MigrationRecord, now: DateTime<
         return Ok(CreateTable::AlreadyThere);
     }
     let table = options.quoted_table();
-    let index = index_name(&options.table).replace('"', "\"\"");
+    let index = index_name(&options.table, "expire_date", "", 200).replace('"', "\"\"");
     transaction.execute_batch(&format!(
         "CREATE TABLE {table} (\"session_key\" varchar(40) NOT NULL PRIMARY KEY, \
          \"session_data\" text NOT NULL, \"expire_date\" datetime NOT NULL);\n\
          CREATE INDEX \"{index}\" ON {table} (\"expire_date\");"
     ))?;
     let is_django = table_exists(&transaction, "django_migrations")?;
-    if options.table == "django_session" && (is_django || record == MigrationRecord::Always) {
+    if options.table == DJANGO_TABLE && (is_django || record == MigrationRecord::Always) {
         transaction.execute_batch(
             "CREATE TABLE IF NOT EXISTS \"django_migrations\" (\"id\" integer NOT NULL PRIMARY KEY AUTOINCREMENT, \
              \"app\" varchar(255) NOT NULL, \"name\" varchar(255) NOT NULL, \"applied\" datetime NOT NULL)",
@@ -81,18 +62,4 @@ fn table_exists(connection: &Connection, table: &str) -> rusqlite::Result<bool> 
     connection
         .prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1")?
         .exists(params![table])
-}
-
-/// Django's name for the index: table, column, and 8 digits of the MD5 of both (`names_digest`).
-fn index_name(table: &str) -> String {
-    let digest = Md5::new().chain_update(table).chain_update("expire_date").finalize();
-    format!("{table}_expire_date_{}", crate::signing::hex(&digest[..4]))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_index_is_named_as_django_names_it() {
-        assert_eq!(super::index_name("django_session"), "django_session_expire_date_a5c62663");
-    }
 }

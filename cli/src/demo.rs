@@ -1,0 +1,186 @@
+//! `cloakroom demo`: a small site that shows a session at work.
+
+mod actions;
+mod answer;
+mod headers;
+mod json_tokens;
+mod outcome;
+mod secret_file;
+mod view;
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use clap::Args;
+use cloakroom::store::sqlite::CreateTable;
+use cloakroom::{SessionCodec, SessionLayer, SessionStore, Settings, SqliteStore};
+use tokio::net::TcpListener;
+
+use self::secret_file::Secret;
+use crate::lines::say;
+use crate::secrets::SecretOptions;
+use crate::store_url::{StoreOption, sqlite_path, without_password};
+use crate::{Ending, usage};
+
+const DEFAULT_STORE: &str = "sqlite:cloakroom.sqlite3";
+
+/// How long requests may take to end when the demo is stopped.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// No form here needs more.
+const MAX_FORM: usize = 64 << 10;
+
+const EXAMPLES: &str = "\
+Examples:
+  cloakroom demo      # keeps its sessions in cloakroom.sqlite3, here, and makes that file
+  cloakroom demo --store memory: --listen 127.0.0.1:0
+  # In the same sessions as a Django site on this machine:
+  cloakroom demo --store sqlite:db.sqlite3 --secret-key-file secret.txt
+
+For scripts there are JSON twins: GET /session.json, and each form answers in JSON when asked to:
+  curl -b jar -c jar -H 'Accept: application/json' \\
+    -d 'key=coat&value=blue' http://127.0.0.1:8000/put
+
+Unless a secret is given, one is made: for sqlite:PATH it is kept in PATH.secret, so that the sessions can \
+be read at the next start. The pages show session keys: listen on an address of this machine only.";
+
+/// Run a small site that shows a session at work, in the browser and in the store
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// Where to listen; port 0 takes any free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000")]
+    listen: String,
+    #[command(flatten)]
+    store: StoreOption,
+    /// The name of the session cookie: SESSION_COOKIE_NAME. Sites on one host, whatever the port, share cookies
+    #[arg(long, value_name = "NAME", default_value = "sessionid", value_parser = cookie_name)]
+    cookie_name: String,
+    #[command(flatten)]
+    secrets: SecretOptions,
+}
+
+/// What the handlers share.
+struct Site {
+    store: Arc<dyn SessionStore>,
+    /// The store's URL, for people to read.
+    store_name: String,
+    /// For stores that keep no text: what a database's row would hold.
+    codec: SessionCodec,
+}
+
+pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
+    let url = options.store.url_or(DEFAULT_STORE);
+    let file = sqlite_path(url)?;
+    let listener = listen(&options.listen).await?;
+    let made_table = match &file {
+        Some(path) => SqliteStore::options(path).create_table(Default::default()).await?,
+        None => CreateTable::AlreadyThere,
+    };
+    let secret = match options.secrets.secret_key()? {
+        Some(secret_key) => Secret::given(secret_key),
+        None => secret_file::beside(file.as_deref())?,
+    };
+    let mut settings = options.secrets.settings_with(secret.key)?;
+    settings.cookie_name = options.cookie_name;
+    let store = cloakroom::connect(url, &settings).await?;
+    let store_name = without_password(url);
+
+    let address = listener.local_addr()?;
+    say(&format!("Cloakroom demo: http://{address}/"));
+    let table = if made_table == CreateTable::Created { " (made the table django_session)" } else { "" };
+    say(&format!("  Sessions: {store_name}{table}"));
+    say(&format!("  Secret:   {}", secret.origin));
+    if !address.ip().is_loopback() {
+        say("  Careful:  other machines can reach this address, and the pages show session keys");
+    }
+    say("  Stop with Ctrl-C.");
+
+    let site = Site { store, store_name, codec: SessionCodec::new(&settings) };
+    let server = axum::serve(listener, router(site, settings)).with_graceful_shutdown(interrupted());
+    tokio::select! {
+        ended = server.into_future() => ended.context("the server stopped")?,
+        // Browsers hold connections open on which they have sent nothing yet.
+        () = async { interrupted().await; tokio::time::sleep(PATIENCE).await } => {}
+    }
+    say("Stopped. The sessions stay where they are.");
+    Ok(Ending::Well)
+}
+
+fn router(site: Site, settings: Settings) -> Router {
+    let layer = SessionLayer::new(Arc::clone(&site.store), settings);
+    Router::new()
+        .route("/", get(actions::front_door))
+        .route("/session.json", get(actions::session_json))
+        .route("/bye", get(actions::bye))
+        .route("/visit", post(actions::visit))
+        .route("/put", post(actions::put))
+        .route("/remove", post(actions::remove))
+        .route("/login", post(actions::login))
+        .route("/rotate", post(actions::rotate))
+        .route("/logout", post(actions::logout))
+        .route("/expiry", post(actions::expiry))
+        .route("/test-cookie/set", post(actions::set_test_cookie))
+        .route("/test-cookie/check", post(actions::check_test_cookie))
+        .route("/test-cookie/delete", post(actions::delete_test_cookie))
+        .layer(layer)
+        .route("/style.css", get(answer::style))
+        .route("/demo.js", get(answer::script))
+        .fallback(answer::not_found)
+        .layer(DefaultBodyLimit::max(MAX_FORM))
+        .layer(axum::middleware::from_fn(headers::guard))
+        .with_state(Arc::new(site))
+}
+
+async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => anyhow::anyhow!(
+            "{address} is in use by another program. Stop that one, or take another port: --listen 127.0.0.1:8001, \
+             or --listen 127.0.0.1:0 for any free one"
+        ),
+        ErrorKind::PermissionDenied => anyhow::anyhow!(
+            "{address}: no permission; ports below 1024 belong to the administrator. Try --listen 127.0.0.1:8000"
+        ),
+        ErrorKind::AddrNotAvailable => anyhow::anyhow!(
+            "{address} is no address of this machine. Try --listen 127.0.0.1:8000"
+        ),
+        _ => usage(format!("cannot listen on {address:?}: {error}. Write ADDRESS:PORT, such as 127.0.0.1:8000")),
+    })
+}
+
+/// Ends with Ctrl-C, or when the system asks the program to stop.
+async fn interrupted() {
+    let control_c = async {
+        // Without the signal there is nothing to wait for; the program then ends as the system sees fit.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending::<()>();
+    tokio::select! {
+        () = control_c => {}
+        () = terminated => {}
+    }
+}
+
+/// A token, as RFC 6265 asks for: anything else would break the header.
+fn cookie_name(name: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(allowed) {
+        return Err("a cookie's name has letters, digits, `-` and `_`, and no spaces".to_owned());
+    }
+    Ok(name.to_owned())
+}

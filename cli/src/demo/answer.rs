@@ -1,0 +1,108 @@
+//! From what was done to a response: a page, a redirect, or JSON for scripts.
+
+use askama::Template;
+use axum::Json;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use cloakroom::{Error, Session};
+use serde_json::json;
+
+use super::Site;
+use super::outcome::Done;
+// The page's template matches on the enums.
+use super::view::{ExpiryChoice, StoredText, View};
+
+/// Why a form was not followed, for the visitor to read.
+pub(super) struct Problem(pub(super) String);
+
+/// Answers a form: browsers go back to the page, scripts that accept JSON get the session as it is now.
+pub(super) async fn answer(
+    site: &Site,
+    session: &Session,
+    headers: &HeaderMap,
+    outcome: Result<Done, Problem>,
+) -> Result<Response, Error> {
+    match (wants_json(headers), outcome) {
+        (true, Ok(done)) => json_document(site, session, Some(done)).await,
+        (true, Err(problem)) => {
+            Ok((StatusCode::BAD_REQUEST, Json(json!({ "error": problem.0 }))).into_response())
+        }
+        (false, Ok(done)) => Ok(Redirect::to(&done.location()).into_response()),
+        (false, Err(problem)) => {
+            page(site, session, StatusCode::BAD_REQUEST, Some(Err(problem.0.as_str()))).await
+        }
+    }
+}
+
+/// The front page, with a message of what was done or what went wrong.
+pub(super) async fn page(
+    site: &Site,
+    session: &Session,
+    status: StatusCode,
+    message: Option<Result<&str, &str>>,
+) -> Result<Response, Error> {
+    let view = View::of(site, session).await?;
+    Ok(render(status, &FrontPage { view: &view, message }))
+}
+
+/// What the page shows, for scripts.
+pub(super) async fn json_document(
+    site: &Site,
+    session: &Session,
+    done: Option<Done>,
+) -> Result<Response, Error> {
+    let view = View::of(site, session).await?;
+    let mut document = view.to_json();
+    if let Some(done) = done {
+        document.done = Some(done.name());
+        document.message = Some(done.message());
+    }
+    Ok(Json(document).into_response())
+}
+
+/// A page that says one thing.
+pub(super) fn message_page(status: StatusCode, title: &str, message: &str) -> Response {
+    render(status, &MessagePage { title, message })
+}
+
+pub(super) async fn not_found() -> Response {
+    message_page(StatusCode::NOT_FOUND, "Nothing hangs here", "There is no such page in the cloakroom.")
+}
+
+pub(super) async fn style() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("pages/style.css"))
+}
+
+pub(super) async fn script() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("pages/demo.js"))
+}
+
+#[derive(Template)]
+#[template(path = "front.html")]
+struct FrontPage<'a> {
+    view: &'a View,
+    message: Option<Result<&'a str, &'a str>>,
+}
+
+#[derive(Template)]
+#[template(path = "message.html")]
+struct MessagePage<'a> {
+    title: &'a str,
+    message: &'a str,
+}
+
+fn render(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(html) => (status, Html(html)).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "page not rendered");
+            (StatusCode::INTERNAL_SERVER_ERROR, "This page cannot be shown; the log says why.")
+                .into_response()
+        }
+    }
+}
+
+fn wants_json(headers: &HeaderMap) -> bool {
+    let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("application/json"));
+    headers.get_all(header::ACCEPT).iter().any(accepts)
+}

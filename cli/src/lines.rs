@@ -1,0 +1,128 @@
+//! Lines in, lines out: one at a time, so that a file of any size passes through.
+
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
+
+use anyhow::Context;
+
+use crate::Ending;
+
+/// How long one line may be. What is longer is no session: it is reported and skipped.
+const MAX_LINE: usize = 64 << 20;
+
+/// What became of a line.
+pub(crate) struct Converted {
+    /// What to print, without a line end.
+    pub(crate) output: String,
+    /// What to say about it, if anything.
+    pub(crate) remark: Option<Remark>,
+}
+
+/// Something to tell about a line.
+pub(crate) enum Remark {
+    /// The line was not converted; the command's exit code tells so, too.
+    Failed(String),
+    /// The line was converted, but deserves a look.
+    Warning(String),
+}
+
+/// Prints one line for each line of standard input. `instead` takes the place of lines that could not even
+/// be read as text.
+pub(crate) fn convert_lines(
+    instead: &str,
+    mut convert: impl FnMut(&str) -> Converted,
+) -> anyhow::Result<Ending> {
+    let mut input = BufReader::with_capacity(1 << 16, io::stdin().lock());
+    let mut output = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let mut line = Vec::new();
+    let mut number = 0u64;
+    let mut ending = Ending::Well;
+    while read_line(&mut input, &mut line).context("cannot read standard input")? {
+        number += 1;
+        let converted = match text_of(&line) {
+            Ok(text) => convert(text),
+            Err(why) => {
+                Converted { output: instead.to_owned(), remark: Some(Remark::Failed(why.to_owned())) }
+            }
+        };
+        match converted.remark {
+            None => {}
+            Some(Remark::Warning(what)) => complain(&format!("line {number}: {what}")),
+            Some(Remark::Failed(why)) => {
+                ending = Ending::WithFailures;
+                complain(&format!("line {number}: {why}"));
+            }
+        }
+        let written = writeln!(output, "{}", converted.output).and_then(|()| {
+            // Whoever types, or waits for each answer, gets it at once; a long file is written in blocks.
+            if input.buffer().is_empty() { output.flush() } else { Ok(()) }
+        });
+        if !still_read(written)? {
+            return Ok(ending);
+        }
+    }
+    still_read(output.flush())?;
+    Ok(ending)
+}
+
+/// Says something on standard error. That nobody reads it is no reason to stop.
+pub(crate) fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
+}
+
+/// Says something on standard output, where nobody may be listening any more.
+pub(crate) fn say(message: &str) {
+    let mut output = io::stdout().lock();
+    let _ = writeln!(output, "{message}").and_then(|()| output.flush());
+}
+
+/// Whether the reader of standard output is still there: `cloakroom decode | head` is nothing to report.
+fn still_read(written: io::Result<()>) -> anyhow::Result<bool> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
+    }
+}
+
+/// Reads a line without its end; false at the end of the input. Of a line that is too long, one byte more
+/// than allowed is kept.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    if input.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', line)? == 0 {
+        return Ok(false);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+    } else if line.len() > MAX_LINE {
+        input.skip_until(b'\n')?;
+    }
+    Ok(true)
+}
+
+fn text_of(line: &[u8]) -> Result<&str, &'static str> {
+    if line.len() > MAX_LINE {
+        return Err("longer than 64 MiB; this is no session");
+    }
+    std::str::from_utf8(line).map_err(|_| "not UTF-8; this is no session, or the file has another encoding")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_all_sorts() {
+        let mut long = vec![b'x'; MAX_LINE + 5];
+        long.extend(b"\nlast");
+        let text = [b"one\r\n\ntwo\n".as_slice(), &long].concat();
+        let (mut input, mut line, mut lengths) = (text.as_slice(), Vec::new(), Vec::new());
+        while read_line(&mut input, &mut line).is_ok_and(|more| more) {
+            lengths.push(line.len());
+        }
+        assert_eq!(lengths, [3, 0, 3, MAX_LINE + 1, 4]);
+        assert!(text_of(&[b'x'; 3]).is_ok() && text_of(&[0xff]).is_err());
+    }
+}

@@ -1,0 +1,77 @@
+//! How the demo starts and stops, and what it leaves behind.
+
+use std::io::Write;
+use std::process::Command;
+
+use super::browser::Demo;
+use crate::command::{cloakroom, run};
+
+#[test]
+fn sessions_outlive_the_demo_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("db.sqlite3").display());
+    let secret_file = folder.path().join("db.sqlite3.secret");
+    let cookie = {
+        let demo = Demo::start(&store, &[]);
+        assert!(demo.greeting.contains("db.sqlite3.secret, made just now"), "{}", demo.greeting);
+        let mut browser = demo.browser();
+        browser.get("/");
+        let page = browser.get("/");
+        assert!(page.body.contains("signature made with SECRET_KEY"), "the row's text is shown in its parts");
+        let session = browser.session();
+        // The row holds what any Django with this secret reads.
+        let text = session["row"]["session_data"].as_str().unwrap();
+        let arguments = ["decode", "--secret-key-file", secret_file.to_str().unwrap()];
+        let ran = run(cloakroom(&arguments), text.as_bytes());
+        assert_eq!(ran.stdout, "{\"visits\":2}\n", "{}", ran.stderr);
+        browser.cookie.clone()
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(secret_file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let demo = Demo::start(&store, &[]);
+    assert!(!demo.greeting.contains("made"), "{}", demo.greeting);
+    let mut browser = demo.browser();
+    browser.cookie = cookie.clone();
+    assert_eq!(browser.session()["visits"], 2);
+    drop(demo);
+
+    // Another secret reads nothing, and the secret is never told.
+    let secret = std::fs::read_to_string(&secret_file).unwrap();
+    let demo = Demo::start(&store, &["--secret-key", "another-secret"]);
+    assert!(!demo.greeting.contains("another-secret") && !demo.greeting.contains(secret.trim()));
+    let mut browser = demo.browser();
+    browser.cookie = cookie;
+    assert!(browser.session()["visits"].is_null());
+}
+
+#[test]
+fn a_taken_port_is_explained() {
+    let demo = Demo::start("memory:", &[]);
+    let address = demo.address.strip_prefix("http://").unwrap();
+    let ran = run(cloakroom(&["demo", "--store", "memory:", "--listen", address]), b"");
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains(address) && ran.stderr.contains("--listen"), "{}", ran.stderr);
+    let ran = run(cloakroom(&["demo", "--store", "memory:", "--listen", "here"]), b"");
+    assert!(ran.code == 2 && ran.stderr.contains("ADDRESS:PORT"), "{}", ran.stderr);
+    let ran = run(cloakroom(&["demo", "--store", "memory:", "--cookie-name", "a b"]), b"");
+    assert!(ran.code == 2 && ran.stderr.contains("no spaces"), "{}", ran.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn it_stops_cleanly() {
+    for signal in ["-INT", "-TERM"] {
+        let mut demo = Demo::start("memory:", &[]);
+        demo.browser().get("/");
+        // Even with a browser that holds a connection open.
+        let address = demo.address.strip_prefix("http://").unwrap();
+        let mut half_a_request = std::net::TcpStream::connect(address).unwrap();
+        half_a_request.write_all(b"GET / HT").unwrap();
+        let kill = Command::new("kill").args([signal, &demo.child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        assert_eq!(demo.child.wait().unwrap().code(), Some(0), "{signal}");
+    }
+}

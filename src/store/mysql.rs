@@ -1,0 +1,280 @@
+//! Sessions in MySQL or MariaDB: Django's `db` back end, in Django's own table.
+//!
+//! 1. Keys and stored data are compared byte by byte, whatever the collation: MariaDB's usual one takes
+//!    `KEY` and `key ` for `key`.
+//! 2. Saving what is stored already is success: updates count the rows that they found.
+//! 3. Deadlocks and locked rows are tried again until the request's deadline.
+//! 4. A cancelled request leaves its connection clean.
+
+mod connections;
+mod error;
+mod schema;
+mod statements;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDateTime, Utc};
+use mysql_async::Opts;
+use tokio::time::timeout;
+
+use self::connections::{Connections, check_table, connect};
+use self::error::Failure;
+use self::statements::{Clear, Content, Create, Delete, Load, Outcome, Request, Statements, Stored, Update};
+use super::table::{self, expected_text};
+use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use crate::clock::TimeZone;
+use crate::codec::SessionCodec;
+use crate::error::StoreError;
+use crate::session_key::SessionKey;
+use crate::settings::Settings;
+
+pub use super::table::{Columns, CreateTable, MigrationRecord};
+
+/// Keeps sessions in MySQL or MariaDB, in the table that Django's migration makes, beside a running Django.
+///
+/// ```no_run
+/// use cloakroom::{MysqlStore, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let settings = Settings::new("the site's SECRET_KEY");
+/// let options = MysqlStore::options("mysql://site:password@localhost/site")?;
+/// options.create_table(Default::default()).await?;
+/// let store = options.open(&settings).await?;
+/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+/// ```
+pub struct MysqlStore {
+    shared: Arc<Shared>,
+    codec: SessionCodec,
+    time_zone: TimeZone,
+}
+
+struct Shared {
+    options: Arc<MysqlOptions>,
+    statements: Statements,
+    connections: Connections,
+}
+
+/// Where a [`MysqlStore`] keeps its sessions, and how.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct MysqlOptions {
+    /// The server, the user and the database.
+    pub connection: Opts,
+    /// The table: `django_session`.
+    pub table: String,
+    /// The table's columns: Django's names.
+    pub columns: Columns,
+    /// How long a request waits for its answer: 5 seconds.
+    pub deadline: Duration,
+    /// How many connections there are at most: 16.
+    pub connections: usize,
+    /// How many expired sessions are removed in one statement: 1,000.
+    pub clear_batch: u32,
+}
+
+impl MysqlOptions {
+    /// Connects and opens the store. The table must be there; see [`create_table`](Self::create_table).
+    ///
+    /// # Errors
+    /// When the server cannot be reached, refuses the user, or lacks the table or a column.
+    pub async fn open(self, settings: &Settings) -> Result<MysqlStore, StoreError> {
+        let check = async {
+            let mut connection = connect(&self).await?;
+            check_table(&mut connection, &self).await?;
+            Ok(connection.disconnect().await?)
+        };
+        let checked = timeout(self.deadline, check).await.unwrap_or(Err(Failure::Deadline));
+        checked.map_err(|failure| failure.explain(&self))?;
+        let options = Arc::new(self);
+        let shared = Arc::new(Shared {
+            statements: Statements::new(&options),
+            connections: Connections::new(Arc::clone(&options)),
+            options,
+        });
+        Ok(MysqlStore { shared, codec: SessionCodec::new(settings), time_zone: settings.time_zone })
+    }
+
+    fn quoted_table(&self) -> String {
+        quoted(&self.table)
+    }
+
+    fn quoted_columns(&self) -> [String; 3] {
+        let Columns { session_key, session_data, expire_date } = &self.columns;
+        [session_key, session_data, expire_date].map(|column| quoted(column))
+    }
+
+    /// Which server and database, for messages: without the password.
+    fn place(&self) -> String {
+        let opts = &self.connection;
+        let database = opts.db_name().unwrap_or_default();
+        match opts.socket() {
+            Some(socket) => format!("database {database} at {socket}"),
+            None => format!("database {database} at {}:{}", opts.ip_or_hostname(), opts.tcp_port()),
+        }
+    }
+}
+
+/// A name between quotes.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+impl MysqlStore {
+    /// The options for a URL, `mysql://user:password@host:3306/database` or `mariadb://…`, which can be
+    /// changed before [`MysqlOptions::open`]. Characters that mean something in a URL are percent-encoded;
+    /// `?socket=` names a Unix socket.
+    ///
+    /// # Errors
+    /// When it is no such URL.
+    pub fn options(url: &str) -> Result<MysqlOptions, StoreError> {
+        let options = |connection| MysqlOptions {
+            connection,
+            table: table::DJANGO_TABLE.to_owned(),
+            columns: Columns::default(),
+            deadline: Duration::from_secs(5),
+            connections: 16,
+            clear_batch: 1_000,
+        };
+        let rest = url.strip_prefix("mariadb://").or(url.strip_prefix("mysql://")).unwrap_or_default();
+        match Opts::from_url(&format!("mysql://{rest}")) {
+            Ok(connection) => Ok(options(connection)),
+            // The driver's own message may hold a part of the password.
+            Err(_) => Err(Failure::Url.explain(&options(Opts::default()))),
+        }
+    }
+
+    /// Opens a URL with the usual options.
+    ///
+    /// # Errors
+    /// As [`options`](MysqlStore::options) and [`MysqlOptions::open`].
+    pub async fn open(url: &str, settings: &Settings) -> Result<MysqlStore, StoreError> {
+        MysqlStore::options(url)?.open(settings).await
+    }
+
+    /// Does a piece of work in a task of its own, which goes on when the request is cancelled.
+    async fn ask<R: Request>(&self, request: R) -> Result<R::Answer, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let answer = tokio::spawn(async move { shared.connections.run(&shared.statements, &request).await });
+        answer.await.unwrap_or(Err(Failure::Stopped)).map_err(|failure| failure.explain(&self.shared.options))
+    }
+
+    /// The row, unless it has expired.
+    async fn read(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Stored>, StoreError> {
+        let now = self.time_zone.to_wall_clock(now);
+        let row = self.ask(Load { key: session_key.clone() }).await?;
+        Ok(row.filter(|row| row.expire_date.is_some_and(|expire_date| expire_date > now)))
+    }
+
+    /// What a row is to hold.
+    fn content(&self, record: Record<'_>) -> Result<Content, StoreError> {
+        let expire_date: NaiveDateTime = self.time_zone.to_wall_clock(record.expire_date);
+        if !table::python_reads(expire_date.and_utc()) {
+            return Err(Failure::BeyondPython.explain(&self.shared.options));
+        }
+        Ok(Content { session_data: self.codec.encode(record.data, record.now), expire_date })
+    }
+}
+
+fn version(content: &Content) -> Version {
+    Version::from_bytes(content.session_data.as_bytes())
+}
+
+#[async_trait]
+impl SessionStore for MysqlStore {
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
+        let Some(row) = self.read(session_key, now).await? else { return Ok(None) };
+        let options = &self.shared.options;
+        let bytes = row.session_data.ok_or_else(|| Failure::NotText.explain(options))?;
+        let (data, genuine) = table::decode(&self.codec, "mysql", &bytes)
+            .map_err(|error| Failure::Unreadable(error).explain(options))?;
+        let expire_date = row.expire_date.map(|time| self.time_zone.from_wall_clock(time));
+        Ok(Some(Loaded { data, version: Version::from_bytes(bytes), expire_date, genuine }))
+    }
+
+    async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
+        let content = self.content(record)?;
+        let version = version(&content);
+        Ok(match self.ask(Create { key: session_key.clone(), content }).await? {
+            Outcome::Done => Created::Created(version),
+            _ => Created::KeyTaken,
+        })
+    }
+
+    async fn update(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError> {
+        let content = self.content(record)?;
+        let version = version(&content);
+        let (key, new_key, expected) = (session_key.clone(), session_key.clone(), expected_text(expected));
+        Ok(match self.ask(Update { key, expected, new_key, content }).await? {
+            Outcome::Done => Updated::Updated(version),
+            Outcome::Missing => Updated::Missing,
+            Outcome::Changed | Outcome::KeyTaken => Updated::Changed,
+        })
+    }
+
+    async fn rotate(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError> {
+        let content = self.content(record)?;
+        let version = version(&content);
+        let (key, new_key) = (session_key.clone(), new_session_key.clone());
+        Ok(match self.ask(Update { key, expected: expected_text(expected), new_key, content }).await? {
+            Outcome::Done => Rotated::Rotated(version),
+            Outcome::Missing => Rotated::Missing,
+            Outcome::Changed => Rotated::Changed,
+            Outcome::KeyTaken => Rotated::KeyTaken,
+        })
+    }
+
+    async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
+        self.ask(Delete { key: session_key.clone() }).await
+    }
+
+    async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        Ok(self.read(session_key, now).await?.is_some())
+    }
+
+    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        let now = self.time_zone.to_wall_clock(now);
+        let batch = self.shared.options.clear_batch.clamp(1, 10_000);
+        let mut cleared = 0;
+        loop {
+            let (found, removed) = self.ask(Clear { now, batch }).await?;
+            cleared += removed;
+            if found < batch as usize {
+                return Ok(cleared);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for MysqlOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("MysqlOptions")
+            .field("place", &self.place())
+            .field("table", &self.table)
+            .field("columns", &self.columns)
+            .field("deadline", &self.deadline)
+            .field("connections", &self.connections)
+            .field("clear_batch", &self.clear_batch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for MysqlStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("MysqlStore").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}

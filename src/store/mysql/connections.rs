@@ -1,0 +1,145 @@
+//! A limited number of connections, each lent to one piece of work at a time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mysql_async::consts::ColumnType;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, OptsBuilder};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+
+use super::MysqlOptions;
+use super::error::{Failure, Task};
+use super::statements::{Request, Statements};
+
+/// Not the driver's own pool, which asks the server whether a connection still lives before each use: a
+/// second round trip. Here only what has rested for long is asked.
+pub(super) struct Connections {
+    options: Arc<MysqlOptions>,
+    free: Semaphore,
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    connection: Conn,
+    since: Instant,
+}
+
+/// After so long a firewall or the server may have dropped the connection.
+const RESTED: Duration = Duration::from_secs(20);
+
+/// Waits between attempts after a deadlock grow from this.
+const FIRST_WAIT: Duration = Duration::from_millis(2);
+
+/// What is set on each connection: as Django does, and that a locked row is given up soon enough to notice
+/// the deadline; that nothing is cut to fit; and that each statement commits.
+const SETTINGS: [&str; 2] = [
+    "SET SESSION innodb_lock_wait_timeout = 1, autocommit = 1, \
+     sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')",
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+];
+
+impl Connections {
+    pub(super) fn new(options: Arc<MysqlOptions>) -> Connections {
+        let free = Semaphore::new(options.connections.max(1));
+        Connections { options, free, idle: Mutex::default() }
+    }
+
+    /// Does a piece of work within the deadline. It is done again after a deadlock, after which nothing was
+    /// written, and, when it only reads, on another connection when its own turns out to be broken.
+    ///
+    /// To be called from a task that is not cancelled: a connection in the middle of a statement is of no use.
+    pub(super) async fn run<R: Request>(&self, statements: &Statements, request: &R) -> Task<R::Answer> {
+        let end = Instant::now() + self.options.deadline;
+        let attempts = async {
+            let _permit = self.free.acquire().await.map_err(|_| Failure::Stopped)?;
+            let mut wait = FIRST_WAIT;
+            loop {
+                let (mut connection, used) = self.connection().await?;
+                let result = request.run(statements, &mut connection).await;
+                let failure = match result {
+                    Err(failure) => failure,
+                    Ok(value) => {
+                        self.give_back(connection);
+                        return Ok(value);
+                    }
+                };
+                if failure.ends_connection() {
+                    // The others have probably gone the same way.
+                    crate::lock(&self.idle).clear();
+                    if used && R::READS {
+                        continue;
+                    }
+                    return Err(failure);
+                }
+                self.give_back(connection);
+                if !failure.may_be_repeated() || Instant::now() + wait >= end {
+                    return Err(failure);
+                }
+                tokio::time::sleep(wait).await;
+                wait *= 2;
+            }
+        };
+        timeout(self.options.deadline, attempts).await.unwrap_or(Err(Failure::Deadline))
+    }
+
+    fn give_back(&self, connection: Conn) {
+        crate::lock(&self.idle).push(Idle { connection, since: Instant::now() });
+    }
+
+    /// A connection, and whether it has been used before.
+    async fn connection(&self) -> Task<(Conn, bool)> {
+        loop {
+            let Some(mut idle) = crate::lock(&self.idle).pop() else { break };
+            if idle.since.elapsed() < RESTED || idle.connection.ping().await.is_ok() {
+                return Ok((idle.connection, true));
+            }
+        }
+        Ok((connect(&self.options).await?, false))
+    }
+}
+
+/// Connects; the caller keeps the deadline.
+pub(super) async fn connect(options: &MysqlOptions) -> Task<Conn> {
+    let settings = SETTINGS.iter().map(|setting| (*setting).to_owned());
+    let builder = OptsBuilder::from_opts(options.connection.clone())
+        // An update counts the rows it found, also when it wrote what they held already.
+        .client_found_rows(true)
+        // The driver would leave a local port for the socket that the server names, which may be another's.
+        .prefer_socket(false)
+        .init(settings.chain(options.connection.init().iter().cloned()).collect());
+    Ok(Conn::new(builder).await?)
+}
+
+/// Checks that the table is there and is Django's.
+pub(super) async fn check_table(connection: &mut Conn, options: &MysqlOptions) -> Task<()> {
+    use ColumnType::{
+        MYSQL_TYPE_BLOB, MYSQL_TYPE_DATETIME, MYSQL_TYPE_LONG_BLOB, MYSQL_TYPE_MEDIUM_BLOB,
+        MYSQL_TYPE_STRING, MYSQL_TYPE_VAR_STRING, MYSQL_TYPE_VARCHAR,
+    };
+    let statement = connection.prep(format!("SELECT * FROM {} LIMIT 0", options.quoted_table())).await?;
+    let texts = [MYSQL_TYPE_VAR_STRING, MYSQL_TYPE_VARCHAR, MYSQL_TYPE_STRING];
+    // The protocol says `blob` for texts too.
+    let long_texts = [
+        MYSQL_TYPE_BLOB,
+        MYSQL_TYPE_MEDIUM_BLOB,
+        MYSQL_TYPE_LONG_BLOB,
+        MYSQL_TYPE_VAR_STRING,
+        MYSQL_TYPE_VARCHAR,
+    ];
+    let there = statement.columns();
+    let columns = &options.columns;
+    for (name, wanted, types) in [
+        (&columns.session_key, "varchar(40)", texts.as_slice()),
+        (&columns.session_data, "longtext", &long_texts),
+        (&columns.expire_date, "datetime(6)", &[MYSQL_TYPE_DATETIME]),
+    ] {
+        let column = there.iter().find(|column| column.name_str() == name.as_str());
+        let column = column.ok_or_else(|| Failure::MissingColumn(name.clone()))?;
+        if !types.contains(&column.column_type()) {
+            return Err(Failure::WrongType { column: name.clone(), wanted });
+        }
+    }
+    Ok(connection.close(statement).await?)
+}

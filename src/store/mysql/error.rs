@@ -1,0 +1,192 @@
+//! What can go wrong with MySQL and MariaDB, and what to do about it.
+
+use mysql_async::{Error, ServerError};
+
+use super::MysqlOptions;
+use crate::codec::DecodeError;
+use crate::error::{StoreError, StoreErrorKind};
+
+/// What a piece of work on a connection gives.
+pub(super) type Task<T> = Result<T, Failure>;
+
+#[derive(Debug)]
+pub(super) enum Failure {
+    Server(ServerError),
+    /// The driver's other errors, among them that the connection broke.
+    Driver(Error),
+    Url,
+    Deadline,
+    Stopped,
+    MissingColumn(String),
+    WrongType {
+        column: String,
+        wanted: &'static str,
+    },
+    NotText,
+    BeyondPython,
+    Unreadable(DecodeError),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Server(answer) => Failure::Server(answer),
+            other => Failure::Driver(other),
+        }
+    }
+}
+
+/// A key that is there already: `ER_DUP_ENTRY`.
+pub(super) const DUPLICATE: u16 = 1062;
+/// A table that is there already: `ER_TABLE_EXISTS_ERROR`.
+pub(super) const TABLE_EXISTS: u16 = 1050;
+/// `ER_LOCK_WAIT_TIMEOUT`: another transaction has kept the row for a second.
+const LOCK_WAIT_TIMEOUT: u16 = 1205;
+/// `ER_LOCK_DEADLOCK`: nothing was written, and the same again may succeed.
+const DEADLOCK: u16 = 1213;
+/// A key of characters that the column cannot hold: no row has it.
+const OTHER_CHARACTERS: [u16; 3] = [1267, 1270, 3988];
+
+impl Failure {
+    pub(super) fn is(&self, code: u16) -> bool {
+        matches!(self, Failure::Server(answer) if answer.code == code)
+    }
+
+    /// Whether the statement did nothing and may be tried again.
+    pub(super) fn may_be_repeated(&self) -> bool {
+        self.is(DEADLOCK) || self.is(LOCK_WAIT_TIMEOUT)
+    }
+
+    /// Whether no row can have such a key.
+    pub(super) fn means_absent(&self) -> bool {
+        OTHER_CHARACTERS.iter().any(|code| self.is(*code))
+    }
+
+    /// Whether the connection is of no more use.
+    pub(super) fn ends_connection(&self) -> bool {
+        match self {
+            Failure::Driver(_) | Failure::Deadline => true,
+            // The server shuts down, or has ended the connection.
+            Failure::Server(answer) => [1053, 1080, 1152, 1927, 3169].contains(&answer.code),
+            _ => false,
+        }
+    }
+
+    /// The error for the caller: what is wrong, where, and what to do next.
+    pub(super) fn explain(self, options: &MysqlOptions) -> StoreError {
+        use StoreErrorKind::{Misconfigured, Refused, Unavailable, Unreadable};
+        let place = options.place();
+        let table = &options.table;
+        let (kind, message) = match &self {
+            Failure::Server(answer) => explain_server(answer, options),
+            Failure::Driver(Error::Io(error)) => (
+                Unavailable,
+                format!("{place}: {error}; is the server running, and are host and port right?"),
+            ),
+            Failure::Driver(error) => (Unavailable, format!("{place}: {error}; try again")),
+            Failure::Url => (
+                Misconfigured,
+                "this is no MySQL URL; write mysql://user:password@host:3306/database, with special characters \
+                 in the password percent-encoded"
+                    .to_owned(),
+            ),
+            Failure::Deadline => (
+                Unavailable,
+                format!(
+                    "{place}: no answer within {} seconds; try again, or find what holds the server or the \
+                     session's row up (SHOW PROCESSLIST, information_schema.innodb_trx)",
+                    options.deadline.as_secs_f32()
+                ),
+            ),
+            Failure::Stopped => (Unavailable, format!("{place}: the runtime has stopped")),
+            Failure::MissingColumn(column) => (
+                Misconfigured,
+                format!(
+                    "{place}: the table {table} has no column {column}; Django's table has session_key, \
+                     session_data and expire_date. Is this the right table?"
+                ),
+            ),
+            Failure::WrongType { column, wanted } => (
+                Misconfigured,
+                format!(
+                    "{place}: the column {column} of {table} is of another type than Django's, which is \
+                     {wanted}. Is this the right table?"
+                ),
+            ),
+            Failure::NotText => {
+                (Unreadable, format!("{place}: a session in {table} holds no text; it was left as it is"))
+            }
+            Failure::BeyondPython => (
+                Refused,
+                format!(
+                    "{place}: the session would expire outside of the years 1 to 9999, which Python cannot \
+                     read; nothing was written. Give it a nearer expiry"
+                ),
+            ),
+            Failure::Unreadable(error) => (Unreadable, format!("{place}: {error}; it was left as it is")),
+        };
+        let error = StoreError::new("mysql", kind, message);
+        match self {
+            // Others may hold a row's values.
+            Failure::Driver(Error::Io(source)) => error.with_source(source),
+            Failure::Unreadable(source) => error.with_source(source),
+            _ => error,
+        }
+    }
+}
+
+fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKind, String) {
+    use StoreErrorKind::{Misconfigured, Refused, Unavailable};
+    let place = options.place();
+    let table = &options.table;
+    let ServerError { code, message, .. } = answer;
+    match *code {
+        1044 | 1045 | 1698 => (
+            Misconfigured,
+            format!("{place}: {message}; check user and password in the URL, and the user's grants"),
+        ),
+        1049 => (
+            Misconfigured,
+            format!("{place}: {message}; check the database in the URL, or make it with CREATE DATABASE"),
+        ),
+        1046 => (
+            Misconfigured,
+            "the URL names no database; write mysql://user:password@host:3306/database".to_owned(),
+        ),
+        1146 => (
+            Misconfigured,
+            format!(
+                "{place}: no table {table}; make it with `cloakroom create-table` or Django's `manage.py migrate`"
+            ),
+        ),
+        1054 => (Misconfigured, format!("{place}: {message}; is {table} the right table?")),
+        1142 | 1143 => (
+            Misconfigured,
+            format!("{place}: {message}; GRANT SELECT, INSERT, UPDATE, DELETE ON {table} to this user"),
+        ),
+        1290 | 1836 => (
+            Unavailable,
+            format!(
+                "{place}: the server only reads (a replica?); nothing was written. Use the primary's address"
+            ),
+        ),
+        LOCK_WAIT_TIMEOUT | DEADLOCK => (
+            Unavailable,
+            format!(
+                "{place}: another transaction has kept the session's row locked for {} seconds \
+                 (information_schema.innodb_trx); nothing was written",
+                options.deadline.as_secs_f32()
+            ),
+        ),
+        1021 | 1114 => (Unavailable, format!("{place}: the server's disk is full; nothing was written")),
+        // The server's message would show the value.
+        1153 | 1292 | 1366 | 1406 => (
+            Refused,
+            format!(
+                "{place}: the server refuses this value (error {code}), for example because it is too long for \
+                 its column or for max_allowed_packet; nothing was written"
+            ),
+        ),
+        code => (Unavailable, format!("{place}: the server answers with error {code}; try again")),
+    }
+}

@@ -1,0 +1,234 @@
+//! The statements, and what each does on a connection.
+//!
+//! MariaDB's usual collation finds `KEY`, `key` and `key ` in the same row. So keys are compared twice: as
+//! they are, which uses the index, and byte by byte; stored data only byte by byte.
+
+use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Params, Row, Value};
+
+use super::MysqlOptions;
+use super::error::{DUPLICATE, Failure, Task};
+use crate::session_key::SessionKey;
+
+pub(super) struct Statements {
+    load: String,
+    create: String,
+    update: String,
+    update_expected: String,
+    delete: String,
+    select_expired: String,
+    delete_expired: String,
+}
+
+/// A row as it is stored.
+pub(super) struct Stored {
+    /// None when the column is null.
+    pub(super) session_data: Option<Vec<u8>>,
+    /// None when the column is null or holds no time, such as `0000-00-00`.
+    pub(super) expire_date: Option<NaiveDateTime>,
+}
+
+/// What a row becomes.
+#[derive(Clone)]
+pub(super) struct Content {
+    pub(super) session_data: String,
+    pub(super) expire_date: NaiveDateTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    Missing,
+    Changed,
+    KeyTaken,
+}
+
+impl Statements {
+    pub(super) fn new(options: &MysqlOptions) -> Statements {
+        let table = options.quoted_table();
+        let [key, data, expiry] = options.quoted_columns();
+        let this_key = format!("{key} = ? AND CAST({key} AS BINARY) = CAST(? AS BINARY)");
+        let set = format!("UPDATE {table} SET {key} = ?, {data} = ?, {expiry} = ? WHERE {this_key}");
+        Statements {
+            load: format!("SELECT {data}, {expiry} FROM {table} WHERE {this_key}"),
+            create: format!("INSERT INTO {table} ({key}, {data}, {expiry}) VALUES (?, ?, ?)"),
+            update_expected: format!("{set} AND CAST({data} AS BINARY) = CAST(? AS BINARY)"),
+            update: set,
+            delete: format!("DELETE FROM {table} WHERE {this_key}"),
+            select_expired: format!("SELECT {key} FROM {table} WHERE {expiry} < ? ORDER BY {expiry} LIMIT ?"),
+            delete_expired: format!("DELETE FROM {table} WHERE {expiry} < ? AND {key} IN "),
+        }
+    }
+}
+
+/// A piece of work on one connection. It owns what it needs, so that it can go on when the request that
+/// asked for it is cancelled.
+pub(super) trait Request: Send + Sync + 'static {
+    type Answer: Send + 'static;
+    /// Whether it writes nothing, so that doing it twice harms nobody.
+    const READS: bool = false;
+
+    fn run(
+        &self,
+        statements: &Statements,
+        connection: &mut Conn,
+    ) -> impl Future<Output = Task<Self::Answer>> + Send;
+}
+
+/// Asks for the row under a key.
+pub(super) struct Load {
+    pub(super) key: SessionKey,
+}
+
+impl Request for Load {
+    type Answer = Option<Stored>;
+    const READS: bool = true;
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Option<Stored>> {
+        let key = self.key.as_str();
+        let found = connection.exec_first(statements.load.as_str(), (key, key)).await;
+        let row: Option<Row> = match found.map_err(Failure::from) {
+            Err(failure) if failure.means_absent() => None,
+            row => row?,
+        };
+        Ok(row.map(|mut row| Stored {
+            session_data: match row.take(0) {
+                Some(Value::Bytes(bytes)) => Some(bytes),
+                _ => None,
+            },
+            expire_date: row.take(1).and_then(|value| from_value(&value)),
+        }))
+    }
+}
+
+/// Inserts a row, unless its key is taken.
+pub(super) struct Create {
+    pub(super) key: SessionKey,
+    pub(super) content: Content,
+}
+
+impl Request for Create {
+    type Answer = Outcome;
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Outcome> {
+        let Content { session_data, expire_date } = &self.content;
+        let values = (self.key.as_str(), session_data.as_str(), to_value(*expire_date));
+        let inserted = connection.exec_drop(statements.create.as_str(), values).await;
+        match inserted.map_err(Failure::from) {
+            Ok(()) => Ok(Outcome::Done),
+            Err(failure) if failure.is(DUPLICATE) => Ok(Outcome::KeyTaken),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// Replaces a row, if it holds what is expected, and gives it another key or its own.
+pub(super) struct Update {
+    pub(super) key: SessionKey,
+    pub(super) expected: Option<String>,
+    pub(super) new_key: SessionKey,
+    pub(super) content: Content,
+}
+
+impl Request for Update {
+    type Answer = Outcome;
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Outcome> {
+        let key = self.key.as_str();
+        let Content { session_data, expire_date } = &self.content;
+        let mut values: Vec<Value> = vec![
+            self.new_key.as_str().into(),
+            session_data.as_str().into(),
+            to_value(*expire_date),
+            key.into(),
+            key.into(),
+        ];
+        values.extend(self.expected.as_deref().map(Value::from));
+        let with = self.expected.is_some();
+        let statement = if with { &statements.update_expected } else { &statements.update };
+        let updated = connection.exec_drop(statement.as_str(), Params::Positional(values)).await;
+        match updated.map_err(Failure::from) {
+            Err(failure) if failure.is(DUPLICATE) => return Ok(Outcome::KeyTaken),
+            Err(failure) if failure.means_absent() => return Ok(Outcome::Missing),
+            updated => updated?,
+        }
+        if connection.affected_rows() > 0 {
+            return Ok(Outcome::Done);
+        }
+        let there = Load { key: self.key.clone() }.run(statements, connection).await?.is_some();
+        Ok(if there { Outcome::Changed } else { Outcome::Missing })
+    }
+}
+
+/// Removes a row; tells whether there was one.
+pub(super) struct Delete {
+    pub(super) key: SessionKey,
+}
+
+impl Request for Delete {
+    type Answer = bool;
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<bool> {
+        let key = self.key.as_str();
+        let deleted = connection.exec_drop(statements.delete.as_str(), (key, key)).await;
+        match deleted.map_err(Failure::from) {
+            Err(failure) if failure.means_absent() => return Ok(false),
+            deleted => deleted?,
+        }
+        Ok(connection.affected_rows() > 0)
+    }
+}
+
+/// Removes up to `batch` rows that expired; tells how many it found and how many it removed.
+///
+/// It looks for them without locks and removes them by their keys in order: a `DELETE` along the expiry's
+/// index would lock in another order than saves do, and the gaps between the rows too.
+pub(super) struct Clear {
+    pub(super) now: NaiveDateTime,
+    pub(super) batch: u32,
+}
+
+impl Request for Clear {
+    type Answer = (usize, u64);
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<(usize, u64)> {
+        let now = to_value(self.now);
+        let mut keys: Vec<Vec<u8>> =
+            connection.exec(statements.select_expired.as_str(), (&now, self.batch)).await?;
+        if keys.is_empty() {
+            return Ok((0, 0));
+        }
+        keys.sort_unstable();
+        let found = keys.len();
+        let marks = vec!["?"; found].join(", ");
+        let mut values = vec![now];
+        values.extend(keys.into_iter().map(Value::Bytes));
+        let statement = format!("{}({marks})", statements.delete_expired);
+        connection.exec_drop(statement, Params::Positional(values)).await?;
+        Ok((found, connection.affected_rows()))
+    }
+}
+
+/// The protocol's time for a wall clock within the years that Python has.
+fn to_value(time: NaiveDateTime) -> Value {
+    Value::Date(
+        time.year().clamp(1, 9_999) as u16,
+        time.month() as u8,
+        time.day() as u8,
+        time.hour() as u8,
+        time.minute() as u8,
+        time.second() as u8,
+        time.nanosecond() / 1_000 % 1_000_000,
+    )
+}
+
+fn from_value(value: &Value) -> Option<NaiveDateTime> {
+    let Value::Date(year, month, day, hour, minute, second, microsecond) = *value else { return None };
+    NaiveDate::from_ymd_opt(year.into(), month.into(), day.into())?.and_hms_micro_opt(
+        hour.into(),
+        minute.into(),
+        second.into(),
+        microsecond,
+    )
+}

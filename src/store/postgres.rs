@@ -1,0 +1,341 @@
+//! Sessions in PostgreSQL: Django's `db` back end, in Django's own table.
+//!
+//! One statement serves many requests. While it is under way, the requests that arrive queue up, and the
+//! next statement serves up to 64 of them: a `SELECT` of many keys on one connection, an `UPDATE` of many
+//! rows on another, which compares, swaps and commits for all of them at once. Nothing waits for company: a
+//! request that is alone goes at once.
+//!
+//! 1. A row that somebody has locked holds up nobody else: the shared statement skips it, and its request
+//!    waits on a connection of its own.
+//! 2. What the server refuses to a batch is tried one by one.
+//! 3. A cancelled request hurts nobody, and each request has a deadline.
+//! 4. A broken connection is made again; meanwhile requests fail soon, as unavailable.
+
+mod alone;
+mod connection;
+mod error;
+mod reads;
+mod schema;
+mod statements;
+mod writes;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Timelike, Utc};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+
+use self::alone::Alone;
+use self::connection::{Connection, Link};
+use self::error::{Failure, Task};
+use self::reads::{Read, Stored, Timestamp};
+use self::statements::Query;
+use self::writes::{Outcome, Work, Write};
+use super::table::{self, expected_text};
+use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use crate::codec::SessionCodec;
+use crate::error::StoreError;
+use crate::session_key::SessionKey;
+use crate::settings::Settings;
+
+pub use super::table::{Columns, CreateTable, MigrationRecord};
+
+/// Keeps sessions in PostgreSQL, in the table that Django's migration makes, beside a running Django.
+///
+/// It holds two connections, and up to four more while rows are locked by others. They keep prepared
+/// statements and settings, so a pooler between must give each a server connection for the whole session.
+/// The tasks behind it run on the Tokio runtime that it was opened on.
+///
+/// ```no_run
+/// use cloakroom::{PostgresStore, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let settings = Settings::new("the site's SECRET_KEY");
+/// let options = PostgresStore::options("postgres://site:password@localhost/site")?;
+/// options.create_table(Default::default()).await?;
+/// let store = options.open(&settings).await?;
+/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+/// ```
+pub struct PostgresStore {
+    options: Arc<PostgresOptions>,
+    codec: SessionCodec,
+    reads: mpsc::UnboundedSender<Read>,
+    writes: mpsc::UnboundedSender<Write>,
+    alone: Alone,
+}
+
+/// Where a [`PostgresStore`] keeps its sessions, and how.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct PostgresOptions {
+    /// The server, the user and the database.
+    pub config: Config,
+    /// The table: `django_session`.
+    pub table: String,
+    /// The table's columns: Django's names.
+    pub columns: Columns,
+    /// How long a request waits for its answer: 5 seconds.
+    pub deadline: Duration,
+    /// How many requests share one statement at most: 64.
+    pub batch: usize,
+    /// How many expired sessions are removed in one statement: 1,000.
+    pub clear_batch: u32,
+}
+
+impl PostgresOptions {
+    /// Connects and opens the store. The table must be there; see [`create_table`](Self::create_table).
+    ///
+    /// # Errors
+    /// When the server cannot be reached, refuses the user, or lacks the table or a column.
+    pub async fn open(self, settings: &Settings) -> Result<PostgresStore, StoreError> {
+        let options = Arc::new(self);
+        let connect = async {
+            let reading = Connection::open(&options).await?;
+            reading.check_table(&options).await?;
+            Ok((reading, Connection::open(&options).await?))
+        };
+        let (reading, writing) = connect.await.map_err(|failure: Failure| failure.explain(&options))?;
+        let alone = Alone::new(Arc::clone(&options));
+        let (reads, read_requests) = mpsc::unbounded_channel();
+        let (writes, write_requests) = mpsc::unbounded_channel();
+        let link = Link::new(Arc::clone(&options), reading);
+        tokio::spawn(reads::serve(link, Arc::clone(&options), read_requests));
+        let link = Link::new(Arc::clone(&options), writing);
+        tokio::spawn(writes::serve(link, alone.clone(), Arc::clone(&options), write_requests));
+        Ok(PostgresStore { options, codec: SessionCodec::new(settings), reads, writes, alone })
+    }
+
+    fn quoted_table(&self) -> String {
+        quoted(&self.table)
+    }
+
+    fn quoted_columns(&self) -> [String; 3] {
+        let Columns { session_key, session_data, expire_date } = &self.columns;
+        [session_key, session_data, expire_date].map(|column| quoted(column))
+    }
+
+    /// Which server and database, for messages: without the password.
+    fn place(&self) -> String {
+        let hosts = self.config.get_hosts().iter().enumerate().map(|(index, host)| {
+            let ports = self.config.get_ports();
+            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+            match host {
+                Host::Tcp(name) => format!("{name}:{port}"),
+                #[cfg(unix)]
+                Host::Unix(folder) => format!("{}:{port}", folder.display()),
+            }
+        });
+        let user = self.config.get_user().unwrap_or_default();
+        let database = self.config.get_dbname().unwrap_or(user);
+        format!("database {database} at {}", hosts.collect::<Vec<_>>().join(","))
+    }
+}
+
+/// A name between quotes.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl PostgresStore {
+    /// The options for a URL, `postgres://user:password@host:5432/database`, which can be changed before
+    /// [`PostgresOptions::open`]. Characters that mean something in a URL are percent-encoded; `?host=`
+    /// names the folder of a Unix socket.
+    ///
+    /// # Errors
+    /// When it is no such URL.
+    pub fn options(url: &str) -> Result<PostgresOptions, StoreError> {
+        let options = |config| PostgresOptions {
+            config,
+            table: table::DJANGO_TABLE.to_owned(),
+            columns: Columns::default(),
+            deadline: Duration::from_secs(5),
+            batch: 64,
+            clear_batch: 1_000,
+        };
+        match url.parse() {
+            Ok(config) => Ok(options(config)),
+            // The driver's own message may hold a part of the password.
+            Err(_) => Err(Failure::Url.explain(&options(Config::new()))),
+        }
+    }
+
+    /// Opens a URL with the usual options.
+    ///
+    /// # Errors
+    /// As [`options`](PostgresStore::options) and [`PostgresOptions::open`].
+    pub async fn open(url: &str, settings: &Settings) -> Result<PostgresStore, StoreError> {
+        PostgresStore::options(url)?.open(settings).await
+    }
+
+    /// Waits for the answer to a request, up to the deadline.
+    async fn answer<T>(&self, answer: oneshot::Receiver<Task<T>>) -> Result<T, StoreError> {
+        let answer = match timeout(self.options.deadline, answer).await {
+            Ok(answer) => answer.unwrap_or(Err(Failure::Closed)),
+            Err(_) => Err(Failure::Deadline),
+        };
+        answer.map_err(|failure| failure.explain(&self.options))
+    }
+
+    async fn read(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Stored>, StoreError> {
+        if has_nul(session_key) {
+            return Ok(None);
+        }
+        let (reply, answer) = oneshot::channel();
+        // When the task is gone the reply is dropped, which the waiting below takes for closed.
+        let _ = self.reads.send(Read { session_key: session_key.clone(), reply });
+        let row = self.answer(answer).await?;
+        let now = Timestamp::from(now);
+        Ok(row.filter(|row| row.expire_date.is_some_and(|expire_date| expire_date > now)))
+    }
+
+    async fn write(&self, session_key: &SessionKey, work: Work) -> Result<Outcome, StoreError> {
+        if has_nul(session_key) {
+            return match work {
+                Work::Create { .. } => Err(Failure::NoSuchKey.explain(&self.options)),
+                _ => Ok(Outcome::Missing),
+            };
+        }
+        let (reply, answer) = oneshot::channel();
+        let _ = self.writes.send(Write { session_key: session_key.clone(), work, reply });
+        self.answer(answer).await
+    }
+
+    /// The text and the time of a row.
+    fn row(&self, record: Record<'_>) -> Result<(String, DateTime<Utc>), StoreError> {
+        if !table::python_reads(record.expire_date) {
+            return Err(Failure::BeyondPython.explain(&self.options));
+        }
+        let microseconds = record.expire_date.nanosecond() / 1_000;
+        let expire_date =
+            record.expire_date.with_nanosecond(microseconds * 1_000).unwrap_or(record.expire_date);
+        Ok((self.codec.encode(record.data, record.now), expire_date))
+    }
+}
+
+fn has_nul(session_key: &SessionKey) -> bool {
+    session_key.as_str().contains('\0')
+}
+
+/// 2000-01-01, from which PostgreSQL counts, in microseconds since 1970.
+const EPOCH: i64 = 946_684_800_000_000;
+
+impl From<DateTime<Utc>> for Timestamp {
+    fn from(time: DateTime<Utc>) -> Timestamp {
+        Timestamp(time.timestamp_micros() - EPOCH)
+    }
+}
+
+impl Timestamp {
+    /// The time; none where it is `infinity` or beyond what can be said here.
+    fn to_utc(self) -> Option<DateTime<Utc>> {
+        self.0.checked_add(EPOCH).and_then(DateTime::from_timestamp_micros)
+    }
+}
+
+#[async_trait]
+impl SessionStore for PostgresStore {
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
+        let Some(row) = self.read(session_key, now).await? else { return Ok(None) };
+        let text = row.session_data.ok_or_else(|| Failure::NotText.explain(&self.options))?;
+        let (data, genuine) = table::decode(&self.codec, "postgres", text.as_bytes())
+            .map_err(|error| Failure::Unreadable(error).explain(&self.options))?;
+        let expire_date = row.expire_date.and_then(Timestamp::to_utc);
+        Ok(Some(Loaded { data, version: Version::from_bytes(text.into_bytes()), expire_date, genuine }))
+    }
+
+    async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
+        let (session_data, expire_date) = self.row(record)?;
+        let version = Version::from_bytes(session_data.as_bytes());
+        Ok(match self.write(session_key, Work::Create { session_data, expire_date }).await? {
+            Outcome::Done => Created::Created(version),
+            _ => Created::KeyTaken,
+        })
+    }
+
+    async fn update(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError> {
+        let (session_data, expire_date) = self.row(record)?;
+        let version = Version::from_bytes(session_data.as_bytes());
+        let work =
+            Work::Update { session_data, expire_date, expected: expected_text(expected), new_key: None };
+        Ok(match self.write(session_key, work).await? {
+            Outcome::Done => Updated::Updated(version),
+            Outcome::Missing => Updated::Missing,
+            Outcome::Changed | Outcome::KeyTaken => Updated::Changed,
+        })
+    }
+
+    async fn rotate(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError> {
+        let (session_data, expire_date) = self.row(record)?;
+        let version = Version::from_bytes(session_data.as_bytes());
+        if has_nul(new_session_key) {
+            return Err(Failure::NoSuchKey.explain(&self.options));
+        }
+        let new_key = Some(new_session_key.clone());
+        let work = Work::Update { session_data, expire_date, expected: expected_text(expected), new_key };
+        Ok(match self.write(session_key, work).await? {
+            Outcome::Done => Rotated::Rotated(version),
+            Outcome::Missing => Rotated::Missing,
+            Outcome::Changed => Rotated::Changed,
+            Outcome::KeyTaken => Rotated::KeyTaken,
+        })
+    }
+
+    async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
+        Ok(self.write(session_key, Work::Delete).await? == Outcome::Done)
+    }
+
+    async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        Ok(self.read(session_key, now).await?.is_some())
+    }
+
+    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        let batch = i64::from(self.options.clear_batch.max(1));
+        let mut cleared = 0;
+        loop {
+            let removed = self.alone.run(async |connection, options| {
+                connection.count(options, Query::Clear, &[&now, &batch]).await
+            });
+            let removed = removed.await.map_err(|failure| failure.explain(&self.options))?;
+            cleared += removed;
+            if removed < batch as u64 {
+                return Ok(cleared);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PostgresOptions")
+            .field("place", &self.place())
+            .field("table", &self.table)
+            .field("columns", &self.columns)
+            .field("deadline", &self.deadline)
+            .field("batch", &self.batch)
+            .field("clear_batch", &self.clear_batch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PostgresStore").field("options", &self.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,66 @@
+//! The few connections for what does not go with others: rows that somebody has locked, what the server
+//! refused to a batch, and clearing.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::PostgresOptions;
+use super::connection::Connection;
+use super::error::{Failure, Task};
+use super::writes::{Write, by_itself};
+
+/// So many locked rows can be waited for at the same time.
+const CONNECTIONS: usize = 4;
+
+#[derive(Clone)]
+pub(super) struct Alone(Arc<Shared>);
+
+struct Shared {
+    options: Arc<PostgresOptions>,
+    free: Semaphore,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Alone {
+    /// Nothing is connected before it is needed.
+    pub(super) fn new(options: Arc<PostgresOptions>) -> Alone {
+        Alone(Arc::new(Shared { options, free: Semaphore::new(CONNECTIONS), idle: Mutex::default() }))
+    }
+
+    /// Does one request in a task of its own and answers it.
+    pub(super) fn spawn(&self, write: Write) {
+        let alone = self.clone();
+        tokio::spawn(async move {
+            let outcome = alone.run(async |connection, options| match write.reply.is_closed() {
+                // Cancelled, or past its deadline, while it waited for a connection.
+                true => Err(Failure::Deadline),
+                false => by_itself(connection, options, &write).await,
+            });
+            let outcome = outcome.await;
+            let _ = write.reply.send(outcome);
+        });
+    }
+
+    /// Does a piece of work within the deadline, on a connection that then goes back. When the caller is
+    /// cancelled, the connection is closed.
+    pub(super) async fn run<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Connection, &PostgresOptions) -> Task<T>,
+    ) -> Task<T> {
+        let options = &*self.0.options;
+        let _permit = self.0.free.acquire().await.map_err(|_| Failure::Closed)?;
+        let idle = crate::lock(&self.0.idle).pop().filter(|connection| !connection.is_closed());
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => Connection::open(options).await?,
+        };
+        let result =
+            timeout(options.deadline, work(&mut connection, options)).await.unwrap_or(Err(Failure::Deadline));
+        if !result.as_ref().is_err_and(Failure::ends_connection) {
+            crate::lock(&self.0.idle).push(connection);
+        }
+        result
+    }
+}

@@ -1,0 +1,155 @@
+//! Connections: made with a deadline, made again when they break, with their statements prepared once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, NoTls, Row, Statement, Transaction};
+
+use super::PostgresOptions;
+use super::error::{Failure, Task};
+use super::statements::{COUNT, Query};
+
+/// What is set on each connection. The statements are look-ups of single keys, so a plan made once serves
+/// for good, and a table without statistics shall not make it one that reads the whole table.
+const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off; \
+     SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; ";
+
+/// One connection and what is prepared on it.
+pub(super) struct Connection {
+    client: Client,
+    statements: [Option<Statement>; COUNT],
+}
+
+impl Connection {
+    /// Connects within the deadline.
+    pub(super) async fn open(options: &PostgresOptions) -> Task<Connection> {
+        timeout(options.deadline, Connection::connect(options)).await.map_err(|_| Failure::Deadline)?
+    }
+
+    async fn connect(options: &PostgresOptions) -> Task<Connection> {
+        // TLS goes in here: another connector than `NoTls`.
+        let (client, connection) = options.config.connect(NoTls).await?;
+        // It ends when the client is dropped, and whatever breaks it reaches the client too.
+        tokio::spawn(connection);
+        // The server gives up when the caller has: what nobody waits for shall hold no locks.
+        let limit = options.deadline.as_millis().clamp(1, i32::MAX as u128);
+        client.batch_execute(&format!("{SETTINGS}SET statement_timeout = {limit}")).await?;
+        Ok(Connection { client, statements: [const { None }; COUNT] })
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Begins a transaction, which is rolled back when it is dropped.
+    pub(super) async fn transaction(&mut self) -> Task<Transaction<'_>> {
+        Ok(self.client.transaction().await?)
+    }
+
+    /// The rows that a statement returns.
+    pub(super) async fn rows(
+        &mut self,
+        options: &PostgresOptions,
+        query: Query,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Task<Vec<Row>> {
+        let statement = self.statement(options, query).await?;
+        Ok(self.client.query(&statement, parameters).await?)
+    }
+
+    /// How many rows a statement changes.
+    pub(super) async fn count(
+        &mut self,
+        options: &PostgresOptions,
+        query: Query,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Task<u64> {
+        let statement = self.statement(options, query).await?;
+        Ok(self.client.execute(&statement, parameters).await?)
+    }
+
+    async fn statement(&mut self, options: &PostgresOptions, query: Query) -> Task<Statement> {
+        if let Some(statement) = &self.statements[query as usize] {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(&query.sql(options)).await?;
+        self.statements[query as usize] = Some(statement.clone());
+        Ok(statement)
+    }
+
+    /// Checks that the table is there and is Django's.
+    pub(super) async fn check_table(&self, options: &PostgresOptions) -> Task<()> {
+        let statement =
+            self.client.prepare(&format!("SELECT * FROM {} LIMIT 0", options.quoted_table())).await?;
+        let columns = &options.columns;
+        for (name, wanted, types) in [
+            (&columns.session_key, "character varying(40)", [Type::VARCHAR, Type::TEXT]),
+            (&columns.session_data, "text", [Type::VARCHAR, Type::TEXT]),
+            (&columns.expire_date, "timestamp with time zone", [Type::TIMESTAMPTZ, Type::TIMESTAMPTZ]),
+        ] {
+            let column = statement.columns().iter().find(|column| column.name() == name);
+            let column = column.ok_or_else(|| Failure::MissingColumn(name.clone()))?;
+            if !types.contains(column.type_()) {
+                let found = column.type_().name().to_owned();
+                return Err(Failure::WrongType { column: name.clone(), found, wanted });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A connection that is made again when it breaks. While the server cannot be reached, attempts are spaced
+/// out and requests fail at once.
+pub(super) struct Link {
+    options: Arc<PostgresOptions>,
+    connection: Option<Connection>,
+    failed: Option<Failed>,
+}
+
+struct Failed {
+    failure: Failure,
+    wait: Duration,
+    next_attempt: Instant,
+}
+
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+impl Link {
+    pub(super) fn new(options: Arc<PostgresOptions>, connection: Connection) -> Link {
+        Link { options, connection: Some(connection), failed: None }
+    }
+
+    /// Does one piece of work within the deadline. Afterwards the connection is whole or gone.
+    pub(super) async fn run<T>(&mut self, work: impl AsyncFnOnce(&mut Connection) -> Task<T>) -> Task<T> {
+        let deadline = self.options.deadline;
+        let connection = self.connection().await?;
+        let result = timeout(deadline, work(connection)).await.unwrap_or(Err(Failure::Deadline));
+        if result.as_ref().is_err_and(Failure::ends_connection) {
+            self.connection = None;
+        }
+        result
+    }
+
+    async fn connection(&mut self) -> Task<&mut Connection> {
+        if self.connection.as_ref().is_none_or(Connection::is_closed) {
+            if let Some(failed) = self.failed.as_ref().filter(|failed| Instant::now() < failed.next_attempt) {
+                return Err(failed.failure.clone());
+            }
+            self.connection = match Connection::open(&self.options).await {
+                Ok(connection) => Some(connection),
+                Err(failure) => {
+                    let last = self.failed.take().map(|failed| failed.wait * 2);
+                    let wait = last.unwrap_or(FIRST_WAIT).min(LONGEST_WAIT);
+                    let next_attempt = Instant::now() + wait;
+                    self.failed = Some(Failed { failure: failure.clone(), wait, next_attempt });
+                    return Err(failure);
+                }
+            };
+            self.failed = None;
+        }
+        self.connection.as_mut().ok_or(Failure::Closed)
+    }
+}

@@ -1,0 +1,197 @@
+//! What can go wrong with PostgreSQL, and what to do about it.
+
+use std::error::Error as _;
+use std::sync::Arc;
+
+use tokio_postgres::error::SqlState;
+
+use super::PostgresOptions;
+use crate::codec::DecodeError;
+use crate::error::{StoreError, StoreErrorKind};
+
+/// What a piece of work on a connection gives.
+pub(super) type Task<T> = Result<T, Failure>;
+
+/// Cloned for each request that shared the statement.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    /// The server's answer. Its details are left out: they can hold the row's values, session keys too.
+    Server {
+        code: SqlState,
+        message: String,
+    },
+    Connection(Arc<tokio_postgres::Error>),
+    Url,
+    Deadline,
+    Closed,
+    MissingColumn(String),
+    WrongType {
+        column: String,
+        found: String,
+        wanted: &'static str,
+    },
+    NotText,
+    NoSuchKey,
+    BeyondPython,
+    Unreadable(DecodeError),
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(answer) => {
+                Failure::Server { code: answer.code().clone(), message: answer.message().to_owned() }
+            }
+            None if error.is_closed() => Failure::Closed,
+            None => Failure::Connection(Arc::new(error)),
+        }
+    }
+}
+
+impl Failure {
+    pub(super) fn is(&self, state: &SqlState) -> bool {
+        matches!(self, Failure::Server { code, .. } if code == state)
+    }
+
+    /// Whether one request of many may be the cause, so that the others deserve another try: bad data, a
+    /// constraint, a trigger, a serialization failure, a statement prepared for a table that was altered.
+    pub(super) fn may_be_one_request(&self) -> bool {
+        matches!(self, Failure::Server { code, .. }
+            if ["0A", "22", "23", "26", "40", "54", "P0"].iter().any(|class| code.code().starts_with(class)))
+    }
+
+    /// Whether the connection is of no more use: broken, stuck, or with statements that no longer fit.
+    pub(super) fn ends_connection(&self) -> bool {
+        match self {
+            Failure::Server { code, .. } => {
+                ["0A", "26", "57P", "08"].iter().any(|class| code.code().starts_with(class))
+                    || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+            }
+            Failure::Connection(_) | Failure::Deadline | Failure::Closed => true,
+            _ => false,
+        }
+    }
+
+    /// The error for the caller: what is wrong, where, and what to do next.
+    pub(super) fn explain(self, options: &PostgresOptions) -> StoreError {
+        use StoreErrorKind::{Misconfigured, Refused, Unavailable, Unreadable};
+        let place = options.place();
+        let table = &options.table;
+        let (kind, message) = match &self {
+            Failure::Server { code, message } => explain_server(code, message, options),
+            Failure::Connection(error) if is_tls(error) => (
+                Misconfigured,
+                format!(
+                    "{place}: this build has no TLS, and the URL asks for it; use sslmode=disable or =prefer"
+                ),
+            ),
+            Failure::Connection(error) => {
+                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                (
+                    Unavailable,
+                    format!("{place}: {error}{cause}; is the server running, and are host and port right?"),
+                )
+            }
+            Failure::Url => (
+                Misconfigured,
+                "this is no PostgreSQL URL; write postgres://user:password@host:5432/database, with special \
+                 characters in the password percent-encoded"
+                    .to_owned(),
+            ),
+            Failure::Deadline => (
+                Unavailable,
+                format!(
+                    "{place}: no answer within {} seconds; try again, or find what holds the server or the \
+                     session's row up (pg_stat_activity, pg_locks)",
+                    options.deadline.as_secs_f32()
+                ),
+            ),
+            Failure::Closed => (Unavailable, format!("{place}: the server closed the connection; try again")),
+            Failure::MissingColumn(column) => (
+                Misconfigured,
+                format!(
+                    "{place}: the table {table} has no column {column}; Django's table has session_key, \
+                     session_data and expire_date. Is this the right table?"
+                ),
+            ),
+            Failure::WrongType { column, found, wanted } => (
+                Misconfigured,
+                format!(
+                    "{place}: the column {column} of {table} is of type {found}, and Django's is {wanted}. Is \
+                     this the right table?"
+                ),
+            ),
+            Failure::NotText => {
+                (Unreadable, format!("{place}: a session in {table} holds no text; it was left as it is"))
+            }
+            Failure::NoSuchKey => (
+                Refused,
+                format!("{place}: PostgreSQL keeps no text with a NUL; use keys of letters and digits"),
+            ),
+            Failure::BeyondPython => (
+                Refused,
+                format!(
+                    "{place}: the session would expire outside of the years 1 to 9999, which Python cannot \
+                     read; nothing was written. Give it a nearer expiry"
+                ),
+            ),
+            Failure::Unreadable(error) => (Unreadable, format!("{place}: {error}; it was left as it is")),
+        };
+        let error = StoreError::new("postgres", kind, message);
+        match self {
+            Failure::Connection(source) => error.with_source(source),
+            Failure::Unreadable(source) => error.with_source(source),
+            _ => error,
+        }
+    }
+}
+
+fn is_tls(error: &tokio_postgres::Error) -> bool {
+    error.to_string().contains("TLS")
+}
+
+fn explain_server(code: &SqlState, message: &str, options: &PostgresOptions) -> (StoreErrorKind, String) {
+    use StoreErrorKind::{Misconfigured, Refused, Unavailable};
+    let place = options.place();
+    let table = &options.table;
+    match code.code() {
+        "28P01" | "28000" => (
+            Misconfigured,
+            format!("{place}: {message}; check user and password in the URL, and the server's pg_hba.conf"),
+        ),
+        "3D000" => (
+            Misconfigured,
+            format!("{place}: {message}; check the database in the URL, or make it with createdb"),
+        ),
+        "42P01" => (
+            Misconfigured,
+            format!(
+                "{place}: no table {table}; make it with `cloakroom create-table` or Django's `manage.py migrate`"
+            ),
+        ),
+        "42703" => (Misconfigured, format!("{place}: {message}; is {table} the right table?")),
+        "42501" => (
+            Misconfigured,
+            format!("{place}: {message}; GRANT SELECT, INSERT, UPDATE, DELETE ON {table} to this user"),
+        ),
+        "25006" => (
+            Unavailable,
+            format!(
+                "{place}: the server only reads (a standby?); nothing was written. Use the primary's address"
+            ),
+        ),
+        "57014" => (
+            Unavailable,
+            format!(
+                "{place}: no answer within {} seconds; another transaction may keep the session's row locked \
+                 (pg_locks)",
+                options.deadline.as_secs_f32()
+            ),
+        ),
+        "53100" => (Unavailable, format!("{place}: the server's disk is full; nothing was written")),
+        code if code.starts_with("22") || code.starts_with("23") || code.starts_with("54") => {
+            (Refused, format!("{place}: {message}; nothing was written"))
+        }
+        code => (Unavailable, format!("{place}: {message} (SQLSTATE {code}); try again")),
+    }
+}

@@ -1,0 +1,91 @@
+//! Reading: while one statement is under way, the requests that arrive queue up, and the next statement
+//! serves them all. A request that is alone goes at once.
+
+use std::collections::HashMap;
+use std::error::Error;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, Type};
+
+use super::PostgresOptions;
+use super::connection::{Connection, Link};
+use super::error::Task;
+use super::statements::Query;
+use crate::session_key::SessionKey;
+
+/// A row as it is stored.
+#[derive(Clone)]
+pub(super) struct Stored {
+    /// None when the column is null.
+    pub(super) session_data: Option<String>,
+    pub(super) expire_date: Option<Timestamp>,
+}
+
+/// PostgreSQL's time: microseconds since 2000, or the ends of the range for `infinity`. Wider than what
+/// Python and chrono have.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Timestamp(pub(super) i64);
+
+impl<'a> FromSql<'a> for Timestamp {
+    fn from_sql(_: &Type, bytes: &'a [u8]) -> Result<Timestamp, Box<dyn Error + Sync + Send>> {
+        Ok(Timestamp(i64::from_be_bytes(bytes.try_into()?)))
+    }
+
+    fn accepts(found: &Type) -> bool {
+        *found == Type::TIMESTAMPTZ
+    }
+}
+
+/// A request for one row.
+pub(super) struct Read {
+    pub(super) session_key: SessionKey,
+    pub(super) reply: oneshot::Sender<Task<Option<Stored>>>,
+}
+
+/// Serves requests until the store is dropped.
+pub(super) async fn serve(
+    mut link: Link,
+    options: std::sync::Arc<PostgresOptions>,
+    mut reads: mpsc::UnboundedReceiver<Read>,
+) {
+    let mut batch = Vec::new();
+    while reads.recv_many(&mut batch, options.batch.max(1)).await > 0 {
+        // Who was cancelled meanwhile asks for nothing.
+        batch.retain(|read| !read.reply.is_closed());
+        if batch.is_empty() {
+            continue;
+        }
+        let mut keys: Vec<&str> = batch.iter().map(|read| read.session_key.as_str()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut rows = link.run(async |connection| load(connection, &options, &keys).await).await;
+        if rows.as_ref().is_err_and(super::error::Failure::ends_connection)
+            && !matches!(rows, Err(super::error::Failure::Deadline))
+        {
+            // A connection that broke while it was idle is noticed only now; reading twice harms nobody.
+            rows = link.run(async |connection| load(connection, &options, &keys).await).await;
+        }
+        for read in batch.drain(..) {
+            let row = match &rows {
+                Ok(rows) => Ok(rows.get(read.session_key.as_str()).cloned()),
+                Err(failure) => Err(failure.clone()),
+            };
+            let _ = read.reply.send(row);
+        }
+    }
+}
+
+async fn load(
+    connection: &mut Connection,
+    options: &PostgresOptions,
+    keys: &[&str],
+) -> Task<HashMap<String, Stored>> {
+    let rows = connection.rows(options, Query::Load, &[&keys]).await?;
+    rows.iter().map(stored).collect()
+}
+
+fn stored(row: &Row) -> Task<(String, Stored)> {
+    // By the exact key: a collation of the site's own may have matched others.
+    Ok((row.try_get(0)?, Stored { session_data: row.try_get(1)?, expire_date: row.try_get(2)? }))
+}

@@ -1,0 +1,254 @@
+//! Writing: what queued up while one statement was under way is written by the next, and shares its commit.
+//!
+//! A row that another transaction has locked must not hold up the others, so the shared statement skips it,
+//! and its request goes alone, on a connection of its own.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::error::SqlState;
+
+use super::PostgresOptions;
+use super::alone::Alone;
+use super::connection::{Connection, Link};
+use super::error::Task;
+use super::statements::Query;
+use crate::session_key::SessionKey;
+
+/// A request to write.
+pub(super) struct Write {
+    pub(super) session_key: SessionKey,
+    pub(super) work: Work,
+    pub(super) reply: oneshot::Sender<Task<Outcome>>,
+}
+
+pub(super) enum Work {
+    Create {
+        session_data: String,
+        expire_date: DateTime<Utc>,
+    },
+    /// Without a new key the row keeps its own.
+    Update {
+        session_data: String,
+        expire_date: DateTime<Utc>,
+        expected: Option<String>,
+        new_key: Option<SessionKey>,
+    },
+    Delete,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    Missing,
+    Changed,
+    KeyTaken,
+}
+
+impl Write {
+    /// The key that the row has afterwards.
+    fn new_key(&self) -> &SessionKey {
+        match &self.work {
+            Work::Update { new_key: Some(new_key), .. } => new_key,
+            _ => &self.session_key,
+        }
+    }
+
+    fn answer(self, outcome: Task<Outcome>) {
+        // Nobody waits any more when the request was cancelled.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+/// Serves requests until the store is dropped.
+pub(super) async fn serve(
+    mut link: Link,
+    alone: Alone,
+    options: Arc<PostgresOptions>,
+    mut writes: mpsc::UnboundedReceiver<Write>,
+) {
+    let limit = options.batch.max(1);
+    let mut waiting: Vec<Write> = Vec::new();
+    loop {
+        if waiting.is_empty() && writes.recv_many(&mut waiting, limit).await == 0 {
+            return;
+        }
+        while waiting.len() < limit
+            && let Ok(write) = writes.try_recv()
+        {
+            waiting.push(write);
+        }
+        waiting.retain(|write| !write.reply.is_closed());
+        let (mut batch, later) = one_of_each_key(std::mem::take(&mut waiting));
+        waiting = later;
+        // In one order, everywhere.
+        batch.sort_unstable_by(|left, right| left.session_key.cmp(&right.session_key));
+        let of = |query: Query, batch: Vec<Write>| -> (Vec<Write>, Vec<Write>) {
+            batch.into_iter().partition(|write| write.work.shared_query() as usize == query as usize)
+        };
+        let (updates, batch) = of(Query::Update, batch);
+        let (creates, deletes) = of(Query::Create, batch);
+        for (query, writes) in [(Query::Update, updates), (Query::Create, creates), (Query::Delete, deletes)]
+        {
+            if !writes.is_empty() {
+                together(&mut link, &alone, &options, query, writes).await;
+            }
+        }
+    }
+}
+
+/// Splits off what names a key a second time: one statement changes a row only once.
+fn one_of_each_key(writes: Vec<Write>) -> (Vec<Write>, Vec<Write>) {
+    let mut keys = HashSet::new();
+    writes.into_iter().partition(|write| {
+        // Both keys are noted in any case, so that what comes later for either stays behind this one.
+        let new_key = write.new_key().clone();
+        let rotates = new_key != write.session_key;
+        let first = keys.insert(write.session_key.clone());
+        let first_new = !rotates || keys.insert(new_key);
+        first && first_new
+    })
+}
+
+/// Runs one statement for all, and answers each.
+async fn together(
+    link: &mut Link,
+    alone: &Alone,
+    options: &PostgresOptions,
+    query: Query,
+    writes: Vec<Write>,
+) {
+    match link.run(async |connection| shared(connection, options, query, &writes).await).await {
+        Ok(outcomes) => {
+            for (write, outcome) in writes.into_iter().zip(outcomes) {
+                match outcome {
+                    Some(outcome) => write.answer(Ok(outcome)),
+                    None => alone.spawn(write),
+                }
+            }
+        }
+        // One by one, so that what the server refuses costs nobody else a save.
+        Err(failure) if failure.may_be_one_request() => {
+            writes.into_iter().for_each(|write| alone.spawn(write));
+        }
+        Err(failure) => writes.into_iter().for_each(|write| write.answer(Err(failure.clone()))),
+    }
+}
+
+/// The outcome of each write; none for what has to go alone.
+async fn shared(
+    connection: &mut Connection,
+    options: &PostgresOptions,
+    query: Query,
+    writes: &[Write],
+) -> Task<Vec<Option<Outcome>>> {
+    let keys: Vec<&str> = writes.iter().map(|write| write.session_key.as_str()).collect();
+    let new_keys: Vec<&str> = writes.iter().map(|write| write.new_key().as_str()).collect();
+    let data: Vec<&str> = writes.iter().map(|write| write.work.session_data()).collect();
+    let expiries: Vec<DateTime<Utc>> = writes.iter().map(|write| write.work.expire_date()).collect();
+    let expected: Vec<Option<&str>> = writes.iter().map(|write| write.work.expected()).collect();
+    let done = match query {
+        Query::Create => connection.rows(options, query, &[&keys, &data, &expiries]).await?,
+        Query::Delete => connection.rows(options, query, &[&keys]).await?,
+        _ => connection.rows(options, query, &[&keys, &data, &expiries, &expected, &new_keys]).await?,
+    };
+    let done = done.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<&str>, _>>()?;
+    let mut outcomes: Vec<Option<Outcome>> =
+        keys.iter().map(|key| done.contains(key).then_some(Outcome::Done)).collect();
+    if matches!(query, Query::Create) {
+        outcomes.iter_mut().for_each(|outcome| _ = outcome.get_or_insert(Outcome::KeyTaken));
+        return Ok(outcomes);
+    }
+    // What was left out is missing, is not what was expected, or is locked by somebody.
+    let left: Vec<usize> = (0..writes.len()).filter(|index| outcomes[*index].is_none()).collect();
+    if left.is_empty() {
+        return Ok(outcomes);
+    }
+    let left_keys: Vec<&str> = left.iter().map(|index| keys[*index]).collect();
+    let left_expected: Vec<Option<&str>> = left.iter().map(|index| expected[*index]).collect();
+    let rows = connection.rows(options, Query::Compare, &[&left_keys, &left_expected]).await?;
+    let mut there = std::collections::HashMap::new();
+    for row in &rows {
+        there.insert(row.try_get::<_, &str>(0)?, row.try_get::<_, bool>(1)?);
+    }
+    for index in left {
+        outcomes[index] = match there.get(keys[index]) {
+            None => Some(Outcome::Missing),
+            Some(false) => Some(Outcome::Changed),
+            Some(true) => None,
+        };
+    }
+    Ok(outcomes)
+}
+
+/// Does one request by itself, and waits for the row's lock where somebody has it.
+pub(super) async fn by_itself(
+    connection: &mut Connection,
+    options: &PostgresOptions,
+    write: &Write,
+) -> Task<Outcome> {
+    let (key, new_key) = (write.session_key.as_str(), write.new_key().as_str());
+    let (data, expiry, expected) =
+        (write.work.session_data(), write.work.expire_date(), write.work.expected());
+    let query = match write.work {
+        Work::Create { .. } => Query::Create,
+        Work::Update { .. } => Query::UpdateAlone,
+        Work::Delete => Query::DeleteAlone,
+    };
+    let count = match query {
+        Query::Create => {
+            connection
+                .count(options, query, &[&[key].as_slice(), &[data].as_slice(), &[expiry].as_slice()])
+                .await
+        }
+        Query::DeleteAlone => connection.count(options, query, &[&key]).await,
+        _ => connection.count(options, query, &[&key, &data, &expiry, &expected, &new_key]).await,
+    };
+    match (count, query) {
+        (Ok(0), Query::Create) => Ok(Outcome::KeyTaken),
+        (Ok(0), Query::DeleteAlone) => Ok(Outcome::Missing),
+        (Ok(0), _) => match connection.rows(options, Query::Exists, &[&key]).await?.is_empty() {
+            true => Ok(Outcome::Missing),
+            false => Ok(Outcome::Changed),
+        },
+        (Ok(_), _) => Ok(Outcome::Done),
+        (Err(failure), _) if failure.is(&SqlState::UNIQUE_VIOLATION) && key != new_key => {
+            Ok(Outcome::KeyTaken)
+        }
+        (Err(failure), _) => Err(failure),
+    }
+}
+
+impl Work {
+    /// The statement that serves this kind of work for many.
+    fn shared_query(&self) -> Query {
+        match self {
+            Work::Create { .. } => Query::Create,
+            Work::Update { .. } => Query::Update,
+            Work::Delete => Query::Delete,
+        }
+    }
+
+    fn session_data(&self) -> &str {
+        match self {
+            Work::Create { session_data, .. } | Work::Update { session_data, .. } => session_data,
+            Work::Delete => "",
+        }
+    }
+
+    fn expire_date(&self) -> DateTime<Utc> {
+        match self {
+            Work::Create { expire_date, .. } | Work::Update { expire_date, .. } => *expire_date,
+            Work::Delete => DateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn expected(&self) -> Option<&str> {
+        match self {
+            Work::Update { expected, .. } => expected.as_deref(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Sessions without a server side: the cookie itself holds the data, signed. Django's `signed_cookies`.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use crate::codec::{DecodeError, SessionCodec};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::session_key::SessionKey;
+use crate::settings::Settings;
+
+/// Keeps each session in its user's cookie: readable by the user, and signed so that it cannot be changed.
+///
+/// What no server keeps, no server can take back: a copy of the cookie stays good until it is
+/// [`cookie_age`](Settings::cookie_age) old, also after logout, and of two requests at once the later cookie
+/// wins. The session's own expiry is ignored, as in Django.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{Session, Settings, SignedCookieStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let settings = Settings::new("secret");
+/// let session = Session::new(Arc::new(SignedCookieStore::new(&settings)), settings);
+/// session.set("a", 1)?;
+/// session.save().await?;
+/// assert!(session.session_key().unwrap().as_str().starts_with("eyJhIjoxfQ:"));
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+pub struct SignedCookieStore {
+    codec: SessionCodec,
+    max_age: TimeDelta,
+}
+
+/// What browsers keep at the most of a cookie's name, value and attributes.
+const MAX_COOKIE_LENGTH: usize = 4_096;
+
+impl SignedCookieStore {
+    /// The store of a site: Django's salt, and the settings' cookie age.
+    pub fn new(settings: &Settings) -> SignedCookieStore {
+        SignedCookieStore {
+            codec: SessionCodec::with_salt(settings, "django.contrib.sessions.backends.signed_cookies"),
+            max_age: settings.cookie_age,
+        }
+    }
+
+    fn sign(&self, record: Record<'_>) -> Result<Version, StoreError> {
+        let text = self.codec.encode(record.data, record.now);
+        if text.len() > MAX_COOKIE_LENGTH {
+            let message = format!(
+                "the session takes {} bytes and a cookie holds {MAX_COOKIE_LENGTH}; keep less in it, or use a \
+                 store on the server",
+                text.len()
+            );
+            return Err(StoreError::new("signed_cookies", StoreErrorKind::Refused, message));
+        }
+        Ok(Version::from_bytes(text.into_bytes()))
+    }
+}
+
+#[async_trait]
+impl SessionStore for SignedCookieStore {
+    fn keeps_data_in_cookie(&self) -> bool {
+        true
+    }
+
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
+        let text = session_key.as_str();
+        match self.codec.decode_modern(text, now, Some(self.max_age)) {
+            Ok(data) => Ok(Some(Loaded {
+                data,
+                version: Version::from_bytes(text.as_bytes()),
+                expire_date: None,
+                genuine: true,
+            })),
+            Err(DecodeError::BadSignature | DecodeError::Expired(_)) => Ok(None),
+            Err(error) => {
+                let message = format!("{error}; the cookie was left as it is");
+                Err(StoreError::new("signed_cookies", StoreErrorKind::Unreadable, message).with_source(error))
+            }
+        }
+    }
+
+    async fn create(&self, _session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
+        self.sign(record).map(Created::Created)
+    }
+
+    async fn update(
+        &self,
+        _session_key: &SessionKey,
+        _expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError> {
+        self.sign(record).map(Updated::Updated)
+    }
+
+    async fn rotate(
+        &self,
+        _session_key: &SessionKey,
+        _expected: Option<&Version>,
+        _new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError> {
+        self.sign(record).map(Rotated::Rotated)
+    }
+
+    async fn delete(&self, _session_key: &SessionKey) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn exists(&self, _session_key: &SessionKey, _now: DateTime<Utc>) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn clear_expired(&self, _now: DateTime<Utc>) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+impl fmt::Debug for SignedCookieStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SignedCookieStore")
+    }
+}

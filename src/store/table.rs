@@ -1,0 +1,135 @@
+//! What the SQL stores share: Django's table, and the way from a stored text to a session.
+
+use chrono::{DateTime, Datelike, Utc};
+use md5::{Digest, Md5};
+
+use super::Version;
+use crate::codec::{DecodeError, SessionCodec};
+use crate::session_data::SessionData;
+
+/// What `create_table` did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateTable {
+    /// The table was made.
+    Created,
+    /// It was there already, and was left as it is.
+    AlreadyThere,
+}
+
+/// Whether making the table is noted in `django_migrations`, where Django looks up what is left to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MigrationRecord {
+    /// When that table is there: the database is a Django site's.
+    #[default]
+    IfDjango,
+    /// Always; the table is made when it is not there. For a Django site that is yet to come.
+    Always,
+}
+
+/// The table of Django's own model, `Session`; only making this one is a migration that Django knows.
+pub(super) const DJANGO_TABLE: &str = "django_session";
+
+/// The names of the table's columns: Django's, unless the site has a session model of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// The primary key: `session_key`.
+    pub session_key: String,
+    /// The signed text: `session_data`.
+    pub session_data: String,
+    /// When the session ends: `expire_date`.
+    pub expire_date: String,
+}
+
+impl Default for Columns {
+    fn default() -> Self {
+        Columns {
+            session_key: "session_key".to_owned(),
+            session_data: "session_data".to_owned(),
+            expire_date: "expire_date".to_owned(),
+        }
+    }
+}
+
+/// Django's name for an index on one column: table, column, and 8 digits of the MD5 of both
+/// (`BaseDatabaseSchemaEditor._create_index_name`), cut to what the database allows.
+pub(super) fn index_name(table: &str, column: &str, suffix: &str, max_length: usize) -> String {
+    let digest = Md5::new().chain_update(table).chain_update(column).finalize();
+    let mut ending = format!("{}{suffix}", crate::signing::hex(&digest[..4]));
+    let name = format!("{table}_{column}_{ending}");
+    if name.chars().count() <= max_length {
+        return name;
+    }
+    let cut = |text: &str, length: usize| text.chars().take(length).collect::<String>();
+    if ending.len() * 3 > max_length {
+        ending = cut(&ending, max_length / 3);
+    }
+    let other = (max_length - ending.len()) / 2 - 1;
+    let name = format!("{}_{}_{ending}", cut(table, other), cut(column, other));
+    // A name that begins with an underscore or a digit gets a D, as in Django.
+    if name.starts_with(|first: char| first == '_' || first.is_numeric()) {
+        return format!("D{}", cut(&name, name.chars().count() - 1));
+    }
+    name
+}
+
+/// The session in a stored text, and whether it was signed with this secret. What was not reads as empty,
+/// with a warning, as in Django.
+pub(super) fn decode(
+    codec: &SessionCodec,
+    store: &'static str,
+    stored: &[u8],
+) -> Result<(SessionData, bool), DecodeError> {
+    let decoded = match std::str::from_utf8(stored) {
+        Ok(text) => codec.decode(text),
+        Err(_) => Err(DecodeError::BadSignature),
+    };
+    match decoded {
+        Ok(data) => Ok((data, true)),
+        Err(DecodeError::BadSignature) => {
+            tracing::warn!(
+                store,
+                "session data corrupted: its signature does not match and it reads as empty; if this \
+                 happens to every session, SECRET_KEY is wrong or lacks a fallback"
+            );
+            Ok((SessionData::new(), false))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What the comparison asks for: the stored text, or nothing.
+pub(super) fn expected_text(expected: Option<&Version>) -> Option<String> {
+    let bytes = expected.and_then(Version::as_bytes)?;
+    Some(String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// Whether Python can read this time: the years 1 to 9999. Django fails on a row with another.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) fn python_reads(time: DateTime<Utc>) -> bool {
+    (1..=9_999).contains(&time.year())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::index_name;
+
+    #[test]
+    fn indexes_are_named_as_django_names_them() {
+        assert_eq!(
+            index_name("django_session", "expire_date", "", 200),
+            "django_session_expire_date_a5c62663"
+        );
+        assert_eq!(
+            index_name("django_session", "session_key", "_like", 63),
+            "django_session_session_key_c0390e0f_like"
+        );
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        let name = index_name(&"t".repeat(60), "expire_date", "_like", 63);
+        assert!(name.starts_with(&format!("{}_expire_date_", "t".repeat(24))), "{name}");
+        assert!(name.ends_with("_like") && name.len() <= 63, "{name}");
+        assert!(index_name(&format!("_{}", "t".repeat(60)), "expire_date", "", 63).starts_with("D_t"));
+    }
+}

@@ -1,0 +1,81 @@
+//! A real Django and a real axum site on one SQLite file: one browser goes to both.
+
+mod axum_site;
+mod expiry;
+mod login;
+mod parallel;
+mod process;
+mod table;
+mod wrong_secret;
+
+use std::path::PathBuf;
+
+use cloakroom::{Settings, TimeZone};
+use rusqlite::{Connection, OptionalExtension};
+use serde_json::{Value, json};
+
+use self::process::{PASSWORD, Project, SECRET, Server, USERNAME};
+use crate::browser::Browser;
+
+/// Both sites, and the file between them.
+struct Sites {
+    django: Server,
+    axum: String,
+    database: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Sites {
+    async fn start() -> Sites {
+        Sites::start_in("", TimeZone::Aware).await
+    }
+
+    async fn start_in(time_zone_name: &'static str, time_zone: TimeZone) -> Sites {
+        let folder = tempfile::tempdir().unwrap();
+        let project = Project { time_zone: time_zone_name, ..Project::with_user(folder.path()) };
+        let mut settings = Settings::new(SECRET);
+        settings.time_zone = time_zone;
+        let axum = axum_site::start(&project.database, settings).await;
+        Sites { django: project.serve(), axum, database: project.database, _folder: folder }
+    }
+
+    fn django(&self, path: &str) -> String {
+        format!("{}{path}", self.django.address)
+    }
+
+    fn axum(&self, path: &str) -> String {
+        format!("{}{path}", self.axum)
+    }
+
+    fn connection(&self) -> Connection {
+        Connection::open(&self.database).unwrap()
+    }
+
+    fn row(&self, session_key: &str) -> Option<(String, String)> {
+        let sql = "SELECT session_data, expire_date FROM django_session WHERE session_key = ?1";
+        self.connection()
+            .query_row(sql, [session_key], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+            .unwrap()
+    }
+
+    fn rows(&self) -> u32 {
+        self.connection().query_row("SELECT count(*) FROM django_session", [], |row| row.get(0)).unwrap()
+    }
+}
+
+/// The password of the one user of both sites, in a form.
+fn credentials() -> Value {
+    json!({ "username": USERNAME, "password": PASSWORD })
+}
+
+/// Who a site takes the browser for, and what it sees in the session besides the login.
+async fn whoami(browser: &mut Browser, url: String) -> (Option<String>, String) {
+    let reply = browser.get(url).await.json();
+    let session = cloakroom::SessionData::from_json(reply["session"].as_str().unwrap()).unwrap();
+    let mut others = cloakroom::SessionData::new();
+    for (key, value) in session.iter().filter(|(key, _)| !key.starts_with("_auth_user_")) {
+        others.insert(&key, value.clone());
+    }
+    (reply["user"].as_str().map(str::to_owned), others.to_json())
+}

@@ -1,0 +1,39 @@
+"""A Django site that shares its sessions with the axum site of the test.
+
+    python manage.py migrate
+    python manage.py create-user NAME PASSWORD
+    python manage.py serve     prints its address; ends when its standard input does
+"""
+
+import os
+import sys
+import threading
+
+import django
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+django.setup()
+
+from django.contrib.auth import get_user_model  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler  # noqa: E402
+from django.core.wsgi import get_wsgi_application  # noqa: E402
+
+
+def serve():
+    server = ThreadedWSGIServer(("127.0.0.1", 0), WSGIRequestHandler)
+    server.set_app(get_wsgi_application())
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    # The test holds the other end, so that no server outlives it.
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["migrate"]:
+            call_command("migrate", verbosity=0)
+        case ["create-user", name, password]:
+            get_user_model().objects.create_superuser(name, password=password)
+        case ["serve"]:
+            serve()

@@ -1,0 +1,88 @@
+"""What the test's Django site does under each path; the axum site does the same."""
+
+import json
+from datetime import datetime, timedelta
+
+from django.contrib import admin
+from django.contrib.auth import authenticate, login, logout
+from django.contrib.sessions.models import Session
+from django.http import JsonResponse
+from django.urls import path
+
+
+def done():
+    return JsonResponse({})
+
+
+def whoami(request):
+    session = request.session
+    user = request.user
+    return JsonResponse(
+        {
+            "user": user.get_username() if user.is_authenticated else None,
+            # As text, so that the test sees how numbers are spelled.
+            "session": json.dumps(dict(session.items()), separators=(",", ":")),
+        }
+    )
+
+
+def log_in(request):
+    form = json.loads(request.body)
+    user = authenticate(request, username=form["username"], password=form["password"])
+    login(request, user)
+    return done()
+
+
+def log_out(request):
+    logout(request)
+    return done()
+
+
+def cycle_key(request):
+    request.session.cycle_key()
+    return done()
+
+
+def put(request):
+    request.session.update(json.loads(request.body))
+    return done()
+
+
+def set_expiry(request):
+    form = json.loads(request.body)
+    match form["kind"]:
+        case "seconds":
+            expiry = form["value"]
+        case "datetime":
+            expiry = datetime.fromisoformat(form["value"])
+        case "timedelta":
+            expiry = timedelta(seconds=form["value"])
+        case "default":
+            expiry = None
+    request.session.set_expiry(expiry)
+    return done()
+
+
+def expiry(request):
+    session = request.session
+    modification = datetime.fromisoformat(request.GET["modification"])
+    return JsonResponse(
+        {
+            "age": session.get_expiry_age(modification=modification),
+            "date": session.get_expiry_date(modification=modification).isoformat(),
+            "at_browser_close": session.get_expire_at_browser_close(),
+            "expire_date": Session.objects.get(pk=session.session_key).expire_date.isoformat(),
+        }
+    )
+
+
+urlpatterns = [
+    path("whoami", whoami),
+    path("login", log_in),
+    path("logout", log_out),
+    path("cycle_key", cycle_key),
+    path("put", put),
+    path("set_expiry", set_expiry),
+    path("expiry", expiry),
+    path("admin/", admin.site.urls),
+]

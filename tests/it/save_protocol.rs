@@ -1,0 +1,400 @@
+//! Saving under concurrency: nothing lost, nobody resurrected, on every server-side store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use cloakroom::chrono::{DateTime, Utc};
+use cloakroom::store::{Created, Loaded, Record, Rotated, Updated, Version};
+use cloakroom::{
+    ConcurrentChanges, Error, KeyGenerator, MemoryStore, Session, SessionKey, SessionMiddleware,
+    SessionStore, Settings, SqliteStore, StoreError,
+};
+
+/// The stores under test, each with what must live as long as it.
+async fn stores() -> Vec<(&'static str, Arc<dyn SessionStore>, Option<tempfile::TempDir>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+    options.create_table(Default::default()).await.unwrap();
+    let sqlite = options.open(&Settings::new("secret")).await.unwrap();
+    #[allow(unused_mut, reason = "without a feature there are no more")]
+    let mut stores: Vec<(&'static str, Arc<dyn SessionStore>, Option<tempfile::TempDir>)> =
+        vec![("memory", Arc::new(MemoryStore::new()), None), ("sqlite", Arc::new(sqlite), Some(folder))];
+    #[cfg(feature = "postgres")]
+    stores.push(("postgres", crate::stores::new_postgres().await, None));
+    #[cfg(feature = "mysql")]
+    stores.push(("mariadb", crate::stores::new_mariadb().await, None));
+    stores
+}
+
+fn settings(concurrent_changes: ConcurrentChanges) -> Settings {
+    let mut settings = Settings::new("secret");
+    settings.concurrent_changes = concurrent_changes;
+    settings
+}
+
+async fn new_session(store: &Arc<dyn SessionStore>) -> SessionKey {
+    let session = Session::new(Arc::clone(store), Settings::new("secret"));
+    session.set("start", true).unwrap();
+    session.save().await.unwrap();
+    session.session_key().unwrap()
+}
+
+async fn open(store: &Arc<dyn SessionStore>, policy: ConcurrentChanges, session_key: &SessionKey) -> Session {
+    Session::open(Arc::clone(store), settings(policy), session_key.clone()).await.unwrap()
+}
+
+/// 50 requests at once on one session, each with a key of its own and one more on the counter; all have
+/// loaded before the first one saves.
+async fn fifty(store: &Arc<dyn SessionStore>, policy: ConcurrentChanges) -> (usize, u32) {
+    let session_key = new_session(store).await;
+    let barrier = Arc::new(tokio::sync::Barrier::new(50));
+    let requests: Vec<_> = (0..50)
+        .map(|number| {
+            let (store, session_key, barrier) =
+                (Arc::clone(store), session_key.clone(), Arc::clone(&barrier));
+            tokio::spawn(async move {
+                let session = open(&store, policy, &session_key).await;
+                session.set(&format!("key-{number}"), number).unwrap();
+                session.modify::<u32>("counter", |counter| counter.unwrap_or(0) + 1).unwrap();
+                barrier.wait().await;
+                session.save().await.unwrap();
+            })
+        })
+        .collect();
+    for request in requests {
+        request.await.unwrap();
+    }
+    let session = open(store, policy, &session_key).await;
+    let keys = session.keys().iter().filter(|key| key.starts_with("key-")).count();
+    (keys, session.get("counter").unwrap().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_fifty_changes_at_once_all_are_kept() {
+    for (name, store, _keep) in stores().await {
+        for _ in 0..20 {
+            assert_eq!(fifty(&store, ConcurrentChanges::Merge).await, (50, 50), "{name}");
+        }
+        println!("{name}: 50 of 50 keys and a counter of 50 kept, 20 runs of 20");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn with_last_write_wins_the_same_test_shows_the_loss() {
+    for (name, store, _keep) in stores().await {
+        assert_eq!(fifty(&store, ConcurrentChanges::LastWriteWins).await, (1, 1), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn reject_refuses_and_keeps_what_is_stored() {
+    for (name, store, _keep) in stores().await {
+        let session_key = new_session(&store).await;
+        let first = open(&store, ConcurrentChanges::Reject, &session_key).await;
+        let second = open(&store, ConcurrentChanges::Reject, &session_key).await;
+        first.set("a", 1).unwrap();
+        second.set("a", 2).unwrap();
+        first.save().await.unwrap();
+        assert!(matches!(second.save().await, Err(Error::Conflict { attempts: 1 })), "{name}");
+        let stored = open(&store, ConcurrentChanges::Merge, &session_key).await;
+        assert_eq!(stored.get::<u8>("a").unwrap(), Some(1), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn each_change_is_done_again_on_top_of_the_others() {
+    for (name, store, _keep) in stores().await {
+        let session_key = new_session(&store).await;
+        let prepare = open(&store, ConcurrentChanges::Merge, &session_key).await;
+        prepare.update([("removed", 1), ("kept", 1), ("both", 1), ("list", 0)]).unwrap();
+        prepare.save().await.unwrap();
+
+        let mine = open(&store, ConcurrentChanges::Merge, &session_key).await;
+        let theirs = open(&store, ConcurrentChanges::Merge, &session_key).await;
+        theirs.set("theirs", 1).unwrap();
+        theirs.set("both", 2).unwrap();
+        theirs.set("default", "theirs").unwrap();
+        theirs.set("list", 7).unwrap();
+        theirs.save().await.unwrap();
+
+        mine.remove("removed");
+        mine.set("both", 3).unwrap();
+        mine.set_default("default", "mine".to_owned()).unwrap();
+        mine.modify::<i32>("list", |list| list.unwrap_or(0) * 10 + 1).unwrap();
+        mine.modify::<i32>("list", |list| list.unwrap_or(0) * 10 + 2).unwrap();
+        mine.save().await.unwrap();
+
+        let expected = r#"{"start":true,"kept":1,"both":3,"list":712,"theirs":1,"default":"theirs"}"#;
+        assert_eq!(mine.data().to_json(), expected, "{name}: what this request sees afterwards");
+        let stored = open(&store, ConcurrentChanges::Merge, &session_key).await;
+        assert_eq!(stored.data().to_json(), expected, "{name}");
+
+        let mine = open(&store, ConcurrentChanges::Merge, &session_key).await;
+        let theirs = open(&store, ConcurrentChanges::Merge, &session_key).await;
+        theirs.set("late", 1).unwrap();
+        theirs.save().await.unwrap();
+        mine.clear();
+        mine.set("only", 1).unwrap();
+        mine.save().await.unwrap();
+        let stored = open(&store, ConcurrentChanges::Merge, &session_key).await;
+        assert_eq!(stored.data().to_json(), r#"{"only":1}"#, "{name}: clear replaces the whole");
+    }
+}
+
+#[tokio::test]
+async fn t01_a_session_that_was_logged_out_meanwhile_stays_dead() {
+    for (name, store, _keep) in stores().await {
+        for rotate in [false, true] {
+            let session_key = new_session(&store).await;
+            let slow = open(&store, ConcurrentChanges::Merge, &session_key).await;
+            slow.set("late", 1).unwrap();
+            if rotate {
+                slow.cycle_key().unwrap();
+            }
+            let logout = open(&store, ConcurrentChanges::Merge, &session_key).await;
+            logout.flush().await.unwrap();
+            assert!(matches!(slow.save().await, Err(Error::Interrupted)), "{name}");
+            for key in [Some(session_key), slow.session_key()].into_iter().flatten() {
+                assert!(store.load(&key, Utc::now()).await.unwrap().is_none(), "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn t04_no_key_of_a_client_is_adopted() {
+    for (name, store, _keep) in stores().await {
+        let middleware = SessionMiddleware::new(Arc::clone(&store), Settings::new("secret"));
+        for clear in [false, true] {
+            let lazy = middleware.begin([b"sessionid=attackersattackers".as_slice()]);
+            let session = lazy.load().await.unwrap();
+            if clear {
+                session.clear();
+            }
+            session.set("a", 1).unwrap();
+            let finished = middleware.finish(&lazy, 200).await.unwrap();
+            assert!(!finished.set_cookie.unwrap().contains("attackers"), "{name}");
+            let attacker = SessionKey::from_trusted("attackersattackers");
+            assert!(store.load(&attacker, Utc::now()).await.unwrap().is_none(), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn t06_cycling_keeps_the_data_and_kills_the_old_key() {
+    for (name, store, _keep) in stores().await {
+        let old_key = new_session(&store).await;
+        let session = open(&store, ConcurrentChanges::Merge, &old_key).await;
+        session.cycle_key().unwrap();
+        assert!(
+            store.load(&old_key, Utc::now()).await.unwrap().is_some(),
+            "{name}: nothing happens before saving"
+        );
+        session.save().await.unwrap();
+        let new_key = session.session_key().unwrap();
+        assert_ne!(new_key, old_key);
+        assert!(store.load(&old_key, Utc::now()).await.unwrap().is_none(), "{name}");
+        let moved = store.load(&new_key, Utc::now()).await.unwrap().unwrap();
+        assert_eq!(moved.data.to_json(), r#"{"start":true}"#, "{name}");
+        // And once more, from where it is now.
+        session.cycle_key().unwrap();
+        session.save().await.unwrap();
+        assert!(store.load(&new_key, Utc::now()).await.unwrap().is_none(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn cycling_meets_another_change_and_keeps_it() {
+    for (name, store, _keep) in stores().await {
+        let session_key = new_session(&store).await;
+        let login = open(&store, ConcurrentChanges::Merge, &session_key).await;
+        let other = open(&store, ConcurrentChanges::Merge, &session_key).await;
+        other.set("other", 1).unwrap();
+        other.save().await.unwrap();
+        login.cycle_key().unwrap();
+        login.set("user", 7).unwrap();
+        login.save().await.unwrap();
+        assert_eq!(login.data().to_json(), r#"{"start":true,"other":1,"user":7}"#, "{name}");
+        assert!(store.load(&session_key, Utc::now()).await.unwrap().is_none(), "{name}");
+    }
+}
+
+/// Gives the same key a few times before it gives new ones.
+struct RepeatedKeys {
+    key: SessionKey,
+    repeats: AtomicU32,
+}
+
+impl KeyGenerator for RepeatedKeys {
+    fn generate(&self) -> Result<SessionKey, Error> {
+        if self.repeats.fetch_sub(1, Ordering::Relaxed) > 0 {
+            Ok(self.key.clone())
+        } else {
+            SessionKey::random()
+        }
+    }
+}
+
+#[tokio::test]
+async fn t07_a_taken_key_is_tried_once_and_its_session_stays() {
+    for (name, store, _keep) in stores().await {
+        let theirs = new_session(&store).await;
+        for (repeats, cycle) in [(3, false), (3, true), (1_000, false)] {
+            let keys = RepeatedKeys { key: theirs.clone(), repeats: AtomicU32::new(repeats) };
+            let mine = new_session(&store).await;
+            let cookie = if cycle { format!("sessionid={}", mine.as_str()) } else { String::new() };
+            let middleware = SessionMiddleware::new(Arc::clone(&store), Settings::new("secret"))
+                .with_key_generator(Arc::new(keys));
+            let session = middleware.begin([cookie.as_bytes()]).load().await.unwrap();
+            if cycle {
+                session.cycle_key().unwrap();
+            }
+            session.set("mine", 1).unwrap();
+            let saved = session.save().await;
+            if repeats < 10 {
+                saved.unwrap();
+                assert_ne!(session.session_key(), Some(theirs.clone()), "{name}");
+            } else {
+                assert!(matches!(saved, Err(Error::KeysTaken { .. })), "{name}");
+            }
+            let stored = store.load(&theirs, Utc::now()).await.unwrap().unwrap();
+            assert_eq!(stored.data.to_json(), r#"{"start":true}"#, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn changes_made_while_saving_are_saved_by_the_next_save() {
+    for (name, store, _keep) in stores().await {
+        let session_key = new_session(&store).await;
+        let gate = Arc::new(Gate::new(Arc::clone(&store)));
+        let gated: Arc<dyn SessionStore> = Arc::clone(&gate) as _;
+        let session = open(&gated, ConcurrentChanges::Merge, &session_key).await;
+        session.modify::<u32>("counter", |counter| counter.unwrap_or(0) + 1).unwrap();
+        let saving = tokio::spawn({
+            let session = session.clone();
+            async move { session.save().await }
+        });
+        gate.reached.notified().await;
+        session.modify::<u32>("counter", |counter| counter.unwrap_or(0) + 1).unwrap();
+        gate.go_on.notify_one();
+        saving.await.unwrap().unwrap();
+        let stored = || async {
+            open(&store, ConcurrentChanges::Merge, &session_key).await.get::<u32>("counter").unwrap()
+        };
+        assert_eq!(stored().await, Some(1), "{name}");
+        gate.go_on.notify_one();
+        session.save().await.unwrap();
+        assert_eq!(stored().await, Some(2), "{name}");
+        assert_eq!(session.get::<u32>("counter").unwrap(), Some(2), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn t46_a_save_that_is_cancelled_is_done_by_the_next_one() {
+    for (name, store, _keep) in stores().await {
+        let session_key = new_session(&store).await;
+        let gate = Arc::new(Gate::new(Arc::clone(&store)));
+        let gated: Arc<dyn SessionStore> = Arc::clone(&gate) as _;
+        let session = open(&gated, ConcurrentChanges::Merge, &session_key).await;
+        session.modify::<u32>("counter", |counter| counter.unwrap_or(0) + 1).unwrap();
+        {
+            let saving = session.save();
+            tokio::pin!(saving);
+            tokio::select! {
+                _ = &mut saving => panic!("the gate is shut"),
+                () = gate.reached.notified() => {}
+            }
+        }
+        let before = store.load(&session_key, Utc::now()).await.unwrap().unwrap();
+        assert_eq!(before.data.to_json(), r#"{"start":true}"#, "{name}: nothing was written");
+        gate.go_on.notify_one();
+        session.save().await.unwrap();
+        let after = store.load(&session_key, Utc::now()).await.unwrap().unwrap();
+        assert_eq!(after.data.to_json(), r#"{"start":true,"counter":1}"#, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_save_leaves_the_changes_to_the_next_one() {
+    let store: Arc<dyn SessionStore> = Arc::new(MemoryStore::new());
+    let session_key = new_session(&store).await;
+    let gate = Arc::new(Gate::new(Arc::clone(&store)));
+    gate.failures.store(1, Ordering::Relaxed);
+    let gated: Arc<dyn SessionStore> = Arc::clone(&gate) as _;
+    let session = open(&gated, ConcurrentChanges::Merge, &session_key).await;
+    session.modify::<u32>("counter", |counter| counter.unwrap_or(0) + 1).unwrap();
+    gate.go_on.notify_one();
+    assert!(matches!(session.save().await, Err(Error::Store(_))));
+    gate.reached.notified().await;
+    let other = open(&store, ConcurrentChanges::Merge, &session_key).await;
+    other.modify::<u32>("counter", |counter| counter.unwrap_or(0) + 1).unwrap();
+    other.save().await.unwrap();
+    // Two updates: the first one meets the other request's change.
+    let (saved, ()) = tokio::join!(session.save(), async {
+        for _ in 0..2 {
+            gate.reached.notified().await;
+            gate.go_on.notify_one();
+        }
+    });
+    saved.unwrap();
+    let stored = store.load(&session_key, Utc::now()).await.unwrap().unwrap();
+    assert_eq!(stored.data.read::<u32>("counter").unwrap(), Some(2));
+}
+
+/// Stops before each update until it is told to go on, or fails it.
+#[derive(Debug)]
+struct Gate {
+    store: Arc<dyn SessionStore>,
+    reached: tokio::sync::Notify,
+    go_on: tokio::sync::Notify,
+    failures: AtomicUsize,
+}
+
+impl Gate {
+    fn new(store: Arc<dyn SessionStore>) -> Gate {
+        Gate { store, reached: Default::default(), go_on: Default::default(), failures: AtomicUsize::new(0) }
+    }
+}
+
+#[cloakroom::async_trait]
+impl SessionStore for Gate {
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
+        self.store.load(session_key, now).await
+    }
+    async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
+        self.store.create(session_key, record).await
+    }
+    async fn update(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError> {
+        self.reached.notify_one();
+        self.go_on.notified().await;
+        if self.failures.load(Ordering::Relaxed) > 0 {
+            self.failures.fetch_sub(1, Ordering::Relaxed);
+            return Err(StoreError::new("gate", cloakroom::StoreErrorKind::Unavailable, "shut"));
+        }
+        self.store.update(session_key, expected, record).await
+    }
+    async fn rotate(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError> {
+        self.store.rotate(session_key, expected, new_session_key, record).await
+    }
+    async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
+        self.store.delete(session_key).await
+    }
+    async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.store.exists(session_key, now).await
+    }
+    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        self.store.clear_expired(now).await
+    }
+}

@@ -1,0 +1,97 @@
+//! A store that tells which calls reach it, and fails when told to.
+
+use std::sync::{Arc, Mutex};
+
+use chrono::{DateTime, Utc};
+use cloakroom::store::{Created, Loaded, Record, Rotated, Updated, Version};
+use cloakroom::{SessionKey, SessionStore, StoreError, StoreErrorKind, async_trait};
+
+#[derive(Debug)]
+pub(crate) struct WatchedStore {
+    inner: Arc<dyn SessionStore>,
+    calls: Mutex<Vec<&'static str>>,
+    failure: Mutex<Option<(&'static str, StoreErrorKind)>>,
+}
+
+impl WatchedStore {
+    pub(crate) fn new(inner: Arc<dyn SessionStore>) -> Arc<WatchedStore> {
+        Arc::new(WatchedStore { inner, calls: Mutex::default(), failure: Mutex::default() })
+    }
+
+    /// The names of the calls since the last look.
+    pub(crate) fn calls(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+
+    /// From now on this call fails; with none, all work again.
+    pub(crate) fn fail(&self, failure: Option<(&'static str, StoreErrorKind)>) {
+        *self.failure.lock().unwrap() = failure;
+    }
+
+    /// Whether this session is there, without counting as a call.
+    pub(crate) async fn has(&self, session_key: &str) -> bool {
+        let session_key = SessionKey::from_trusted(session_key);
+        self.inner.load(&session_key, DateTime::UNIX_EPOCH).await.unwrap().is_some()
+    }
+
+    fn called(&self, name: &'static str) -> Result<(), StoreError> {
+        self.calls.lock().unwrap().push(name);
+        match *self.failure.lock().unwrap() {
+            Some((failing, kind)) if failing == name => Err(StoreError::new("watched", kind, "it is down")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl SessionStore for WatchedStore {
+    fn keeps_data_in_cookie(&self) -> bool {
+        self.inner.keeps_data_in_cookie()
+    }
+
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
+        self.called("load")?;
+        self.inner.load(session_key, now).await
+    }
+
+    async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
+        self.called("create")?;
+        self.inner.create(session_key, record).await
+    }
+
+    async fn update(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError> {
+        self.called("update")?;
+        self.inner.update(session_key, expected, record).await
+    }
+
+    async fn rotate(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError> {
+        self.called("rotate")?;
+        self.inner.rotate(session_key, expected, new_session_key, record).await
+    }
+
+    async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
+        self.called("delete")?;
+        self.inner.delete(session_key).await
+    }
+
+    async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.called("exists")?;
+        self.inner.exists(session_key, now).await
+    }
+
+    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        self.called("clear_expired")?;
+        self.inner.clear_expired(now).await
+    }
+}

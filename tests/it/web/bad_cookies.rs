@@ -1,0 +1,222 @@
+//! Cookies that no browser of ours would send: they cost no row, no time and nobody's session.
+
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use cloakroom::SqliteStore;
+use http::{HeaderMap, Request};
+use tower::ServiceExt;
+
+use super::*;
+
+/// The site without a listener, on SQLite.
+struct Direct {
+    router: Router,
+    store: Arc<WatchedStore>,
+    database: std::path::PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Direct {
+    async fn new() -> Direct {
+        Direct::with(Settings::new("secret")).await
+    }
+
+    async fn with(settings: Settings) -> Direct {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("db.sqlite3");
+        let options = SqliteStore::options(&database);
+        options.create_table(Default::default()).await.unwrap();
+        let sqlite = options.open(&settings).await.unwrap();
+        let store = WatchedStore::new(Arc::new(sqlite));
+        let clock = Arc::new(ManualClock::at_unix_seconds(NOW));
+        let router = routes().layer(layer(&store, &clock, settings));
+        Direct { router, store, database, _folder: folder }
+    }
+
+    async fn get(&self, path: &str, cookie: Option<&[u8]>) -> (u16, HeaderMap) {
+        let mut request = Request::builder().uri(path);
+        if let Some(cookie) = cookie {
+            request = request.header("cookie", cookie);
+        }
+        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        (response.status().as_u16(), response.headers().clone())
+    }
+
+    /// The data and the end of a session, as they stand in the file.
+    fn row(&self, session_key: &str) -> (String, String) {
+        let connection = rusqlite::Connection::open(&self.database).unwrap();
+        let sql = "SELECT session_data, expire_date FROM django_session WHERE session_key = ?1";
+        connection.query_row(sql, [session_key], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+    }
+
+    fn rows(&self) -> u32 {
+        let connection = rusqlite::Connection::open(&self.database).unwrap();
+        connection.query_row("SELECT count(*) FROM django_session", [], |row| row.get(0)).unwrap()
+    }
+}
+
+/// What may stand in the cookie, and whether it may be a key, which the store is then asked for.
+fn bad_values() -> Vec<(&'static str, Vec<u8>, bool)> {
+    let value = |text: &str| text.as_bytes().to_vec();
+    vec![
+        ("empty", value(""), false),
+        ("empty quotes", value("\"\""), false),
+        ("short", value("abc1234"), false),
+        ("upper case", value("ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"), false),
+        ("accents", value("àbcdefghijklmnopqrstuvwxyz012345"), false),
+        ("a space inside", value("abcdefgh ijklmnopqrstuvwxyz012345"), false),
+        ("a quoted space at the end", value(r#""abcdefghijklmnopqrstuvwxyz012345\040""#), false),
+        ("a quoted NUL", value(r#""abcdefghijklmnopqrstuvwxyz012345\000""#), false),
+        ("a quoted line end", value(r#""abcdefgh\015\012delete everything""#), false),
+        ("no UTF-8", b"abcdefgh\xff\xfe\xc3".to_vec(), false),
+        ("a path", value("../../../../etc/passwd"), false),
+        ("SQL", value("' OR '1'='1"), false),
+        ("41 characters", value(&"k".repeat(41)), false),
+        ("5 kB", value(&"k".repeat(5_000)), false),
+        ("80 kB of backslashes", value(&format!("\"{}\"", "\\".repeat(80_000))), false),
+        ("80 kB of octal escapes", value(&format!("\"{}\"", "\\141".repeat(20_000))), false),
+        ("an unknown key", value("unknown0unknown0unknown0unknown0"), true),
+        ("an unknown key in quotes", value("\"unknown0unknown0unknown0unknown0\""), true),
+    ]
+}
+
+fn cookie(value: &[u8]) -> Vec<u8> {
+    [b"sessionid=".as_slice(), value].concat()
+}
+
+#[tokio::test]
+async fn t17_bad_cookies_read_as_no_session_and_write_nothing() {
+    let site = Direct::new().await;
+    let values = bad_values();
+    for (name, value, is_key) in &values {
+        for path in ["/untouched", "/read", "/logout"] {
+            let started = Instant::now();
+            let (status, _) = site.get(path, Some(&cookie(value))).await;
+            assert_eq!(status, 200, "{name} {path}");
+            assert!(started.elapsed() < Duration::from_secs(2), "{name} {path}: {:?}", started.elapsed());
+            let asked = *is_key && path != "/untouched";
+            assert_eq!(site.store.calls(), if asked { vec!["load"] } else { vec![] }, "{name} {path}");
+        }
+    }
+    assert_eq!(site.rows(), 0);
+    println!("{0} of {0} bad cookies read as no session", values.len());
+}
+
+#[tokio::test]
+async fn t05_a_session_signed_with_another_secret_is_left_alone() {
+    for save_every_request in [false, true] {
+        let mut settings = Settings::new("secret");
+        settings.save_every_request = save_every_request;
+        let site = Direct::with(settings).await;
+        let others = Settings::new("another secret");
+        let store = Arc::new(SqliteStore::open(&site.database, &others).await.unwrap());
+        let session = Session::new(store, others);
+        session.set("visits", 41).unwrap();
+        session.save().await.unwrap();
+        let key = session.session_key().unwrap().as_str().to_owned();
+        let row = site.row(&key);
+
+        let unlooked: &[&str] = if save_every_request { &["load"] } else { &[] };
+        let requests: [(&str, &[&str]); 5] = [
+            ("/untouched", unlooked),
+            ("/read", &["load"]),
+            ("/visit", &["load", "create"]),
+            ("/login", &["load", "create"]),
+            ("/logout", &["load"]),
+        ];
+        for (path, calls) in requests {
+            let (status, headers) = site.get(path, Some(&cookie(key.as_bytes()))).await;
+            assert_eq!((status, site.store.calls().as_slice()), (200, calls), "{path}");
+            assert_eq!(site.row(&key), row, "{path}: byte for byte");
+            let changes_cookie = ["/visit", "/login", "/logout"].contains(&path);
+            assert_eq!(headers.contains_key("set-cookie"), changes_cookie, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn t04_a_key_from_a_bad_cookie_is_never_adopted() {
+    let site = Direct::new().await;
+    let values = bad_values();
+    for (name, value, _) in &values {
+        for path in ["/visit", "/login"] {
+            let (status, headers) = site.get(path, Some(&cookie(value))).await;
+            assert_eq!(status, 200, "{name} {path}");
+            let set_cookie = headers["set-cookie"].to_str().unwrap();
+            let key = set_cookie.strip_prefix("sessionid=").unwrap().split(';').next().unwrap();
+            assert_eq!(key.len(), 32, "{name} {path}");
+            assert!(site.store.has(key).await && !value.starts_with(key.as_bytes()), "{name} {path}");
+        }
+    }
+    assert_eq!(site.rows() as usize, values.len() * 2);
+}
+
+#[tokio::test]
+async fn t17_of_ten_thousand_pairs_the_last_of_the_name_counts() {
+    let site = Direct::new().await;
+    let (_, headers) = site.get("/visit", None).await;
+    let pair = headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let many = |last: &str| {
+        let pairs: String =
+            (0..10_000).map(|number| format!("name{number}=value; =; sessionid=no;")).collect();
+        format!("{pairs}{last}").into_bytes()
+    };
+    site.store.calls();
+    let started = Instant::now();
+    let (_, read) = site.get("/read", Some(&many(&pair))).await;
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert_eq!((site.store.calls(), read.get("set-cookie")), (vec!["load"], None));
+    site.get("/read", Some(&many(""))).await;
+    assert_eq!(site.store.calls(), [""; 0], "a later cookie of the name takes the place of a good one");
+}
+
+#[tokio::test]
+async fn t10_ten_thousand_requests_without_a_session_make_no_row() {
+    const REQUESTS: usize = 10_000;
+    let site = Direct::new().await;
+    let values = bad_values();
+    let short: Vec<_> = values.iter().filter(|(_, value, _)| value.len() < 100).collect();
+    let before = std::fs::read(&site.database).unwrap();
+    for number in 0..REQUESTS {
+        let path = ["/untouched", "/read", "/logout"][number % 3];
+        let (status, _) = match number % 4 {
+            0 => site.get(path, None).await,
+            1 => site.get(path, Some(format!("sessionid=unknown{number:025}").as_bytes())).await,
+            _ => site.get(path, Some(&cookie(&short[number % short.len()].1))).await,
+        };
+        assert_eq!(status, 200);
+    }
+    assert!(site.store.calls().iter().all(|call| *call == "load"), "the store is only read");
+    assert_eq!((site.rows(), std::fs::read(&site.database).unwrap() == before), (0, true));
+    println!("{REQUESTS} of {REQUESTS} requests without a session wrote nothing");
+}
+
+#[tokio::test]
+async fn an_expired_session_reads_as_none_and_its_key_is_not_taken_up() {
+    let site = Site::start(routes()).await;
+    let mut browser = site.visitor().await;
+    let expired = browser.clone();
+    site.clock.advance(chrono::TimeDelta::weeks(2));
+    assert_eq!(browser.get(site.url("/read")).await.body, "none");
+    assert_eq!(
+        (site.store.calls(), browser.session_key()),
+        (vec!["load"], None),
+        "the cookie goes, as in Django"
+    );
+
+    let mut browser = expired.clone();
+    browser.get(site.url("/visit")).await.ok();
+    assert_ne!(browser.session_key(), expired.session_key());
+    assert_eq!(site.store.calls(), ["load", "create"]);
+}
+
+#[tokio::test]
+async fn bad_cookies_come_through_a_real_connection_too() {
+    let site = Site::start(routes()).await;
+    for (name, value, _) in bad_values() {
+        let mut request = reqwest::Client::builder().no_proxy().build().unwrap().get(site.url("/read"));
+        request = request.header("cookie", http::HeaderValue::from_bytes(&cookie(&value)).unwrap());
+        assert_eq!(request.send().await.unwrap().status(), 200, "{name}");
+    }
+}
