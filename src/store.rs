@@ -258,10 +258,10 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
         "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),
         "cookie" if rest.is_empty() => Ok(Arc::new(SignedCookieStore::new(settings))),
         #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(Arc::new(SqliteStore::open(file_path(rest), settings).await?)),
+        "sqlite" => Ok(Arc::new(SqliteStore::open(file_path(url), settings).await?)),
         #[cfg(feature = "file")]
         "file" => {
-            let path = Some(file_path(rest)).filter(|path| !path.is_empty());
+            let path = Some(file_path(url)).filter(|path| !path.is_empty());
             let path = path.map_or_else(FileStore::default_path, Into::into);
             Ok(Arc::new(FileStore::open(path, settings).await?))
         }
@@ -303,10 +303,9 @@ pub async fn create_table(
     url: &str,
     record: table::MigrationRecord,
 ) -> Result<table::CreateTable, StoreError> {
-    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
-    match scheme {
+    match url.split(':').next().unwrap_or_default() {
         #[cfg(feature = "sqlite")]
-        "sqlite" => SqliteStore::options(file_path(rest)).create_table(record).await,
+        "sqlite" => SqliteStore::options(file_path(url)).create_table(record).await,
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => PostgresStore::options(url)?.create_table(record).await,
         #[cfg(feature = "mysql")]
@@ -321,6 +320,7 @@ pub async fn create_table(
 
 /// The path in `sqlite:PATH` and `sqlite://PATH`.
 #[cfg(any(feature = "sqlite", feature = "file"))]
-fn file_path(rest: &str) -> &str {
-    rest.strip_prefix("//").unwrap_or(rest)
+fn file_path(url: &str) -> &str {
+    let path = url.split_once(':').map_or("", |(_, path)| path);
+    path.strip_prefix("//").unwrap_or(path)
 }
