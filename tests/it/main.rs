@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod browser;
+mod cached_db;
 mod django;
+mod file_store;
 mod json_dialect;
 mod save_protocol;
 #[allow(dead_code, reason = "each feature uses a part of it")]
