@@ -43,11 +43,15 @@ async fn file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cached_db() {
     let folder = tempfile::tempdir().unwrap();
-    let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+    conforms("cached_db", new_cached_db(folder.path()).await).await;
+}
+
+/// A store on a new database in this folder, with a cache of its own.
+pub(crate) async fn new_cached_db(folder: &std::path::Path) -> Arc<dyn SessionStore> {
+    let options = SqliteStore::options(folder.join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     let database = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
-    let store = CachedDbStore::new(database, Arc::new(MemoryStore::new())).unwrap();
-    conforms("cached_db", Arc::new(store)).await;
+    Arc::new(CachedDbStore::new(database, Arc::new(MemoryStore::new())).unwrap())
 }
 
 #[cfg(feature = "postgres")]

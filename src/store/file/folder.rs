@@ -59,7 +59,7 @@ pub(super) struct Temporary {
 /// What came of replacing or moving a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Replaced {
-    Replaced,
+    Done,
     Missing,
     Changed,
     NameTaken,
@@ -211,7 +211,7 @@ impl Folder {
         };
         let expected = expected.map(|_| found.identity);
         let outcome = self.exchange(name, expected, &temporary)?;
-        if outcome == Replaced::Replaced {
+        if outcome == Replaced::Done {
             self.synchronize()?;
         }
         Ok(outcome)
@@ -304,7 +304,7 @@ impl Folder {
             return Ok(Replaced::Missing);
         }
         if expected.is_none() || identity_of(&new.path)? == expected {
-            return Ok(Replaced::Replaced);
+            return Ok(Replaced::Done);
         }
         // Django, which takes no lock, replaced the file after it was compared. Its file goes back; should
         // Django have replaced ours by then too, the later file is the one to stay.

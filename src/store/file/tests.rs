@@ -67,7 +67,7 @@ fn t29_a_session_renewed_after_the_cleaner_looked_survives() {
             django_saves(&folder, "renewed");
         } else {
             let outcome = folder.replace(&name, Some(b"expired"), b"renewed", SystemTime::now()).unwrap();
-            assert_eq!(outcome, Replaced::Replaced);
+            assert_eq!(outcome, Replaced::Done);
         }
         assert!(!folder.remove_found(&name, &found).unwrap());
         assert_eq!(text(&folder).as_deref(), Some("renewed"));
@@ -91,7 +91,7 @@ fn t29_a_session_that_is_being_renewed_survives() {
     let renewal = folder.prepare(&name, Some(b"expired"), b"renewed", SystemTime::now()).unwrap().unwrap();
     assert!(!folder.remove_found(&name, &found).unwrap(), "its file is locked");
     let outcome = folder.exchange(&name, Some(renewal.0.identity()), &renewal.1).unwrap();
-    assert_eq!(outcome, Replaced::Replaced);
+    assert_eq!(outcome, Replaced::Done);
     assert_eq!(text(&folder).as_deref(), Some("renewed"));
 }
 
