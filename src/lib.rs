@@ -42,6 +42,8 @@ pub use session::{AsKey, Key, LazySession, Session, TEST_COOKIE_NAME, TEST_COOKI
 pub use session_data::SessionData;
 pub use session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
 pub use settings::{ConcurrentChanges, SameSite, Settings};
+#[cfg(feature = "file")]
+pub use store::FileStore;
 #[cfg(feature = "memcached")]
 pub use store::MemcachedStore;
 #[cfg(feature = "mysql")]
@@ -52,7 +54,7 @@ pub use store::PostgresStore;
 pub use store::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
-pub use store::{MemoryStore, SessionStore, SignedCookieStore, connect};
+pub use store::{CachedDbStore, MemoryStore, SessionStore, SignedCookieStore, connect};
 #[cfg(feature = "tower")]
 pub use tower::{SessionLayer, SessionService};
 pub use value::{Kind, MAX_DEPTH, Value, ValueError};

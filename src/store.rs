@@ -2,6 +2,9 @@
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub mod cache;
+pub mod cached_db;
+#[cfg(feature = "file")]
+pub mod file;
 #[cfg(feature = "memcached")]
 pub mod memcached;
 pub mod memory;
@@ -23,6 +26,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+pub use cached_db::CachedDbStore;
+#[cfg(feature = "file")]
+pub use file::FileStore;
 #[cfg(feature = "memcached")]
 pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
@@ -68,6 +74,16 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
 
     /// The session under this key. Django's `SessionBase.load`.
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError>;
+
+    /// The session as it is where updates are compared, to do changes again after [`Updated::Changed`]. Only a
+    /// store that loads from copies has more to do than `load`.
+    async fn load_for_update(
+        &self,
+        session_key: &SessionKey,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Loaded>, StoreError> {
+        self.load(session_key, now).await
+    }
 
     /// Keeps a new session, unless the key is taken: by a live session, an expired one or an unreadable one.
     /// Django's `save(must_create=True)`.
@@ -136,6 +152,8 @@ pub struct Version(VersionKind);
 enum VersionKind {
     Bytes(Arc<[u8]>),
     Number(u64),
+    /// Of a session that may have come from a cache.
+    Copy(Arc<cached_db::CopyVersion>),
 }
 
 impl Version {
@@ -153,7 +171,7 @@ impl Version {
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match &self.0 {
             VersionKind::Bytes(bytes) => Some(bytes),
-            VersionKind::Number(_) => None,
+            _ => None,
         }
     }
 
@@ -161,7 +179,7 @@ impl Version {
     pub fn as_number(&self) -> Option<u64> {
         match self.0 {
             VersionKind::Number(number) => Some(number),
-            VersionKind::Bytes(_) => None,
+            _ => None,
         }
     }
 }
@@ -212,6 +230,8 @@ pub enum Rotated {
 /// | `memory:` | [`MemoryStore`] |
 /// | `cookie:` | [`SignedCookieStore`] |
 /// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`], feature `sqlite` |
+/// | `file:path/to/folder`, or `file:` for the folder of temporary files | [`FileStore`], feature `file` |
+/// | `cached_db:` and two of these with a bar between: `cached_db:sqlite:path/to/db.sqlite3\|memory:` | [`CachedDbStore`] |
 /// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
 /// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
 /// | `redis://[user:password@]host:port/database`, `redis+cluster://host1,host2` | `RedisStore`, features `redis`, `redis-cluster` |
@@ -238,7 +258,23 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
         "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),
         "cookie" if rest.is_empty() => Ok(Arc::new(SignedCookieStore::new(settings))),
         #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(Arc::new(SqliteStore::open(file_path(rest), settings).await?)),
+        "sqlite" => Ok(Arc::new(SqliteStore::open(file_path(url), settings).await?)),
+        #[cfg(feature = "file")]
+        "file" => {
+            let path = Some(file_path(url)).filter(|path| !path.is_empty());
+            let path = path.map_or_else(FileStore::default_path, Into::into);
+            Ok(Arc::new(FileStore::open(path, settings).await?))
+        }
+        "cached_db" => {
+            // No address of a cache has a bar in it, where a path may.
+            let Some((database, cache)) = rest.rsplit_once('|') else {
+                let message = "`cached_db:` takes a database and a cache: `cached_db:DATABASE|CACHE`";
+                return Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message));
+            };
+            let database = Box::pin(connect(database, settings)).await?;
+            let cache = Box::pin(connect(cache, settings)).await?;
+            Ok(Arc::new(CachedDbStore::new(database, cache)?))
+        }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::open(url, settings).await?)),
         #[cfg(feature = "mysql")]
@@ -249,8 +285,9 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
         "memcached" => Ok(Arc::new(MemcachedStore::open(url, settings).await?)),
         _ => {
             let message = "this URL names no store that is compiled in; use `memory:`, `cookie:`, `sqlite:PATH` (feature \
-                           `sqlite`), `postgres://…` (feature `postgres`), `mysql://…` (feature `mysql`), `redis://…` (feature \
-                           `redis`) or `memcached://…` (feature `memcached`)";
+                           `sqlite`), `file:FOLDER` (feature `file`), `postgres://…` (feature `postgres`), \
+                           `mysql://…` (feature `mysql`), `redis://…` (feature `redis`), `memcached://…` (feature \
+                           `memcached`), or `cached_db:DATABASE|CACHE` made of two of them";
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }
@@ -266,10 +303,9 @@ pub async fn create_table(
     url: &str,
     record: table::MigrationRecord,
 ) -> Result<table::CreateTable, StoreError> {
-    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
-    match scheme {
+    match url.split(':').next().unwrap_or_default() {
         #[cfg(feature = "sqlite")]
-        "sqlite" => SqliteStore::options(file_path(rest)).create_table(record).await,
+        "sqlite" => SqliteStore::options(file_path(url)).create_table(record).await,
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => PostgresStore::options(url)?.create_table(record).await,
         #[cfg(feature = "mysql")]
@@ -283,7 +319,8 @@ pub async fn create_table(
 }
 
 /// The path in `sqlite:PATH` and `sqlite://PATH`.
-#[cfg(feature = "sqlite")]
-fn file_path(rest: &str) -> &str {
-    rest.strip_prefix("//").unwrap_or(rest)
+#[cfg(any(feature = "sqlite", feature = "file"))]
+fn file_path(url: &str) -> &str {
+    let path = url.split_once(':').map_or("", |(_, path)| path);
+    path.strip_prefix("//").unwrap_or(path)
 }

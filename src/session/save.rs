@@ -135,7 +135,7 @@ impl Session {
 
     /// Loads what another request saved, and puts this request's changes on top.
     async fn rebase(&self, attempt: &mut Attempt, session_key: SessionKey) -> Result<(), Error> {
-        let loaded = self.site().store.load(&session_key, self.now()).await?;
+        let loaded = self.site().store.load_for_update(&session_key, self.now()).await?;
         let loaded = loaded.filter(|loaded| loaded.genuine).ok_or(Error::Interrupted)?;
         attempt.data = loaded.data;
         attempt.changes.replay(&mut attempt.data)?;

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod browser;
+mod cached_db;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod caches;
 mod django;
+mod file_store;
 mod json_dialect;
 mod pickles;
 #[cfg(feature = "redis-cluster")]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use cloakroom::chrono::{DateTime, Utc};
 use cloakroom::store::{Created, Loaded, Record, Rotated, Updated, Version};
 use cloakroom::{
-    ConcurrentChanges, Error, KeyGenerator, MemoryStore, Session, SessionKey, SessionMiddleware,
+    ConcurrentChanges, Error, FileStore, KeyGenerator, MemoryStore, Session, SessionKey, SessionMiddleware,
     SessionStore, Settings, SqliteStore, StoreError,
 };
 
@@ -16,9 +16,15 @@ async fn stores() -> Vec<(&'static str, Arc<dyn SessionStore>, Option<tempfile::
     let options = SqliteStore::options(folder.path().join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     let sqlite = options.open(&Settings::new("secret")).await.unwrap();
-    #[allow(unused_mut, reason = "without a feature there are no more")]
     let mut stores: Vec<(&'static str, Arc<dyn SessionStore>, Option<tempfile::TempDir>)> =
         vec![("memory", Arc::new(MemoryStore::new()), None), ("sqlite", Arc::new(sqlite), Some(folder))];
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = FileStore::options(folder.path());
+    // Waiting for the disk changes nothing here but the time that it takes.
+    options.durable = false;
+    stores.push(("file", Arc::new(options.open(&Settings::new("secret")).await.unwrap()), Some(folder)));
+    let folder = tempfile::tempdir().unwrap();
+    stores.push(("cached_db", crate::stores::new_cached_db(folder.path()).await, Some(folder)));
     #[cfg(feature = "postgres")]
     stores.push(("postgres", crate::stores::new_postgres().await, None));
     #[cfg(feature = "mysql")]

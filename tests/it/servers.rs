@@ -98,9 +98,27 @@ impl Drop for Server {
     }
 }
 
+/// Removes a folder that no server has taken over when the test process dies.
+const UNUSED_FOLDER: &str = r#"
+trap '' INT TERM HUP
+cat >/dev/null
+[ -e "$1/log" ] || { sleep 1; rm -rf "$1"; }
+"#;
+
 /// A folder for one server, which [`Server`] removes; owned by `user` when the tests run as root.
+#[allow(clippy::zombie_processes, reason = "the script outlives this process")]
 pub(crate) fn folder(name: &str, user: Option<&str>) -> PathBuf {
     let folder = tempfile::Builder::new().prefix(&format!("cloakroom-{name}-")).tempdir().unwrap().keep();
+    let mut script = Command::new("sh")
+        .args(["-c", UNUSED_FOLDER, "sh"])
+        .arg(&folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("sh starts");
+    // The pipe closes when this process ends, however it does.
+    std::mem::forget(script.stdin.take());
     if let Some(user) = user.filter(|_| is_root()) {
         std::os::unix::fs::chown(&folder, Some(number("-u", user)), Some(number("-g", user))).unwrap();
     }

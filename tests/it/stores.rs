@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cloakroom::MysqlStore;
 #[cfg(feature = "postgres")]
 use cloakroom::PostgresStore;
-use cloakroom::{MemoryStore, SessionStore, Settings, SqliteStore, conformance};
+use cloakroom::{CachedDbStore, FileStore, MemoryStore, SessionStore, Settings, SqliteStore, conformance};
 
 async fn conforms(name: &str, store: Arc<dyn SessionStore>) {
     for check in conformance::CHECKS {
@@ -31,6 +31,27 @@ async fn sqlite() {
     options.create_table(Default::default()).await.unwrap();
     let store = options.open(&Settings::new("secret")).await.unwrap();
     conforms("sqlite", Arc::new(store)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileStore::open(folder.path(), &Settings::new("secret")).await.unwrap();
+    conforms("file", Arc::new(store)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cached_db() {
+    let folder = tempfile::tempdir().unwrap();
+    conforms("cached_db", new_cached_db(folder.path()).await).await;
+}
+
+/// A store on a new database in this folder, with a cache of its own.
+pub(crate) async fn new_cached_db(folder: &std::path::Path) -> Arc<dyn SessionStore> {
+    let options = SqliteStore::options(folder.join("db.sqlite3"));
+    options.create_table(Default::default()).await.unwrap();
+    let database = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
+    Arc::new(CachedDbStore::new(database, Arc::new(MemoryStore::new())).unwrap())
 }
 
 #[cfg(feature = "postgres")]

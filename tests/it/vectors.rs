@@ -7,6 +7,7 @@ mod auth;
 pub(crate) mod codec;
 pub(crate) mod db_rows;
 mod expiry;
+mod file_sessions;
 mod middleware;
 pub(crate) mod python;
 mod signing;

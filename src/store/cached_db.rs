@@ -1,0 +1,384 @@
+//! A database with a cache in front of it: Django's `cached_db` back end.
+//!
+//! The database decides; the cache holds copies. What is guaranteed, whatever runs at the same time:
+//!
+//! 1. Every write goes to the database first, with its comparison. A cache that fails keeps no session from
+//!    being read, created or saved.
+//! 2. A copy is put into the cache only where there is none, or in place of one that was seen *before* the
+//!    database was read or written. So a late writer puts nothing over what came after it.
+//! 3. Logout removes the row, then puts an empty session in the copy's place, for
+//!    [`tombstone_age`](CachedDbOptions::tombstone_age). Nobody here puts anything in its place; Django reads
+//!    it as an empty session, and cannot save it as the row is gone. To this store an empty copy says nothing:
+//!    it asks the database.
+//! 4. A copy lives for [`copy_age`](CachedDbOptions::copy_age) at the most. One that the cache says will live
+//!    longer was put there by Django: the database is asked as well, and the copy replaced or, when the row is
+//!    gone, buried. A cache that does not tell when its entries end is believed.
+//! 5. When the cache fails while a copy should be replaced or removed, this process believes no copy of that
+//!    session for `copy_age`; other processes may see the old copy until it ends, for `copy_age` at the most
+//!    if this library made it. Logout reports the failure as an error, with the row gone: call it again.
+//!
+//! So after a logout that succeeded the session is dead at once, for every process of this library whose cache
+//! is the same; after one that reported an error, and with a cache that is not shared (`memory:` in several
+//! processes), within `copy_age`.
+
+mod copy;
+mod distrust;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+
+pub(super) use self::copy::CopyVersion;
+use self::copy::{Copies, Put, Seen};
+use self::distrust::Distrust;
+use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::session_key::SessionKey;
+
+/// Keeps sessions in a database, and copies of those in use in a cache. Django's `cached_db` back end.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{CachedDbStore, MemoryStore, Session, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// // Usually a `PostgresStore` and a `RedisStore`.
+/// let (database, cache) = (Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()));
+/// let store = CachedDbStore::new(database, cache)?;
+/// let session = Session::new(Arc::new(store), Settings::new("secret"));
+/// session.set("visits", 1)?;
+/// session.save().await?;
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+pub struct CachedDbStore {
+    database: Arc<dyn SessionStore>,
+    copies: Copies,
+}
+
+/// What a [`CachedDbStore`] is made of, and for how long it believes the cache.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct CachedDbOptions {
+    /// Where the sessions are: any store with a server side.
+    pub database: Arc<dyn SessionStore>,
+    /// Where the copies are: any store with a server side. To share them with Django, one with the prefix
+    /// `django.contrib.sessions.cached_db`.
+    pub cache: Arc<dyn SessionStore>,
+    /// How long a copy lives before the database is asked again: 5 minutes. It is how long a copy may be old
+    /// after the cache failed.
+    pub copy_age: Duration,
+    /// How long a logged-out session's place in the cache stays taken: 1 minute. A reader that has waited for
+    /// the database for half as long does not put a copy into the cache any more.
+    pub tombstone_age: Duration,
+    /// Tells the time where the contract does not: the machine's clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl CachedDbOptions {
+    /// Makes the store.
+    ///
+    /// # Errors
+    /// When one of the two keeps its data in the cookie.
+    pub fn build(self) -> Result<CachedDbStore, StoreError> {
+        if self.database.keeps_data_in_cookie() || self.cache.keeps_data_in_cookie() {
+            let message = "a store that keeps sessions in cookies can be neither database nor cache; use one with \
+                a server side for each";
+            return Err(StoreError::new("cached_db", StoreErrorKind::Misconfigured, message));
+        }
+        let whole = |age: Duration| TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
+        let copies = Copies {
+            cache: self.cache,
+            copy_age: whole(self.copy_age),
+            tombstone_age: whole(self.tombstone_age),
+            fill_within: self.tombstone_age / 2,
+            clock: self.clock,
+            distrust: Distrust::new(self.copy_age),
+        };
+        Ok(CachedDbStore { database: self.database, copies })
+    }
+}
+
+impl CachedDbStore {
+    /// The options for these two stores, which can be changed before [`CachedDbOptions::build`].
+    pub fn options(database: Arc<dyn SessionStore>, cache: Arc<dyn SessionStore>) -> CachedDbOptions {
+        CachedDbOptions {
+            database,
+            cache,
+            copy_age: Duration::from_secs(5 * 60),
+            tombstone_age: Duration::from_secs(60),
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// A store with the usual options.
+    ///
+    /// # Errors
+    /// As [`CachedDbOptions::build`].
+    pub fn new(
+        database: Arc<dyn SessionStore>,
+        cache: Arc<dyn SessionStore>,
+    ) -> Result<CachedDbStore, StoreError> {
+        CachedDbStore::options(database, cache).build()
+    }
+
+    /// The session from the database, with a copy of it put where `seen` was.
+    async fn load_row(
+        &self,
+        session_key: &SessionKey,
+        now: DateTime<Utc>,
+        seen: Seen,
+        start: Instant,
+    ) -> Result<Option<Loaded>, StoreError> {
+        let Some(mut row) = self.database.load(session_key, now).await? else {
+            if matches!(seen, Seen::Copy(_)) {
+                self.copies.bury(session_key, false).await;
+            }
+            return Ok(None);
+        };
+        let mut cache = None;
+        let is_worth_a_copy = row.genuine && !(row.data.is_empty() && matches!(seen, Seen::Nothing));
+        if let Some(record) = record(&row, now).filter(|_| is_worth_a_copy)
+            && let Put::Done(version) = self.copies.put(session_key, record, seen, start).await
+        {
+            cache = Some(version);
+        }
+        row.version = CopyVersion::of(row.data.clone(), Some(row.version), cache);
+        Ok(Some(row))
+    }
+
+    /// What the database is to compare with: the version of the row from which the copy was made.
+    async fn expected_row(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        now: DateTime<Utc>,
+    ) -> Result<Expected, StoreError> {
+        let Some(expected) = expected else { return Ok(Expected::Row(None)) };
+        let Some(copy) = CopyVersion::from(expected) else {
+            return Ok(Expected::Row(Some(expected.clone())));
+        };
+        if let Some(row) = &copy.database {
+            return Ok(Expected::Row(Some(row.clone())));
+        }
+        match self.database.load(session_key, now).await? {
+            None => Ok(Expected::Missing),
+            Some(row) if row.genuine && row.data == copy.data => Ok(Expected::Row(Some(row.version))),
+            Some(_) => {
+                // So that loading again does not find the same old copy.
+                self.repair(session_key, now).await;
+                Ok(Expected::Changed)
+            }
+        }
+    }
+
+    /// What is in the cache before the database is written: as the loaded version says, or by asking.
+    async fn seen(&self, session_key: &SessionKey, expected: Option<&Version>, now: DateTime<Utc>) -> Seen {
+        match expected.and_then(CopyVersion::from).and_then(|copy| copy.cache.clone()) {
+            Some(version) => Seen::Copy(version),
+            None => self.copies.look_before_writing(session_key, now).await,
+        }
+    }
+
+    /// Puts what was just written into the cache; where another writer came in between, what the database has.
+    async fn publish(
+        &self,
+        session_key: &SessionKey,
+        record: Record<'_>,
+        seen: Seen,
+        start: Instant,
+    ) -> Option<Version> {
+        match self.copies.put(session_key, record, seen, start).await {
+            Put::Done(version) => return Some(version),
+            Put::Conflict => self.repair(session_key, record.now).await,
+            Put::Failed => self.copies.distrust.add(session_key),
+        }
+        None
+    }
+
+    /// Makes the copy what the row is, or buries it.
+    async fn repair(&self, session_key: &SessionKey, now: DateTime<Utc>) {
+        const ATTEMPTS: usize = 16;
+        for _ in 0..ATTEMPTS {
+            let start = Instant::now();
+            let (seen, _) = self.copies.look(session_key, now).await;
+            match seen {
+                // Either sends every reader to the database.
+                Seen::Nothing | Seen::Empty => return,
+                Seen::Unknown => break,
+                Seen::Copy(_) => {}
+            }
+            let row = match self.database.load(session_key, now).await {
+                Ok(Some(row)) if row.genuine => row,
+                Ok(_) => return self.copies.bury(session_key, false).await,
+                Err(_) => break,
+            };
+            let Some(record) = record(&row, now) else { break };
+            match self.copies.put(session_key, record, seen, start).await {
+                Put::Done(_) => return,
+                Put::Conflict => {}
+                Put::Failed => break,
+            }
+        }
+        self.copies.distrust.add(session_key);
+    }
+}
+
+/// What to put into the cache for a row, if the database tells when it ends.
+fn record(row: &Loaded, now: DateTime<Utc>) -> Option<Record<'_>> {
+    row.expire_date.map(|expire_date| Record { data: &row.data, expire_date, now })
+}
+
+/// What a comparison in the database comes to.
+enum Expected {
+    /// The row must be in this version, if any is given.
+    Row(Option<Version>),
+    Missing,
+    Changed,
+}
+
+#[async_trait]
+impl SessionStore for CachedDbStore {
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
+        let start = Instant::now();
+        let (seen, copy) = self.copies.look(session_key, now).await;
+        match copy.filter(|copy| self.copies.believes(session_key, copy, now)) {
+            Some(copy) => {
+                let version = CopyVersion::of(copy.data.clone(), None, Some(copy.version));
+                // When the copy ends is not when the session does.
+                Ok(Some(Loaded { data: copy.data, version, expire_date: None, genuine: true }))
+            }
+            None => self.load_row(session_key, now, seen, start).await,
+        }
+    }
+
+    async fn load_for_update(
+        &self,
+        session_key: &SessionKey,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Loaded>, StoreError> {
+        let start = Instant::now();
+        let (seen, _) = self.copies.look(session_key, now).await;
+        self.load_row(session_key, now, seen, start).await
+    }
+
+    async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
+        let start = Instant::now();
+        let Created::Created(row) = self.database.create(session_key, record).await? else {
+            return Ok(Created::KeyTaken);
+        };
+        let cache = self.publish(session_key, record, Seen::Nothing, start).await;
+        Ok(Created::Created(CopyVersion::of(record.data.clone(), Some(row), cache)))
+    }
+
+    async fn update(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError> {
+        let start = Instant::now();
+        let seen = self.seen(session_key, expected, record.now).await;
+        let outcome = match self.expected_row(session_key, expected, record.now).await? {
+            Expected::Row(row) => self.database.update(session_key, row.as_ref(), record).await?,
+            Expected::Missing => Updated::Missing,
+            Expected::Changed => Updated::Changed,
+        };
+        Ok(match outcome {
+            Updated::Updated(row) => {
+                let cache = self.publish(session_key, record, seen, start).await;
+                Updated::Updated(CopyVersion::of(record.data.clone(), Some(row), cache))
+            }
+            Updated::Missing => {
+                // What is seen as nothing may have been the tombstone, removed to write in its place.
+                self.copies.bury(session_key, matches!(seen, Seen::Nothing)).await;
+                Updated::Missing
+            }
+            Updated::Changed => Updated::Changed,
+        })
+    }
+
+    async fn rotate(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError> {
+        let start = Instant::now();
+        let outcome = match self.expected_row(session_key, expected, record.now).await? {
+            Expected::Row(row) => {
+                self.database.rotate(session_key, row.as_ref(), new_session_key, record).await?
+            }
+            Expected::Missing => Rotated::Missing,
+            Expected::Changed => Rotated::Changed,
+        };
+        Ok(match outcome {
+            Rotated::Rotated(row) => {
+                // A failure of the cache is no error here: it would keep the new key from the client.
+                self.copies.bury(session_key, true).await;
+                let cache = self.publish(new_session_key, record, Seen::Nothing, start).await;
+                Rotated::Rotated(CopyVersion::of(record.data.clone(), Some(row), cache))
+            }
+            Rotated::Missing => {
+                self.copies.bury(session_key, false).await;
+                Rotated::Missing
+            }
+            other => other,
+        })
+    }
+
+    async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
+        let existed = self.database.delete(session_key).await?;
+        match self.copies.try_to_bury(session_key, existed).await {
+            Ok(()) => Ok(existed),
+            Err(error) => {
+                self.copies.distrust.add(session_key);
+                let message = format!(
+                    "the session is gone from the database, but its copy could not be removed from the cache; other \
+                     processes may still read it, for {} seconds at the most if this library put it there. Call \
+                     again",
+                    self.copies.copy_age.num_seconds()
+                );
+                Err(StoreError::new("cached_db", error.kind(), message).with_source(error))
+            }
+        }
+    }
+
+    async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        self.database.exists(session_key, now).await
+    }
+
+    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        let cleared = self.database.clear_expired(now).await?;
+        if let Err(error) = self.copies.cache.clear_expired(now).await {
+            tracing::warn!(store = "cached_db", %error, "expired copies could not be cleared");
+        }
+        Ok(cleared)
+    }
+}
+
+impl fmt::Debug for CachedDbStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("CachedDbStore")
+            .field("database", &self.database)
+            .field("cache", &self.copies.cache)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CachedDbOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("CachedDbOptions")
+            .field("database", &self.database)
+            .field("cache", &self.cache)
+            .field("copy_age", &self.copy_age)
+            .field("tombstone_age", &self.tombstone_age)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,179 @@
+//! The copies in the cache: what is there, and what may be put in its place.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::distrust::Distrust;
+use crate::clock::Clock;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::session_data::SessionData;
+use crate::session_key::SessionKey;
+use crate::store::{Created, Loaded, Record, SessionStore, Updated, Version, VersionKind};
+
+/// Clocks and units differ by no more between a cache and its users.
+const SLACK: TimeDelta = TimeDelta::seconds(2);
+
+/// What a `CachedDbStore` compares: the data, and the versions behind it as far as they are known.
+pub(crate) struct CopyVersion {
+    pub(super) data: SessionData,
+    /// That of the row; none when the data came from the cache, which does not know it.
+    pub(super) database: Option<Version>,
+    /// That of the copy.
+    pub(super) cache: Option<Version>,
+}
+
+impl PartialEq for CopyVersion {
+    fn eq(&self, other: &Self) -> bool {
+        self.data == other.data
+    }
+}
+
+impl Eq for CopyVersion {}
+
+impl CopyVersion {
+    pub(super) fn of(data: SessionData, database: Option<Version>, cache: Option<Version>) -> Version {
+        Version(VersionKind::Copy(Arc::new(CopyVersion { data, database, cache })))
+    }
+
+    pub(super) fn from(version: &Version) -> Option<&CopyVersion> {
+        match &version.0 {
+            VersionKind::Copy(copy) => Some(copy),
+            _ => None,
+        }
+    }
+}
+
+/// What was in a session's place in the cache.
+pub(super) enum Seen {
+    Nothing,
+    /// A tombstone, or the copy of a session that is empty: nobody can tell which. Says nothing, and is
+    /// replaced by nobody: its next writer removes it before asking the database.
+    Empty,
+    Copy(Version),
+    /// The cache failed.
+    Unknown,
+}
+
+/// What came of putting a copy into the cache.
+pub(super) enum Put {
+    Done(Version),
+    /// Something else was put there meanwhile.
+    Conflict,
+    Failed,
+}
+
+pub(super) struct Copies {
+    pub(super) cache: Arc<dyn SessionStore>,
+    pub(super) copy_age: TimeDelta,
+    pub(super) tombstone_age: TimeDelta,
+    /// How long after looking an empty place may be filled: a tombstone put there meanwhile is still there.
+    pub(super) fill_within: Duration,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) distrust: Distrust,
+}
+
+impl Copies {
+    /// What is in this session's place, and the copy if there is one to believe or not.
+    pub(super) async fn look(&self, session_key: &SessionKey, now: DateTime<Utc>) -> (Seen, Option<Loaded>) {
+        match self.cache.load(session_key, now).await {
+            Ok(None) => (Seen::Nothing, None),
+            Ok(Some(copy)) if !copy.genuine => (Seen::Copy(copy.version), None),
+            Ok(Some(copy)) if copy.data.is_empty() => (Seen::Empty, None),
+            Ok(Some(copy)) => (Seen::Copy(copy.version.clone()), Some(copy)),
+            // Such as a pickle of more than plain types: the row may be readable all the same.
+            Err(error) if error.kind() == StoreErrorKind::Unreadable => (Seen::Empty, None),
+            Err(error) => {
+                warn(&error);
+                (Seen::Unknown, None)
+            }
+        }
+    }
+
+    /// What is in this session's place before the database is written.
+    pub(super) async fn look_before_writing(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Seen {
+        match self.look(session_key, now).await.0 {
+            // Were it left, Django would read it until it ends.
+            Seen::Empty => match self.cache.delete(session_key).await {
+                Ok(_) => Seen::Nothing,
+                Err(error) => {
+                    warn(&error);
+                    Seen::Unknown
+                }
+            },
+            seen => seen,
+        }
+    }
+
+    /// Whether this copy can stand for the row.
+    pub(super) fn believes(&self, session_key: &SessionKey, copy: &Loaded, now: DateTime<Utc>) -> bool {
+        let latest = now.checked_add_signed(self.copy_age + SLACK).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        copy.expire_date.is_none_or(|expire_date| expire_date <= latest)
+            && !self.distrust.contains(session_key)
+    }
+
+    /// Puts a copy where `seen` was at `start`, and nowhere else.
+    pub(super) async fn put(
+        &self,
+        session_key: &SessionKey,
+        record: Record<'_>,
+        seen: Seen,
+        start: Instant,
+    ) -> Put {
+        let age = if record.data.is_empty() { self.tombstone_age } else { self.copy_age };
+        let end = record.now.checked_add_signed(age).unwrap_or(record.expire_date);
+        let record = Record { expire_date: record.expire_date.min(end), ..record };
+        let outcome = match seen {
+            Seen::Nothing if start.elapsed() >= self.fill_within => Ok(Put::Conflict),
+            Seen::Nothing => match self.cache.create(session_key, record).await {
+                Ok(Created::Created(version)) => Ok(Put::Done(version)),
+                Ok(Created::KeyTaken) => Ok(Put::Conflict),
+                Err(error) => Err(error),
+            },
+            Seen::Copy(version) => match self.cache.update(session_key, Some(&version), record).await {
+                Ok(Updated::Updated(version)) => Ok(Put::Done(version)),
+                Ok(Updated::Missing | Updated::Changed) => Ok(Put::Conflict),
+                Err(error) => Err(error),
+            },
+            Seen::Empty => Ok(Put::Conflict),
+            Seen::Unknown => Ok(Put::Failed),
+        };
+        outcome.unwrap_or_else(|error| {
+            warn(&error);
+            Put::Failed
+        })
+    }
+
+    /// Puts a tombstone in the copy's place; without `always` only if there is something. When the cache
+    /// fails, the copy is not believed for a while.
+    pub(super) async fn bury(&self, session_key: &SessionKey, always: bool) {
+        if let Err(error) = self.try_to_bury(session_key, always).await {
+            warn(&error);
+            self.distrust.add(session_key);
+        }
+    }
+
+    pub(super) async fn try_to_bury(&self, session_key: &SessionKey, always: bool) -> Result<(), StoreError> {
+        const ATTEMPTS: usize = 8;
+        let (empty, now) = (SessionData::new(), self.clock.now());
+        let expire_date = now.checked_add_signed(self.tombstone_age).unwrap_or(now);
+        let tombstone = Record { data: &empty, expire_date, now };
+        for _ in 0..ATTEMPTS {
+            match self.cache.update(session_key, None, tombstone).await? {
+                Updated::Updated(_) => return Ok(()),
+                Updated::Missing if !always => return Ok(()),
+                Updated::Missing | Updated::Changed => {}
+            }
+            if matches!(self.cache.create(session_key, tombstone).await?, Created::Created(_)) {
+                return Ok(());
+            }
+        }
+        let message = "the session's copy comes and goes; it could not be replaced";
+        Err(StoreError::new("cached_db", StoreErrorKind::Unavailable, message))
+    }
+}
+
+fn warn(error: &StoreError) {
+    tracing::warn!(store = "cached_db", %error, "the cache failed; sessions come from the database");
+}

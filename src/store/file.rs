@@ -1,0 +1,323 @@
+//! Sessions as files in one folder: Django's `file` back end, beside a running Django.
+//!
+//! A file's name is the cookie's name followed by the session key, its content the signed text, and its
+//! modification time tells when the session ends: Django counts the cookie's age from it.
+
+mod error;
+mod folder;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use self::error::{Failure, Task};
+use self::folder::{FileName, Folder, Found, Replaced, TEMPORARY};
+use self::sweep::Sweep;
+use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use crate::codec::{DecodeError, SessionCodec};
+use crate::error::StoreError;
+use crate::expiry::{EXPIRY_KEY, Moment, StoredExpiry};
+use crate::session_data::SessionData;
+use crate::session_key::SessionKey;
+use crate::settings::Settings;
+
+/// Keeps each session in a file of its own, as Django's `file` back end does, and beside it. On Linux and macOS.
+///
+/// - Files are 0600 whatever the umask, and are replaced in one step: whoever reads sees the old or the new.
+/// - No update is lost between programs that use this library, and no update brings a removed file back, also
+///   while Django removes it. Django's own saves overwrite and may bring back, as they do among themselves.
+/// - A session ends at its modification time plus its age. Where the age is a number in the session
+///   (`set_expiry(300)`), Django's file back end never ends it; this store does. A date in the session
+///   (`set_expiry(datetime)`) counts as it is; the `expire_date` of a record that says otherwise does not.
+/// - An expired file is absent and stays until [`clear_expired`](SessionStore::clear_expired).
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{FileStore, Session, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path();
+/// let settings = Settings::new("the site's SECRET_KEY");
+/// let session = Session::new(Arc::new(FileStore::open(path, &settings).await?), settings);
+/// session.set("visits", 1)?;
+/// session.save().await?;
+/// let name = format!("sessionid{}", session.session_key().unwrap().as_str());
+/// assert!(path.join(name).exists());
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct FileStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    folder: Folder,
+    leftover_age: Duration,
+    codec: SessionCodec,
+    settings: Settings,
+}
+
+/// Where a [`FileStore`] keeps its sessions, and how.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FileOptions {
+    /// The folder: Django's `SESSION_FILE_PATH`. Must be there.
+    pub path: PathBuf,
+    /// Whether a save waits until it is on the disk: true, which Django does not. Without it a power cut may
+    /// leave a file empty whose save had succeeded; a crash of the program alone leaves it whole either way.
+    pub durable: bool,
+    /// How long to wait for another program that is about to replace the same session's file: 5 seconds.
+    pub lock_timeout: Duration,
+    /// How old a temporary file must be for `clear_expired` to take it for left behind by a crash, Django's
+    /// too: one hour.
+    pub leftover_age: Duration,
+}
+
+impl FileOptions {
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// When the folder is missing or no folder, does not let this user write, or lies on a file system that
+    /// cannot exchange two files in one step, as NFS.
+    pub async fn open(self, settings: &Settings) -> Result<FileStore, StoreError> {
+        let folder = Folder {
+            path: self.path,
+            prefix: settings.cookie_name.clone(),
+            durable: self.durable,
+            lock_timeout: self.lock_timeout,
+        };
+        let prefix = &folder.prefix;
+        if prefix.is_empty() || prefix.contains(['/', '\0']) || TEMPORARY.starts_with(prefix.as_str()) {
+            return Err(Failure::CookieName.explain(&folder.path));
+        }
+        let store = FileStore {
+            shared: Arc::new(Shared {
+                folder,
+                leftover_age: self.leftover_age,
+                codec: SessionCodec::new(settings),
+                settings: settings.clone(),
+            }),
+        };
+        store.work(|shared| shared.folder.check()).await?;
+        Ok(store)
+    }
+}
+
+impl FileStore {
+    /// The options for a folder, which can be changed before [`FileOptions::open`].
+    pub fn options(path: impl AsRef<Path>) -> FileOptions {
+        FileOptions {
+            path: path.as_ref().to_owned(),
+            durable: true,
+            lock_timeout: Duration::from_secs(5),
+            leftover_age: Duration::from_secs(60 * 60),
+        }
+    }
+
+    /// Opens a folder with the usual options.
+    ///
+    /// # Errors
+    /// As [`FileOptions::open`].
+    pub async fn open(path: impl AsRef<Path>, settings: &Settings) -> Result<FileStore, StoreError> {
+        FileStore::options(path).open(settings).await
+    }
+
+    /// The folder that Django uses without `SESSION_FILE_PATH`: Python's `tempfile.gettempdir()`.
+    pub fn default_path() -> PathBuf {
+        let named = ["TMPDIR", "TEMP", "TMP"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
+        let usual = ["/tmp", "/var/tmp", "/usr/tmp"].into_iter().map(PathBuf::from);
+        named.chain(usual).find(|path| path.is_dir()).unwrap_or_else(std::env::temp_dir)
+    }
+
+    /// Does work on files on a thread that may wait. Goes on to its end also when nobody waits for it any more.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Task<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let outcome = tokio::task::spawn_blocking(move || work(&shared)).await;
+        outcome.unwrap_or(Err(Failure::Stopped)).map_err(|failure| self.explain(failure))
+    }
+
+    fn explain(&self, failure: Failure) -> StoreError {
+        failure.explain(&self.shared.folder.path)
+    }
+
+    fn name(&self, session_key: &SessionKey) -> Option<FileName> {
+        self.shared.folder.name(session_key)
+    }
+
+    async fn find(&self, session_key: &SessionKey) -> Result<Option<Found>, StoreError> {
+        match self.name(session_key) {
+            Some(name) => self.work(move |shared| shared.folder.find(&name)).await,
+            None => Ok(None),
+        }
+    }
+}
+
+impl Shared {
+    /// The data, and when the session ends. None of Django's forms of expiry is an error here: what Django
+    /// cannot read ends after the site's age, so that nothing stays for ever.
+    fn decode(&self, found: &Found) -> Result<(SessionData, DateTime<Utc>), DecodeError> {
+        let text = std::str::from_utf8(&found.text).map_err(|_| DecodeError::BadSignature)?;
+        // Django makes an empty file first when it creates a session, and reads it as an empty session.
+        let data = if text.is_empty() { SessionData::new() } else { self.codec.decode(text)? };
+        let expire_date = self.end(&data, found.modified);
+        Ok((data, expire_date))
+    }
+
+    /// When a session ends that was last modified then.
+    fn end(&self, data: &SessionData, modified: DateTime<Utc>) -> DateTime<Utc> {
+        let time_zone = self.settings.time_zone;
+        StoredExpiry::read(data.get(EXPIRY_KEY))
+            .date(Moment::at(modified, time_zone), &self.settings)
+            .and_then(|end| end.to_utc(time_zone))
+            .unwrap_or_else(|_| self.usual_end(modified))
+    }
+
+    fn usual_end(&self, modified: DateTime<Utc>) -> DateTime<Utc> {
+        modified.checked_add_signed(self.settings.cookie_age).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    /// The modification time from which the session's age leads to this end: usually now.
+    fn modified(&self, record: Record<'_>) -> SystemTime {
+        let age = self.end(record.data, record.now) - record.now;
+        let fixed = matches!(StoredExpiry::read(record.data.get(EXPIRY_KEY)), StoredExpiry::At(_));
+        let modified = if fixed { Some(record.now) } else { record.expire_date.checked_sub_signed(age) };
+        modified.unwrap_or(record.now).into()
+    }
+
+    /// Whether to clear this file. One that is not genuine ends after the site's age, as in Django; one that
+    /// cannot be read stays, as it may say itself when it ends.
+    fn is_expired(&self, found: &Found, now: DateTime<Utc>) -> bool {
+        match self.decode(found) {
+            Ok((_, expire_date)) => expire_date < now,
+            Err(DecodeError::BadSignature) => self.usual_end(found.modified) < now,
+            Err(_) => false,
+        }
+    }
+
+    fn encode(&self, record: Record<'_>) -> Result<(String, SystemTime), StoreError> {
+        let text = self.codec.encode(record.data, record.now);
+        Ok((text.map_err(|error| StoreError::not_carried("file", error))?, self.modified(record)))
+    }
+}
+
+/// What the comparison asks for: the stored text, or nothing.
+fn expected_text(expected: Option<&Version>) -> Option<Vec<u8>> {
+    // A version of another store's is never what is stored here.
+    expected.map(|version| version.as_bytes().unwrap_or(b"\0").to_vec())
+}
+
+#[async_trait]
+impl SessionStore for FileStore {
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
+        let Some(found) = self.find(session_key).await? else { return Ok(None) };
+        let (data, expire_date, genuine) = match self.shared.decode(&found) {
+            Ok((data, expire_date)) => (data, expire_date, true),
+            Err(DecodeError::BadSignature) => {
+                (SessionData::new(), self.shared.usual_end(found.modified), false)
+            }
+            Err(error) => return Err(self.explain(Failure::Unreadable(error))),
+        };
+        if expire_date <= now {
+            return Ok(None);
+        }
+        if !genuine {
+            tracing::warn!(
+                store = "file",
+                "session data corrupted: its signature does not match and it reads as empty; if this happens to \
+                 every session, SECRET_KEY is wrong or lacks a fallback"
+            );
+        }
+        let version = Version::from_bytes(found.text);
+        Ok(Some(Loaded { data, version, expire_date: Some(expire_date), genuine }))
+    }
+
+    async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
+        let name = self.name(session_key).ok_or_else(|| self.explain(Failure::Key))?;
+        let (text, modified) = self.shared.encode(record)?;
+        let version = Version::from_bytes(text.as_bytes());
+        let added = self.work(move |shared| shared.folder.add(&name, text.as_bytes(), modified)).await?;
+        Ok(if added { Created::Created(version) } else { Created::KeyTaken })
+    }
+
+    async fn update(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError> {
+        let Some(name) = self.name(session_key) else { return Ok(Updated::Missing) };
+        let (text, modified) = self.shared.encode(record)?;
+        let (version, expected) = (Version::from_bytes(text.as_bytes()), expected_text(expected));
+        let replace = move |shared: &Shared| {
+            shared.folder.replace(&name, expected.as_deref(), text.as_bytes(), modified)
+        };
+        Ok(match self.work(replace).await? {
+            Replaced::Done => Updated::Updated(version),
+            Replaced::Missing => Updated::Missing,
+            Replaced::Changed | Replaced::NameTaken => Updated::Changed,
+        })
+    }
+
+    async fn rotate(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError> {
+        let Some(name) = self.name(session_key) else { return Ok(Rotated::Missing) };
+        let new_name = self.name(new_session_key).ok_or_else(|| self.explain(Failure::Key))?;
+        let (text, modified) = self.shared.encode(record)?;
+        let (version, expected) = (Version::from_bytes(text.as_bytes()), expected_text(expected));
+        let replace = move |shared: &Shared| {
+            let expected = expected.as_deref();
+            shared.folder.move_and_replace(&name, expected, &new_name, text.as_bytes(), modified)
+        };
+        Ok(match self.work(replace).await? {
+            Replaced::Done => Rotated::Rotated(version),
+            Replaced::Missing => Rotated::Missing,
+            Replaced::Changed => Rotated::Changed,
+            Replaced::NameTaken => Rotated::KeyTaken,
+        })
+    }
+
+    async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
+        let Some(name) = self.name(session_key) else { return Ok(false) };
+        self.work(move |shared| shared.folder.remove(&name)).await
+    }
+
+    async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let Some(found) = self.find(session_key).await? else { return Ok(false) };
+        Ok(match self.shared.decode(&found) {
+            Ok((_, expire_date)) => expire_date > now,
+            Err(DecodeError::BadSignature) => self.shared.usual_end(found.modified) > now,
+            Err(_) => true,
+        })
+    }
+
+    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        let clear = move |shared: &Shared| {
+            let is_expired = |found: &Found| shared.is_expired(found, now);
+            let leftover_age = shared.leftover_age;
+            Sweep { folder: &shared.folder, is_expired: &is_expired, leftover_age }.run()
+        };
+        self.work(clear).await
+    }
+}
+
+impl fmt::Debug for FileStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("FileStore").field("folder", &self.shared.folder).finish_non_exhaustive()
+    }
+}

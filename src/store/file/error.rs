@@ -1,0 +1,113 @@
+//! What can go wrong with files, and what to do about it.
+
+use std::io;
+use std::path::Path;
+
+use crate::codec::DecodeError;
+use crate::error::{StoreError, StoreErrorKind};
+
+/// What work on files gives.
+pub(super) type Task<T> = Result<T, Failure>;
+
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// A call of the operating system, by what it was to do.
+    Io(&'static str, io::Error),
+    NotAFolder,
+    /// The file system cannot exchange two files.
+    NoExchange(io::Error),
+    /// The cookie's name cannot begin a file's name.
+    CookieName,
+    /// The key cannot be part of a file's name.
+    Key,
+    Locked,
+    Unreadable(DecodeError),
+    Stopped,
+}
+
+/// Turns an error of the operating system into a [`Failure`] that says what was to be done.
+pub(super) fn doing<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Failure {
+    move |error| Failure::Io(what, error.into())
+}
+
+impl Failure {
+    /// The error for the caller: what is wrong, where, and what to do next. Names no file, as a file's name
+    /// holds the session key.
+    pub(super) fn explain(self, folder: &Path) -> StoreError {
+        use StoreErrorKind::{Misconfigured, Refused, Unavailable, Unreadable};
+        let folder = folder.display();
+        let (kind, message) = match &self {
+            Failure::Io(what, error) => explain_io(what, error, &folder),
+            Failure::NotAFolder => (
+                Misconfigured,
+                format!(
+                    "{folder}: no such folder; make it, or set SESSION_FILE_PATH to the one that Django uses"
+                ),
+            ),
+            Failure::NoExchange(error) => (
+                Misconfigured,
+                format!(
+                    "{folder}: this file system cannot exchange two files in one step ({error}), without which a \
+                     session could come back after its logout; use a local file system (ext4, XFS, Btrfs, tmpfs, \
+                     APFS) or a database"
+                ),
+            ),
+            Failure::CookieName => (
+                Misconfigured,
+                format!(
+                    "{folder}: the cookie's name begins the names of the files; it must be set, and hold no `/`"
+                ),
+            ),
+            Failure::Key => (
+                Refused,
+                format!(
+                    "{folder}: this session key cannot be part of a file's name; keys for files hold `a` to `z` and \
+                     `0` to `9` only, as in Django"
+                ),
+            ),
+            Failure::Locked => (
+                Unavailable,
+                format!(
+                    "{folder}: another program keeps this session's file locked; nothing was written, try again"
+                ),
+            ),
+            Failure::Unreadable(error) => {
+                (Unreadable, format!("{folder}: {error}; the file was left as it is"))
+            }
+            Failure::Stopped => (Unavailable, format!("{folder}: the runtime is shutting down")),
+        };
+        let error = StoreError::new("file", kind, message);
+        match self {
+            Failure::Io(_, source) | Failure::NoExchange(source) => error.with_source(source),
+            Failure::Unreadable(source) => error.with_source(source),
+            _ => error,
+        }
+    }
+}
+
+fn explain_io(what: &str, error: &io::Error, folder: &std::path::Display<'_>) -> (StoreErrorKind, String) {
+    use StoreErrorKind::{Misconfigured, Unavailable};
+    const TOO_MANY_OPEN_FILES: [rustix::io::Errno; 2] = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (
+            Unavailable,
+            format!("{folder}: cannot {what}: the disk or the quota is full; nothing was written"),
+        ),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => (
+            Misconfigured,
+            format!(
+                "{folder}: cannot {what}: {error}; the folder and its files must belong to this user (Django's files \
+                 can be read by the user alone who runs Django)"
+            ),
+        ),
+        _ if rustix::io::Errno::from_io_error(error)
+            .is_some_and(|code| TOO_MANY_OPEN_FILES.contains(&code)) =>
+        {
+            (
+                Unavailable,
+                format!("{folder}: cannot {what}: {error}; raise the limit of open files (`ulimit -n`)"),
+            )
+        }
+        _ => (Unavailable, format!("{folder}: cannot {what}: {error}")),
+    }
+}

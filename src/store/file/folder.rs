@@ -1,0 +1,416 @@
+//! The folder of session files: what is done to a file, each time in one step for whoever looks at it.
+//!
+//! A session's file is never written to; a new file takes its place. Who replaces a file holds the lock
+//! (`flock`) of the file that is to go, so writers of this library wait for each other and for nobody else.
+//! Django takes no lock: what it put in place meanwhile is noticed after the exchange, and put back.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use chrono::{DateTime, Utc};
+use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::error::{Failure, Task, doing};
+use crate::session_key::SessionKey;
+
+/// What names of temporary files begin with. No session's file does, so Django's `clear_expired` passes them by.
+pub(super) const TEMPORARY: &str = ".cloakroom-";
+/// The longest name of a file on all usual file systems.
+const MAX_NAME_LENGTH: usize = 255;
+
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) path: PathBuf,
+    /// What names of session files begin with: the cookie's name.
+    pub(super) prefix: String,
+    pub(super) durable: bool,
+    pub(super) lock_timeout: Duration,
+}
+
+/// The name of a session's file. Never leaves the folder.
+#[derive(Clone, Debug)]
+pub(super) struct FileName(String);
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity(u64, u64);
+
+/// A session's file as it was found: whole, as files are replaced and not changed.
+#[derive(Debug)]
+pub(super) struct Found {
+    file: File,
+    identity: Identity,
+    pub(super) modified: DateTime<Utc>,
+    pub(super) text: Vec<u8>,
+}
+
+/// A file that is on its way to be a session's, or was one. Removed in the end.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    path: PathBuf,
+    /// As it was written. Open, so that the file system gives its number to no other file meanwhile.
+    file: Option<File>,
+}
+
+/// What came of replacing or moving a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replaced {
+    Done,
+    Missing,
+    Changed,
+    NameTaken,
+}
+
+impl Identity {
+    fn of(metadata: &fs::Metadata) -> Identity {
+        Identity(metadata.dev(), metadata.ino())
+    }
+}
+
+impl Found {
+    #[cfg(test)]
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    fn is(&self, expected: Option<&[u8]>) -> bool {
+        expected.is_none_or(|expected| self.text == expected)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Gone already when it took its place; a file that stays behind is removed by `clear_expired`.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Folder {
+    /// Makes sure that this is a folder, and one in which this store can work.
+    pub(super) fn check(&self) -> Task<()> {
+        self.must_be_there()?;
+        let now = SystemTime::now();
+        let (one, other) = (self.temporary(b"", now)?, self.temporary(b"", now)?);
+        match rename(&one.path, &other.path, RenameFlags::EXCHANGE) {
+            Err(error @ (Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)) => {
+                Err(Failure::NoExchange(error.into()))
+            }
+            result => result.map_err(doing("exchange two files")),
+        }
+    }
+
+    /// Tells a session that is not there from a folder that is not: with it all sessions would seem gone.
+    pub(super) fn must_be_there(&self) -> Task<()> {
+        match fs::metadata(&self.path) {
+            Ok(metadata) if metadata.is_dir() => Ok(()),
+            Ok(_) => Err(Failure::NotAFolder),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::NotAFolder),
+            Err(error) => Err(doing("look at the folder")(error)),
+        }
+    }
+
+    /// The name of this session's file; none when the key cannot be part of one, and so is no session's.
+    pub(super) fn name(&self, session_key: &SessionKey) -> Option<FileName> {
+        self.parse(&format!("{}{}", self.prefix, session_key.as_str()))
+    }
+
+    /// The name, if a session's file can have it. Django's `_key_to_file` allows the same characters.
+    pub(super) fn parse(&self, name: &str) -> Option<FileName> {
+        let session_key = name.strip_prefix(&self.prefix)?;
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        (!session_key.is_empty() && name.len() <= MAX_NAME_LENGTH && session_key.bytes().all(allowed))
+            .then(|| FileName(name.to_owned()))
+    }
+
+    fn path_of(&self, name: &FileName) -> PathBuf {
+        self.path.join(&name.0)
+    }
+
+    /// The file, read whole. Only a regular file is a session's: no link, which could lead out of the folder,
+    /// and no pipe, which could keep the reader waiting.
+    pub(super) fn find(&self, name: &FileName) -> Task<Option<Found>> {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(self.path_of(name)) {
+            Ok(file) => file,
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::NOENT) => return self.must_be_there().map(|()| None),
+                Some(Errno::LOOP | Errno::NXIO) => {
+                    self.must_be_there()?;
+                    warn_of_what_is_no_file();
+                    return Ok(None);
+                }
+                _ => return Err(doing("open a session's file")(error)),
+            },
+        };
+        let metadata = file.metadata().map_err(doing("look at a session's file"))?;
+        if !metadata.is_file() {
+            warn_of_what_is_no_file();
+            return Ok(None);
+        }
+        let mut text = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(1 << 20) + 1);
+        file.read_to_end(&mut text).map_err(doing("read a session's file"))?;
+        let nanoseconds = u32::try_from(metadata.mtime_nsec()).unwrap_or(0);
+        let modified = DateTime::from_timestamp(metadata.mtime(), nanoseconds).unwrap_or_default();
+        Ok(Some(Found { file, identity: Identity::of(&metadata), modified, text }))
+    }
+
+    /// A new file with this text, on the disk already if the folder is durable. 0600, whatever the umask.
+    pub(super) fn temporary(&self, text: &[u8], modified: SystemTime) -> Task<Temporary> {
+        let path = self.temporary_path()?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(doing("make a temporary file"))?;
+        // From here on the file is removed whatever happens.
+        let mut temporary = Temporary { path, file: None };
+        let write = |file: &mut File| {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            file.write_all(text)?;
+            file.set_modified(modified)?;
+            if self.durable { file.sync_all() } else { Ok(()) }
+        };
+        write(&mut file).map_err(doing("write a temporary file"))?;
+        temporary.file = Some(file);
+        Ok(temporary)
+    }
+
+    fn temporary_path(&self) -> Task<PathBuf> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)
+            .map_err(|error| Failure::Io("name a temporary file", io::Error::other(error.to_string())))?;
+        Ok(self.path.join(format!("{TEMPORARY}{:016x}", u64::from_ne_bytes(random))))
+    }
+
+    /// Gives a new session its file, unless there is something of that name.
+    pub(super) fn add(&self, name: &FileName, text: &[u8], modified: SystemTime) -> Task<bool> {
+        let temporary = self.temporary(text, modified)?;
+        match rename(&temporary.path, &self.path_of(name), RenameFlags::NOREPLACE) {
+            Ok(()) => self.synchronize().map(|()| true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(doing("name a session's file")(error)),
+        }
+    }
+
+    /// Replaces a file if it holds what is expected.
+    pub(super) fn replace(
+        &self,
+        name: &FileName,
+        expected: Option<&[u8]>,
+        text: &[u8],
+        modified: SystemTime,
+    ) -> Task<Replaced> {
+        let (found, temporary) = match self.prepare(name, expected, text, modified)? {
+            Ok(prepared) => prepared,
+            Err(outcome) => return Ok(outcome),
+        };
+        let expected = expected.map(|_| found.identity);
+        let outcome = self.exchange(name, expected, &temporary)?;
+        if outcome == Replaced::Done {
+            self.synchronize()?;
+        }
+        Ok(outcome)
+    }
+
+    /// Replaces a file if it holds what is expected, and gives it another name.
+    ///
+    /// First the old file moves to its new name, which ends the old key; then its replacement takes its place.
+    /// After a crash in between the old key is dead, and what the session held before the change lies under
+    /// a key that nobody was told. The other order could leave a login under the key from before it.
+    pub(super) fn move_and_replace(
+        &self,
+        name: &FileName,
+        expected: Option<&[u8]>,
+        new_name: &FileName,
+        text: &[u8],
+        modified: SystemTime,
+    ) -> Task<Replaced> {
+        let (found, temporary) = match self.prepare(name, expected, text, modified)? {
+            Ok(prepared) => prepared,
+            Err(outcome) => return Ok(outcome),
+        };
+        let (path, new_path) = (self.path_of(name), self.path_of(new_name));
+        match rename(&path, &new_path, RenameFlags::NOREPLACE) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => return self.must_be_there().map(|()| Replaced::Missing),
+            Err(Errno::EXIST) => return Ok(Replaced::NameTaken),
+            Err(error) => return Err(doing("move a session's file")(error)),
+        }
+        if expected.is_some() && identity_of(&new_path)? != Some(found.identity) {
+            // Django replaced the file after it was compared: it goes back, unless Django did so once more.
+            if rename(&new_path, &path, RenameFlags::NOREPLACE).is_err() {
+                let _ = fs::remove_file(&new_path);
+            }
+            return Ok(Replaced::Changed);
+        }
+        let outcome = self.exchange(new_name, None, &temporary)?;
+        self.synchronize()?;
+        Ok(outcome)
+    }
+
+    /// The file to replace, locked, and its replacement; or why there is nothing to replace.
+    pub(super) fn prepare(
+        &self,
+        name: &FileName,
+        expected: Option<&[u8]>,
+        text: &[u8],
+        modified: SystemTime,
+    ) -> Task<Result<(Found, Temporary), Replaced>> {
+        // Written before the file is locked: others need not wait for the disk.
+        let mut temporary = None;
+        let deadline = Instant::now() + self.lock_timeout;
+        loop {
+            let Some(found) = self.find(name)? else { return Ok(Err(Replaced::Missing)) };
+            if !found.is(expected) {
+                return Ok(Err(Replaced::Changed));
+            }
+            let replacement = match temporary.take() {
+                Some(replacement) => replacement,
+                None => self.temporary(text, modified)?,
+            };
+            lock(&found.file, deadline)?;
+            // Whoever held the lock may have replaced the file: then this is another's lock.
+            if self.is_current(name, &found)? {
+                return Ok(Ok((found, replacement)));
+            }
+            temporary = Some(replacement);
+        }
+    }
+
+    fn is_current(&self, name: &FileName, found: &Found) -> Task<bool> {
+        Ok(identity_of(&self.path_of(name))? == Some(found.identity))
+    }
+
+    /// Exchanges a file and its replacement, which fails when the file was removed: it never comes back. When
+    /// something else than `expected` came out, everything is as it was before.
+    pub(super) fn exchange(
+        &self,
+        name: &FileName,
+        expected: Option<Identity>,
+        new: &Temporary,
+    ) -> Task<Replaced> {
+        let path = self.path_of(name);
+        let exchange = || match rename(&new.path, &path, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => self.must_be_there().map(|()| false),
+            Err(error) => Err(doing("replace a session's file")(error)),
+        };
+        if !exchange()? {
+            return Ok(Replaced::Missing);
+        }
+        if expected.is_none() || identity_of(&new.path)? == expected {
+            return Ok(Replaced::Done);
+        }
+        // Django, which takes no lock, replaced the file after it was compared. Its file goes back; should
+        // Django have replaced ours by then too, the later file is the one to stay.
+        let ours = new.file.as_ref().map(File::metadata).transpose().map_err(doing("look at a new file"))?;
+        let mut in_place = ours.as_ref().map(Identity::of);
+        let mut held = Vec::new();
+        loop {
+            held.push(File::open(&new.path).map_err(doing("open a replaced file"))?);
+            let putting_back = identity_of(&new.path)?;
+            if !exchange()? {
+                return Ok(Replaced::Missing);
+            }
+            if identity_of(&new.path)? == in_place {
+                return Ok(Replaced::Changed);
+            }
+            in_place = putting_back;
+        }
+    }
+
+    /// Removes a file; tells whether there was one. The removal waits for nobody.
+    pub(super) fn remove(&self, name: &FileName) -> Task<bool> {
+        match rustix::fs::unlink(self.path_of(name)) {
+            Ok(()) => self.synchronize().map(|()| true),
+            Err(Errno::NOENT) => self.must_be_there().map(|()| false),
+            // A folder is no session.
+            Err(Errno::ISDIR | Errno::PERM) if self.path_of(name).is_dir() => Ok(false),
+            Err(error) => Err(doing("remove a session's file")(error)),
+        }
+    }
+
+    /// Removes this very file and none that took its place; tells whether it did. A file that somebody is
+    /// about to replace is left alone.
+    pub(super) fn remove_found(&self, name: &FileName, found: &Found) -> Task<bool> {
+        match rustix::fs::flock(&found.file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => return Err(doing("lock a session's file")(error)),
+        }
+        if !self.is_current(name, found)? {
+            return Ok(false);
+        }
+        self.take(name, found)
+    }
+
+    /// Removes this very file: takes it away and looks at it again, as Django may renew the session at this
+    /// very moment.
+    pub(super) fn take(&self, name: &FileName, found: &Found) -> Task<bool> {
+        let path = self.path_of(name);
+        let taken = Temporary { path: self.temporary_path()?, file: None };
+        match rename(&path, &taken.path, RenameFlags::NOREPLACE) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => return Ok(false),
+            Err(error) => return Err(doing("remove a session's file")(error)),
+        }
+        if identity_of(&taken.path)? == Some(found.identity) {
+            return Ok(true);
+        }
+        match rename(&taken.path, &path, RenameFlags::NOREPLACE) {
+            Ok(()) | Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(doing("put a renewed session's file back")(error)),
+        }
+    }
+
+    /// Waits until what was done to names in the folder is on the disk.
+    fn synchronize(&self) -> Task<()> {
+        if !self.durable {
+            return Ok(());
+        }
+        let folder = File::open(&self.path).map_err(doing("open the folder"))?;
+        folder.sync_all().map_err(doing("write the folder to the disk"))
+    }
+}
+
+/// Which file has this name, if any.
+fn identity_of(path: &Path) -> Task<Option<Identity>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(Identity::of(&metadata))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(doing("look at a session's file")(error)),
+    }
+}
+
+fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), Errno> {
+    rustix::io::retry_on_intr(|| rustix::fs::renameat_with(CWD, from, CWD, to, flags))
+}
+
+/// Locks a file until it is closed. Asks again and again, as a lock that is waited for has no time limit.
+fn lock(file: &File, deadline: Instant) -> Task<()> {
+    let mut pause = Duration::from_micros(50);
+    loop {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(10));
+            }
+            Err(Errno::WOULDBLOCK) => return Err(Failure::Locked),
+            Err(error) => return Err(doing("lock a session's file")(error)),
+        }
+    }
+}
+
+fn warn_of_what_is_no_file() {
+    tracing::warn!(
+        store = "file",
+        "what has the name of a session's file is no file but a link, a folder or the like; it counts as no session"
+    );
+}

@@ -1,0 +1,107 @@
+//! What happens between two steps, when Django comes in between: Django takes no lock.
+
+use std::time::{Duration, SystemTime};
+
+use super::folder::{FileName, Folder, Replaced};
+
+fn folder(path: &std::path::Path) -> (Folder, FileName) {
+    let lock_timeout = Duration::from_millis(200);
+    let folder = Folder { path: path.to_owned(), prefix: "sessionid".into(), durable: false, lock_timeout };
+    let name = folder.parse("sessionidabcdefgh").unwrap();
+    (folder, name)
+}
+
+/// Saves as Django does: another file, renamed over the old one.
+fn django_saves(folder: &Folder, text: &str) {
+    let temporary = folder.path.join("sessionidabcdefgh_out_12345678");
+    std::fs::write(&temporary, text).unwrap();
+    std::fs::rename(temporary, folder.path.join("sessionidabcdefgh")).unwrap();
+}
+
+fn text(folder: &Folder) -> Option<String> {
+    std::fs::read_to_string(folder.path.join("sessionidabcdefgh")).ok()
+}
+
+fn files(folder: &Folder) -> usize {
+    std::fs::read_dir(&folder.path).unwrap().count()
+}
+
+#[test]
+fn what_django_saved_after_the_comparison_stays() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, name) = folder(place.path());
+    assert!(folder.add(&name, b"first", SystemTime::now()).unwrap());
+    let prepared = folder.prepare(&name, Some(b"first"), b"mine", SystemTime::now()).unwrap();
+    let (found, replacement) = prepared.unwrap();
+    django_saves(&folder, "Django's");
+    let outcome = folder.exchange(&name, Some(found.identity()), &replacement).unwrap();
+    assert_eq!(outcome, Replaced::Changed);
+    drop(replacement);
+    assert_eq!(text(&folder).as_deref(), Some("Django's"));
+    assert_eq!(files(&folder), 1);
+}
+
+#[test]
+fn what_django_removed_after_the_comparison_stays_removed() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, name) = folder(place.path());
+    folder.add(&name, b"first", SystemTime::now()).unwrap();
+    let prepared = folder.prepare(&name, Some(b"first"), b"mine", SystemTime::now()).unwrap();
+    let (found, replacement) = prepared.unwrap();
+    std::fs::remove_file(place.path().join("sessionidabcdefgh")).unwrap();
+    let outcome = folder.exchange(&name, Some(found.identity()), &replacement).unwrap();
+    assert_eq!(outcome, Replaced::Missing);
+    drop(replacement);
+    assert_eq!(files(&folder), 0);
+}
+
+#[test]
+fn t29_a_session_renewed_after_the_cleaner_looked_survives() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, name) = folder(place.path());
+    for renewed_by_django in [true, false] {
+        folder.remove(&name).unwrap();
+        folder.add(&name, b"expired", SystemTime::now()).unwrap();
+        let found = folder.find(&name).unwrap().unwrap();
+        if renewed_by_django {
+            django_saves(&folder, "renewed");
+        } else {
+            let outcome = folder.replace(&name, Some(b"expired"), b"renewed", SystemTime::now()).unwrap();
+            assert_eq!(outcome, Replaced::Done);
+        }
+        assert!(!folder.remove_found(&name, &found).unwrap());
+        assert_eq!(text(&folder).as_deref(), Some("renewed"));
+    }
+    // Later still, when the cleaner holds the lock and has looked for the second time.
+    let found = folder.find(&name).unwrap().unwrap();
+    django_saves(&folder, "renewed again");
+    assert!(!folder.take(&name, &found).unwrap());
+    assert_eq!(text(&folder).as_deref(), Some("renewed again"));
+    let found = folder.find(&name).unwrap().unwrap();
+    assert!(folder.remove_found(&name, &found).unwrap(), "nobody renewed it");
+    assert_eq!(files(&folder), 0);
+}
+
+#[test]
+fn t29_a_session_that_is_being_renewed_survives() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, name) = folder(place.path());
+    folder.add(&name, b"expired", SystemTime::now()).unwrap();
+    let found = folder.find(&name).unwrap().unwrap();
+    let renewal = folder.prepare(&name, Some(b"expired"), b"renewed", SystemTime::now()).unwrap().unwrap();
+    assert!(!folder.remove_found(&name, &found).unwrap(), "its file is locked");
+    let outcome = folder.exchange(&name, Some(renewal.0.identity()), &renewal.1).unwrap();
+    assert_eq!(outcome, Replaced::Done);
+    assert_eq!(text(&folder).as_deref(), Some("renewed"));
+}
+
+#[test]
+fn a_lock_that_is_never_let_go_is_an_error() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, name) = folder(place.path());
+    folder.add(&name, b"first", SystemTime::now()).unwrap();
+    let _held = folder.prepare(&name, None, b"mine", SystemTime::now()).unwrap().unwrap();
+    let error = folder.replace(&name, None, b"another's", SystemTime::now()).unwrap_err();
+    assert!(error.explain(&folder.path).to_string().contains("locked"));
+    assert_eq!(text(&folder).as_deref(), Some("first"));
+}

@@ -1,0 +1,234 @@
+//! Killed at any moment, and what is on the disk when a save is acknowledged.
+
+use std::time::Duration;
+
+use cloakroom::FileStore;
+
+use super::*;
+
+const LOOPS: usize = 30;
+
+/// A session that shows when it is torn: its number, as often as its text says.
+fn numbered(number: usize) -> String {
+    let text = format!("{number:06}").repeat(2_000);
+    format!(r#"{{"number":{number},"text":"{text}"}}"#)
+}
+
+fn key(number: usize) -> SessionKey {
+    SessionKey::from_trusted(format!("session{number:020}"))
+}
+
+#[tokio::test]
+async fn t26_killed_while_saving_the_old_or_the_new_is_there() {
+    const TEST: &str = "crashes::t26_killed_while_saving_the_old_or_the_new_is_there";
+    if let Some(folder) = restarted::folder_given() {
+        return save_for_ever(&folder).await;
+    }
+    let (mut saves, mut leftovers_seen) = (0, 0);
+    for loops in 0..LOOPS {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path();
+        let store = open(folder).await;
+        create(&store, &session_key(), &numbered(0)).await;
+        create(&store, &key(0), &numbered(0)).await;
+        let mut child = restarted::start(TEST, folder);
+        // Once it is at work, at one moment or another.
+        while load(&store, &session_key()).await.unwrap() == numbered(0) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_micros(loops as u64 * 997 % 20_000)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let number: usize = number_of(&load(&store, &session_key()).await.unwrap());
+        assert!(number > 0);
+        saves += number;
+        leftovers_seen += leftovers(folder);
+        // T06: the session that changes its key all the time is there once, under whatever key.
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let names: Vec<_> = names.filter(|name| name.to_string_lossy().contains("session0")).collect();
+        assert_eq!(names.len(), 1, "{names:?}");
+        let rotated = names[0].to_str().unwrap().strip_prefix("sessionid").unwrap();
+        number_of(&load(&store, &SessionKey::from_trusted(rotated)).await.unwrap());
+
+        let mut options = FileStore::options(folder);
+        store.clear_expired(now()).await.unwrap();
+        let young = leftovers(folder);
+        options.leftover_age = Duration::ZERO;
+        let reaper = options.open(&settings()).await.unwrap();
+        assert_eq!(reaper.clear_expired(now()).await.unwrap(), 0);
+        assert_eq!(leftovers(folder), 0, "of {young}");
+    }
+    println!(
+        "t26: killed {LOOPS} of {LOOPS} times, after {saves} saves: old or new each time; {leftovers_seen} files left \
+         behind and reaped"
+    );
+}
+
+async fn save_for_ever(folder: &Path) {
+    let store = open(folder).await;
+    let rotating = async {
+        for number in 1.. {
+            let data = data(&numbered(number));
+            store.rotate(&key(number - 1), None, &key(number), record(&data)).await.unwrap();
+        }
+    };
+    let saving = async {
+        for number in 1.. {
+            let data = data(&numbered(number));
+            store.update(&session_key(), None, record(&data)).await.unwrap();
+        }
+    };
+    tokio::join!(rotating, saving);
+}
+
+/// Checks that the session is whole.
+fn number_of(json: &str) -> usize {
+    let digits = json.trim_start_matches(r#"{"number":"#).split(',').next().unwrap();
+    let number = digits.parse().unwrap();
+    assert_eq!(json, numbered(number));
+    number
+}
+
+#[tokio::test]
+async fn what_others_left_behind_is_reaped_when_it_is_old_enough() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let store = open(folder).await;
+    create(&store, &session_key(), "{}").await;
+    let names = [
+        ".cloakroom-0123456789abcdef",
+        "sessionidabcdefgh12345678abcdefgh12345678_out_k3j2h1_x",
+        "sessionid-not-ours_out_12345678",
+        "sessionidabcdefgh_out_short",
+        "another",
+    ];
+    for name in names {
+        std::fs::write(folder.join(name), "x").unwrap();
+    }
+    assert_eq!(store.clear_expired(now()).await.unwrap(), 0);
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), 6, "all of them are young");
+    let mut options = FileStore::options(folder);
+    options.leftover_age = Duration::ZERO;
+    options.open(&settings()).await.unwrap().clear_expired(now()).await.unwrap();
+    let mut left: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(
+        left,
+        [
+            "another",
+            "sessionid-not-ours_out_12345678",
+            "sessionidabcdefgh12345678abcdefgh12345678",
+            "sessionidabcdefgh_out_short"
+        ]
+    );
+}
+
+/// What a save asks of the system, in order: the names of calls with a word on what they are about.
+fn calls_of(traced: &str, folder: &Path) -> Vec<String> {
+    let folder_shown = format!("<{}>", folder.display());
+    let mut calls = Vec::new();
+    for line in traced.lines() {
+        let line = line
+            .trim_start_matches("[pid ")
+            .trim_start_matches(|c: char| c.is_ascii_digit() || " ]".contains(c));
+        let (about_folder, temporary) = (line.contains(&folder_shown), line.contains(".cloakroom-"));
+        let call = match line.split('(').next().unwrap_or_default() {
+            "fsync" if temporary => "fsync of the file",
+            "fsync" if about_folder => "fsync of the folder",
+            "renameat2" if line.contains("RENAME_EXCHANGE") => "exchange",
+            "renameat2" if line.contains("RENAME_NOREPLACE") => "rename",
+            "unlink" | "unlinkat" if temporary => "unlink of the temporary file",
+            "unlink" | "unlinkat" if line.contains("sessionid") => "unlink of the session",
+            _ => continue,
+        };
+        calls.push(call.to_owned());
+    }
+    calls
+}
+
+#[tokio::test]
+async fn t27_a_durable_save_is_on_the_disk_before_it_is_named() {
+    const TEST: &str = "crashes::t27_a_durable_save_is_on_the_disk_before_it_is_named";
+    if let Some(folder) = restarted::folder_given() {
+        let mut options = FileStore::options(&folder);
+        options.durable = folder.ends_with("durable");
+        let store: Arc<dyn SessionStore> = Arc::new(options.open(&settings()).await.unwrap());
+        // A mark between opening and saving, which the trace shows.
+        let _ = std::fs::remove_file(folder.join("sessionid-mark"));
+        let version = create(&store, &session_key(), "{}").await;
+        store.update(&session_key(), Some(&version), record(&data(r#"{"a":1}"#))).await.unwrap();
+        store.rotate(&session_key(), None, &key(1), record(&data(r#"{"a":2}"#))).await.unwrap();
+        store.delete(&key(1)).await.unwrap();
+        return;
+    }
+    for (name, expected) in [
+        (
+            "durable",
+            &[
+                "fsync of the file",
+                "rename",
+                "fsync of the folder",
+                "fsync of the file",
+                "exchange",
+                "fsync of the folder",
+                "unlink of the temporary file",
+                "fsync of the file",
+                "rename",
+                "exchange",
+                "fsync of the folder",
+                "unlink of the temporary file",
+                "unlink of the session",
+                "fsync of the folder",
+            ][..],
+        ),
+        (
+            "fast",
+            &[
+                "rename",
+                "exchange",
+                "unlink of the temporary file",
+                "rename",
+                "exchange",
+                "unlink of the temporary file",
+                "unlink of the session",
+            ],
+        ),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, trace) = (place.path().join(name), place.path().join("trace"));
+        std::fs::create_dir(&folder).unwrap();
+        let strace = [
+            "strace",
+            "-f",
+            "-y",
+            "-s",
+            "500",
+            "-e",
+            "trace=fsync,renameat2,unlink,unlinkat",
+            "-o",
+            trace.to_str().unwrap(),
+        ];
+        restarted::run(&strace, TEST, &folder);
+        let trace = std::fs::read_to_string(trace).unwrap();
+        let calls = calls_of(trace.split_once("sessionid-mark").unwrap().1, &folder);
+        // A new file that took its name is gone from its temporary one: removing that does nothing.
+        let unneeded = |calls: &[String]| -> Vec<String> {
+            let mut kept: Vec<String> = Vec::new();
+            for call in calls {
+                let follows_rename = kept.iter().rev().find(|call| *call != "fsync of the folder");
+                if call == "unlink of the temporary file"
+                    && follows_rename.is_some_and(|call| call == "rename")
+                {
+                    continue;
+                }
+                kept.push(call.clone());
+            }
+            kept
+        };
+        assert_eq!(unneeded(&calls), expected, "{name}:\n{trace}");
+    }
+}

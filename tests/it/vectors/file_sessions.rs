@@ -1,0 +1,257 @@
+//! Session files: names, contents, permissions and expiry.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use cloakroom::chrono::{DateTime, TimeDelta, Utc};
+use cloakroom::signing::Compression;
+use cloakroom::store::Record;
+use cloakroom::{
+    Error, FileStore, KeyGenerator, ManualClock, Session, SessionCodec, SessionData, SessionKey,
+    SessionMiddleware, SessionStore, Settings, StoreErrorKind,
+};
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+
+use super::python::Python;
+use super::{Reproduced, Vectors, block_on, settings, text, time};
+
+#[test]
+fn file_sessions() {
+    Vectors::read("file_sessions").run(|case| {
+        let name = text(case, "id").trim_start_matches("file-").split_once('-').unwrap().1;
+        block_on(async {
+            let site = Site::new(case).await;
+            match name {
+                "write" | "write-cookie-name" => site.write().await,
+                "create" => site.create().await,
+                "clear-expired" => site.clear_expired().await,
+                "save-deleted" => site.save_deleted().await,
+                "delete" => site.delete().await,
+                "cycle" => site.cycle().await,
+                _ if name.starts_with("badkey-") => site.bad_key().await,
+                _ if name.starts_with("load-") => site.load().await,
+                other => panic!("case {other}"),
+            }
+        })
+    });
+}
+
+struct Site<'a> {
+    case: &'a Json,
+    folder: TempDir,
+    settings: Settings,
+    now: DateTime<Utc>,
+    store: Arc<dyn SessionStore>,
+}
+
+/// What Django's generator gave: the key of a new session.
+struct GivenKey(SessionKey);
+
+impl KeyGenerator for GivenKey {
+    fn generate(&self) -> Result<SessionKey, Error> {
+        Ok(self.0.clone())
+    }
+}
+
+impl Site<'_> {
+    async fn new(case: &Json) -> Site<'_> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = settings(case);
+        settings.compression = Compression::Always;
+        for (name, value) in case["settings"].as_object().unwrap() {
+            match name.as_str() {
+                "SESSION_COOKIE_NAME" => settings.cookie_name = value.as_str().unwrap().to_owned(),
+                "SESSION_COOKIE_AGE" => settings.cookie_age = TimeDelta::seconds(value.as_i64().unwrap()),
+                other => panic!("setting {other}"),
+            }
+        }
+        let store = Arc::new(FileStore::open(folder.path(), &settings).await.unwrap());
+        Site { case, folder, settings, now: time(&case["frozen_time"]), store }
+    }
+
+    fn session_key(&self) -> SessionKey {
+        SessionKey::from_trusted(text(self.case, "session_key"))
+    }
+
+    /// The session of a request with this cookie; new ones get `new_key`.
+    async fn session(&self, cookie: Option<&str>, new_key: &str) -> Session {
+        let middleware = SessionMiddleware::new(Arc::clone(&self.store), self.settings.clone())
+            .with_clock(Arc::new(ManualClock::new(self.now)))
+            .with_key_generator(Arc::new(GivenKey(SessionKey::from_trusted(new_key))));
+        let cookie = cookie.map(|key| format!("{}={key}", self.settings.cookie_name));
+        middleware.begin(cookie.iter().map(|header| header.as_bytes())).load().await.unwrap()
+    }
+
+    /// Puts a file as Django wrote it.
+    fn put(&self, session_key: &str, content: &[u8], modified: &Json) {
+        let path = self.folder.path().join(format!("{}{session_key}", self.settings.cookie_name));
+        std::fs::write(&path, content).unwrap();
+        if !modified.is_null() {
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(SystemTime::from(time(modified))).unwrap();
+        }
+    }
+
+    /// What Django stores for this dictionary.
+    fn encoded(&self, stored: &Json) -> Vec<u8> {
+        let data = SessionData::from_json(&stored.to_string()).unwrap();
+        SessionCodec::new(&self.settings).encode(&data, self.now).unwrap().into_bytes()
+    }
+
+    fn put_input(&self) {
+        let content = text(&self.case["files_after"][0], "content").as_bytes().to_vec();
+        self.put(text(self.case, "session_key"), &content, &self.case["frozen_time"]);
+    }
+
+    fn files(&self) -> Json {
+        files_in(self.folder.path())
+    }
+
+    async fn write(&self) -> Reproduced {
+        let session = self.session(None, text(self.case, "session_key")).await;
+        session.update(self.case["input"].as_object().unwrap()).unwrap();
+        session.save().await.unwrap();
+        assert_eq!(self.files(), self.case["files_after"]);
+        let name = text(&self.case["files_after"][0], "file_name");
+        let mode = std::fs::metadata(self.folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(format!("0o{:o}", mode & 0o7777), text(self.case, "file_mode_octal"));
+        // And saved again as an existing session.
+        session.set_modified(true);
+        session.save().await.unwrap();
+        assert_eq!(self.files(), self.case["files_after"]);
+        Reproduced::Exactly
+    }
+
+    async fn create(&self) -> Reproduced {
+        let session = self.session(None, text(self.case, "session_key")).await;
+        session.set("x", 1).unwrap();
+        session.save().await.unwrap();
+        assert_eq!(self.files(), self.case["files_after"]);
+        Reproduced::Exactly
+    }
+
+    async fn load(&self) -> Reproduced {
+        let session_key = text(self.case, "session_key");
+        let content = match self.case["content_before_hex"].as_str() {
+            Some(hex) => unhex(hex),
+            None => self.encoded(&self.case["stored"]),
+        };
+        self.put(session_key, &content, &self.case["mtime"]);
+        let before = self.files();
+        let session = self.session(Some(session_key), "newkey00000000000000000000000009").await;
+        let found = session.session_key().map(|key| key.as_str().to_owned());
+        assert!(!session.modified(), "loading changes nothing");
+        assert_eq!(self.files(), before, "loading writes nothing");
+        let id = text(self.case, "id");
+        if self.case["load_raises"].is_string() {
+            // Django answers every request with a 500; here the file counts as not genuine.
+            assert!(id.ends_with("nonascii"), "Django raises in another case too");
+            assert!(session.data().is_empty());
+            assert_eq!(found.as_deref(), Some(session_key));
+            return Reproduced::Differently;
+        }
+        if id.ends_with("load-expiry-int") {
+            // Django never ends such a session.
+            assert_eq!((session.data().is_empty(), found), (true, None));
+            return Reproduced::Differently;
+        }
+        if text(self.case, "session_key_after") != session_key {
+            // Django makes a new empty file for whoever comes with an expired session.
+            assert_eq!((session.data().is_empty(), found), (true, None));
+            return Reproduced::Differently;
+        }
+        assert_eq!(Python::from_session(&session.data()), Python::from_vector(&self.case["loaded"]));
+        assert_eq!(found.as_deref(), self.case["session_key_after"].as_str());
+        assert_eq!(json!(session.modified()), self.case["modified_after"]);
+        assert_eq!(self.files(), self.case["files_after"]);
+        Reproduced::Exactly
+    }
+
+    async fn bad_key(&self) -> Reproduced {
+        let session = self.session(Some(text(self.case, "session_key")), "newkey").await;
+        assert_eq!(Python::from_session(&session.data()), Python::from_vector(&self.case["loaded"]));
+        assert!(session.session_key().is_none() && self.case["session_key_after"].is_null());
+        let (session_key, empty) = (self.session_key(), SessionData::new());
+        let record = Record { data: &empty, expire_date: self.now + TimeDelta::hours(1), now: self.now };
+        assert!(self.store.load(&session_key, self.now).await.unwrap().is_none());
+        let error = self.store.create(&session_key, record).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Refused);
+        assert!(!self.store.exists(&session_key, self.now).await.unwrap());
+        assert!(!self.store.delete(&session_key).await.unwrap());
+        assert_eq!(self.files(), self.case["files_after"]);
+        // Where Django raises, a key that cannot be one is no session's.
+        if self.case["exists_raises"].is_string() { Reproduced::Differently } else { Reproduced::Exactly }
+    }
+
+    async fn clear_expired(&self) -> Reproduced {
+        std::fs::write(self.folder.path().join("otherfile"), "x").unwrap();
+        for entry in self.case["before"].as_array().unwrap() {
+            self.put(text(entry, "session_key"), &self.encoded(&entry["stored"]), &entry["mtime"]);
+        }
+        assert_eq!(self.store.clear_expired(self.now).await.unwrap(), 3);
+        // What ends exactly now is cleared a moment later, as in the other stores; and a number in the session
+        // ends it, which Django forgets.
+        let mut expected: Vec<Json> = self.case["files_after"].as_array().unwrap().clone();
+        expected.retain(|file| !text(file, "file_name").ends_with("custom0000000005"));
+        let content = String::from_utf8(self.encoded(&json!({"a": 1}))).unwrap();
+        expected.push(json!({"file_name": "sessionidexpired0000000002", "content": content}));
+        expected.sort_by_key(|file| text(file, "file_name").to_owned());
+        assert_eq!(self.files(), json!(expected));
+        Reproduced::Differently
+    }
+
+    async fn save_deleted(&self) -> Reproduced {
+        let session_key = text(self.case, "session_key");
+        self.put(session_key, &self.encoded(&json!({"a": 1})), &self.case["frozen_time"]);
+        let session = self.session(Some(session_key), "newkey").await;
+        session.set("a", 2).unwrap();
+        std::fs::remove_file(self.folder.path().join(format!("sessionid{session_key}"))).unwrap();
+        assert!(text(self.case, "raises").ends_with("UpdateError"));
+        assert!(matches!(session.save().await, Err(Error::Interrupted)));
+        assert_eq!(self.files(), self.case["files_after"]);
+        Reproduced::Exactly
+    }
+
+    async fn delete(&self) -> Reproduced {
+        self.put(text(self.case, "session_key"), &self.encoded(&json!({"a": 1})), &self.case["frozen_time"]);
+        assert!(self.store.delete(&self.session_key()).await.unwrap());
+        assert!(!self.store.delete(&self.session_key()).await.unwrap());
+        assert_eq!(self.files(), self.case["files_after"]);
+        Reproduced::Exactly
+    }
+
+    async fn cycle(&self) -> Reproduced {
+        self.put_input();
+        let session =
+            self.session(Some(text(self.case, "session_key")), text(self.case, "session_key_after")).await;
+        session.cycle_key().unwrap();
+        session.save().await.unwrap();
+        assert_eq!(session.session_key().unwrap().as_str(), text(self.case, "session_key_after"));
+        assert_eq!(Python::from_session(&session.data()), Python::from_vector(&self.case["loaded"]));
+        assert_eq!(self.files(), self.case["files_after"]);
+        Reproduced::Exactly
+    }
+}
+
+/// The folder's files in the form of the vectors, which write bytes as Latin-1.
+pub(super) fn files_in(folder: &Path) -> Json {
+    let mut files: Vec<(String, String)> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let content = std::fs::read(entry.path()).unwrap();
+            let content = content.into_iter().map(char::from).collect();
+            (entry.file_name().into_string().unwrap(), content)
+        })
+        .collect();
+    files.sort();
+    files.into_iter().map(|(name, content)| json!({"file_name": name, "content": content})).collect()
+}
+
+fn unhex(hex: &str) -> Vec<u8> {
+    let digits = hex.as_bytes().chunks_exact(2);
+    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
