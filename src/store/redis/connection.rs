@@ -133,8 +133,8 @@ async fn open_cluster(hosts: &str, timeout: Duration) -> Result<Link, Failure> {
 
 #[cfg(not(feature = "redis-cluster"))]
 async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Link, Failure> {
-    Err((ErrorKind::InvalidClientConfig, "Redis Cluster needs the feature `redis-cluster`").into())
-        .map_err(Failure::Redis)
+    let message = "Redis Cluster needs the feature `redis-cluster`";
+    Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
 }
 
 impl Failure {
