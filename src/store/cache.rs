@@ -1,6 +1,5 @@
 //! What cache stores share: how Django's cache API names an entry, and what it writes into it.
 
-use std::fmt;
 use std::io::{Read, Write};
 use std::str::FromStr;
 
@@ -92,6 +91,7 @@ pub(crate) enum EntryError {
     Json(#[from] ValueError),
     #[error("it is an integer and no session")]
     Integer,
+    #[cfg(feature = "memcached")]
     #[error("its flags {0} are not those of a pickle")]
     NoPickle(u32),
     #[error("it is not UTF-8, which JSON must be")]
@@ -227,10 +227,12 @@ pub(crate) fn inflate(entry: &[u8], limit: usize) -> Result<Vec<u8>, EntryError>
 }
 
 /// A server's address without what must not be shown.
+#[cfg(feature = "redis")]
 pub(crate) struct Address<'a>(pub(crate) &'a str);
 
-impl fmt::Display for Address<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+#[cfg(feature = "redis")]
+impl std::fmt::Display for Address<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let rest = self.0.split_once("://").map_or(self.0, |(_, rest)| rest);
         let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
         formatter.write_str(host.split(['/', '?', '#']).next().unwrap_or_default())

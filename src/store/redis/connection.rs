@@ -121,18 +121,20 @@ async fn open_cluster(hosts: &str, timeout: Duration) -> Result<Link, Failure> {
     let login = if login.is_empty() { String::new() } else { format!("{login}@") };
     let hosts = hosts.trim_end_matches('/').split(',').map(|host| format!("redis://{login}{host}"));
     let client = redis::cluster::ClusterClient::builder(hosts)
-        .connection_timeout(timeout)
-        .response_timeout(timeout)
-        .retries(4)
-        .max_retry_wait(500)
+        // Time must be left to ask another node after one that does not answer.
+        .connection_timeout(timeout / 4)
+        .response_timeout(timeout / 2)
+        .retries(8)
+        .min_retry_wait(20)
+        .max_retry_wait(300)
         .build()?;
     Ok(Link::Cluster(client.get_async_connection().await?))
 }
 
 #[cfg(not(feature = "redis-cluster"))]
 async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Link, Failure> {
-    Err((ErrorKind::InvalidClientConfig, "Redis Cluster needs the feature `redis-cluster`").into())
-        .map_err(Failure::Redis)
+    let message = "Redis Cluster needs the feature `redis-cluster`";
+    Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
 }
 
 impl Failure {

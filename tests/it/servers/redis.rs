@@ -67,7 +67,10 @@ pub(crate) async fn start_cluster() -> (Vec<Server>, String) {
     let nodes: Vec<Server> = (0..6)
         .map(|_| {
             let bus = free_port().to_string();
-            node(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus])
+            let cluster =
+                ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus];
+            // A replica that has not copied its primary yet does not take over from it.
+            node(&[&cluster[..], &["--repl-diskless-sync-delay", "0"]].concat())
         })
         .collect();
     let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
@@ -85,9 +88,13 @@ pub(crate) async fn start_cluster() -> (Vec<Server>, String) {
         let address = format!("redis://127.0.0.1:{}", node.port);
         let complete = || async {
             let Ok(mut connection) = try_client(&address).await else { return false };
-            let state: redis::RedisResult<String> =
-                redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection).await;
-            state.is_ok_and(|state| state.contains("cluster_state:ok"))
+            let mut ask = async |command: &str, section: &str| -> String {
+                redis::cmd(command).arg(section).query_async(&mut connection).await.unwrap_or_default()
+            };
+            let replication = ask("INFO", "replication").await;
+            let copied =
+                replication.contains("master_link_status:up") || replication.contains("state=online");
+            copied && ask("CLUSTER", "INFO").await.contains("cluster_state:ok")
         };
         node.wait_until(complete).await;
     }
