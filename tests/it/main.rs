@@ -9,6 +9,7 @@ mod caches;
 mod django;
 mod file_store;
 mod json_dialect;
+mod model;
 mod pickles;
 #[cfg(feature = "redis-cluster")]
 mod redis_cluster;
