@@ -108,6 +108,7 @@ async fn up_to_the_gate<T: Send + 'static>(
 ) -> tokio::task::JoinHandle<T> {
     gated.hold(call, side);
     let work = tokio::spawn(work);
-    gated.reached.notified().await;
+    let limit = std::time::Duration::from_secs(10);
+    tokio::time::timeout(limit, gated.reached.notified()).await.expect("the call that waits at the gate");
     work
 }

@@ -1,5 +1,6 @@
 //! What happens between two steps, when Django comes in between: Django takes no lock.
 
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
 use super::folder::{FileName, Folder, Replaced};
@@ -69,8 +70,13 @@ fn t29_a_session_renewed_after_the_cleaner_looked_survives() {
             let outcome = folder.replace(&name, Some(b"expired"), b"renewed", SystemTime::now()).unwrap();
             assert_eq!(outcome, Replaced::Done);
         }
+        // Nor is it away for a moment: the system notes when a file's name changes.
+        std::thread::sleep(Duration::from_millis(20));
+        let named = || std::fs::metadata(place.path().join("sessionidabcdefgh")).unwrap();
+        let before = (named().ctime(), named().ctime_nsec());
         assert!(!folder.remove_found(&name, &found).unwrap());
         assert_eq!(text(&folder).as_deref(), Some("renewed"));
+        assert_eq!((named().ctime(), named().ctime_nsec()), before);
     }
     // Later still, when the cleaner holds the lock and has looked for the second time.
     let found = folder.find(&name).unwrap().unwrap();
@@ -93,6 +99,31 @@ fn t29_a_session_that_is_being_renewed_survives() {
     let outcome = folder.exchange(&name, Some(renewal.0.identity()), &renewal.1).unwrap();
     assert_eq!(outcome, Replaced::Done);
     assert_eq!(text(&folder).as_deref(), Some("renewed"));
+}
+
+/// A writer that waited for the lock holds that of a file which is a session's no more.
+#[test]
+fn who_waited_for_the_lock_compares_again() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut folder, name) = folder(place.path());
+    folder.lock_timeout = Duration::from_secs(30);
+    folder.add(&name, b"first", SystemTime::now()).unwrap();
+    let (found, replacement) =
+        folder.prepare(&name, Some(b"first"), b"mine", SystemTime::now()).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let prepared = folder.prepare(&name, Some(b"first"), b"theirs", SystemTime::now());
+            prepared.unwrap().map(|_| "prepared")
+        });
+        // It has compared once when there is its temporary file beside mine.
+        while files(&folder) < 3 {
+            std::thread::yield_now();
+        }
+        let outcome = folder.exchange(&name, Some(found.identity()), &replacement).unwrap();
+        assert_eq!(outcome, Replaced::Replaced);
+        drop((found, replacement));
+        assert_eq!(waiting.join().unwrap(), Err(Replaced::Changed));
+    });
 }
 
 #[test]
