@@ -150,13 +150,17 @@ impl SessionCodec {
 
     /// The session in a signed text, modern or legacy.
     ///
+    /// The dictionary and its plain values are checked at once. Of a list or dictionary in it only the end is
+    /// found, as the signature tells that the text is one that a holder of the secret wrote; should it hold
+    /// anything else than JSON, [`Value::to`] says so, and as long as nobody reads it, it is written back as it is.
+    ///
     /// # Errors
     /// [`DecodeError::BadSignature`] when it is not genuine, [`DecodeError::Unreadable`] when it is and
     /// still cannot be read.
     pub fn decode(&self, text: &str) -> Result<SessionData, DecodeError> {
         scratch::with(|scratch| {
             let json = self.ascii_json(text, None, None, scratch)?;
-            SessionData::from_ascii_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))
+            SessionData::from_signed_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))
         })
     }
 
@@ -171,7 +175,7 @@ impl SessionCodec {
         max_age: Option<TimeDelta>,
     ) -> Result<SessionData, DecodeError> {
         let json = self.decode_json_as(text, Some(TextFormat::Modern), now, max_age)?;
-        SessionData::from_ascii_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))
+        SessionData::from_signed_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))
     }
 
     /// The JSON text of a session exactly as it is stored. It may be no dictionary.

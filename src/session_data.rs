@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use self::entries::Entries;
 use crate::codec::pickle::{self, PickleError};
-use crate::value::{self, Text, Value, ValueError, escape_key, unescape_key};
+use crate::value::{self, Nested, Text, Value, ValueError, escape_key, unescape_key};
 
 /// The dictionary of a session: keys in Python's insertion order, values as they were stored.
 ///
@@ -46,9 +46,20 @@ impl SessionData {
         SessionData::from_ascii_json(Value::from_json(json)?.json())
     }
 
-    pub(crate) fn from_ascii_json(json: &str) -> Result<SessionData, ValueError> {
+    fn from_ascii_json(json: &str) -> Result<SessionData, ValueError> {
+        SessionData::from_text(json, Nested::Checked)
+    }
+
+    /// Reads a dictionary out of ASCII text whose signature was right. The lists and dictionaries in it are checked
+    /// when they are read.
+    pub(crate) fn from_signed_json(json: &str) -> Result<SessionData, ValueError> {
+        SessionData::from_text(json, Nested::Passed)
+    }
+
+    #[inline]
+    fn from_text(json: &str, nested: Nested) -> Result<SessionData, ValueError> {
         let mut entries = Entries::default();
-        match value::dictionary(&Text::from(json), |key, value| {
+        match value::dictionary(&Text::from(json), nested, |key, value| {
             entries.insert(key, Value::from_scanned(value));
         }) {
             Ok(Some(())) => Ok(SessionData { entries }),
@@ -116,7 +127,8 @@ impl SessionData {
     /// The pickle of the dictionary, in protocol 4, which Django reads on Python 3.4 and later.
     ///
     /// # Errors
-    /// [`ValueError::IntegerTooLong`].
+    /// [`ValueError::IntegerTooLong`]; [`ValueError::Syntax`] when a list or dictionary out of a signed text is no
+    /// JSON.
     pub fn to_pickle(&self) -> Result<Vec<u8>, ValueError> {
         pickle::write(self.entries.iter().map(|(key, value)| (key.as_str(), value)))
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use scan::{dictionary, normalize_latin1};
+pub(crate) use scan::{Nested, dictionary, normalize_latin1};
 pub(crate) use ser::write_float;
 pub(crate) use text::{Text, Unit, Units, escape_key, unescape_key, write_escaped, write_unit};
 
@@ -230,7 +230,8 @@ impl Value {
     ///
     /// # Errors
     /// [`ValueError::Mismatch`] when the types differ, an integer does not fit, a string holds half a
-    /// surrogate pair, or lists nest more than 128 deep. The stored value stays as it is.
+    /// surrogate pair, lists nest more than 128 deep, or a list or dictionary out of a signed text is no JSON.
+    /// The stored value stays as it is.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T, ValueError> {
         de::from_json(self.json()).map_err(|error| ValueError::Mismatch {
             found: self.kind(),
@@ -256,6 +257,15 @@ impl Value {
             }
             Stored::Json(text) => Ok(text.as_str()),
         }
+    }
+
+    /// That the whole text is JSON: [`Nested::Passed`] leaves that to whoever reads it.
+    pub(crate) fn check(&self) -> Result<(), ValueError> {
+        let json = self.json().as_bytes();
+        if !matches!(json.first(), Some(b'[' | b'{')) {
+            return Ok(());
+        }
+        scan::value(json).map(|_| ()).map_err(|error| ValueError::Syntax(error.to_string()))
     }
 
     /// The opcodes of a value that only a pickle can carry.

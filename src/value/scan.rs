@@ -1,14 +1,18 @@
 //! Checks JSON text as Python's `json.loads` would, without building anything and without recursion.
 //!
 //! Half of what decoding a large session costs on top of its signature happens here, so three things are
-//! unusual. Where a string ends is looked up in a bit mask of 64 bytes ([`block`]); digits are counted 8 at a
+//! unusual. Where a string ends is looked up in a bit mask of 64 bytes ([`masks`]); digits are counted 8 at a
 //! time. And what is not inlined gets the [`Scanner`]'s fields and gives back a position: as long as nobody holds
 //! the scanner's address, it stays in registers.
+
+mod masks;
+mod nested;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use self::masks::special_bytes;
 use super::MAX_DEPTH;
 use super::text::{Text, canonical_key};
 
@@ -37,9 +41,35 @@ pub(super) fn value(bytes: &[u8]) -> Result<Range<usize>, SyntaxError> {
     Ok(start..end)
 }
 
+/// How far the lists and dictionaries inside a session are looked into.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nested {
+    /// As far as the session itself.
+    Checked,
+    /// To their end, for text that is genuinely signed; the rest is checked when a value is read.
+    Passed,
+}
+
+/// Where the string ends whose first byte between the quotes is here.
+pub(super) fn after_string(bytes: &[u8], position: usize) -> Result<usize, SyntaxError> {
+    let mut scanner = Scanner { position, ..Scanner::new(bytes) };
+    scanner.skip_plain();
+    after_special(bytes, scanner.position, scanner.block, scanner.special)
+}
+
+/// Where the number or word ends that begins here.
+pub(super) fn after_number_or_word(bytes: &[u8], position: usize) -> Result<usize, SyntaxError> {
+    Scanner { position, ..Scanner::new(bytes) }.after_number()
+}
+
 /// The entries of the dictionary that this text is, in order and with repeated keys; `None` when the text
 /// is another kind of value.
-pub(crate) fn dictionary(text: &Text, mut entry: impl FnMut(Text, Text)) -> Result<Option<()>, SyntaxError> {
+#[inline]
+pub(crate) fn dictionary(
+    text: &Text,
+    nested: Nested,
+    mut entry: impl FnMut(Text, Text),
+) -> Result<Option<()>, SyntaxError> {
     let mut scanner = Scanner::new(text.as_str().as_bytes());
     if scanner.next() != b'{' {
         scanner.value(0)?;
@@ -56,7 +86,12 @@ pub(crate) fn dictionary(text: &Text, mut entry: impl FnMut(Text, Text)) -> Resu
         let (key, plain) = scanner.top_level_key()?;
         scanner.next();
         let start = scanner.position;
-        scanner.value(1)?;
+        match scanner.byte() {
+            b'{' | b'[' if nested == Nested::Passed => {
+                scanner.position = nested::after_container(scanner.bytes, scanner.position, 1)?;
+            }
+            _ => scanner.value(1)?,
+        }
         let key = text.slice(key);
         let key = if plain { key } else { Text::from(canonical_key(key.as_str())) };
         entry(key, text.slice(start..scanner.position));
@@ -216,7 +251,7 @@ impl<'a> Scanner<'a> {
             self.position += 2;
             return Ok(next);
         }
-        self.position = after_string(self.bytes, self.position, self.block, self.special)?;
+        self.position = after_special(self.bytes, self.position, self.block, self.special)?;
         self.colon()?;
         Ok(self.next())
     }
@@ -243,7 +278,7 @@ impl<'a> Scanner<'a> {
         self.position = if plain {
             self.position + 1
         } else {
-            after_string(self.bytes, self.position, self.block, self.special)?
+            after_special(self.bytes, self.position, self.block, self.special)?
         };
         let end = self.position - 1;
         self.colon()?;
@@ -260,7 +295,7 @@ impl<'a> Scanner<'a> {
                 if self.byte() == b'"' {
                     self.position += 1;
                 } else {
-                    self.position = after_string(self.bytes, self.position, self.block, self.special)?;
+                    self.position = after_special(self.bytes, self.position, self.block, self.special)?;
                 }
             }
             b'-' | b'0'..=b'9' => self.position = self.after_number()?,
@@ -316,7 +351,7 @@ impl<'a> Scanner<'a> {
                 }
             }
         }
-        match number_length(&self.bytes[self.position..]) {
+        match number_length(self.bytes.get(self.position..).unwrap_or_default()) {
             0 => after_word(self.bytes, self.position),
             length => Ok(self.position + length),
         }
@@ -338,7 +373,7 @@ fn after_white_space(bytes: &[u8], position: usize) -> usize {
 
 /// Where a string ends, from a special byte in it on.
 #[inline(never)]
-fn after_string(bytes: &[u8], position: usize, block: usize, special: u64) -> Result<usize, SyntaxError> {
+fn after_special(bytes: &[u8], position: usize, block: usize, special: u64) -> Result<usize, SyntaxError> {
     let mut scanner = Scanner { bytes, position, block, special };
     loop {
         match bytes.get(scanner.position) {
@@ -450,30 +485,6 @@ fn digits_of(word: u64) -> usize {
     others.trailing_zeros() as usize / 8
 }
 
-/// The bytes of the text's n-th block of 64 that a string may not hold as they are, a bit for each: `"`, `\`,
-/// control characters and what is not ASCII. What lies behind the end of the text is special too.
-#[inline(never)]
-fn special_bytes(bytes: &[u8], block: usize) -> u64 {
-    let rest = bytes.get(block * 64..).unwrap_or_default();
-    if let Some(chunk) = rest.first_chunk() {
-        return special_bytes_of(chunk);
-    }
-    let mut chunk = [0; 64];
-    chunk[..rest.len()].copy_from_slice(rest);
-    special_bytes_of(&chunk)
-}
-
-#[inline(always)]
-fn special_bytes_of(chunk: &[u8; 64]) -> u64 {
-    // The compiler turns this into comparisons of 16 bytes or more, each giving a byte of 0 or 1.
-    let special =
-        chunk.map(|byte| u8::from((byte == b'"') | (byte == b'\\') | !(b' '..=b'~').contains(&byte)));
-    // The product's highest byte collects the 8 bits of a word.
-    let bits = |word: &[u8; 8]| u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-    let words = special.as_chunks::<8>().0.iter().enumerate();
-    words.fold(0, |mask, (position, word)| mask | bits(word) << (8 * position))
-}
-
 static HEXADECIMAL: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -485,75 +496,4 @@ static HEXADECIMAL: [bool; 256] = {
 };
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn special_bytes_are_found_at_every_place() {
-        for byte in 0..=255u8 {
-            let plain = (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
-            for place in 0..64 {
-                let mut chunk = [b'a'; 64];
-                chunk[place] = byte;
-                assert_eq!(special_bytes_of(&chunk), if plain { 0 } else { 1 << place }, "{byte} at {place}");
-            }
-        }
-        assert_eq!(special_bytes(b"ab\"", 0), u64::MAX << 2);
-        assert_eq!(special_bytes(b"ab\"", 1), u64::MAX);
-    }
-
-    #[test]
-    fn digits_are_counted_up_to_any_other_byte() {
-        for byte in (0..=255u8).filter(|byte| !byte.is_ascii_digit()) {
-            for place in 0..8 {
-                let mut chunk = *b"90817263";
-                chunk[place] = byte;
-                assert_eq!(digits_of(u64::from_le_bytes(chunk)), place, "{byte} at {place}");
-            }
-        }
-        assert_eq!(digits_of(u64::from_le_bytes(*b"12345678")), 8);
-    }
-
-    #[test]
-    fn nesting_ends_at_the_limit_and_closes_in_order() {
-        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
-        // The session is the first level.
-        assert!(value(nested(MAX_DEPTH - 1).as_bytes()).is_ok());
-        assert!(value(nested(MAX_DEPTH).as_bytes()).is_err());
-        assert!(value("[".repeat(1_000_000).as_bytes()).is_err());
-        let mixed = |depth: usize| format!("{}1{}", "[{\"a\":".repeat(depth), "}]".repeat(depth));
-        assert!(value(mixed(400).as_bytes()).is_ok());
-        assert!(value(mixed(400).replacen("}]", "]}", 1).as_bytes()).is_err());
-        for empty in ["[]", "{}", "[ ]", "{ }", "[[],{}]", "{\"a\":{},\"b\":[]}"] {
-            assert!(value(empty.as_bytes()).is_ok(), "{empty}");
-        }
-        for wrong in
-            ["[,]", "[1,]", "{,}", "{\"a\":1,}", "[}", "{]", "{\"a\"}", "{\"a\":}", "[1 2]", "{1:2}", "["]
-        {
-            assert!(value(wrong.as_bytes()).is_err(), "{wrong}");
-        }
-    }
-
-    /// Every length and place in the text, against a number at its end, where fewer than 8 bytes follow.
-    #[test]
-    fn numbers_and_strings_end_where_they_end() {
-        let numbers =
-            ["0", "-0", "7", "1234567", "12345678", "123456789012345678901", "-1.5", "0.25e-7", "1E400"];
-        for number in numbers {
-            for padding in 0..70 {
-                let json = format!(
-                    "[\"{}\",{number},\"\\u00e4{}\",{number}]",
-                    "x".repeat(padding),
-                    "y".repeat(70 - padding)
-                );
-                assert_eq!(value(json.as_bytes()), Ok(0..json.len()), "{json}");
-                let bare = format!("{}{number}", " ".repeat(padding));
-                assert_eq!(value(bare.as_bytes()), Ok(padding..bare.len()), "{bare}");
-            }
-        }
-        for wrong in ["01", "1.", ".5", "1e", "-", "+1", "1.e5", "0x1", "1,", "--1", "-I", "-infinity"] {
-            assert!(value(wrong.as_bytes()).is_err(), "{wrong}");
-            assert!(value(format!("[{wrong},1234567890]").as_bytes()).is_err(), "{wrong}");
-        }
-    }
-}
+mod tests;

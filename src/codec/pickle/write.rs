@@ -19,7 +19,11 @@ pub(crate) fn write<'v>(entries: impl Iterator<Item = (&'v str, &'v Value)>) -> 
         json_string(&mut out, key);
         match value.pickled() {
             Some(opcodes) => out.extend_from_slice(opcodes),
-            None => json(&mut out, value.json())?,
+            None => {
+                // A list or dictionary out of a signed text was not looked into yet.
+                value.check()?;
+                json(&mut out, value.json())?;
+            }
         }
     }
     if some {
@@ -29,8 +33,8 @@ pub(crate) fn write<'v>(entries: impl Iterator<Item = (&'v str, &'v Value)>) -> 
     Ok(out)
 }
 
-/// Writes what JSON text says. The text was checked when it was loaded or made, so that its brackets match
-/// and no nesting has to be kept track of.
+/// Writes what JSON text says. The text was checked, so that its brackets match and no nesting has to be kept
+/// track of.
 fn json(out: &mut Vec<u8>, json: &str) -> Result<(), ValueError> {
     let mut rest = json;
     while let Some(first) = rest.bytes().next() {
