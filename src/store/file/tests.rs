@@ -120,7 +120,7 @@ fn who_waited_for_the_lock_compares_again() {
             std::thread::yield_now();
         }
         let outcome = folder.exchange(&name, Some(found.identity()), &replacement).unwrap();
-        assert_eq!(outcome, Replaced::Replaced);
+        assert_eq!(outcome, Replaced::Done);
         drop((found, replacement));
         assert_eq!(waiting.join().unwrap(), Err(Replaced::Changed));
     });
