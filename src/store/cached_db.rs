@@ -142,7 +142,7 @@ impl CachedDbStore {
         let mut cache = None;
         let is_worth_a_copy = row.genuine && !(row.data.is_empty() && matches!(seen, Seen::Nothing));
         if let Some(record) = record(&row, now).filter(|_| is_worth_a_copy)
-            && let Put::Put(version) = self.copies.put(session_key, record, seen, start).await
+            && let Put::Done(version) = self.copies.put(session_key, record, seen, start).await
         {
             cache = Some(version);
         }
@@ -192,7 +192,7 @@ impl CachedDbStore {
         start: Instant,
     ) -> Option<Version> {
         match self.copies.put(session_key, record, seen, start).await {
-            Put::Put(version) => return Some(version),
+            Put::Done(version) => return Some(version),
             Put::Conflict => self.repair(session_key, record.now).await,
             Put::Failed => self.copies.distrust.add(session_key),
         }
@@ -218,7 +218,7 @@ impl CachedDbStore {
             };
             let Some(record) = record(&row, now) else { break };
             match self.copies.put(session_key, record, seen, start).await {
-                Put::Put(_) => return,
+                Put::Done(_) => return,
                 Put::Conflict => {}
                 Put::Failed => break,
             }

@@ -5,6 +5,7 @@
 
 mod error;
 mod folder;
+mod removal;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -262,7 +263,7 @@ impl SessionStore for FileStore {
             shared.folder.replace(&name, expected.as_deref(), text.as_bytes(), modified)
         };
         Ok(match self.work(replace).await? {
-            Replaced::Replaced => Updated::Updated(version),
+            Replaced::Done => Updated::Updated(version),
             Replaced::Missing => Updated::Missing,
             Replaced::Changed | Replaced::NameTaken => Updated::Changed,
         })
@@ -284,7 +285,7 @@ impl SessionStore for FileStore {
             shared.folder.move_and_replace(&name, expected, &new_name, text.as_bytes(), modified)
         };
         Ok(match self.work(replace).await? {
-            Replaced::Replaced => Rotated::Rotated(version),
+            Replaced::Done => Rotated::Rotated(version),
             Replaced::Missing => Rotated::Missing,
             Replaced::Changed => Rotated::Changed,
             Replaced::NameTaken => Rotated::KeyTaken,

@@ -58,7 +58,7 @@ pub(super) enum Seen {
 
 /// What came of putting a copy into the cache.
 pub(super) enum Put {
-    Put(Version),
+    Done(Version),
     /// Something else was put there meanwhile.
     Conflict,
     Failed,
@@ -127,12 +127,12 @@ impl Copies {
         let outcome = match seen {
             Seen::Nothing if start.elapsed() >= self.fill_within => Ok(Put::Conflict),
             Seen::Nothing => match self.cache.create(session_key, record).await {
-                Ok(Created::Created(version)) => Ok(Put::Put(version)),
+                Ok(Created::Created(version)) => Ok(Put::Done(version)),
                 Ok(Created::KeyTaken) => Ok(Put::Conflict),
                 Err(error) => Err(error),
             },
             Seen::Copy(version) => match self.cache.update(session_key, Some(&version), record).await {
-                Ok(Updated::Updated(version)) => Ok(Put::Put(version)),
+                Ok(Updated::Updated(version)) => Ok(Put::Done(version)),
                 Ok(Updated::Missing | Updated::Changed) => Ok(Put::Conflict),
                 Err(error) => Err(error),
             },
