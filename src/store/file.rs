@@ -5,6 +5,7 @@
 
 mod error;
 mod folder;
+mod removal;
 mod sweep;
 #[cfg(test)]
 mod tests;

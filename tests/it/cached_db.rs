@@ -79,6 +79,11 @@ impl Site {
         self.cache.create(&key(), record(&data(json))).await.unwrap();
     }
 
+    fn forget_calls(&self) {
+        self.database.calls();
+        self.cache.calls();
+    }
+
     async fn forget_copy(&self) {
         self.cache.delete(&key()).await.unwrap();
     }

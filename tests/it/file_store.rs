@@ -1,6 +1,7 @@
 //! Session files under attack, beside other programs, and on a machine that fails.
 
 mod crashes;
+mod django;
 mod failures;
 mod names;
 mod races;

@@ -42,8 +42,8 @@ pub(super) struct Identity(u64, u64);
 /// A session's file as it was found: whole, as files are replaced and not changed.
 #[derive(Debug)]
 pub(super) struct Found {
-    file: File,
-    identity: Identity,
+    pub(super) file: File,
+    pub(super) identity: Identity,
     pub(super) modified: DateTime<Utc>,
     pub(super) text: Vec<u8>,
 }
@@ -51,9 +51,9 @@ pub(super) struct Found {
 /// A file that is on its way to be a session's, or was one. Removed in the end.
 #[derive(Debug)]
 pub(super) struct Temporary {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// As it was written. Open, so that the file system gives its number to no other file meanwhile.
-    file: Option<File>,
+    pub(super) file: Option<File>,
 }
 
 /// What came of replacing or moving a file.
@@ -72,11 +72,6 @@ impl Identity {
 }
 
 impl Found {
-    #[cfg(test)]
-    pub(super) fn identity(&self) -> Identity {
-        self.identity
-    }
-
     fn is(&self, expected: Option<&[u8]>) -> bool {
         expected.is_none_or(|expected| self.text == expected)
     }
@@ -126,7 +121,7 @@ impl Folder {
             .then(|| FileName(name.to_owned()))
     }
 
-    fn path_of(&self, name: &FileName) -> PathBuf {
+    pub(super) fn path_of(&self, name: &FileName) -> PathBuf {
         self.path.join(&name.0)
     }
 
@@ -180,7 +175,7 @@ impl Folder {
         Ok(temporary)
     }
 
-    fn temporary_path(&self) -> Task<PathBuf> {
+    pub(super) fn temporary_path(&self) -> Task<PathBuf> {
         let mut random = [0; 8];
         getrandom::fill(&mut random)
             .map_err(|error| Failure::Io("name a temporary file", io::Error::other(error.to_string())))?;
@@ -282,7 +277,7 @@ impl Folder {
         }
     }
 
-    fn is_current(&self, name: &FileName, found: &Found) -> Task<bool> {
+    pub(super) fn is_current(&self, name: &FileName, found: &Found) -> Task<bool> {
         Ok(identity_of(&self.path_of(name))? == Some(found.identity))
     }
 
@@ -324,52 +319,8 @@ impl Folder {
         }
     }
 
-    /// Removes a file; tells whether there was one. The removal waits for nobody.
-    pub(super) fn remove(&self, name: &FileName) -> Task<bool> {
-        match rustix::fs::unlink(self.path_of(name)) {
-            Ok(()) => self.synchronize().map(|()| true),
-            Err(Errno::NOENT) => self.must_be_there().map(|()| false),
-            // A folder is no session.
-            Err(Errno::ISDIR | Errno::PERM) if self.path_of(name).is_dir() => Ok(false),
-            Err(error) => Err(doing("remove a session's file")(error)),
-        }
-    }
-
-    /// Removes this very file and none that took its place; tells whether it did. A file that somebody is
-    /// about to replace is left alone.
-    pub(super) fn remove_found(&self, name: &FileName, found: &Found) -> Task<bool> {
-        match rustix::fs::flock(&found.file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Ok(false),
-            Err(error) => return Err(doing("lock a session's file")(error)),
-        }
-        if !self.is_current(name, found)? {
-            return Ok(false);
-        }
-        self.take(name, found)
-    }
-
-    /// Removes this very file: takes it away and looks at it again, as Django may renew the session at this
-    /// very moment.
-    pub(super) fn take(&self, name: &FileName, found: &Found) -> Task<bool> {
-        let path = self.path_of(name);
-        let taken = Temporary { path: self.temporary_path()?, file: None };
-        match rename(&path, &taken.path, RenameFlags::NOREPLACE) {
-            Ok(()) => {}
-            Err(Errno::NOENT) => return Ok(false),
-            Err(error) => return Err(doing("remove a session's file")(error)),
-        }
-        if identity_of(&taken.path)? == Some(found.identity) {
-            return Ok(true);
-        }
-        match rename(&taken.path, &path, RenameFlags::NOREPLACE) {
-            Ok(()) | Err(Errno::EXIST) => Ok(false),
-            Err(error) => Err(doing("put a renewed session's file back")(error)),
-        }
-    }
-
     /// Waits until what was done to names in the folder is on the disk.
-    fn synchronize(&self) -> Task<()> {
+    pub(super) fn synchronize(&self) -> Task<()> {
         if !self.durable {
             return Ok(());
         }
@@ -379,7 +330,7 @@ impl Folder {
 }
 
 /// Which file has this name, if any.
-fn identity_of(path: &Path) -> Task<Option<Identity>> {
+pub(super) fn identity_of(path: &Path) -> Task<Option<Identity>> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(Identity::of(&metadata))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -387,7 +338,7 @@ fn identity_of(path: &Path) -> Task<Option<Identity>> {
     }
 }
 
-fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), Errno> {
+pub(super) fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), Errno> {
     rustix::io::retry_on_intr(|| rustix::fs::renameat_with(CWD, from, CWD, to, flags))
 }
 

@@ -35,7 +35,7 @@ fn what_django_saved_after_the_comparison_stays() {
     let prepared = folder.prepare(&name, Some(b"first"), b"mine", SystemTime::now()).unwrap();
     let (found, replacement) = prepared.unwrap();
     django_saves(&folder, "Django's");
-    let outcome = folder.exchange(&name, Some(found.identity()), &replacement).unwrap();
+    let outcome = folder.exchange(&name, Some(found.identity), &replacement).unwrap();
     assert_eq!(outcome, Replaced::Changed);
     drop(replacement);
     assert_eq!(text(&folder).as_deref(), Some("Django's"));
@@ -50,7 +50,7 @@ fn what_django_removed_after_the_comparison_stays_removed() {
     let prepared = folder.prepare(&name, Some(b"first"), b"mine", SystemTime::now()).unwrap();
     let (found, replacement) = prepared.unwrap();
     std::fs::remove_file(place.path().join("sessionidabcdefgh")).unwrap();
-    let outcome = folder.exchange(&name, Some(found.identity()), &replacement).unwrap();
+    let outcome = folder.exchange(&name, Some(found.identity), &replacement).unwrap();
     assert_eq!(outcome, Replaced::Missing);
     drop(replacement);
     assert_eq!(files(&folder), 0);
@@ -96,7 +96,7 @@ fn t29_a_session_that_is_being_renewed_survives() {
     let found = folder.find(&name).unwrap().unwrap();
     let renewal = folder.prepare(&name, Some(b"expired"), b"renewed", SystemTime::now()).unwrap().unwrap();
     assert!(!folder.remove_found(&name, &found).unwrap(), "its file is locked");
-    let outcome = folder.exchange(&name, Some(renewal.0.identity()), &renewal.1).unwrap();
+    let outcome = folder.exchange(&name, Some(renewal.0.identity), &renewal.1).unwrap();
     assert_eq!(outcome, Replaced::Done);
     assert_eq!(text(&folder).as_deref(), Some("renewed"));
 }
@@ -119,7 +119,7 @@ fn who_waited_for_the_lock_compares_again() {
         while files(&folder) < 3 {
             std::thread::yield_now();
         }
-        let outcome = folder.exchange(&name, Some(found.identity()), &replacement).unwrap();
+        let outcome = folder.exchange(&name, Some(found.identity), &replacement).unwrap();
         assert_eq!(outcome, Replaced::Done);
         drop((found, replacement));
         assert_eq!(waiting.join().unwrap(), Err(Replaced::Changed));

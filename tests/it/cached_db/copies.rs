@@ -10,15 +10,13 @@ use super::*;
 #[tokio::test]
 async fn a_copy_saves_the_database_the_question() {
     let site = Site::with_session().await;
-    site.database.calls();
-    site.cache.calls();
+    site.forget_calls();
     assert_eq!(load(&site.store).await.as_deref(), Some(r#"{"a":1}"#));
     assert_eq!((site.database.calls(), site.cache.calls()), (vec![], vec!["load"]));
 
     // Saving what came from the cache: the row is looked at first, as the cache does not know its version.
     let loaded = site.store.load(&key(), now()).await.unwrap().unwrap();
-    site.database.calls();
-    site.cache.calls();
+    site.forget_calls();
     let outcome =
         site.store.update(&key(), Some(&loaded.version), record(&data(r#"{"a":2}"#))).await.unwrap();
     assert_eq!((site.database.calls(), site.cache.calls()), (vec!["load", "update"], vec!["update"]));
@@ -28,8 +26,7 @@ async fn a_copy_saves_the_database_the_question() {
     assert_eq!((site.database.calls(), site.cache.calls()), (vec!["update"], vec!["update"]));
 
     site.forget_copy().await;
-    site.database.calls();
-    site.cache.calls();
+    site.forget_calls();
     let loaded = site.store.load(&key(), now()).await.unwrap().unwrap();
     assert_eq!((site.database.calls(), site.cache.calls()), (vec!["load"], vec!["load", "create"]));
     site.store.update(&key(), Some(&loaded.version), record(&data(r#"{"a":4}"#))).await.unwrap();
@@ -71,8 +68,7 @@ async fn djangos_copy_is_compared_with_the_row() {
     let site = Site::with_session().await;
     // The same as the row: replaced by a copy that ends, which is believed from then on.
     site.django_caches(r#"{"a":1}"#).await;
-    site.database.calls();
-    site.cache.calls();
+    site.forget_calls();
     assert_eq!(load(&site.store).await.as_deref(), Some(r#"{"a":1}"#));
     assert_eq!((site.database.calls(), site.cache.calls()), (vec!["load"], vec!["load", "update"]));
     assert_eq!(load(&site.store).await.as_deref(), Some(r#"{"a":1}"#));
