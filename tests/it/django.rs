@@ -1,6 +1,7 @@
 //! A real Django and a real axum site on one SQLite file: one browser goes to both.
 
 mod axum_site;
+mod everywhere;
 mod expiry;
 mod login;
 mod parallel;
@@ -14,7 +15,7 @@ use cloakroom::{Settings, TimeZone};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
 
-use self::process::{PASSWORD, Project, SECRET, Server, USERNAME};
+use self::process::{Django, PASSWORD, Project, SECRET, Server, USERNAME};
 use crate::browser::Browser;
 
 /// Both sites, and the file between them.
@@ -32,11 +33,12 @@ impl Sites {
 
     async fn start_in(time_zone_name: &'static str, time_zone: TimeZone) -> Sites {
         let folder = tempfile::tempdir().unwrap();
-        let project = Project { time_zone: time_zone_name, ..Project::with_user(folder.path()) };
+        let database = folder.path().join("db.sqlite3");
+        let project = Project { time_zone: time_zone_name, ..Project::with_user(Django::V5_2, &database) };
         let mut settings = Settings::new(SECRET);
         settings.time_zone = time_zone;
-        let axum = axum_site::start(&project.database, settings).await;
-        Sites { django: project.serve(), axum, database: project.database, _folder: folder }
+        let axum = axum_site::start(&database, settings).await;
+        Sites { django: project.serve(), axum, database, _folder: folder }
     }
 
     fn django(&self, path: &str) -> String {

@@ -18,14 +18,28 @@ use crate::browser::serve;
 
 #[derive(Clone)]
 struct Site {
-    database: PathBuf,
+    users: Users,
     store: Arc<dyn SessionStore>,
 }
 
 /// Serves the site on this database; gives its address.
 pub(crate) async fn start(database: &Path, settings: Settings) -> String {
     let store: Arc<dyn SessionStore> = Arc::new(SqliteStore::open(database, &settings).await.unwrap());
-    let site = Site { database: database.to_owned(), store: Arc::clone(&store) };
+    start_on(store, Users::Table(database.to_owned()), settings).await
+}
+
+/// Where the site looks for its users.
+#[derive(Clone)]
+pub(crate) enum Users {
+    /// In Django's table, in a file of SQLite.
+    Table(PathBuf),
+    /// There is but this one.
+    One(UserRow),
+}
+
+/// Serves the site on any store; gives its address.
+pub(crate) async fn start_on(store: Arc<dyn SessionStore>, users: Users, settings: Settings) -> String {
+    let site = Site { users, store: Arc::clone(&store) };
     let router = Router::new()
         .route("/whoami", get(whoami))
         .route("/login", post(login))
@@ -42,7 +56,8 @@ pub(crate) async fn start(database: &Path, settings: Settings) -> String {
 }
 
 /// A row of `auth_user`.
-struct UserRow {
+#[derive(Clone, Deserialize)]
+pub(crate) struct UserRow {
     id: String,
     username: String,
     password: String,
@@ -50,7 +65,14 @@ struct UserRow {
 
 impl Site {
     fn user(&self, column: &str, value: &str) -> Option<UserRow> {
-        let connection = Connection::open(&self.database).unwrap();
+        let database = match &self.users {
+            Users::Table(database) => database,
+            Users::One(user) => {
+                let own = if column == "id" { &user.id } else { &user.username };
+                return (own == value).then(|| user.clone());
+            }
+        };
+        let connection = Connection::open(database).unwrap();
         let sql = format!("SELECT CAST(id AS TEXT), username, password FROM auth_user WHERE {column} = ?1");
         connection
             .query_row(&sql, [value], |row| {

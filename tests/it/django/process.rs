@@ -1,20 +1,44 @@
 //! A real Django, in processes of its own.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+
+use serde_json::{Value, json};
 
 /// The one secret of both sites.
 pub(crate) const SECRET: &str = "django-insecure-one-secret-for-both-sites";
 pub(crate) const USERNAME: &str = "ada";
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
+/// Which Django.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Django {
+    V4_2,
+    V5_2,
+}
+
+impl Django {
+    pub(crate) const ALL: [Django; 2] = [Django::V4_2, Django::V5_2];
+
+    fn environment(self) -> &'static str {
+        match self {
+            Django::V4_2 => ".venv-4.2",
+            Django::V5_2 => ".venv",
+        }
+    }
+}
+
 /// A Django site that is yet to be started.
 pub(crate) struct Project {
-    pub(crate) database: PathBuf,
+    pub(crate) django: Django,
+    /// `DATABASES["default"]`.
+    pub(crate) database: Value,
     /// `TIME_ZONE` of a site with `USE_TZ = False`; empty for one with `USE_TZ = True`.
     pub(crate) time_zone: &'static str,
+    /// More variables for `settings.py`.
+    pub(crate) variables: Vec<(&'static str, String)>,
 }
 
 /// A Django site that answers requests until this is dropped.
@@ -24,30 +48,42 @@ pub(crate) struct Server {
 }
 
 impl Project {
-    pub(crate) fn new(database: impl Into<PathBuf>) -> Project {
-        Project { database: database.into(), time_zone: "" }
+    /// A site on a file of SQLite.
+    pub(crate) fn new(file: impl AsRef<Path>) -> Project {
+        Project::on(Django::V5_2, json!({ "ENGINE": "django.db.backends.sqlite3", "NAME": file.as_ref() }))
     }
 
-    /// A site in this folder, on a database that Django itself migrated, with one user.
-    pub(crate) fn with_user(folder: &Path) -> Project {
-        let project = Project::new(folder.join("db.sqlite3"));
-        std::fs::write(&project.database, migrated_database()).unwrap();
-        project
+    pub(crate) fn on(django: Django, database: Value) -> Project {
+        Project { django, database, time_zone: "", variables: Vec::new() }
+    }
+
+    /// A site on this file of SQLite, which Django itself migrated, with one user.
+    pub(crate) fn with_user(django: Django, file: &Path) -> Project {
+        std::fs::write(file, migrated_database(django)).unwrap();
+        Project { django, ..Project::new(file) }
+    }
+
+    /// Makes the tables and the one user.
+    pub(crate) fn migrate(&self) {
+        self.manage(&["migrate"]);
+        self.manage(&["create-user", USERNAME, PASSWORD]);
     }
 
     fn command(&self) -> Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = root.join(".venv/bin/python");
+        let environment = self.django.environment();
+        let python = root.join(environment).join("bin/python");
         assert!(
             python.exists(),
-            "no Django for this test: .venv is missing; run scripts/test, which makes it"
+            "no Django for this test: {environment} is missing; run scripts/test, which makes it"
         );
         let mut command = Command::new(python);
         command
             .arg(root.join("tests/it/django/manage.py"))
             .env("SITE_SECRET_KEY", SECRET)
-            .env("SITE_DATABASE_NAME", &self.database)
+            .env("SITE_DATABASE", self.database.to_string())
             .env("SITE_TIME_ZONE", self.time_zone)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             // Python's own settings of whoever runs the test are not the test's.
             .env_remove("PYTHONPATH")
@@ -79,14 +115,13 @@ impl Drop for Server {
     }
 }
 
-/// The bytes of a database made by Django: migrated once, then copied for each test.
-fn migrated_database() -> &'static [u8] {
-    static DATABASE: OnceLock<Vec<u8>> = OnceLock::new();
-    DATABASE.get_or_init(|| {
+/// The bytes of a database made by this Django: migrated once, then copied for each test.
+fn migrated_database(django: Django) -> &'static [u8] {
+    static DATABASES: [OnceLock<Vec<u8>>; 2] = [OnceLock::new(), OnceLock::new()];
+    DATABASES[django as usize].get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        let project = Project::new(folder.path().join("db.sqlite3"));
-        project.manage(&["migrate"]);
-        project.manage(&["create-user", USERNAME, PASSWORD]);
-        std::fs::read(&project.database).unwrap()
+        let file = folder.path().join("db.sqlite3");
+        Project { django, ..Project::new(&file) }.migrate();
+        std::fs::read(&file).unwrap()
     })
 }

@@ -1,16 +1,25 @@
-"""The settings of the test's Django site: database, secret and time zone come from the environment."""
+"""The settings of the test's Django site, as far as tests differ in them, come from the environment."""
 
+import json
 import os
+
+import pymysql
+
+# Django asks for mysqlclient, whose place PyMySQL takes.
+pymysql.version_info = (2, 2, 7, "final", 0)
+pymysql.install_as_MySQLdb()
 
 time_zone = os.environ.get("SITE_TIME_ZONE", "")
 
 SECRET_KEY = os.environ["SITE_SECRET_KEY"]
-DATABASES = {
-    "default": {
-        "ENGINE": os.environ.get("SITE_DATABASE_ENGINE", "django.db.backends.sqlite3"),
-        "NAME": os.environ["SITE_DATABASE_NAME"],
-    }
+DATABASES = {"default": json.loads(os.environ["SITE_DATABASE"])}
+CACHES = {
+    "default": json.loads(
+        os.environ.get("SITE_CACHE", '{"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}')
+    )
 }
+SESSION_ENGINE = "django.contrib.sessions.backends." + os.environ.get("SITE_SESSION_ENGINE", "db")
+SESSION_FILE_PATH = os.environ.get("SITE_SESSION_FILE_PATH")
 USE_TZ = not time_zone
 TIME_ZONE = time_zone or "UTC"
 INSTALLED_APPS = [

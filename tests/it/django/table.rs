@@ -8,10 +8,11 @@ use super::*;
 #[tokio::test]
 async fn a_table_made_here_is_taken_over_by_django() {
     let folder = tempfile::tempdir().unwrap();
-    let project = Project::new(folder.path().join("db.sqlite3"));
-    let options = SqliteStore::options(&project.database);
+    let database = folder.path().join("db.sqlite3");
+    let project = Project::new(&database);
+    let options = SqliteStore::options(&database);
     assert_eq!(options.create_table(MigrationRecord::Always).await.unwrap(), CreateTable::Created);
-    let axum = axum_site::start(&project.database, Settings::new(SECRET)).await;
+    let axum = axum_site::start(&database, Settings::new(SECRET)).await;
     let mut browser = Browser::new();
     browser.post(format!("{axum}/put"), r#"{"before":"Django came"}"#).await.ok();
 

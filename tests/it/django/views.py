@@ -1,10 +1,10 @@
 """What the test's Django site does under each path; the axum site does the same."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from django.contrib import admin
-from django.contrib.auth import authenticate, login, logout
+from django.contrib.auth import authenticate, get_user_model, login, logout
 from django.contrib.sessions.models import Session
 from django.http import JsonResponse
 from django.urls import path
@@ -21,7 +21,9 @@ def whoami(request):
         {
             "user": user.get_username() if user.is_authenticated else None,
             # As text, so that the test sees how numbers are spelled.
-            "session": json.dumps(dict(session.items()), separators=(",", ":")),
+            "session": json.dumps(
+                dict(session.items()), separators=(",", ":"), default=datetime.isoformat
+            ),
         }
     )
 
@@ -46,6 +48,25 @@ def cycle_key(request):
 def put(request):
     request.session.update(json.loads(request.body))
     return done()
+
+
+def put_python_objects(request):
+    """What only a pickle carries."""
+    request.session["tuple"] = (1, ("two", [3.5, None]), ())
+    request.session["moment"] = datetime(2024, 2, 29, 12, 30, 45, 678901, tzinfo=timezone.utc)
+    request.session["nested objects"] = {"times": [(datetime(1999, 12, 31, 23, 59),)]}
+    return done()
+
+
+def python_values(request):
+    """Each value as Python shows it, so that a tuple is no list and a date is no text."""
+    return JsonResponse({key: repr(value) for key, value in request.session.items()})
+
+
+def account(request):
+    """The row of the user, for a site that has no driver for the database."""
+    user = get_user_model().objects.get()
+    return JsonResponse({"id": str(user.pk), "username": user.get_username(), "password": user.password})
 
 
 def set_expiry(request):
@@ -82,6 +103,9 @@ urlpatterns = [
     path("logout", log_out),
     path("cycle_key", cycle_key),
     path("put", put),
+    path("put_python_objects", put_python_objects),
+    path("python_values", python_values),
+    path("account", account),
     path("set_expiry", set_expiry),
     path("expiry", expiry),
     path("admin/", admin.site.urls),

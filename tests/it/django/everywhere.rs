@@ -1,0 +1,373 @@
+//! Sessions go from either site to the other and back: with the oldest and the newest Django, on every back
+//! end. Both sites are real ones, as are the servers between them.
+
+use std::fmt::Debug;
+use std::path::Path;
+
+use super::*;
+use crate::django::axum_site::Users;
+
+/// What Django puts into the session: spelled as Python spells it.
+const PYTHON_VALUES: &str = concat!(
+    r#"{"text":"Zo\u00eb \ud83e\udde5","big":123456789012345678901234567890,"large":1e+16,"tenth":0.1,"#,
+    r#""odd":[NaN,-Infinity,-0.0],"nothing":null,"yes":true,"half":"\ud800","#,
+    r#""nested":{"b":[true,null,[{"c":-1}]],"a":{}}}"#
+);
+
+/// One back end, as both sites are told of it.
+struct BackEnd {
+    name: &'static str,
+    /// Of Django.
+    engine: &'static str,
+    /// Of this library.
+    url: String,
+    /// Of Django: without one, it has users in a file of SQLite.
+    database: Option<Value>,
+    cache: Option<Value>,
+    /// Whether Django pickles the session, so that it may hold any object.
+    pickles: bool,
+}
+
+/// What was compared, and what was found to differ.
+struct Exchanges {
+    of: String,
+    all: u32,
+    failed: Vec<String>,
+}
+
+impl Exchanges {
+    fn check<T: PartialEq + Debug>(&mut self, what: &str, found: &T, expected: &T) {
+        self.all += 1;
+        if found != expected {
+            self.failed.push(format!("{}: {what}:\n  found    {found:?}\n  expected {expected:?}", self.of));
+        }
+    }
+}
+
+/// One Django and one axum site on one back end.
+struct Pair<'a> {
+    django: Server,
+    axum: String,
+    back_end: &'a BackEnd,
+}
+
+type Who = (Option<String>, String);
+
+fn nobody() -> Who {
+    (None, "{}".to_owned())
+}
+
+fn ada(session: impl Into<String>) -> Who {
+    (Some(USERNAME.to_owned()), session.into())
+}
+
+/// Both objects in one, in JSON.
+fn joined(left: &str, right: &str) -> String {
+    format!("{},{}", left.strip_suffix('}').unwrap(), right.strip_prefix('{').unwrap())
+}
+
+impl Pair<'_> {
+    fn django(&self, path: &str) -> String {
+        format!("{}{path}", self.django.address)
+    }
+
+    fn axum(&self, path: &str) -> String {
+        format!("{}{path}", self.axum)
+    }
+
+    /// Whom and what each site sees.
+    async fn check_both(&self, exchanges: &mut Exchanges, what: &str, browser: &Browser, expected: &Who) {
+        for (site, url) in [("Django", self.django("/whoami")), ("axum", self.axum("/whoami"))] {
+            let (user, session) = whoami(&mut browser.clone(), url).await;
+            // django-redis' JSON has spaces, which stay inside of values; no text of these tests has any such.
+            let found = (user, session.replace(", ", ",").replace(": ", ":"));
+            exchanges.check(&format!("{what}, {site} sees"), &found, expected);
+        }
+    }
+
+    /// A session cookie from before a change of key: a key is worth nothing, a session in a cookie still is
+    /// what it was.
+    async fn check_old(
+        &self,
+        exchanges: &mut Exchanges,
+        what: &str,
+        old: &Browser,
+        new: &Browser,
+        was: &Who,
+    ) {
+        let in_cookie = self.back_end.engine == "signed_cookies";
+        // A cookie with the same session, signed in the same second, is the same.
+        if !in_cookie {
+            exchanges.check(&format!("{what}: the cookie changes"), &(old.cookies == new.cookies), &false);
+        }
+        let expected = if in_cookie { was.clone() } else { nobody() };
+        self.check_both(exchanges, &format!("{what}: with the old cookie"), old, &expected).await;
+    }
+
+    async fn django_first(&self, exchanges: &mut Exchanges) {
+        let mut browser = Browser::new();
+        browser.post(self.django("/login"), credentials()).await.ok();
+        browser.post(self.django("/put"), PYTHON_VALUES).await.ok();
+        if self.back_end.pickles {
+            browser.get(self.django("/put_python_objects")).await.ok();
+        }
+        let values = browser.get(self.django("/python_values")).await.json();
+        let of_django = whoami(&mut browser, self.django("/whoami")).await;
+        exchanges.check("Django's own login", &of_django.0.as_deref(), &Some(USERNAME));
+        self.check_both(exchanges, "Django's session", &browser, &of_django).await;
+
+        let added = r#"{"from":"axum","list":[1,{"deep":null}]}"#;
+        browser.post(self.axum("/put"), added).await.ok();
+        let (old, was) = (browser.clone(), ada(joined(&of_django.1, added)));
+        browser.get(self.axum("/cycle_key")).await.ok();
+        self.check_old(exchanges, "axum changes the key", &old, &browser, &was).await;
+        self.check_both(exchanges, "after axum's change", &browser, &was).await;
+        let mut now = browser.get(self.django("/python_values")).await.json();
+        for key in ["from", "list"] {
+            exchanges.check("what axum added is in Django", &now[key].is_string(), &true);
+            now.as_object_mut().unwrap().shift_remove(key);
+        }
+        exchanges.check("Django's own values in Django", &now, &values);
+
+        browser.post(self.django("/put"), r#"{"from":"Django again"}"#).await.ok();
+        let expected = ada(was.1.replace(r#""from":"axum""#, r#""from":"Django again""#));
+        self.check_both(exchanges, "after Django's second change", &browser, &expected).await;
+    }
+
+    async fn axum_first(&self, exchanges: &mut Exchanges) {
+        let of_rust = format!("{{{}}}", axum_site::RUST_VALUES);
+        for login in [self.axum("/login"), self.django("/login")] {
+            let mut browser = Browser::new();
+            browser.get(self.axum("/put_rust_values")).await.ok();
+            let (anonymous, was) = (browser.clone(), (None, of_rust.clone()));
+            self.check_both(exchanges, "axum's session", &browser, &was).await;
+
+            browser.post(&login, credentials()).await.ok();
+            self.check_old(exchanges, "login", &anonymous, &browser, &was).await;
+            let was = ada(of_rust.clone());
+            self.check_both(exchanges, "after the login", &browser, &was).await;
+
+            let old = browser.clone();
+            browser.get(self.django("/cycle_key")).await.ok();
+            self.check_old(exchanges, "Django changes the key", &old, &browser, &was).await;
+            browser.post(self.django("/put"), r#"{"tenth":0.2,"from":"Django"}"#).await.ok();
+            let both = joined(&of_rust.replace("0.1", "0.2"), r#"{"from":"Django"}"#);
+            self.check_both(exchanges, "after Django's change", &browser, &ada(both)).await;
+        }
+    }
+
+    async fn logout(&self, exchanges: &mut Exchanges) {
+        for login in [self.django("/login"), self.axum("/login")] {
+            for logout in [self.django("/logout"), self.axum("/logout")] {
+                let mut browser = Browser::new();
+                browser.post(&login, credentials()).await.ok();
+                browser.post(self.axum("/put"), r#"{"cart":[1]}"#).await.ok();
+                let stolen = browser.clone();
+                self.check_both(exchanges, "before the logout", &browser, &ada(r#"{"cart":[1]}"#)).await;
+                browser.get(logout).await.ok();
+                self.check_both(exchanges, "after the logout", &browser, &nobody()).await;
+                self.check_old(exchanges, "logout", &stolen, &browser, &ada(r#"{"cart":[1]}"#)).await;
+            }
+        }
+    }
+
+    async fn expiry(&self, exchanges: &mut Exchanges) {
+        for (kind, value) in [
+            ("seconds", json!(300)),
+            ("seconds", json!(0)),
+            ("timedelta", json!(86_400)),
+            // Django's entries in memcached end with 2038 at the latest.
+            ("datetime", json!("2037-12-31T23:59:58.765432+00:00")),
+        ] {
+            for site in [self.django("/set_expiry"), self.axum("/set_expiry")] {
+                let mut browser = Browser::new();
+                browser.post(self.django("/login"), credentials()).await.ok();
+                browser.post(site, json!({ "kind": kind, "value": value })).await.ok();
+                let of_django = whoami(&mut browser, self.django("/whoami")).await;
+                let told = of_django.0.is_some() && of_django.1.contains("_session_expiry");
+                exchanges.check("an expiry is in the session", &told, &true);
+                self.check_both(exchanges, "a session's expiry", &browser, &of_django).await;
+            }
+        }
+    }
+}
+
+/// Every exchange, with each Django, on the back end that `back_end` makes.
+async fn exchange(back_end: impl AsyncFn(&Path) -> BackEnd) {
+    let (mut all, mut failed, mut name) = (0, Vec::new(), "");
+    for django in Django::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let back_end = back_end(folder.path()).await;
+        name = back_end.name;
+        let mut project = match &back_end.database {
+            Some(database) => {
+                let project = Project::on(django, database.clone());
+                project.migrate();
+                project
+            }
+            None => Project::with_user(django, &folder.path().join("db.sqlite3")),
+        };
+        project.variables.push(("SITE_SESSION_ENGINE", back_end.engine.to_owned()));
+        project.variables.push(("SITE_SESSION_FILE_PATH", folder.path().to_str().unwrap().to_owned()));
+        if let Some(cache) = &back_end.cache {
+            project.variables.push(("SITE_CACHE", cache.to_string()));
+        }
+        let server = project.serve();
+        let user = Browser::new().get(format!("{}/account", server.address)).await.json();
+        let users = Users::One(serde_json::from_value(user).unwrap());
+        let settings = Settings::new(SECRET);
+        let store = cloakroom::connect(&back_end.url, &settings).await.unwrap();
+        let axum = axum_site::start_on(store, users, settings).await;
+        let pair = Pair { django: server, axum, back_end: &back_end };
+        let mut exchanges = Exchanges { of: format!("{django:?} on {name}"), all: 0, failed: Vec::new() };
+        pair.django_first(&mut exchanges).await;
+        pair.axum_first(&mut exchanges).await;
+        pair.logout(&mut exchanges).await;
+        pair.expiry(&mut exchanges).await;
+        all += exchanges.all;
+        failed.append(&mut exchanges.failed);
+    }
+    println!("live Django 4.2 and 5.2 on {name}: {} of {all} exchanges", all as usize - failed.len());
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// A back end of Django that keeps sessions as signed text.
+fn text(name: &'static str, engine: &'static str, url: impl Into<String>) -> BackEnd {
+    BackEnd { name, engine, url: url.into(), database: None, cache: None, pickles: false }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite() {
+    exchange(async |folder: &Path| text("SQLite", "db", format!("sqlite:{}/db.sqlite3", folder.display())))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files() {
+    exchange(async |folder: &Path| text("files", "file", format!("file:{}", folder.display()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signed_cookies() {
+    exchange(async |_: &Path| text("signed cookies", "signed_cookies", "cookie:")).await;
+}
+
+/// `DATABASES["default"]` for a URL of the tests' servers.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+fn database(engine: &str, user: &str, password: &str, url: &str) -> Value {
+    let (address, name) = url.rsplit_once('/').unwrap();
+    let port = address.rsplit_once(':').unwrap().1;
+    json!({
+        "ENGINE": format!("django.db.backends.{engine}"),
+        "HOST": "127.0.0.1",
+        "PORT": port,
+        "USER": user,
+        "PASSWORD": password,
+        "NAME": name,
+    })
+}
+
+#[cfg(feature = "postgres")]
+async fn new_postgres() -> (String, Value) {
+    use crate::servers::postgres::{PASSWORD, USER};
+    let url = crate::servers::postgres::database().await;
+    let database = database("postgresql", USER, PASSWORD, &url);
+    (url, database)
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres() {
+    exchange(async |_: &Path| {
+        let (url, database) = new_postgres().await;
+        BackEnd { database: Some(database), ..text("PostgreSQL", "db", url) }
+    })
+    .await;
+}
+
+#[cfg(feature = "mysql")]
+#[tokio::test(flavor = "multi_thread")]
+async fn mariadb() {
+    use crate::servers::mariadb::{PASSWORD, USER};
+    exchange(async |_: &Path| {
+        let url = crate::servers::mariadb::database().await;
+        let database = database("mysql", USER, PASSWORD, &url);
+        BackEnd { database: Some(database), ..text("MariaDB", "db", url) }
+    })
+    .await;
+}
+
+/// `CACHES["default"]` for a URL of the tests' servers.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+fn cache(back_end: &str, url: &str, options: &Value) -> Value {
+    let (address, prefix) = url.split_once("?key_prefix=").unwrap();
+    let location = address.strip_prefix("memcached://").unwrap_or(address);
+    json!({ "BACKEND": back_end, "LOCATION": location, "KEY_PREFIX": prefix, "OPTIONS": options })
+}
+
+#[cfg(feature = "redis")]
+const REDIS: &str = "django.core.cache.backends.redis.RedisCache";
+#[cfg(feature = "redis")]
+const DJANGO_REDIS: &str = "django_redis.cache.RedisCache";
+
+/// The `cache` engine on Redis.
+#[cfg(feature = "redis")]
+async fn redis_cache(name: &'static str, cache_back_end: &str, options: Value, query: &str) {
+    exchange(async |_: &Path| {
+        let url = crate::servers::redis::url().await;
+        let cache = Some(cache(cache_back_end, &url, &options));
+        let pickles = !query.contains("json");
+        BackEnd { cache, pickles, ..text(name, "cache", format!("{url}{query}")) }
+    })
+    .await;
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn redis() {
+    redis_cache("Redis", REDIS, json!({}), "").await;
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn django_redis() {
+    redis_cache("django-redis", DJANGO_REDIS, json!({}), "").await;
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn django_redis_with_json() {
+    let options = json!({ "SERIALIZER": "django_redis.serializers.json.JSONSerializer" });
+    redis_cache("django-redis with JSON", DJANGO_REDIS, options, "&serializer=json").await;
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn django_redis_with_zlib() {
+    let options = json!({ "COMPRESSOR": "django_redis.compressors.zlib.ZlibCompressor" });
+    redis_cache("django-redis with zlib", DJANGO_REDIS, options, "&compressor=zlib").await;
+}
+
+#[cfg(feature = "memcached")]
+#[tokio::test(flavor = "multi_thread")]
+async fn memcached() {
+    exchange(async |_: &Path| {
+        let url = crate::servers::memcached::url().await;
+        let cache = cache("django.core.cache.backends.memcached.PyMemcacheCache", &url, &json!({}));
+        BackEnd { cache: Some(cache), pickles: true, ..text("memcached", "cache", url) }
+    })
+    .await;
+}
+
+#[cfg(all(feature = "postgres", feature = "redis"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn cached_db() {
+    exchange(async |_: &Path| {
+        let (postgres, database) = new_postgres().await;
+        let redis = crate::servers::redis::url().await;
+        let cache = Some(cache(REDIS, &redis, &json!({})));
+        let url = format!("cached_db:{postgres}|{redis}&engine=cached_db");
+        BackEnd { database: Some(database), cache, ..text("PostgreSQL and Redis", "cached_db", url) }
+    })
+    .await;
+}
