@@ -8,10 +8,9 @@
 //!
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
 //! let store: Arc<dyn SessionStore> = Arc::new(MemoryStore::new());
-//! for check in conformance::CHECKS {
-//!     check.run(&store).await.unwrap_or_else(|failure| panic!("{failure}"));
-//! }
-//! # });
+//! let summary = conformance::run(&store, &[]).await?;
+//! assert_eq!(summary.passed(), conformance::CHECKS.len());
+//! # Ok::<(), conformance::Nonconforming>(()) }).unwrap();
 //! ```
 //!
 //! Each check makes keys of its own, so the store may hold other sessions; only the checks of
@@ -37,6 +36,75 @@ pub struct Check {
 }
 
 type CheckFuture = Pin<Box<dyn Future<Output = Result<(), Problem>> + Send>>;
+
+/// Runs every check. A store that differs on purpose declares it: the check's name, and the reason.
+///
+/// # Errors
+/// When a check fails that is not declared, a declared one passes, or a name is no check's.
+pub async fn run<'a>(
+    store: &Arc<dyn SessionStore>,
+    declared: &[(&'a str, &'a str)],
+) -> Result<Summary<'a>, Nonconforming> {
+    let unknown = declared.iter().filter(|(name, _)| CHECKS.iter().all(|check| check.name != *name));
+    let mut problems: Vec<_> = unknown.map(|(name, _)| format!("{name}: declared, but no check")).collect();
+    let mut summary = Summary { passed: 0, differences: Vec::new() };
+    for check in CHECKS {
+        let difference = declared.iter().find(|(name, _)| check.name == *name);
+        match (check.run(store).await, difference) {
+            (Ok(()), None) => summary.passed += 1,
+            (Err(_), Some(difference)) => summary.differences.push(*difference),
+            (Err(failure), None) => problems.push(failure.to_string()),
+            (Ok(()), Some((name, _))) => {
+                problems.push(format!("{name}: passed, though it is declared as a difference"));
+            }
+        }
+    }
+    if problems.is_empty() { Ok(summary) } else { Err(Nonconforming { problems }) }
+}
+
+/// What came of a store that conforms, in words: `22 of 23 conformance checks passed`, and a line for each
+/// declared difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary<'a> {
+    passed: usize,
+    differences: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Summary<'a> {
+    /// How many checks passed.
+    pub fn passed(&self) -> usize {
+        self.passed
+    }
+
+    /// The declared differences, each with its reason.
+    pub fn differences(&self) -> &[(&'a str, &'a str)] {
+        &self.differences
+    }
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} of {} conformance checks passed", self.passed, CHECKS.len())?;
+        for (name, reason) in &self.differences {
+            write!(formatter, "\n  declared difference: {name}: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A store that is not as the contract says and not as it declares: what is wrong, line by line.
+#[derive(Clone, Debug)]
+pub struct Nonconforming {
+    problems: Vec<String>,
+}
+
+impl fmt::Display for Nonconforming {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.problems.join("\n"))
+    }
+}
+
+impl std::error::Error for Nonconforming {}
 
 /// A check that a store did not pass.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime, Timelike, Utc};
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use self::error::{Failure, Task};
 use self::threads::Threads;
@@ -26,7 +26,7 @@ use crate::error::StoreError;
 use crate::session_key::SessionKey;
 use crate::settings::Settings;
 
-pub use super::table::{CreateTable, MigrationRecord};
+pub use super::table::{ColumnValue, Columns, CreateTable, ExtraColumn, MigrationRecord};
 
 /// Keeps sessions in a SQLite file, in the table that Django's migration makes, beside a running Django.
 ///
@@ -60,6 +60,10 @@ pub struct SqliteOptions {
     pub path: PathBuf,
     /// The table: `django_session`.
     pub table: String,
+    /// The table's columns: Django's names.
+    pub columns: Columns,
+    /// Further columns that each save fills, of a table that the site's own migration made: none.
+    pub extra_columns: Vec<ExtraColumn>,
     /// How long to wait for a lock that another program holds: 5 seconds, as Django.
     pub busy_timeout: Duration,
     /// How many threads read: 2.
@@ -85,10 +89,30 @@ impl SqliteOptions {
         })
     }
 
-    /// The table's name between quotes.
     fn quoted_table(&self) -> String {
-        format!("\"{}\"", self.table.replace('"', "\"\""))
+        quoted(&self.table)
     }
+
+    fn quoted_columns(&self) -> [String; 3] {
+        let Columns { session_key, session_data, expire_date } = &self.columns;
+        [session_key, session_data, expire_date].map(|column| quoted(column))
+    }
+
+    /// The names of the extra columns, each with the parameter that it has from this number on.
+    fn extra_parameters(&self, first: usize) -> impl Iterator<Item = (String, String)> {
+        let names = self.extra_columns.iter().map(|column| quoted(column.name()));
+        names.enumerate().map(move |(index, name)| (name, format!("?{}", first + index)))
+    }
+
+    /// What an `UPDATE` sets besides the data and the expiry, beginning with a comma.
+    fn extra_assignments(&self, first: usize) -> String {
+        self.extra_parameters(first).map(|(name, parameter)| format!(", {name} = {parameter}")).collect()
+    }
+}
+
+/// A name between quotes.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 impl SqliteStore {
@@ -96,7 +120,9 @@ impl SqliteStore {
     pub fn options(path: impl AsRef<Path>) -> SqliteOptions {
         SqliteOptions {
             path: path.as_ref().to_owned(),
-            table: "django_session".to_owned(),
+            table: table::DJANGO_TABLE.to_owned(),
+            columns: Columns::default(),
+            extra_columns: Vec::new(),
             busy_timeout: Duration::from_secs(5),
             readers: 2,
             write_batch: 64,
@@ -132,7 +158,18 @@ impl SqliteStore {
         Ok(Row {
             session_data: session_data.map_err(|error| StoreError::not_carried("sqlite", error))?,
             expire_date: format_time(self.time_zone.to_wall_clock(record.expire_date)),
+            extra: self.options.extra_columns.iter().map(|column| column.value(record.data)).collect(),
         })
+    }
+
+    /// The names of the table, and of the columns of the key, the data and the expiry.
+    fn names(&self) -> (String, [String; 3]) {
+        (self.options.quoted_table(), self.options.quoted_columns())
+    }
+
+    fn select_key(&self) -> String {
+        let (table, [key_column, ..]) = self.names();
+        format!("SELECT 1 FROM {table} WHERE {key_column} = ?1")
     }
 
     fn time_text(&self, now: DateTime<Utc>) -> String {
@@ -143,9 +180,25 @@ impl SqliteStore {
 struct Row {
     session_data: String,
     expire_date: String,
+    extra: Vec<ColumnValue>,
+}
+
+impl ToSql for ColumnValue {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            ColumnValue::Null => ValueRef::Null,
+            ColumnValue::Integer(number) => ValueRef::Integer(*number),
+            ColumnValue::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
 }
 
 impl Row {
+    /// These values, followed by those of the extra columns.
+    fn with_extra<'a>(&'a self, values: &[&'a dyn ToSql]) -> Vec<&'a dyn ToSql> {
+        values.iter().copied().chain(self.extra.iter().map(|value| value as &dyn ToSql)).collect()
+    }
+
     fn version(&self) -> Version {
         Version::from_bytes(self.session_data.as_bytes())
     }
@@ -162,21 +215,19 @@ fn parse_time(text: &str) -> Option<NaiveDateTime> {
     NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok()
 }
 
-fn exists(connection: &Connection, table: &str, session_key: &SessionKey) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached(&format!("SELECT 1 FROM {table} WHERE session_key = ?1"))?
-        .exists(params![session_key.as_str()])
+/// Whether the key is taken, by this `SELECT`.
+fn exists(connection: &Connection, select: &str, session_key: &SessionKey) -> rusqlite::Result<bool> {
+    connection.prepare_cached(select)?.exists(params![session_key.as_str()])
 }
 
 #[async_trait]
 impl SessionStore for SqliteStore {
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
-        let (table, key, now) = (self.options.quoted_table(), session_key.clone(), self.time_text(now));
+        let (key, now) = (session_key.clone(), self.time_text(now));
+        let (table, [key_column, data, expiry]) = self.names();
+        let sql = format!("SELECT {data}, {expiry} FROM {table} WHERE {key_column} = ?1 AND {expiry} > ?2");
         let row = self
             .read(move |connection| {
-                let sql = format!(
-                    "SELECT session_data, expire_date FROM {table} WHERE session_key = ?1 AND expire_date > ?2"
-                );
                 let row = connection
                     .prepare_cached(&sql)?
                     .query_row(params![key.as_str(), now], |row| {
@@ -200,16 +251,23 @@ impl SessionStore for SqliteStore {
     }
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
-        let (table, key, row) = (self.options.quoted_table(), session_key.clone(), self.row(record)?);
+        let (key, row) = (session_key.clone(), self.row(record)?);
+        let (table, [key_column, data, expiry]) = self.names();
         let version = row.version();
+        let (mut columns, mut values) = (format!("{key_column}, {data}, {expiry}"), "?1, ?2, ?3".to_owned());
+        for (name, parameter) in self.options.extra_parameters(4) {
+            columns = format!("{columns}, {name}");
+            values = format!("{values}, {parameter}");
+        }
         let sql = format!(
-            "INSERT INTO {table} (session_key, session_data, expire_date) VALUES (?1, ?2, ?3) \
-             ON CONFLICT (session_key) DO NOTHING"
+            "INSERT INTO {table} ({columns}) VALUES ({values}) ON CONFLICT ({key_column}) DO NOTHING"
         );
         let inserted = self
             .write(move |connection| {
                 let mut statement = connection.prepare_cached(&sql)?;
-                Ok(statement.execute(params![key.as_str(), row.session_data, row.expire_date])?)
+                let key = key.as_str();
+                let values = row.with_extra(&[&key, &row.session_data, &row.expire_date]);
+                Ok(statement.execute(values.as_slice())?)
             })
             .await?;
         Ok(if inserted == 1 { Created::Created(version) } else { Created::KeyTaken })
@@ -221,18 +279,23 @@ impl SessionStore for SqliteStore {
         expected: Option<&Version>,
         record: Record<'_>,
     ) -> Result<Updated, StoreError> {
-        let (table, key, row) = (self.options.quoted_table(), session_key.clone(), self.row(record)?);
+        let (key, row) = (session_key.clone(), self.row(record)?);
+        let (table, [key_column, data, expiry]) = self.names();
         let (version, expected) = (row.version(), expected_text(expected));
         let sql = format!(
-            "UPDATE {table} SET session_data = ?2, expire_date = ?3 \
-             WHERE session_key = ?1 AND (?4 IS NULL OR session_data = ?4)"
+            "UPDATE {table} SET {data} = ?2, {expiry} = ?3{extra} \
+             WHERE {key_column} = ?1 AND (?4 IS NULL OR {data} = ?4)",
+            extra = self.options.extra_assignments(5)
         );
+        let select = self.select_key();
         self.write(move |connection| {
             let mut statement = connection.prepare_cached(&sql)?;
-            if statement.execute(params![key.as_str(), row.session_data, row.expire_date, expected])? == 1 {
+            let key_text = key.as_str();
+            let values = row.with_extra(&[&key_text, &row.session_data, &row.expire_date, &expected]);
+            if statement.execute(values.as_slice())? == 1 {
                 return Ok(Updated::Updated(version.clone()));
             }
-            Ok(if exists(connection, &table, &key)? { Updated::Changed } else { Updated::Missing })
+            Ok(if exists(connection, &select, &key)? { Updated::Changed } else { Updated::Missing })
         })
         .await
     }
@@ -244,21 +307,27 @@ impl SessionStore for SqliteStore {
         new_session_key: &SessionKey,
         record: Record<'_>,
     ) -> Result<Rotated, StoreError> {
-        let (table, key, row) = (self.options.quoted_table(), session_key.clone(), self.row(record)?);
+        let (key, row) = (session_key.clone(), self.row(record)?);
+        let (table, [key_column, data, expiry]) = self.names();
         let (new_key, version, expected) = (new_session_key.clone(), row.version(), expected_text(expected));
-        // One statement: the row changes its key. `OR IGNORE` leaves it alone when the new key is taken.
+        // One statement: the row changes its key, unless the new one is taken. `OR IGNORE` would do that too,
+        // and would also pass over what a constraint on an extra column refuses.
+        let select = self.select_key();
         let sql = format!(
-            "UPDATE OR IGNORE {table} SET session_key = ?5, session_data = ?2, expire_date = ?3 \
-             WHERE session_key = ?1 AND (?4 IS NULL OR session_data = ?4)"
+            "UPDATE {table} SET {key_column} = ?5, {data} = ?2, {expiry} = ?3{extra} \
+             WHERE {key_column} = ?1 AND (?4 IS NULL OR {data} = ?4) \
+             AND (?5 = ?1 OR NOT EXISTS (SELECT 1 FROM {table} WHERE {key_column} = ?5))",
+            extra = self.options.extra_assignments(6)
         );
         self.write(move |connection| {
             let mut statement = connection.prepare_cached(&sql)?;
-            let values = params![key.as_str(), row.session_data, row.expire_date, expected, new_key.as_str()];
-            Ok(if statement.execute(values)? == 1 {
+            let (old, new) = (key.as_str(), new_key.as_str());
+            let values = row.with_extra(&[&old, &row.session_data, &row.expire_date, &expected, &new]);
+            Ok(if statement.execute(values.as_slice())? == 1 {
                 Rotated::Rotated(version.clone())
-            } else if !exists(connection, &table, &key)? {
+            } else if !exists(connection, &select, &key)? {
                 Rotated::Missing
-            } else if exists(connection, &table, &new_key)? {
+            } else if exists(connection, &select, &new_key)? {
                 Rotated::KeyTaken
             } else {
                 Rotated::Changed
@@ -268,19 +337,20 @@ impl SessionStore for SqliteStore {
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
-        let (table, key) = (self.options.quoted_table(), session_key.clone());
+        let (key, (table, [key_column, ..])) = (session_key.clone(), self.names());
+        let sql = format!("DELETE FROM {table} WHERE {key_column} = ?1");
         self.write(move |connection| {
-            let mut statement =
-                connection.prepare_cached(&format!("DELETE FROM {table} WHERE session_key = ?1"))?;
+            let mut statement = connection.prepare_cached(&sql)?;
             Ok(statement.execute(params![key.as_str()])? > 0)
         })
         .await
     }
 
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let (table, key, now) = (self.options.quoted_table(), session_key.clone(), self.time_text(now));
+        let (key, now) = (session_key.clone(), self.time_text(now));
+        let (select, [.., expiry]) = (self.select_key(), self.options.quoted_columns());
+        let sql = format!("{select} AND {expiry} > ?2");
         self.read(move |connection| {
-            let sql = format!("SELECT 1 FROM {table} WHERE session_key = ?1 AND expire_date > ?2");
             Ok(connection.prepare_cached(&sql)?.exists(params![key.as_str(), now])?)
         })
         .await
@@ -297,10 +367,10 @@ impl SessionStore for SqliteStore {
     ) -> Result<u64, StoreError> {
         let now = self.time_text(now);
         let batch = self.options.clear_batch.max(1);
+        let (table, [key_column, _, expiry]) = self.names();
         let sql = format!(
-            "DELETE FROM {table} WHERE session_key IN \
-             (SELECT session_key FROM {table} WHERE expire_date < ?1 LIMIT {batch})",
-            table = self.options.quoted_table()
+            "DELETE FROM {table} WHERE {key_column} IN \
+             (SELECT {key_column} FROM {table} WHERE {expiry} < ?1 LIMIT {batch})"
         );
         let mut cleared = 0;
         loop {

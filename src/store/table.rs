@@ -1,5 +1,8 @@
 //! What the SQL stores share: Django's table, and the way from a stored text to a session.
 
+use std::fmt;
+use std::sync::Arc;
+
 use md5::{Digest, Md5};
 
 use super::Version;
@@ -46,6 +49,90 @@ impl Default for Columns {
             session_data: "session_data".to_owned(),
             expire_date: "expire_date".to_owned(),
         }
+    }
+}
+
+/// A column that the application fills from the session: what Django's custom session models do in
+/// `create_model_instance`. Each save computes it anew; clearing and loading pass it by.
+///
+/// ```
+/// use cloakroom::SessionData;
+/// use cloakroom::store::table::{ColumnValue, ExtraColumn};
+///
+/// // Django's documented example: which account the session belongs to.
+/// let account_id = ExtraColumn::new("account_id", |data: &SessionData| {
+///     data.read::<String>("_auth_user_id").ok().flatten().and_then(|id| id.parse::<i64>().ok())
+/// });
+/// let data = SessionData::from_json(r#"{"_auth_user_id":"7"}"#)?;
+/// assert_eq!(account_id.value(&data), ColumnValue::Integer(7));
+/// assert_eq!(account_id.value(&SessionData::new()), ColumnValue::Null);
+/// # Ok::<(), cloakroom::ValueError>(())
+/// ```
+#[derive(Clone)]
+pub struct ExtraColumn {
+    name: String,
+    value: Arc<dyn Fn(&SessionData) -> ColumnValue + Send + Sync>,
+}
+
+impl ExtraColumn {
+    /// A column of this name, and its value: an `i64`, a text, a [`ColumnValue`], or an `Option` of one.
+    pub fn new<V: Into<ColumnValue>>(
+        name: impl Into<String>,
+        value: impl Fn(&SessionData) -> V + Send + Sync + 'static,
+    ) -> ExtraColumn {
+        ExtraColumn { name: name.into(), value: Arc::new(move |data| value(data).into()) }
+    }
+
+    /// The column's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the column holds for a session with this data.
+    pub fn value(&self, data: &SessionData) -> ColumnValue {
+        (self.value)(data)
+    }
+}
+
+impl fmt::Debug for ExtraColumn {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("ExtraColumn").field(&self.name).finish()
+    }
+}
+
+/// What an [`ExtraColumn`] holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ColumnValue {
+    /// Nothing: Django's `None`, for columns with `null=True`.
+    Null,
+    /// A whole number, for `IntegerField` and its like.
+    Integer(i64),
+    /// A text, for `CharField` and its like.
+    Text(String),
+}
+
+impl From<i64> for ColumnValue {
+    fn from(number: i64) -> Self {
+        ColumnValue::Integer(number)
+    }
+}
+
+impl From<String> for ColumnValue {
+    fn from(text: String) -> Self {
+        ColumnValue::Text(text)
+    }
+}
+
+impl From<&str> for ColumnValue {
+    fn from(text: &str) -> Self {
+        ColumnValue::Text(text.to_owned())
+    }
+}
+
+impl<V: Into<ColumnValue>> From<Option<V>> for ColumnValue {
+    fn from(value: Option<V>) -> Self {
+        value.map_or(ColumnValue::Null, Into::into)
     }
 }
 

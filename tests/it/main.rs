@@ -9,6 +9,7 @@ mod caches;
 mod cleaner;
 mod clearing;
 mod django;
+mod extra_columns;
 mod file_store;
 mod json_dialect;
 mod model;

@@ -17,7 +17,7 @@ pub(super) enum Failure {
     Missing,
     NotText,
     Unreadable(DecodeError),
-    MissingColumn(&'static str),
+    MissingColumn(String),
     Stopped,
 }
 
@@ -70,7 +70,7 @@ fn explain_sqlite(
     path: &std::path::Display<'_>,
     options: &SqliteOptions,
 ) -> (StoreErrorKind, String) {
-    use StoreErrorKind::{Misconfigured, Unavailable};
+    use StoreErrorKind::{Misconfigured, Refused, Unavailable};
     let table = &options.table;
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
@@ -102,6 +102,13 @@ fn explain_sqlite(
         Some(ErrorCode::DatabaseCorrupt) => (
             Misconfigured,
             format!("{path}: the database is damaged; run `PRAGMA integrity_check` and restore a backup"),
+        ),
+        Some(ErrorCode::ConstraintViolation) => (
+            Refused,
+            format!(
+                "{path}: a constraint of the table {table} refuses the session ({error}); nothing was written. Check \
+                 what fills its extra columns"
+            ),
         ),
         _ if error.to_string().contains("no such table") => (
             Misconfigured,

@@ -5,12 +5,14 @@ use rusqlite::{Connection, params};
 
 use super::super::table::{CreateTable, DJANGO_TABLE, MigrationRecord, index_name};
 use super::error::Task;
-use super::{SqliteOptions, format_time, threads};
+use super::{SqliteOptions, format_time, quoted, threads};
 use crate::error::StoreError;
 
 impl SqliteOptions {
     /// Makes the session table and its index, and the database file when there is none, as Django's
     /// migration `sessions.0001_initial` does. A table that is there stays as it is.
+    ///
+    /// It makes no extra columns: a table with some is the site's own, and so is its migration.
     ///
     /// A new file gets write-ahead logging, so that readers and writers do not wait for each other.
     ///
@@ -36,11 +38,12 @@ fn create_table(options: &SqliteOptions, record: MigrationRecord, now: DateTime<
         return Ok(CreateTable::AlreadyThere);
     }
     let table = options.quoted_table();
-    let index = index_name(&options.table, "expire_date", "", 200).replace('"', "\"\"");
+    let [key, data, expiry] = options.quoted_columns();
+    let index = quoted(&index_name(&options.table, &options.columns.expire_date, "", 200));
     transaction.execute_batch(&format!(
-        "CREATE TABLE {table} (\"session_key\" varchar(40) NOT NULL PRIMARY KEY, \
-         \"session_data\" text NOT NULL, \"expire_date\" datetime NOT NULL);\n\
-         CREATE INDEX \"{index}\" ON {table} (\"expire_date\");"
+        "CREATE TABLE {table} ({key} varchar(40) NOT NULL PRIMARY KEY, \
+         {data} text NOT NULL, {expiry} datetime NOT NULL);\n\
+         CREATE INDEX {index} ON {table} ({expiry});"
     ))?;
     let is_django = table_exists(&transaction, "django_migrations")?;
     if options.table == DJANGO_TABLE && (is_django || record == MigrationRecord::Always) {

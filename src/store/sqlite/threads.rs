@@ -4,8 +4,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::SqliteOptions;
 use super::error::{Failure, Task};
+use super::{Columns, ExtraColumn, SqliteOptions};
 use crate::error::StoreError;
 
 type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
@@ -167,9 +167,11 @@ fn open(options: &SqliteOptions) -> Task<Connection> {
     connection.busy_timeout(options.busy_timeout)?;
     let statement = connection.prepare(&format!("SELECT * FROM {} LIMIT 0", options.quoted_table()))?;
     let columns = statement.column_names();
-    for column in ["session_key", "session_data", "expire_date"] {
+    let Columns { session_key, session_data, expire_date } = &options.columns;
+    let extra = options.extra_columns.iter().map(ExtraColumn::name);
+    for column in [session_key, session_data, expire_date].into_iter().map(String::as_str).chain(extra) {
         if !columns.contains(&column) {
-            return Err(Failure::MissingColumn(column));
+            return Err(Failure::MissingColumn(column.to_owned()));
         }
     }
     drop(statement);
