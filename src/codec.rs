@@ -3,6 +3,8 @@
 //! Modern text (Django 3.1 and later): `base64(json or zlib(json)):timestamp:signature`. Legacy text (before
 //! 3.1): base64 of `hexdigest:json`. The signature is checked before anything is decoded.
 
+pub(crate) mod pickle;
+
 use std::borrow::Cow;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,7 +16,7 @@ use crate::signing::{
     self, Algorithm, Compression, MacKey, SecretKey, Signer, SigningError, TimestampSigner,
     constant_time_equal,
 };
-use crate::value::{Value, normalize_latin1};
+use crate::value::{Value, ValueError, normalize_latin1};
 
 /// Which text to write. Both are read always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +54,7 @@ pub enum DecodeError {
 ///
 /// let codec = SessionCodec::new(&Settings::new("django-insecure-x"));
 /// let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
-/// let text = codec.encode(&SessionData::from_json(r#"{"a":1}"#)?, now);
+/// let text = codec.encode(&SessionData::from_json(r#"{"a":1}"#)?, now)?;
 /// assert!(text.starts_with("eyJhIjoxfQ:1r31eq:"));
 /// assert_eq!(codec.decode(&text)?.to_json(), r#"{"a":1}"#);
 /// assert!(SessionCodec::new(&Settings::new("another secret")).decode(&text).is_err());
@@ -104,8 +106,11 @@ impl SessionCodec {
     }
 
     /// The signed text of a session.
-    pub fn encode(&self, data: &SessionData, now: DateTime<Utc>) -> String {
-        self.encode_json_text(&data.to_json(), now)
+    ///
+    /// # Errors
+    /// [`ValueError::NotJson`] when it holds a value from a pickle that JSON cannot express.
+    pub fn encode(&self, data: &SessionData, now: DateTime<Utc>) -> Result<String, ValueError> {
+        Ok(self.encode_json_text(&data.json_to_store(",", ":")?, now))
     }
 
     /// The signed text of a session that is JSON already, spelled as it is: [`decode_json`](Self::decode_json)
@@ -116,12 +121,15 @@ impl SessionCodec {
     /// use cloakroom::{SessionCodec, Settings, Value};
     ///
     /// let codec = SessionCodec::new(&Settings::new("django-insecure-x"));
-    /// let text = codec.encode_json(&Value::from_json(r#"{"a": 1e5}"#)?, DateTime::UNIX_EPOCH);
+    /// let text = codec.encode_json(&Value::from_json(r#"{"a": 1e5}"#)?, DateTime::UNIX_EPOCH)?;
     /// assert_eq!(codec.decode_json(&text)?, r#"{"a": 1e5}"#);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn encode_json(&self, json: &Value, now: DateTime<Utc>) -> String {
-        self.encode_json_text(json.json(), now)
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_json(&self, json: &Value, now: DateTime<Utc>) -> Result<String, ValueError> {
+        Ok(self.encode_json_text(json.json_to_store()?, now))
     }
 
     fn encode_json_text(&self, json: &str, now: DateTime<Utc>) -> String {
@@ -142,13 +150,17 @@ impl SessionCodec {
 
     /// The session in a signed text, modern or legacy.
     ///
+    /// The dictionary and its plain values are checked at once. Of a list or dictionary in it only the end is
+    /// found, as the signature tells that the text is one that a holder of the secret wrote; should it hold
+    /// anything else than JSON, [`Value::to`] says so, and as long as nobody reads it, it is written back as it is.
+    ///
     /// # Errors
     /// [`DecodeError::BadSignature`] when it is not genuine, [`DecodeError::Unreadable`] when it is and
     /// still cannot be read.
     pub fn decode(&self, text: &str) -> Result<SessionData, DecodeError> {
         scratch::with(|scratch| {
             let json = self.ascii_json(text, None, None, scratch)?;
-            SessionData::from_ascii_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))
+            SessionData::from_signed_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))
         })
     }
 
@@ -163,7 +175,7 @@ impl SessionCodec {
         max_age: Option<TimeDelta>,
     ) -> Result<SessionData, DecodeError> {
         let json = self.decode_json_as(text, Some(TextFormat::Modern), now, max_age)?;
-        SessionData::from_ascii_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))
+        SessionData::from_signed_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))
     }
 
     /// The JSON text of a session exactly as it is stored. It may be no dictionary.

@@ -79,6 +79,12 @@ impl StoreError {
         StoreError { store, kind, message: message.into(), source: None }
     }
 
+    /// The error of a store that cannot keep what the session holds.
+    pub(crate) fn not_carried(store: &'static str, error: ValueError) -> Self {
+        let message = format!("the session {error}; nothing was written");
+        StoreError::new(store, StoreErrorKind::Refused, message).with_source(error)
+    }
+
     /// Keeps the error that caused this one.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

@@ -217,7 +217,8 @@ impl StoredExpiry {
                 Ok(seconds) => StoredExpiry::Seconds(seconds),
                 Err(_) => StoredExpiry::WrongType(value.kind()),
             },
-            Kind::Str => match value.to::<String>() {
+            // Django before 4.1 pickles the date itself.
+            Kind::Str | Kind::DateTime => match value.to::<String>() {
                 Ok(text) if text.is_empty() => StoredExpiry::EmptyText,
                 Ok(text) => Moment::from_isoformat(&text).map_or(StoredExpiry::NotADate, StoredExpiry::At),
                 Err(_) => StoredExpiry::NotADate,

@@ -33,6 +33,7 @@ pub use async_trait::async_trait;
 pub use chrono;
 
 pub use clock::{Clock, ManualClock, SystemClock, TimeZone};
+pub use codec::pickle::PickleError;
 pub use codec::{DecodeError, SessionCodec, TextFormat};
 pub use error::{Error, StoreError, StoreErrorKind};
 pub use expiry::{EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, Moment};
@@ -43,10 +44,14 @@ pub use session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
 pub use settings::{ConcurrentChanges, SameSite, Settings};
 #[cfg(feature = "file")]
 pub use store::FileStore;
+#[cfg(feature = "memcached")]
+pub use store::MemcachedStore;
 #[cfg(feature = "mysql")]
 pub use store::MysqlStore;
 #[cfg(feature = "postgres")]
 pub use store::PostgresStore;
+#[cfg(feature = "redis")]
+pub use store::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{CachedDbStore, MemoryStore, SessionStore, SignedCookieStore, connect};

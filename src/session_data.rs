@@ -8,7 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::entries::Entries;
-use crate::value::{self, Text, Value, ValueError, escape_key, unescape_key};
+use crate::codec::pickle::{self, PickleError};
+use crate::value::{self, Nested, Text, Value, ValueError, escape_key, unescape_key};
 
 /// The dictionary of a session: keys in Python's insertion order, values as they were stored.
 ///
@@ -45,9 +46,20 @@ impl SessionData {
         SessionData::from_ascii_json(Value::from_json(json)?.json())
     }
 
-    pub(crate) fn from_ascii_json(json: &str) -> Result<SessionData, ValueError> {
+    fn from_ascii_json(json: &str) -> Result<SessionData, ValueError> {
+        SessionData::from_text(json, Nested::Checked)
+    }
+
+    /// Reads a dictionary out of ASCII text whose signature was right. The lists and dictionaries in it are checked
+    /// when they are read.
+    pub(crate) fn from_signed_json(json: &str) -> Result<SessionData, ValueError> {
+        SessionData::from_text(json, Nested::Passed)
+    }
+
+    #[inline]
+    fn from_text(json: &str, nested: Nested) -> Result<SessionData, ValueError> {
         let mut entries = Entries::default();
-        match value::dictionary(&Text::from(json), |key, value| {
+        match value::dictionary(&Text::from(json), nested, |key, value| {
             entries.insert(key, Value::from_scanned(value));
         }) {
             Ok(Some(())) => Ok(SessionData { entries }),
@@ -57,21 +69,73 @@ impl SessionData {
     }
 
     /// The dictionary as `json.dumps(data, separators=(",", ":"))` lays it out; values keep their spelling.
+    /// Of values from a pickle it has what [`Value::json`] says.
     pub fn to_json(&self) -> String {
-        let entry = |(key, value): (&Text, &Value)| key.as_str().len() + value.json().len() + 4;
+        self.join(",", ":", |value| Ok(value.json())).unwrap_or_default()
+    }
+
+    /// The JSON text to store where Django stores JSON, between these separators.
+    pub(crate) fn json_to_store(&self, comma: &str, colon: &str) -> Result<String, ValueError> {
+        self.join(comma, colon, Value::json_to_store)
+    }
+
+    fn join<'a>(
+        &'a self,
+        comma: &str,
+        colon: &str,
+        text: impl Fn(&'a Value) -> Result<&'a str, ValueError>,
+    ) -> Result<String, ValueError> {
+        let entry = |(key, value): (&Text, &Value)| key.as_str().len() + value.json().len() + 6;
         let mut json = String::with_capacity(self.entries.iter().map(entry).sum::<usize>() + 2);
         json.push('{');
         for (position, (key, value)) in self.entries.iter().enumerate() {
             if position > 0 {
-                json.push(',');
+                json.push_str(comma);
             }
             json.push('"');
             json.push_str(key.as_str());
-            json.push_str("\":");
-            json.push_str(value.json());
+            json.push('"');
+            json.push_str(colon);
+            json.push_str(text(value)?);
         }
         json.push('}');
-        json
+        Ok(json)
+    }
+
+    /// Reads the pickle of a dictionary, as Django's caches hold it. Nothing in it is executed: besides plain
+    /// values it may hold dates, `Decimal`, `UUID` and sets, and whatever else it names is refused.
+    ///
+    /// `limit` bounds the pickle's size, and that of its values when each is written out where it is used.
+    ///
+    /// ```
+    /// use cloakroom::SessionData;
+    ///
+    /// let pickle = SessionData::from_json(r#"{"visits":7}"#)?.to_pickle()?;
+    /// assert_eq!(SessionData::from_pickle(&pickle, 1 << 20)?.read("visits")?, Some(7));
+    /// // What Python's pickle module would run is refused by name.
+    /// let error = SessionData::from_pickle(b"cos\nsystem\n(S'true'\ntR.", 1 << 20).unwrap_err();
+    /// assert!(error.to_string().contains("os.system"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`PickleError`] says what cannot be carried, by the name of the opcode or class.
+    pub fn from_pickle(pickle: &[u8], limit: usize) -> Result<SessionData, PickleError> {
+        pickle::read(pickle, limit)
+    }
+
+    /// The pickle of the dictionary, in protocol 4, which Django reads on Python 3.4 and later.
+    ///
+    /// # Errors
+    /// [`ValueError::IntegerTooLong`]; [`ValueError::Syntax`] when a list or dictionary out of a signed text is no
+    /// JSON.
+    pub fn to_pickle(&self) -> Result<Vec<u8>, ValueError> {
+        pickle::write(self.entries.iter().map(|(key, value)| (key.as_str(), value)))
+    }
+
+    /// Puts an entry whose key is escaped already.
+    pub(crate) fn insert_escaped(&mut self, key: Text, value: Value) {
+        self.entries.insert(key, value);
     }
 
     /// The value under this key.

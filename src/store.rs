@@ -1,13 +1,19 @@
 //! The contract between sessions and what keeps them.
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub mod cache;
 pub mod cached_db;
 #[cfg(feature = "file")]
 pub mod file;
+#[cfg(feature = "memcached")]
+pub mod memcached;
 pub mod memory;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod signed_cookies;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -23,11 +29,15 @@ use chrono::{DateTime, Utc};
 pub use cached_db::CachedDbStore;
 #[cfg(feature = "file")]
 pub use file::FileStore;
+#[cfg(feature = "memcached")]
+pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "mysql")]
 pub use mysql::MysqlStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
 pub use signed_cookies::SignedCookieStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
@@ -224,6 +234,11 @@ pub enum Rotated {
 /// | `cached_db:` and two of these with a bar between: `cached_db:sqlite:path/to/db.sqlite3\|memory:` | [`CachedDbStore`] |
 /// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
 /// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
+/// | `redis://[user:password@]host:port/database`, `redis+cluster://host1,host2` | `RedisStore`, features `redis`, `redis-cluster` |
+/// | `memcached://host:port,host2:port` | `MemcachedStore`, feature `memcached` |
+///
+/// The URLs of caches may end in what the site's `CACHES` say:
+/// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`.
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -243,10 +258,10 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
         "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),
         "cookie" if rest.is_empty() => Ok(Arc::new(SignedCookieStore::new(settings))),
         #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(Arc::new(SqliteStore::open(rest.strip_prefix("//").unwrap_or(rest), settings).await?)),
+        "sqlite" => Ok(Arc::new(SqliteStore::open(file_path(url), settings).await?)),
         #[cfg(feature = "file")]
         "file" => {
-            let path = Some(rest.strip_prefix("//").unwrap_or(rest)).filter(|path| !path.is_empty());
+            let path = Some(file_path(url)).filter(|path| !path.is_empty());
             let path = path.map_or_else(FileStore::default_path, Into::into);
             Ok(Arc::new(FileStore::open(path, settings).await?))
         }
@@ -264,12 +279,48 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
         "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::open(url, settings).await?)),
         #[cfg(feature = "mysql")]
         "mysql" | "mariadb" => Ok(Arc::new(MysqlStore::open(url, settings).await?)),
+        #[cfg(feature = "redis")]
+        "redis" | "redis+cluster" => Ok(Arc::new(RedisStore::open(url, settings).await?)),
+        #[cfg(feature = "memcached")]
+        "memcached" => Ok(Arc::new(MemcachedStore::open(url, settings).await?)),
         _ => {
             let message = "this URL names no store that is compiled in; use `memory:`, `cookie:`, `sqlite:PATH` (feature \
-                           `sqlite`), `postgres://…` (feature `postgres`), \
-                           `mysql://…` (feature `mysql`), `file:FOLDER` (feature `file`), or \
-                           `cached_db:DATABASE|CACHE` made of two of them";
+                           `sqlite`), `file:FOLDER` (feature `file`), `postgres://…` (feature `postgres`), \
+                           `mysql://…` (feature `mysql`), `redis://…` (feature `redis`), `memcached://…` (feature \
+                           `memcached`), or `cached_db:DATABASE|CACHE` made of two of them";
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }
+}
+
+/// Makes the session table of the store that a URL names, exactly as Django's migration makes it; of a file,
+/// the file too. A table that is there stays as it is.
+///
+/// # Errors
+/// When the URL names no store with a table, or the table cannot be made.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub async fn create_table(
+    url: &str,
+    record: table::MigrationRecord,
+) -> Result<table::CreateTable, StoreError> {
+    match url.split(':').next().unwrap_or_default() {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => SqliteStore::options(file_path(url)).create_table(record).await,
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => PostgresStore::options(url)?.create_table(record).await,
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => MysqlStore::options(url)?.create_table(record).await,
+        _ => {
+            let message = "this URL names no store with a table; those are `sqlite:PATH`, `postgres://…` and \
+                           `mysql://…`, each with the feature of its name";
+            Err(StoreError::new("create_table", StoreErrorKind::Misconfigured, message))
+        }
+    }
+}
+
+/// The path in `sqlite:PATH` and `sqlite://PATH`.
+#[cfg(any(feature = "sqlite", feature = "file"))]
+fn file_path(url: &str) -> &str {
+    let path = url.split_once(':').map_or("", |(_, path)| path);
+    path.strip_prefix("//").unwrap_or(path)
 }

@@ -13,12 +13,14 @@ mod ser;
 mod text;
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use scan::{dictionary, normalize_latin1};
-pub(crate) use text::{Text, escape_key, unescape_key};
+pub(crate) use scan::{Nested, dictionary, normalize_latin1};
+pub(crate) use ser::write_float;
+pub(crate) use text::{Text, Unit, Units, escape_key, unescape_key, write_escaped, write_unit};
 
 /// How deep dictionaries and lists may nest, the session itself included. Python's reader gives up
 /// a little below 1,000.
@@ -35,8 +37,30 @@ pub const MAX_DEPTH: usize = 990;
 /// assert_eq!((text.as_str(), number), ("a", 1e16));
 /// # Ok::<(), cloakroom::ValueError>(())
 /// ```
+///
+/// A cache's pickle can hold what JSON cannot: tuples, bytes, sets, dates, numbers as dictionary keys. Such a
+/// value goes back as it came as long as nobody replaces it. It is read through its JSON text, in which bytes
+/// are a list of numbers, and dates, `Decimal` and `UUID` are strings, as Django's `DjangoJSONEncoder` has them.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Value(Text);
+pub struct Value(Stored);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Stored {
+    Json(Text),
+    Pickled(Arc<Pickled>),
+}
+
+/// A value out of a pickle that JSON cannot carry without loss.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Pickled {
+    pub(crate) kind: Kind,
+    /// The value alone, without memo, so that it can stand in any pickle.
+    pub(crate) opcodes: Box<[u8]>,
+    /// How it reads.
+    pub(crate) json: Box<str>,
+    /// What in it Python's JSON writer refuses to write.
+    pub(crate) not_json: Option<Kind>,
+}
 
 /// Why a value cannot be stored, or not be read as the type asked for. Shows types, never contents.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,10 +87,17 @@ pub enum ValueError {
     /// The text is not in Python's dialect of JSON.
     #[error("not JSON as Python reads it: {0}")]
     Syntax(String),
+    /// The value came from a cache's pickle and cannot be written as JSON, neither here nor by Django.
+    #[error("holds {0}, which a store that keeps JSON cannot take; Django raises TypeError")]
+    NotJson(Kind),
+    /// Python reads no integer of more than 4,300 digits.
+    #[error("holds an int of more than 4,300 digits, which Python does not read")]
+    IntegerTooLong,
 }
 
 /// What sort of value is stored, by its Python name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kind {
     /// `None`
     None,
@@ -82,6 +113,62 @@ pub enum Kind {
     List,
     /// `dict`
     Dict,
+    /// `tuple`, from a pickle
+    Tuple,
+    /// `set`, from a pickle
+    Set,
+    /// `frozenset`, from a pickle
+    FrozenSet,
+    /// `bytes`, from a pickle
+    Bytes,
+    /// `bytearray`, from a pickle
+    ByteArray,
+    /// `datetime.datetime`, from a pickle
+    DateTime,
+    /// `datetime.date`, from a pickle
+    Date,
+    /// `datetime.time`, from a pickle
+    Time,
+    /// `datetime.timedelta`, from a pickle
+    TimeDelta,
+    /// `datetime.timezone`, `zoneinfo.ZoneInfo` or `pytz.utc`, from a pickle
+    TimeZone,
+    /// `decimal.Decimal`, from a pickle
+    Decimal,
+    /// `uuid.UUID`, from a pickle
+    Uuid,
+}
+
+impl Kind {
+    /// The name of the Python type.
+    ///
+    /// ```
+    /// assert_eq!(cloakroom::Value::new("text")?.kind().python_name(), "str");
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
+    pub fn python_name(self) -> &'static str {
+        match self {
+            Kind::None => "None",
+            Kind::Bool => "bool",
+            Kind::Int => "int",
+            Kind::Float => "float",
+            Kind::Str => "str",
+            Kind::List => "list",
+            Kind::Dict => "dict",
+            Kind::Tuple => "tuple",
+            Kind::Set => "set",
+            Kind::FrozenSet => "frozenset",
+            Kind::Bytes => "bytes",
+            Kind::ByteArray => "bytearray",
+            Kind::DateTime => "datetime",
+            Kind::Date => "date",
+            Kind::Time => "time",
+            Kind::TimeDelta => "timedelta",
+            Kind::TimeZone => "tzinfo",
+            Kind::Decimal => "Decimal",
+            Kind::Uuid => "UUID",
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -94,6 +181,18 @@ impl fmt::Display for Kind {
             Kind::Str => "a str",
             Kind::List => "a list",
             Kind::Dict => "a dict",
+            Kind::Tuple => "a tuple",
+            Kind::Set => "a set",
+            Kind::FrozenSet => "a frozenset",
+            Kind::Bytes => "bytes",
+            Kind::ByteArray => "a bytearray",
+            Kind::DateTime => "a datetime",
+            Kind::Date => "a date",
+            Kind::Time => "a time",
+            Kind::TimeDelta => "a timedelta",
+            Kind::TimeZone => "a time zone",
+            Kind::Decimal => "a Decimal",
+            Kind::Uuid => "a UUID",
         })
     }
 }
@@ -104,9 +203,8 @@ impl Value {
     /// # Errors
     /// [`ValueError::Unsupported`] for a dictionary whose keys are no plain values, or for too deep nesting.
     pub fn new<T: Serialize + ?Sized>(value: &T) -> Result<Value, ValueError> {
-        ser::to_json(value).map(|json| Value(Text::from(json))).map_err(|error| ValueError::Unsupported {
-            wanted: std::any::type_name::<T>(),
-            detail: error.to_string(),
+        ser::to_json(value).map(|json| Value(Stored::Json(Text::from(json)))).map_err(|error| {
+            ValueError::Unsupported { wanted: std::any::type_name::<T>(), detail: error.to_string() }
         })
     }
 
@@ -125,14 +223,15 @@ impl Value {
     pub fn from_json(json: &str) -> Result<Value, ValueError> {
         let ascii = text::to_ascii(json);
         let range = scan::value(ascii.as_bytes()).map_err(|error| ValueError::Syntax(error.to_string()))?;
-        Ok(Value(Text::from(ascii.into_owned()).slice(range)))
+        Ok(Value(Stored::Json(Text::from(ascii.into_owned()).slice(range))))
     }
 
     /// Reads the value as a Rust type.
     ///
     /// # Errors
     /// [`ValueError::Mismatch`] when the types differ, an integer does not fit, a string holds half a
-    /// surrogate pair, or lists nest more than 128 deep. The stored value stays as it is.
+    /// surrogate pair, lists nest more than 128 deep, or a list or dictionary out of a signed text is no JSON.
+    /// The stored value stays as it is.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T, ValueError> {
         de::from_json(self.json()).map_err(|error| ValueError::Mismatch {
             found: self.kind(),
@@ -141,14 +240,48 @@ impl Value {
         })
     }
 
-    /// The value's JSON text, ASCII only, as it is or will be stored.
+    /// The value's JSON text, ASCII only, as it is or will be stored. That of a value from a pickle is for
+    /// reading alone: it does not tell a tuple from a list, nor a date from a string.
     pub fn json(&self) -> &str {
-        self.0.as_str()
+        match &self.0 {
+            Stored::Json(text) => text.as_str(),
+            Stored::Pickled(pickled) => &pickled.json,
+        }
+    }
+
+    /// The JSON text to write where Django would write JSON: a tuple becomes a list, dates are refused.
+    pub(crate) fn json_to_store(&self) -> Result<&str, ValueError> {
+        match &self.0 {
+            Stored::Pickled(pickled) => {
+                pickled.not_json.map_or(Ok(&pickled.json), |kind| Err(ValueError::NotJson(kind)))
+            }
+            Stored::Json(text) => Ok(text.as_str()),
+        }
+    }
+
+    /// That the whole text is JSON: [`Nested::Passed`] leaves that to whoever reads it.
+    pub(crate) fn check(&self) -> Result<(), ValueError> {
+        let json = self.json().as_bytes();
+        if !matches!(json.first(), Some(b'[' | b'{')) {
+            return Ok(());
+        }
+        scan::value(json).map(|_| ()).map_err(|error| ValueError::Syntax(error.to_string()))
+    }
+
+    /// The opcodes of a value that only a pickle can carry.
+    pub(crate) fn pickled(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Stored::Json(_) => None,
+            Stored::Pickled(pickled) => Some(&pickled.opcodes),
+        }
     }
 
     /// What sort of value this is.
     pub fn kind(&self) -> Kind {
-        let json = self.json();
+        let json = match &self.0 {
+            Stored::Json(text) => text.as_str(),
+            Stored::Pickled(pickled) => return pickled.kind,
+        };
         match json.as_bytes().first() {
             Some(b'"') => Kind::Str,
             Some(b'{') => Kind::Dict,
@@ -161,7 +294,11 @@ impl Value {
     }
 
     pub(crate) fn from_scanned(text: Text) -> Value {
-        Value(text)
+        Value(Stored::Json(text))
+    }
+
+    pub(crate) fn from_pickled(pickled: Pickled) -> Value {
+        Value(Stored::Pickled(Arc::new(pickled)))
     }
 }
 

@@ -1,23 +1,23 @@
 //! `cloakroom create-table`: the table of Django's session migration.
 
 use clap::Args;
-use cloakroom::SqliteStore;
-use cloakroom::store::sqlite::{CreateTable, MigrationRecord};
+use cloakroom::store::table::{CreateTable, MigrationRecord};
 
+use crate::Ending;
 use crate::lines::say;
 use crate::store_url::{StoreOption, sqlite_path, without_password};
-use crate::{Ending, usage};
 
 const EXAMPLES: &str = "\
 Examples:
   cloakroom create-table --store sqlite:/srv/site/db.sqlite3
+  cloakroom create-table --store postgres://site@db.example/site
   # For a Django site that will use this file later, so that `migrate` knows of the table:
   cloakroom create-table --store sqlite:db.sqlite3 --record-migration
 
 A table that is there is left as it is. In a database of Django's (one with a table django_migrations) the \
 migration is always noted.";
 
-/// Make the session table, exactly as Django's migration does, and the database file if there is none
+/// Make the session table, exactly as Django's migration does, and a SQLite file if there is none
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
@@ -30,15 +30,11 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let url = options.store.url()?;
-    let Some(path) = sqlite_path(url)? else {
-        return Err(usage(format!(
-            "{}: only sqlite:PATH has a table that is made here; elsewhere use Django's `manage.py migrate sessions`",
-            without_password(url)
-        )));
-    };
+    // Says so when the URL lacks its file.
+    sqlite_path(url)?;
     let record = if options.record_migration { MigrationRecord::Always } else { MigrationRecord::default() };
-    let shown = path.display();
-    say(&match SqliteStore::options(&path).create_table(record).await? {
+    let shown = without_password(url);
+    say(&match cloakroom::store::create_table(url, record).await? {
         CreateTable::Created => format!("{shown}: made the table django_session"),
         CreateTable::AlreadyThere => {
             format!("{shown}: the table django_session is there already; left as it is")

@@ -206,8 +206,9 @@ impl Shared {
         }
     }
 
-    fn encode(&self, record: Record<'_>) -> (String, SystemTime) {
-        (self.codec.encode(record.data, record.now), self.modified(record))
+    fn encode(&self, record: Record<'_>) -> Result<(String, SystemTime), StoreError> {
+        let text = self.codec.encode(record.data, record.now);
+        Ok((text.map_err(|error| StoreError::not_carried("file", error))?, self.modified(record)))
     }
 }
 
@@ -244,7 +245,7 @@ impl SessionStore for FileStore {
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
         let name = self.name(session_key).ok_or_else(|| self.explain(Failure::Key))?;
-        let (text, modified) = self.shared.encode(record);
+        let (text, modified) = self.shared.encode(record)?;
         let version = Version::from_bytes(text.as_bytes());
         let added = self.work(move |shared| shared.folder.add(&name, text.as_bytes(), modified)).await?;
         Ok(if added { Created::Created(version) } else { Created::KeyTaken })
@@ -257,7 +258,7 @@ impl SessionStore for FileStore {
         record: Record<'_>,
     ) -> Result<Updated, StoreError> {
         let Some(name) = self.name(session_key) else { return Ok(Updated::Missing) };
-        let (text, modified) = self.shared.encode(record);
+        let (text, modified) = self.shared.encode(record)?;
         let (version, expected) = (Version::from_bytes(text.as_bytes()), expected_text(expected));
         let replace = move |shared: &Shared| {
             shared.folder.replace(&name, expected.as_deref(), text.as_bytes(), modified)
@@ -278,7 +279,7 @@ impl SessionStore for FileStore {
     ) -> Result<Rotated, StoreError> {
         let Some(name) = self.name(session_key) else { return Ok(Rotated::Missing) };
         let new_name = self.name(new_session_key).ok_or_else(|| self.explain(Failure::Key))?;
-        let (text, modified) = self.shared.encode(record);
+        let (text, modified) = self.shared.encode(record)?;
         let (version, expected) = (Version::from_bytes(text.as_bytes()), expected_text(expected));
         let replace = move |shared: &Shared| {
             let expected = expected.as_deref();

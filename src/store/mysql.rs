@@ -174,7 +174,9 @@ impl MysqlStore {
         if !table::python_reads(expire_date.and_utc()) {
             return Err(Failure::BeyondPython.explain(&self.shared.options));
         }
-        Ok(Content { session_data: self.codec.encode(record.data, record.now), expire_date })
+        let session_data = self.codec.encode(record.data, record.now);
+        let session_data = session_data.map_err(|error| StoreError::not_carried("mysql", error))?;
+        Ok(Content { session_data, expire_date })
     }
 }
 

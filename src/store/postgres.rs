@@ -26,7 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Timelike, Utc};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
@@ -201,7 +201,8 @@ impl PostgresStore {
             };
         }
         let (reply, answer) = oneshot::channel();
-        let _ = self.writes.send(Write { session_key: session_key.clone(), work, reply });
+        let end = Instant::now() + self.options.deadline;
+        let _ = self.writes.send(Write { session_key: session_key.clone(), work, end, reply });
         self.answer(answer).await
     }
 
@@ -213,7 +214,8 @@ impl PostgresStore {
         let microseconds = record.expire_date.nanosecond() / 1_000;
         let expire_date =
             record.expire_date.with_nanosecond(microseconds * 1_000).unwrap_or(record.expire_date);
-        Ok((self.codec.encode(record.data, record.now), expire_date))
+        let session_data = self.codec.encode(record.data, record.now);
+        Ok((session_data.map_err(|error| StoreError::not_carried("postgres", error))?, expire_date))
     }
 }
 
@@ -308,10 +310,12 @@ impl SessionStore for PostgresStore {
         let batch = i64::from(self.options.clear_batch.max(1));
         let mut cleared = 0;
         loop {
-            let removed = self.alone.run(async |connection, options| {
+            let end = Instant::now() + self.options.deadline;
+            let clear = async |connection: &mut Connection, options: &PostgresOptions| {
                 connection.count(options, Query::Clear, &[&now, &batch]).await
-            });
-            let removed = removed.await.map_err(|failure| failure.explain(&self.options))?;
+            };
+            let removed =
+                self.alone.run(end, clear).await.map_err(|failure| failure.explain(&self.options))?;
             cleared += removed;
             if removed < batch as u64 {
                 return Ok(cleared);

@@ -48,6 +48,7 @@ impl SignedCookieStore {
 
     fn sign(&self, record: Record<'_>) -> Result<Version, StoreError> {
         let text = self.codec.encode(record.data, record.now);
+        let text = text.map_err(|error| StoreError::not_carried("signed_cookies", error))?;
         if text.len() > MAX_COOKIE_LENGTH {
             let message = format!(
                 "the session takes {} bytes and a cookie holds {MAX_COOKIE_LENGTH}; keep less in it, or use a \

@@ -127,11 +127,12 @@ impl SqliteStore {
     }
 
     /// A session as a row holds it.
-    fn row(&self, record: Record<'_>) -> Row {
-        Row {
-            session_data: self.codec.encode(record.data, record.now),
+    fn row(&self, record: Record<'_>) -> Result<Row, StoreError> {
+        let session_data = self.codec.encode(record.data, record.now);
+        Ok(Row {
+            session_data: session_data.map_err(|error| StoreError::not_carried("sqlite", error))?,
             expire_date: format_time(self.time_zone.to_wall_clock(record.expire_date)),
-        }
+        })
     }
 
     fn time_text(&self, now: DateTime<Utc>) -> String {
@@ -199,7 +200,7 @@ impl SessionStore for SqliteStore {
     }
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
-        let (table, key, row) = (self.options.quoted_table(), session_key.clone(), self.row(record));
+        let (table, key, row) = (self.options.quoted_table(), session_key.clone(), self.row(record)?);
         let version = row.version();
         let sql = format!(
             "INSERT INTO {table} (session_key, session_data, expire_date) VALUES (?1, ?2, ?3) \
@@ -220,7 +221,7 @@ impl SessionStore for SqliteStore {
         expected: Option<&Version>,
         record: Record<'_>,
     ) -> Result<Updated, StoreError> {
-        let (table, key, row) = (self.options.quoted_table(), session_key.clone(), self.row(record));
+        let (table, key, row) = (self.options.quoted_table(), session_key.clone(), self.row(record)?);
         let (version, expected) = (row.version(), expected_text(expected));
         let sql = format!(
             "UPDATE {table} SET session_data = ?2, expire_date = ?3 \
@@ -243,7 +244,7 @@ impl SessionStore for SqliteStore {
         new_session_key: &SessionKey,
         record: Record<'_>,
     ) -> Result<Rotated, StoreError> {
-        let (table, key, row) = (self.options.quoted_table(), session_key.clone(), self.row(record));
+        let (table, key, row) = (self.options.quoted_table(), session_key.clone(), self.row(record)?);
         let (new_key, version, expected) = (new_session_key.clone(), row.version(), expected_text(expected));
         // One statement: the row changes its key. `OR IGNORE` leaves it alone when the new key is taken.
         let sql = format!(

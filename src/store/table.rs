@@ -1,6 +1,5 @@
 //! What the SQL stores share: Django's table, and the way from a stored text to a session.
 
-use chrono::{DateTime, Datelike, Utc};
 use md5::{Digest, Md5};
 
 use super::Version;
@@ -105,7 +104,8 @@ pub(super) fn expected_text(expected: Option<&Version>) -> Option<String> {
 
 /// Whether Python can read this time: the years 1 to 9999. Django fails on a row with another.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-pub(super) fn python_reads(time: DateTime<Utc>) -> bool {
+pub(super) fn python_reads(time: chrono::DateTime<chrono::Utc>) -> bool {
+    use chrono::Datelike;
     (1..=9_999).contains(&time.year())
 }
 

@@ -1,10 +1,12 @@
-//! From JSON text in Python's dialect to Rust values. The text was checked when it was loaded or made.
+//! From JSON text in Python's dialect to Rust values. Reading checks the text: what a list or dictionary of a
+//! signed session holds was not looked at before.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Expected, Unexpected, Visitor};
 
-use super::text;
+use super::{scan, text};
 
 /// Typed reading recurses, so it stops earlier than carrying does; as deep as serde_json goes.
 const MAX_TYPED_DEPTH: usize = 128;
@@ -93,36 +95,35 @@ impl<'de> Reader<'de> {
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), Error> {
-        if self.take(byte) { Ok(()) } else { Err(Error("the stored text is not JSON".into())) }
+        if self.take(byte) { Ok(()) } else { Err(not_json(())) }
     }
 
     /// The inside of the string that comes next, still escaped.
     fn raw_string(&mut self) -> Result<&'de str, Error> {
         self.expect(b'"')?;
-        let rest = self.rest();
-        let mut escaped = false;
-        let end = rest.bytes().position(|byte| {
-            let ends = byte == b'"' && !escaped;
-            escaped = byte == b'\\' && !escaped;
-            ends
-        });
-        let raw = end.and_then(|end| rest.get(..end)).ok_or_else(|| Error("a string does not end".into()))?;
-        self.position += raw.len() + 1;
-        Ok(raw)
+        let start = self.position;
+        self.position = scan::after_string(self.json.as_bytes(), start).map_err(not_json)?;
+        Ok(self.json.get(start..self.position - 1).unwrap_or_default())
     }
 
-    fn string(&mut self) -> Result<std::borrow::Cow<'de, str>, Error> {
+    fn string(&mut self) -> Result<Cow<'de, str>, Error> {
         text::unescape(self.raw_string()?)
             .map_err(|_| Error("a str holds half a surrogate pair, which Rust strings cannot hold".into()))
     }
 
+    fn visit_string<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Error> {
+        match self.string()? {
+            Cow::Borrowed(string) => visitor.visit_borrowed_str(string),
+            Cow::Owned(string) => visitor.visit_string(string),
+        }
+    }
+
     /// A number or a word.
-    fn token(&mut self) -> &'de str {
+    fn token(&mut self) -> Result<&'de str, Error> {
         self.skip_white_space();
-        let rest = self.rest();
-        let end = rest.find([',', ']', '}', ' ', '\t', '\n', '\r']).unwrap_or(rest.len());
-        self.position += end;
-        &rest[..end]
+        let start = self.position;
+        self.position = scan::after_number_or_word(self.json.as_bytes(), start).map_err(not_json)?;
+        Ok(self.json.get(start..self.position).unwrap_or_default())
     }
 
     fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
@@ -136,6 +137,11 @@ impl<'de> Reader<'de> {
         self.depth -= 1;
         result
     }
+}
+
+/// Without the reason: where in the text it is would not help to mend a Rust type.
+fn not_json<T>(_reason: T) -> Error {
+    Error("the stored text is not JSON".into())
 }
 
 fn float(token: &str) -> Option<f64> {
@@ -158,7 +164,7 @@ fn visit_token<'de, V: Visitor<'de>>(token: &str, as_float: bool, visitor: V) ->
     if as_float || is_float(token) {
         return match float(token) {
             Some(number) => visitor.visit_f64(number),
-            None => Err(Error("the stored text is not JSON".into())),
+            None => Err(not_json(())),
         };
     }
     if let Ok(number) = token.parse::<u64>() {
@@ -179,10 +185,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.peek() {
-            Some(b'"') => match self.string()? {
-                std::borrow::Cow::Borrowed(string) => visitor.visit_borrowed_str(string),
-                std::borrow::Cow::Owned(string) => visitor.visit_string(string),
-            },
+            Some(b'"') => self.visit_string(visitor),
             Some(b'[') => self.nested(|reader| {
                 reader.expect(b'[')?;
                 let value = visitor.visit_seq(Elements { reader, first: true })?;
@@ -195,7 +198,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
                 reader.expect(b'}')?;
                 Ok(value)
             }),
-            _ => visit_token(self.token(), false, visitor),
+            _ => visit_token(self.token()?, false, visitor),
         }
     }
 
@@ -205,14 +208,14 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.peek() {
-            Some(b'-' | b'0'..=b'9') => visit_token(self.token(), true, visitor),
+            Some(b'-' | b'0'..=b'9') => visit_token(self.token()?, true, visitor),
             _ => self.deserialize_any(visitor),
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if self.peek() == Some(b'n') {
-            self.token();
+            self.token()?;
             visitor.visit_none()
         } else {
             visitor.visit_some(self)
@@ -303,7 +306,7 @@ impl<'de> Deserializer<'de> for MapKey<'_, 'de> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.0.deserialize_any(visitor)
+        self.0.visit_string(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -320,11 +323,14 @@ impl<'de> Deserializer<'de> for MapKey<'_, 'de> {
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
-        variants: &'static [&'static str],
+        _name: &'static str,
+        _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.0.deserialize_enum(name, variants, visitor)
+        if self.0.peek() != Some(b'"') {
+            return Err(not_json(()));
+        }
+        visitor.visit_enum(Variant { reader: self.0, has_data: false })
     }
 
     plain_keys! {
@@ -348,10 +354,11 @@ impl<'de> de::EnumAccess<'de> for Variant<'_, 'de> {
     type Variant = Self;
 
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Error> {
-        let variant = seed.deserialize(&mut *self.reader)?;
-        if self.has_data {
-            self.reader.expect(b':')?;
+        if !self.has_data {
+            return Ok((seed.deserialize(&mut *self.reader)?, self));
         }
+        let variant = seed.deserialize(MapKey(self.reader))?;
+        self.reader.expect(b':')?;
         Ok((variant, self))
     }
 }

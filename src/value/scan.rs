@@ -1,14 +1,18 @@
 //! Checks JSON text as Python's `json.loads` would, without building anything and without recursion.
 //!
 //! Half of what decoding a large session costs on top of its signature happens here, so three things are
-//! unusual. Where a string ends is looked up in a bit mask of 64 bytes ([`block`]); digits are counted 8 at a
-//! time. And the [`Scanner`] is passed by value to what is not inlined, which gives back a position: as long as
-//! nobody holds its address, its fields stay in registers.
+//! unusual. Where a string ends is looked up in a bit mask of 64 bytes ([`masks`]); digits are counted 8 at a
+//! time. And what is not inlined gets the [`Scanner`]'s fields and gives back a position: as long as nobody holds
+//! the scanner's address, it stays in registers.
+
+mod masks;
+mod nested;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use self::masks::special_bytes;
 use super::MAX_DEPTH;
 use super::text::{Text, canonical_key};
 
@@ -37,9 +41,35 @@ pub(super) fn value(bytes: &[u8]) -> Result<Range<usize>, SyntaxError> {
     Ok(start..end)
 }
 
+/// How far the lists and dictionaries inside a session are looked into.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nested {
+    /// As far as the session itself.
+    Checked,
+    /// To their end, for text that is genuinely signed; the rest is checked when a value is read.
+    Passed,
+}
+
+/// Where the string ends whose first byte between the quotes is here.
+pub(super) fn after_string(bytes: &[u8], position: usize) -> Result<usize, SyntaxError> {
+    let mut scanner = Scanner { position, ..Scanner::new(bytes) };
+    scanner.skip_plain();
+    after_special(bytes, scanner.position, scanner.block, scanner.special)
+}
+
+/// Where the number or word ends that begins here.
+pub(super) fn after_number_or_word(bytes: &[u8], position: usize) -> Result<usize, SyntaxError> {
+    Scanner { position, ..Scanner::new(bytes) }.after_number()
+}
+
 /// The entries of the dictionary that this text is, in order and with repeated keys; `None` when the text
 /// is another kind of value.
-pub(crate) fn dictionary(text: &Text, mut entry: impl FnMut(Text, Text)) -> Result<Option<()>, SyntaxError> {
+#[inline]
+pub(crate) fn dictionary(
+    text: &Text,
+    nested: Nested,
+    mut entry: impl FnMut(Text, Text),
+) -> Result<Option<()>, SyntaxError> {
     let mut scanner = Scanner::new(text.as_str().as_bytes());
     if scanner.next() != b'{' {
         scanner.value(0)?;
@@ -56,7 +86,12 @@ pub(crate) fn dictionary(text: &Text, mut entry: impl FnMut(Text, Text)) -> Resu
         let (key, plain) = scanner.top_level_key()?;
         scanner.next();
         let start = scanner.position;
-        scanner.value(1)?;
+        match scanner.byte() {
+            b'{' | b'[' if nested == Nested::Passed => {
+                scanner.position = nested::after_container(scanner.bytes, scanner.position, 1)?;
+            }
+            _ => scanner.value(1)?,
+        }
         let key = text.slice(key);
         let key = if plain { key } else { Text::from(canonical_key(key.as_str())) };
         entry(key, text.slice(start..scanner.position));
@@ -122,24 +157,13 @@ impl<'a> Scanner<'a> {
         if byte > b' ' {
             return byte;
         }
-        self.position = self.after_white_space();
+        self.position = after_white_space(self.bytes, self.position);
         self.byte()
     }
 
-    #[inline(never)]
-    fn after_white_space(self) -> usize {
-        let white = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-        self.position + self.bytes.iter().skip(self.position).take_while(white).count()
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn fail<T>(self, reason: &'static str) -> Result<T, SyntaxError> {
-        let at_end = self.position >= self.bytes.len();
-        Err(SyntaxError {
-            position: self.position,
-            reason: if at_end { "the text ends too early" } else { reason },
-        })
+    #[inline(always)]
+    fn fail<T>(&self, reason: &'static str) -> Result<T, SyntaxError> {
+        failure(self.bytes, self.position, reason)
     }
 
     fn end_of_text(mut self) -> Result<(), SyntaxError> {
@@ -160,31 +184,33 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline(never)]
-    fn after_container(mut self, outside: usize) -> Result<usize, SyntaxError> {
+    fn after_container(self, outside: usize) -> Result<usize, SyntaxError> {
+        // What is passed in lives in memory; this need not.
+        let mut scanner = Scanner { position: self.position, ..Scanner::new(self.bytes) };
         let mut open = Open::default();
-        let mut byte = self.byte();
+        let mut byte = scanner.byte();
         'opening: loop {
             if outside + open.depth >= MAX_DEPTH {
-                return self.fail("nested too deep");
+                return scanner.fail("nested too deep");
             }
             let mut close = closing(byte == b'{');
             open.push(close == b'}');
-            self.position += 1;
-            byte = self.next();
+            scanner.position += 1;
+            byte = scanner.next();
             let mut is_empty = byte == close;
             loop {
                 if !is_empty {
                     if close == b'}' {
-                        byte = self.key()?;
+                        byte = scanner.key()?;
                     }
                     if matches!(byte, b'{' | b'[') {
                         continue 'opening;
                     }
-                    self.scalar(byte)?;
-                    byte = self.next();
+                    scanner.scalar(byte)?;
+                    byte = scanner.next();
                     if byte == b',' {
-                        self.position += 1;
-                        byte = self.next();
+                        scanner.position += 1;
+                        byte = scanner.next();
                         continue;
                     }
                 }
@@ -192,17 +218,17 @@ impl<'a> Scanner<'a> {
                 // The last value has ended: close what ends with it, up to the next value.
                 loop {
                     if byte != close {
-                        return self.fail("expected ',' or the end of the list or dictionary");
+                        return scanner.fail("expected ',' or the end of the list or dictionary");
                     }
-                    self.position += 1;
+                    scanner.position += 1;
                     match open.pop() {
                         Some(is_dictionary) => close = closing(is_dictionary),
-                        None => return Ok(self.position),
+                        None => return Ok(scanner.position),
                     }
-                    byte = self.next();
+                    byte = scanner.next();
                     if byte == b',' {
-                        self.position += 1;
-                        byte = self.next();
+                        scanner.position += 1;
+                        byte = scanner.next();
                         break;
                     }
                 }
@@ -225,7 +251,7 @@ impl<'a> Scanner<'a> {
             self.position += 2;
             return Ok(next);
         }
-        self.position = self.after_string()?;
+        self.position = after_special(self.bytes, self.position, self.block, self.special)?;
         self.colon()?;
         Ok(self.next())
     }
@@ -249,7 +275,11 @@ impl<'a> Scanner<'a> {
         let start = self.position;
         self.skip_plain();
         let plain = self.byte() == b'"';
-        self.position = if plain { self.position + 1 } else { self.after_string()? };
+        self.position = if plain {
+            self.position + 1
+        } else {
+            after_special(self.bytes, self.position, self.block, self.special)?
+        };
         let end = self.position - 1;
         self.colon()?;
         Ok((start..end, plain))
@@ -265,11 +295,11 @@ impl<'a> Scanner<'a> {
                 if self.byte() == b'"' {
                     self.position += 1;
                 } else {
-                    self.position = self.after_string()?;
+                    self.position = after_special(self.bytes, self.position, self.block, self.special)?;
                 }
             }
             b'-' | b'0'..=b'9' => self.position = self.after_number()?,
-            _ => self.position = self.after_word()?,
+            _ => self.position = after_word(self.bytes, self.position)?,
         }
         Ok(())
     }
@@ -292,20 +322,6 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Where a string ends, from a special byte in it on.
-    #[inline(never)]
-    fn after_string(mut self) -> Result<usize, SyntaxError> {
-        loop {
-            match self.bytes.get(self.position) {
-                Some(b'"') => return Ok(self.position + 1),
-                Some(b'\\') => self.escape()?,
-                Some(0x7f..) => self.position += 1,
-                _ => return self.fail("a control character inside a string"),
-            }
-            self.skip_plain();
-        }
-    }
-
     #[inline(always)]
     fn escape(&mut self) -> Result<(), SyntaxError> {
         match self.byte_at(self.position + 1) {
@@ -322,38 +338,69 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline(always)]
-    fn after_number(self) -> Result<usize, SyntaxError> {
+    fn after_number(&self) -> Result<usize, SyntaxError> {
         // Most numbers have at most 7 digits and no sign: one look at 8 bytes.
         if let Some(chunk) = self.bytes.get(self.position..).and_then(|rest| rest.first_chunk::<8>()) {
-            let length = digits_of(*chunk);
-            if (1..8).contains(&length) && (chunk[0] != b'0' || length == 1) {
-                let next = (u64::from_le_bytes(*chunk) >> (8 * length)) as u8;
+            // Looking at the chunk's first byte by itself would make the compiler load it in pieces.
+            let word = u64::from_le_bytes(*chunk);
+            let length = digits_of(word);
+            if (1..8).contains(&length) && (word as u8 != b'0' || length == 1) {
+                let next = (word >> (8 * length)) as u8;
                 if next != b'.' && next | 0x20 != b'e' {
                     return Ok(self.position + length);
                 }
             }
         }
-        match number_length(&self.bytes[self.position..]) {
-            0 => self.after_word(),
+        match number_length(self.bytes.get(self.position..).unwrap_or_default()) {
+            0 => after_word(self.bytes, self.position),
             length => Ok(self.position + length),
         }
     }
+}
 
-    #[inline(never)]
-    fn after_word(self) -> Result<usize, SyntaxError> {
-        let word: &[u8] = match self.byte() {
-            b't' => b"true",
-            b'f' => b"false",
-            b'n' => b"null",
-            b'N' => b"NaN",
-            b'I' => b"Infinity",
-            b'-' => b"-Infinity",
-            _ => return self.fail("expected a value"),
-        };
-        if !self.bytes[self.position..].starts_with(word) {
-            return self.fail("expected a value");
+#[cold]
+#[inline(never)]
+fn failure<T>(bytes: &[u8], position: usize, reason: &'static str) -> Result<T, SyntaxError> {
+    let reason = if position < bytes.len() { reason } else { "the text ends too early" };
+    Err(SyntaxError { position, reason })
+}
+
+#[inline(never)]
+fn after_white_space(bytes: &[u8], position: usize) -> usize {
+    let white = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    position + bytes.iter().skip(position).take_while(white).count()
+}
+
+/// Where a string ends, from a special byte in it on.
+#[inline(never)]
+fn after_special(bytes: &[u8], position: usize, block: usize, special: u64) -> Result<usize, SyntaxError> {
+    let mut scanner = Scanner { bytes, position, block, special };
+    loop {
+        match bytes.get(scanner.position) {
+            Some(b'"') => return Ok(scanner.position + 1),
+            Some(b'\\') => scanner.escape()?,
+            Some(0x7f..) => scanner.position += 1,
+            _ => return scanner.fail("a control character inside a string"),
         }
-        Ok(self.position + word.len())
+        scanner.skip_plain();
+    }
+}
+
+#[inline(never)]
+fn after_word(bytes: &[u8], position: usize) -> Result<usize, SyntaxError> {
+    let rest = bytes.get(position..).unwrap_or_default();
+    let word: &[u8] = match rest.first() {
+        Some(b't') => b"true",
+        Some(b'f') => b"false",
+        Some(b'n') => b"null",
+        Some(b'N') => b"NaN",
+        Some(b'I') => b"Infinity",
+        _ => b"-Infinity",
+    };
+    if rest.starts_with(word) {
+        Ok(position + word.len())
+    } else {
+        failure(bytes, position, "expected a value")
     }
 }
 
@@ -417,7 +464,7 @@ fn number_length(bytes: &[u8]) -> usize {
 
 fn after_digits(bytes: &[u8], mut position: usize) -> usize {
     while let Some(chunk) = bytes.get(position..).and_then(|rest| rest.first_chunk::<8>()) {
-        let length = digits_of(*chunk);
+        let length = digits_of(u64::from_le_bytes(*chunk));
         position += length;
         if length < 8 {
             return position;
@@ -429,37 +476,13 @@ fn after_digits(bytes: &[u8], mut position: usize) -> usize {
 /// A byte of 1 in each place.
 const ONES: u64 = u64::MAX / 255;
 
-/// How many of these bytes, from the first on, are digits.
+/// How many of these 8 bytes, from the first on, are digits.
 #[inline(always)]
-fn digits_of(chunk: [u8; 8]) -> usize {
+fn digits_of(word: u64) -> usize {
     // Digits become 0 to 9; of the others, either the highest bit is set or adding sets it.
-    let values = u64::from_le_bytes(chunk) ^ (ONES * 0x30);
+    let values = word ^ (ONES * 0x30);
     let others = (((values & (ONES * 0x7f)) + ONES * 0x76) | values) & (ONES * 0x80);
     others.trailing_zeros() as usize / 8
-}
-
-/// The bytes of the text's n-th block of 64 that a string may not hold as they are, a bit for each: `"`, `\`,
-/// control characters and what is not ASCII. What lies behind the end of the text is special too.
-#[inline(never)]
-fn special_bytes(bytes: &[u8], block: usize) -> u64 {
-    let rest = bytes.get(block * 64..).unwrap_or_default();
-    if let Some(chunk) = rest.first_chunk() {
-        return special_bytes_of(chunk);
-    }
-    let mut chunk = [0; 64];
-    chunk[..rest.len()].copy_from_slice(rest);
-    special_bytes_of(&chunk)
-}
-
-#[inline(always)]
-fn special_bytes_of(chunk: &[u8; 64]) -> u64 {
-    // The compiler turns this into comparisons of 16 bytes or more, each giving a byte of 0 or 1.
-    let special =
-        chunk.map(|byte| u8::from((byte == b'"') | (byte == b'\\') | !(b' '..=b'~').contains(&byte)));
-    // The product's highest byte collects the 8 bits of a word.
-    let bits = |word: &[u8; 8]| u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-    let words = special.as_chunks::<8>().0.iter().enumerate();
-    words.fold(0, |mask, (position, word)| mask | bits(word) << (8 * position))
 }
 
 static HEXADECIMAL: [bool; 256] = {
@@ -473,75 +496,4 @@ static HEXADECIMAL: [bool; 256] = {
 };
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn special_bytes_are_found_at_every_place() {
-        for byte in 0..=255u8 {
-            let plain = (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
-            for place in 0..64 {
-                let mut chunk = [b'a'; 64];
-                chunk[place] = byte;
-                assert_eq!(special_bytes_of(&chunk), if plain { 0 } else { 1 << place }, "{byte} at {place}");
-            }
-        }
-        assert_eq!(special_bytes(b"ab\"", 0), u64::MAX << 2);
-        assert_eq!(special_bytes(b"ab\"", 1), u64::MAX);
-    }
-
-    #[test]
-    fn digits_are_counted_up_to_any_other_byte() {
-        for byte in (0..=255u8).filter(|byte| !byte.is_ascii_digit()) {
-            for place in 0..8 {
-                let mut chunk = *b"90817263";
-                chunk[place] = byte;
-                assert_eq!(digits_of(chunk), place, "{byte} at {place}");
-            }
-        }
-        assert_eq!(digits_of(*b"12345678"), 8);
-    }
-
-    #[test]
-    fn nesting_ends_at_the_limit_and_closes_in_order() {
-        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
-        // The session is the first level.
-        assert!(value(nested(MAX_DEPTH - 1).as_bytes()).is_ok());
-        assert!(value(nested(MAX_DEPTH).as_bytes()).is_err());
-        assert!(value("[".repeat(1_000_000).as_bytes()).is_err());
-        let mixed = |depth: usize| format!("{}1{}", "[{\"a\":".repeat(depth), "}]".repeat(depth));
-        assert!(value(mixed(400).as_bytes()).is_ok());
-        assert!(value(mixed(400).replacen("}]", "]}", 1).as_bytes()).is_err());
-        for empty in ["[]", "{}", "[ ]", "{ }", "[[],{}]", "{\"a\":{},\"b\":[]}"] {
-            assert!(value(empty.as_bytes()).is_ok(), "{empty}");
-        }
-        for wrong in
-            ["[,]", "[1,]", "{,}", "{\"a\":1,}", "[}", "{]", "{\"a\"}", "{\"a\":}", "[1 2]", "{1:2}", "["]
-        {
-            assert!(value(wrong.as_bytes()).is_err(), "{wrong}");
-        }
-    }
-
-    /// Every length and place in the text, against a number at its end, where fewer than 8 bytes follow.
-    #[test]
-    fn numbers_and_strings_end_where_they_end() {
-        let numbers =
-            ["0", "-0", "7", "1234567", "12345678", "123456789012345678901", "-1.5", "0.25e-7", "1E400"];
-        for number in numbers {
-            for padding in 0..70 {
-                let json = format!(
-                    "[\"{}\",{number},\"\\u00e4{}\",{number}]",
-                    "x".repeat(padding),
-                    "y".repeat(70 - padding)
-                );
-                assert_eq!(value(json.as_bytes()), Ok(0..json.len()), "{json}");
-                let bare = format!("{}{number}", " ".repeat(padding));
-                assert_eq!(value(bare.as_bytes()), Ok(padding..bare.len()), "{bare}");
-            }
-        }
-        for wrong in ["01", "1.", ".5", "1e", "-", "+1", "1.e5", "0x1", "1,", "--1", "-I", "-infinity"] {
-            assert!(value(wrong.as_bytes()).is_err(), "{wrong}");
-            assert!(value(format!("[{wrong},1234567890]").as_bytes()).is_err(), "{wrong}");
-        }
-    }
-}
+mod tests;

@@ -82,7 +82,7 @@ impl Writer {
 
 /// Python's `repr` of a float, from Rust's shortest digits in the form `1.5e-7`: plain digits from 1e-4 up
 /// to below 1e16, else an exponent of at least two digits.
-fn write_float(out: &mut String, shortest: &str) {
+pub(crate) fn write_float(out: &mut String, shortest: &str) {
     let (sign, unsigned) = shortest.strip_prefix('-').map_or(("", shortest), |rest| ("-", rest));
     let (mantissa, exponent) = unsigned.split_once('e').unwrap_or((unsigned, "0"));
     let exponent: i32 = exponent.parse().unwrap_or_default();

@@ -272,3 +272,27 @@ fn debug_shows_no_contents() {
     let shown = format!("{data:?} {:?}", data.get("token").unwrap());
     assert_eq!(shown, "SessionData(1 keys) Value(a str, 10 bytes)");
 }
+
+/// What only the signature vouches for is carried as it is, and refused by whoever looks.
+#[test]
+fn damage_inside_a_signed_value_is_found_when_it_is_read() {
+    let json = r#"{"a":[1,,nope],"b":{"c":"\x"},"d":[1]}"#;
+    assert!(SessionData::from_json(json).is_err());
+    let data = SessionData::from_signed_json(json).unwrap();
+    assert_eq!(data.to_json(), json);
+    assert_eq!(data.read("d"), Ok(Some([1])));
+    assert!(matches!(data.read::<Vec<Option<u8>>>("a"), Err(ValueError::Mismatch { .. })));
+    assert!(matches!(data.read::<BTreeMap<String, String>>("b"), Err(ValueError::Mismatch { .. })));
+    assert!(matches!(data.to_pickle(), Err(ValueError::Syntax(_))));
+    for wrong in [
+        r#"{"a":nope}"#,
+        r#"{"a":"\x"}"#,
+        r#"{"a":01}"#,
+        r#"{"a":[1]"#,
+        r#"{"a":[1]}}"#,
+        r#"{"a":[1}"#,
+        r#"{"a":[]1}"#,
+    ] {
+        assert!(SessionData::from_signed_json(wrong).is_err(), "{wrong}");
+    }
+}

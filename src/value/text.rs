@@ -73,7 +73,7 @@ pub(crate) fn write_string(out: &mut String, string: &str) {
     out.push('"');
 }
 
-fn write_escaped(out: &mut String, string: &str) {
+pub(crate) fn write_escaped(out: &mut String, string: &str) {
     let mut rest = string;
     while let Some(position) = rest.bytes().position(must_be_escaped) {
         out.push_str(&rest[..position]);
@@ -105,7 +105,7 @@ fn write_escape(out: &mut String, character: char) {
     }
 }
 
-fn write_unit(out: &mut String, unit: u16) {
+pub(crate) fn write_unit(out: &mut String, unit: u16) {
     // Writing to a String cannot fail.
     let _ = write!(out, "\\u{unit:04x}");
 }
@@ -188,13 +188,13 @@ pub(super) fn to_ascii(json: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-enum Unit {
+pub(crate) enum Unit {
     Character(char),
     LoneSurrogate(u16),
 }
 
 /// The characters of the inside of a scanned JSON string.
-struct Units<'a>(&'a str);
+pub(crate) struct Units<'a>(pub(crate) &'a str);
 
 impl Units<'_> {
     fn take_hex(&mut self) -> Option<u16> {

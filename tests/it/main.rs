@@ -4,15 +4,25 @@
 
 mod browser;
 mod cached_db;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod caches;
 mod django;
 mod file_store;
 mod json_dialect;
+mod model;
+mod pickles;
+#[cfg(feature = "redis-cluster")]
+mod redis_cluster;
 mod save_protocol;
 #[allow(dead_code, reason = "each feature uses a part of it")]
 mod servers;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod sql_stores;
 mod sqlite_files;
 mod stores;
 mod vectors;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod vectors_cache;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod vectors_sql;
 mod watched_store;

@@ -29,6 +29,12 @@ async fn stores() -> Vec<(&'static str, Arc<dyn SessionStore>, Option<tempfile::
     stores.push(("postgres", crate::stores::new_postgres().await, None));
     #[cfg(feature = "mysql")]
     stores.push(("mariadb", crate::stores::new_mariadb().await, None));
+    #[cfg(feature = "redis")]
+    stores.push(("redis", crate::stores::new_redis("").await, None));
+    #[cfg(feature = "redis-cluster")]
+    stores.push(("redis cluster", crate::stores::new_redis_cluster().await, None));
+    #[cfg(feature = "memcached")]
+    stores.push(("memcached", crate::stores::new_memcached().await, None));
     stores
 }
 

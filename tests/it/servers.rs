@@ -6,8 +6,12 @@
 
 #[cfg(feature = "mysql")]
 pub(crate) mod mariadb;
+#[cfg(feature = "memcached")]
+pub(crate) mod memcached;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -28,6 +32,7 @@ pub(crate) struct Server {
 }
 
 /// Starts the server, obeys `start` and the names of signals on its input, and cleans up when that ends.
+/// PostgreSQL serves each connection in a process of its own, so signals go to the server's children too.
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 folder=$1; shift
@@ -36,8 +41,7 @@ start "$@"
 while read -r word; do
     case $word in
         start) start "$@" ;;
-        KILL) kill -KILL $server; wait $server ;;
-        *) kill -"$word" $server ;;
+        *) kill -"$word" $server $(ps -o pid= --ppid "$server"); [ "$word" != KILL ] || wait $server ;;
     esac
 done
 kill -KILL $server; wait $server
@@ -94,9 +98,27 @@ impl Drop for Server {
     }
 }
 
+/// Removes a folder that no server has taken over when the test process dies.
+const UNUSED_FOLDER: &str = r#"
+trap '' INT TERM HUP
+cat >/dev/null
+[ -e "$1/log" ] || { sleep 1; rm -rf "$1"; }
+"#;
+
 /// A folder for one server, which [`Server`] removes; owned by `user` when the tests run as root.
+#[allow(clippy::zombie_processes, reason = "the script outlives this process")]
 pub(crate) fn folder(name: &str, user: Option<&str>) -> PathBuf {
     let folder = tempfile::Builder::new().prefix(&format!("cloakroom-{name}-")).tempdir().unwrap().keep();
+    let mut script = Command::new("sh")
+        .args(["-c", UNUSED_FOLDER, "sh"])
+        .arg(&folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("sh starts");
+    // The pipe closes when this process ends, however it does.
+    std::mem::forget(script.stdin.take());
     if let Some(user) = user.filter(|_| is_root()) {
         std::os::unix::fs::chown(&folder, Some(number("-u", user)), Some(number("-g", user))).unwrap();
     }

@@ -83,3 +83,58 @@ pub(crate) async fn new_mariadb() -> Arc<dyn SessionStore> {
     options.create_table(Default::default()).await.unwrap();
     Arc::new(options.open(&Settings::new("secret")).await.unwrap())
 }
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn redis() {
+    conforms("redis", new_redis("").await).await;
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_with_json_and_zlib() {
+    conforms("redis with json and zlib", new_redis("&serializer=json&compressor=zlib").await).await;
+}
+
+/// A store under a key prefix of its own.
+#[cfg(feature = "redis")]
+pub(crate) async fn new_redis(query: &str) -> Arc<dyn SessionStore> {
+    let url = crate::servers::redis::url().await + query;
+    cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()
+}
+
+#[cfg(feature = "redis-cluster")]
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_cluster() {
+    conforms("redis cluster", new_redis_cluster().await).await;
+}
+
+/// A store under a key prefix of its own.
+#[cfg(feature = "redis-cluster")]
+pub(crate) async fn new_redis_cluster() -> Arc<dyn SessionStore> {
+    let url = crate::servers::redis::cluster_url().await;
+    cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()
+}
+
+#[cfg(feature = "memcached")]
+#[tokio::test(flavor = "multi_thread")]
+async fn memcached() {
+    conforms("memcached", new_memcached().await).await;
+}
+
+#[cfg(feature = "memcached")]
+#[tokio::test(flavor = "multi_thread")]
+async fn three_memcached_servers() {
+    use crate::servers::memcached::start;
+    let servers = [start().await, start().await, start().await];
+    let addresses = servers.iter().map(|server| format!("127.0.0.1:{}", server.port));
+    let store = cloakroom::MemcachedStore::options(addresses).open(&Settings::new("secret")).await.unwrap();
+    conforms("three memcached servers", Arc::new(store)).await;
+}
+
+/// A store under a key prefix of its own.
+#[cfg(feature = "memcached")]
+pub(crate) async fn new_memcached() -> Arc<dyn SessionStore> {
+    let url = crate::servers::memcached::url().await;
+    cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()
+}

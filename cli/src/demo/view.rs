@@ -95,7 +95,9 @@ impl View {
         let coat = loaded.map(|loaded| Coat {
             text: match loaded.version.as_bytes() {
                 Some(bytes) => StoredText::of(bytes),
-                None => StoredText::WouldBe(site.codec.encode(&loaded.data, now)),
+                None => StoredText::WouldBe(
+                    site.codec.encode(&loaded.data, now).unwrap_or_else(|error| error.to_string()),
+                ),
             },
             tokens: tokens(&loaded.data.to_json()),
             end: loaded.expire_date.map(|end| End::of(end, now)),
@@ -253,19 +255,7 @@ impl End {
 
 impl Pocket {
     fn of(key: String, value: &cloakroom::Value) -> Pocket {
-        Pocket { key, value: value.json().to_owned(), kind: python_name(value.kind()) }
-    }
-}
-
-fn python_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::None => "None",
-        Kind::Bool => "bool",
-        Kind::Int => "int",
-        Kind::Float => "float",
-        Kind::Str => "str",
-        Kind::List => "list",
-        Kind::Dict => "dict",
+        Pocket { key, value: value.json().to_owned(), kind: value.kind().python_name() }
     }
 }
 

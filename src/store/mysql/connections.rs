@@ -32,6 +32,9 @@ const RESTED: Duration = Duration::from_secs(20);
 /// Waits between attempts after a deadlock grow from this.
 const FIRST_WAIT: Duration = Duration::from_millis(2);
 
+/// `innodb_lock_wait_timeout`, in whole seconds.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+
 /// What is set on each connection: as Django does, and that a locked row is given up soon enough to notice
 /// the deadline; that nothing is cut to fit; and that each statement commits.
 const SETTINGS: [&str; 2] = [
@@ -74,7 +77,9 @@ impl Connections {
                     return Err(failure);
                 }
                 self.give_back(connection);
-                if !failure.may_be_repeated() || Instant::now() + wait >= end {
+                // An attempt that the deadline would cut off might still be carried out.
+                let longest = if failure.waited_for_a_lock() { LOCK_WAIT } else { Duration::ZERO };
+                if !failure.may_be_repeated() || Instant::now() + wait + longest >= end {
                     return Err(failure);
                 }
                 tokio::time::sleep(wait).await;

@@ -57,6 +57,11 @@ impl Failure {
         self.is(DEADLOCK) || self.is(LOCK_WAIT_TIMEOUT)
     }
 
+    /// Whether another transaction kept the row locked.
+    pub(super) fn waited_for_a_lock(&self) -> bool {
+        self.is(LOCK_WAIT_TIMEOUT)
+    }
+
     /// Whether no row can have such a key.
     pub(super) fn means_absent(&self) -> bool {
         OTHER_CHARACTERS.iter().any(|code| self.is(*code))
@@ -173,8 +178,8 @@ fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKi
         LOCK_WAIT_TIMEOUT | DEADLOCK => (
             Unavailable,
             format!(
-                "{place}: another transaction has kept the session's row locked for {} seconds \
-                 (information_schema.innodb_trx); nothing was written",
+                "{place}: nothing was written within {} seconds; another transaction keeps the session's row \
+                 locked (information_schema.innodb_trx)",
                 options.deadline.as_secs_f32()
             ),
         ),

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::PostgresOptions;
 use super::connection::Connection;
@@ -33,34 +33,40 @@ impl Alone {
     pub(super) fn spawn(&self, write: Write) {
         let alone = self.clone();
         tokio::spawn(async move {
-            let outcome = alone.run(async |connection, options| match write.reply.is_closed() {
-                // Cancelled, or past its deadline, while it waited for a connection.
-                true => Err(Failure::Deadline),
-                false => by_itself(connection, options, &write).await,
-            });
-            let outcome = outcome.await;
+            let work = async |connection: &mut Connection, options: &PostgresOptions| {
+                match write.reply.is_closed() {
+                    // Cancelled while it waited for a connection.
+                    true => Err(Failure::Deadline),
+                    false => by_itself(connection, options, &write).await,
+                }
+            };
+            let outcome = alone.run(write.end, work).await;
             let _ = write.reply.send(outcome);
         });
     }
 
-    /// Does a piece of work within the deadline, on a connection that then goes back. When the caller is
+    /// Does a piece of work that ends by `end`, on a connection that then goes back. When the caller is
     /// cancelled, the connection is closed.
     pub(super) async fn run<T>(
         &self,
+        end: Instant,
         work: impl AsyncFnOnce(&mut Connection, &PostgresOptions) -> Task<T>,
     ) -> Task<T> {
         let options = &*self.0.options;
-        let _permit = self.0.free.acquire().await.map_err(|_| Failure::Closed)?;
-        let idle = crate::lock(&self.0.idle).pop().filter(|connection| !connection.is_closed());
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => Connection::open(options).await?,
-        };
-        let result =
-            timeout(options.deadline, work(&mut connection, options)).await.unwrap_or(Err(Failure::Deadline));
-        if !result.as_ref().is_err_and(Failure::ends_connection) {
-            crate::lock(&self.0.idle).push(connection);
-        }
-        result
+        let worked = timeout_at(end, async {
+            let _permit = self.0.free.acquire().await.map_err(|_| Failure::Closed)?;
+            let idle = crate::lock(&self.0.idle).pop().filter(|connection| !connection.is_closed());
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => Connection::open(options).await?,
+            };
+            connection.limit(end.saturating_duration_since(Instant::now())).await?;
+            let result = work(&mut connection, options).await;
+            if !result.as_ref().is_err_and(Failure::ends_connection) {
+                crate::lock(&self.0.idle).push(connection);
+            }
+            result
+        });
+        worked.await.unwrap_or(Err(Failure::Deadline))
     }
 }

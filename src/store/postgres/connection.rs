@@ -33,10 +33,15 @@ impl Connection {
         let (client, connection) = options.config.connect(NoTls).await?;
         // It ends when the client is dropped, and whatever breaks it reaches the client too.
         tokio::spawn(connection);
-        // The server gives up when the caller has: what nobody waits for shall hold no locks.
-        let limit = options.deadline.as_millis().clamp(1, i32::MAX as u128);
-        client.batch_execute(&format!("{SETTINGS}SET statement_timeout = {limit}")).await?;
+        let limit = statement_timeout(options.deadline);
+        client.batch_execute(&format!("{SETTINGS}{limit}")).await?;
         Ok(Connection { client, statements: [const { None }; COUNT] })
+    }
+
+    /// Sets how long the caller will wait for the statements to come: less than the whole deadline when it
+    /// has waited already.
+    pub(super) async fn limit(&self, remaining: Duration) -> Task<()> {
+        Ok(self.client.batch_execute(&statement_timeout(remaining)).await?)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -98,6 +103,13 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// The server gives up a little before the caller does. So what waited for a lock in vain is known not to have
+/// been written, and what nobody waits for holds no locks.
+fn statement_timeout(remaining: Duration) -> String {
+    let limit = (remaining * 9 / 10).as_millis().clamp(1, i32::MAX as u128);
+    format!("SET statement_timeout = {limit}")
 }
 
 /// A connection that is made again when it breaks. While the server cannot be reached, attempts are spaced

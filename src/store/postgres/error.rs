@@ -183,8 +183,8 @@ fn explain_server(code: &SqlState, message: &str, options: &PostgresOptions) -> 
         "57014" => (
             Unavailable,
             format!(
-                "{place}: no answer within {} seconds; another transaction may keep the session's row locked \
-                 (pg_locks)",
+                "{place}: nothing was written within {} seconds; another transaction may keep the session's row \
+                 locked (pg_locks)",
                 options.deadline.as_secs_f32()
             ),
         ),

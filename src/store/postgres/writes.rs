@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use super::PostgresOptions;
@@ -21,6 +22,8 @@ use crate::session_key::SessionKey;
 pub(super) struct Write {
     pub(super) session_key: SessionKey,
     pub(super) work: Work,
+    /// When its caller gives up.
+    pub(super) end: Instant,
     pub(super) reply: oneshot::Sender<Task<Outcome>>,
 }
 

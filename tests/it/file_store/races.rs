@@ -140,7 +140,7 @@ async fn beside_saves_like_djangos_a_comparison_holds() {
         while Instant::now() < until {
             number += 1;
             let temporary = path(&folder, &session_key()).with_extension("out");
-            std::fs::write(&temporary, codec.encode(&numbered(number), now())).unwrap();
+            std::fs::write(&temporary, codec.encode(&numbered(number), now()).unwrap()).unwrap();
             std::fs::rename(&temporary, path(&folder, &session_key())).unwrap();
         }
         number

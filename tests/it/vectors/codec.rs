@@ -76,7 +76,7 @@ fn encode_modern(case: &Json) -> Reproduced {
         assert_eq!(data.to_json().len() as u64, length);
     }
     assert_eq!(codec.decode(expected).unwrap(), data, "what Django wrote is read");
-    let encoded = codec.encode(&data, now);
+    let encoded = codec.encode(&data, now).unwrap();
     if text(case, "id").ends_with("dup_keys") {
         // A dictionary has each key once; Django wrote a text that nobody reads back as it was.
         assert_eq!(codec.decode(&encoded).unwrap().to_json(), r#"{"1":"str"}"#);
@@ -105,7 +105,7 @@ fn encode_legacy(case: &Json) -> Reproduced {
     if text(case, "id").ends_with("dup_keys") {
         return Reproduced::Differently;
     }
-    assert_eq!(codec.encode(&data, Default::default()), expected);
+    assert_eq!(codec.encode(&data, Default::default()).unwrap(), expected);
     Reproduced::Exactly
 }
 
@@ -200,7 +200,7 @@ fn set_expiry(case: &Json) -> Reproduced {
         assert_eq!(session.data().to_json(), serialized);
         let expected = text(case, "encoded");
         if !expected.starts_with('.') {
-            assert_eq!(codec.encode(&session.data(), now), expected);
+            assert_eq!(codec.encode(&session.data(), now).unwrap(), expected);
         }
         assert_eq!(codec.decode(expected).unwrap(), session.data());
         Reproduced::Exactly

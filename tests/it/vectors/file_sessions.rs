@@ -98,7 +98,7 @@ impl Site<'_> {
     /// What Django stores for this dictionary.
     fn encoded(&self, stored: &Json) -> Vec<u8> {
         let data = SessionData::from_json(&stored.to_string()).unwrap();
-        SessionCodec::new(&self.settings).encode(&data, self.now).into_bytes()
+        SessionCodec::new(&self.settings).encode(&data, self.now).unwrap().into_bytes()
     }
 
     fn put_input(&self) {

@@ -94,7 +94,7 @@ async fn t17_bad_cookies_read_as_no_session_and_write_nothing() {
             let started = Instant::now();
             let (status, _) = site.get(path, Some(&cookie(value))).await;
             assert_eq!(status, 200, "{name} {path}");
-            assert!(started.elapsed() < Duration::from_secs(2), "{name} {path}: {:?}", started.elapsed());
+            assert!(started.elapsed() < Duration::from_secs(5), "{name} {path}: {:?}", started.elapsed());
             let asked = *is_key && path != "/untouched";
             assert_eq!(site.store.calls(), if asked { vec!["load"] } else { vec![] }, "{name} {path}");
         }
@@ -165,7 +165,7 @@ async fn t17_of_ten_thousand_pairs_the_last_of_the_name_counts() {
     site.store.calls();
     let started = Instant::now();
     let (_, read) = site.get("/read", Some(&many(&pair))).await;
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert_eq!((site.store.calls(), read.get("set-cookie")), (vec!["load"], None));
     site.get("/read", Some(&many(""))).await;
     assert_eq!(site.store.calls(), [""; 0], "a later cookie of the name takes the place of a good one");

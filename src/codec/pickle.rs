@@ -1,0 +1,161 @@
+//! Pickles, as Django's caches hold sessions: read without executing anything, written for every Django.
+//!
+//! Python's `pickle.loads` calls whatever the bytes name. Here the bytes are a description of plain values:
+//! the [machine](machine) knows the opcodes of protocols 0 to 5 that such values need, and the classes in
+//! [`class`] that it can describe; everything else is refused by name. Nothing recurses on the data, lengths
+//! are compared with what is there before anything is allocated, and the work is bounded.
+//!
+//! What JSON carries without loss becomes JSON text, as in every other store. The rest is kept as opcodes
+//! that [`write`] copies into the next pickle.
+
+mod class;
+mod integer;
+mod json;
+mod machine;
+mod object;
+mod text;
+mod walk;
+mod write;
+
+use std::fmt;
+
+pub(crate) use write::write;
+
+use self::json::JsonWriter;
+use self::machine::Machine;
+use self::object::Object;
+use self::walk::{Budget, walk};
+use self::write::PickleWriter;
+use crate::session_data::SessionData;
+use crate::value::{Kind, Pickled, Text, Value};
+
+/// How many opcodes a pickle may have, and how many values when each is written out where it is used.
+/// A session of this many values would take Python a second.
+const MAX_STEPS: usize = 2_000_000;
+
+/// Why a pickle gives no session. What is stored stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PickleError {
+    /// The opcode is none that plain values need.
+    #[error("the pickle uses the opcode {0}, which plain values do not need")]
+    Opcode(OpcodeName),
+    /// The pickle names a class or function besides those of plain values.
+    #[error(
+        "the pickle names {0}, which is no plain value; store what JSON can hold, or use only dates, Decimal, UUID and sets besides"
+    )]
+    Global(String),
+    /// A class that is known, with arguments that it is not pickled with.
+    #[error("the pickle makes a {0} in a way that Python does not")]
+    Arguments(&'static str),
+    /// Lists, dictionaries and the like inside of each other, or inside of themselves.
+    #[error("the pickle nests too deep or contains itself")]
+    TooDeep,
+    /// Larger than allowed, as it is or when repeated values are written out.
+    #[error(
+        "the pickle is larger than the limit of {0} bytes, as it is or with its repeated values written out"
+    )]
+    TooLarge(usize),
+    /// More work than a session can need.
+    #[error("the pickle has too many opcodes or values")]
+    TooLong,
+    /// Not a pickle, or a damaged one.
+    #[error("not a pickle: {0}")]
+    Malformed(&'static str),
+    /// Something else than a dictionary.
+    #[error("the pickle holds {0}; a session must be a dict")]
+    NotADictionary(Kind),
+    /// A key of the session that is no string, or holds both halves of a surrogate pair apart.
+    #[error(
+        "the session has {0} as a key that JSON has no text for; Django's documentation asks for strings"
+    )]
+    Key(Kind),
+}
+
+/// The name of an opcode, as Python's `pickletools` has it, or its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpcodeName(u8);
+
+impl fmt::Display for OpcodeName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            b'P' => "PERSID",
+            b'Q' => "BINPERSID",
+            b'i' => "INST",
+            b'o' => "OBJ",
+            b'S' => "STRING",
+            0x82 => "EXT1",
+            0x83 => "EXT2",
+            0x84 => "EXT4",
+            0x92 => "NEWOBJ_EX",
+            0x97 => "NEXT_BUFFER",
+            0x98 => "READONLY_BUFFER",
+            other => return write!(formatter, "0x{other:02x}"),
+        };
+        formatter.write_str(name)
+    }
+}
+
+/// The session in a pickle.
+pub(crate) fn read(pickle: &[u8], limit: usize) -> Result<SessionData, PickleError> {
+    if pickle.len() > limit {
+        return Err(PickleError::TooLarge(limit));
+    }
+    let (objects, root) = Machine::new(pickle, limit).run()?;
+    let entries = match objects.get(root) {
+        Object::Dict(entries) => entries,
+        other => return Err(PickleError::NotADictionary(other.kind()?)),
+    };
+    let mut budget = Budget { steps: MAX_STEPS, taken: 0, limit };
+    let mut json = String::with_capacity(pickle.len().min(1 << 16));
+    let mut places = Vec::with_capacity(entries.len() / 2);
+    for entry in entries.chunks_exact(2) {
+        let start = json.len();
+        match objects.get(entry[0]) {
+            Object::Str(key) => {
+                if !json::write_escaped(&mut json, key) {
+                    return Err(PickleError::Key(Kind::Str));
+                }
+            }
+            other => return Err(PickleError::Key(other.kind()?)),
+        }
+        let key = start..json.len();
+        budget.check_size(json.len())?;
+        let (start, mut writer) = (json.len(), JsonWriter::new(&mut json));
+        walk(&objects, entry[1], &mut writer, &mut budget)?;
+        let (lossless, not_json) = (writer.lossless, writer.not_json);
+        let pickled = if lossless {
+            None
+        } else {
+            let mut writer = PickleWriter::default();
+            walk(&objects, entry[1], &mut writer, &mut budget)?;
+            let kind = objects.get(entry[1]).kind()?;
+            let json = json.split_off(start);
+            budget.taken += writer.out.len() + json.len();
+            Some(Pickled { kind, opcodes: writer.out.into(), json: json.into(), not_json })
+        };
+        places.push((key, start..json.len(), pickled));
+    }
+    let text = Text::from(json);
+    let mut data = SessionData::new();
+    for (key, place, pickled) in places {
+        let value = match pickled {
+            Some(pickled) => Value::from_pickled(pickled),
+            None => Value::from_scanned(text.slice(place)),
+        };
+        data.insert_escaped(text.slice(key), value);
+    }
+    Ok(data)
+}
+
+/// Whether the pickle is of `None`, which Django's cache API cannot tell from "nothing there".
+#[cfg(any(test, feature = "redis", feature = "memcached"))]
+pub(crate) fn is_none(pickle: &[u8]) -> bool {
+    pickle.len() < 32
+        && Machine::new(pickle, 32)
+            .run()
+            .is_ok_and(|(objects, root)| matches!(objects.get(root), Object::None))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+use super::*;
+
+const LIMIT: usize = 1 << 20;
+
+/// A dictionary whose one value is what these opcodes make.
+fn session_of(opcodes: &[u8]) -> Vec<u8> {
+    [b"\x80\x04}\x8c\x01k", opcodes, b"s."].concat()
+}
+
+fn value_of(opcodes: &[u8]) -> Result<Value, PickleError> {
+    read(&session_of(opcodes), LIMIT).map(|data| data.get("k").cloned().unwrap())
+}
+
+#[test]
+fn plain_values_become_json() {
+    for (opcodes, json) in [
+        (&b"N"[..], "null"),
+        (b"\x88", "true"),
+        (b"I01\n", "true"),
+        (b"I-70000\n", "-70000"),
+        (b"J\x90\xee\xfe\xff", "-70000"),
+        (b"\x8a\x00", "0"),
+        (b"\x8a\x02\xff\x00", "255"),
+        (b"\x8a\x02\xff\xff", "-1"),
+        (b"\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x00\x40", "1180591620717411303424"),
+        (b"L-1180591620717411303424L\n", "-1180591620717411303424"),
+        (b"F1e-05\n", "1e-05"),
+        (b"Finf\n", "Infinity"),
+        (b"VZ\xfcrich \\U0001f980 \\u005c\n", r#""Z\u00fcrich \ud83e\udd80 \\""#),
+        (b"X\x03\x00\x00\x00\xed\xa0\xbe", r#""\ud83e""#),
+        (b"](K\x01]e", "[1,[]]"),
+        (b"(K\x01K\x02l", "[1,2]"),
+        (b"(\x8c\x01aK\x02d", r#"{"a":2}"#),
+        (b"]q\x05K\x01ah\x050", "[1]"),
+    ] {
+        let value = value_of(opcodes).unwrap();
+        assert_eq!(value.json(), json);
+        assert!(value.pickled().is_none(), "{json}");
+    }
+}
+
+#[test]
+fn other_values_stay_as_they_are_and_can_be_read() {
+    let zone = b"cdatetime\ntimezone\ncdatetime\ntimedelta\nK\x00M\x10\x0eK\x00\x87R\x85R";
+    let date_time =
+        [b"cdatetime\ndatetime\nC\x0a\x07\xe8\x01\x02\x03\x04\x05\x00\x02\xa6", &zone[..], b"\x86R"].concat();
+    for (opcodes, kind, json) in [
+        (&b"K\x01K\x02\x86"[..], Kind::Tuple, "[1,2]"),
+        (b"C\x02\x00\xff", Kind::Bytes, "[0,255]"),
+        (b"\x8f(K\x01\x90", Kind::Set, "[1]"),
+        (b"(K\x01\x91", Kind::FrozenSet, "[1]"),
+        (&date_time, Kind::DateTime, r#""2024-01-02T03:04:05.000678+01:00""#),
+        (
+            b"cdatetime\ndatetime\nC\x0a\x07\xe8\x01\x02\x03\x04\x05\x00\x00\x00cpytz\n_UTC\n)R\x86R",
+            Kind::DateTime,
+            r#""2024-01-02T03:04:05+00:00""#,
+        ),
+        (b"cdatetime\ndate\nC\x04\x07\xe8\x01\x02\x85R", Kind::Date, r#""2024-01-02""#),
+        (
+            b"cdatetime\ntimedelta\nJ\xff\xff\xff\xffK\x00K\x01\x87R",
+            Kind::TimeDelta,
+            r#""-P0DT23H59M59.999999S""#,
+        ),
+        (b"cdecimal\nDecimal\n\x8c\x041E+5\x85R", Kind::Decimal, r#""1E+5""#),
+        (b"cuuid\nUUID\n)\x81}(\x8c\x03intK\x05ub", Kind::Uuid, r#""00000000-0000-0000-0000-000000000005""#),
+        (b"}(K\x01K\x02\x88K\x03u", Kind::Dict, r#"{"1":2,"true":3}"#),
+        (b"}(K\x01K\x02\x86K\x03u", Kind::Dict, r#"{"[1,2]":3}"#),
+        // Both halves of a pair, each a character of its own.
+        (b"\x8c\x06\xed\xa0\xbe\xed\xb6\x80", Kind::Str, r#""\ud83e\udd80""#),
+    ] {
+        let value = value_of(opcodes).unwrap();
+        assert_eq!((value.kind(), value.json()), (kind, json));
+        let again = write([("k", &value)].into_iter()).unwrap();
+        let again = read(&again, LIMIT).unwrap();
+        assert_eq!(again.get("k").map(Value::pickled), Some(value.pickled()), "{json}");
+    }
+}
+
+#[test]
+fn a_value_that_json_cannot_hold_is_refused_where_json_is_stored() {
+    let data = |opcodes| read(&session_of(opcodes), LIMIT).unwrap();
+    assert_eq!(data(b"K\x01\x85").json_to_store(",", ":").unwrap(), r#"{"k":[1]}"#);
+    let bytes = data(b"](C\x01ae").json_to_store(",", ":");
+    assert_eq!(bytes, Err(crate::ValueError::NotJson(Kind::Bytes)));
+}
+
+#[test]
+fn typed_reading_works_through_serde() {
+    assert_eq!(value_of(b"K\x01\x8c\x01a\x86").unwrap().to::<(u8, String)>().unwrap(), (1, "a".to_owned()));
+    assert_eq!(value_of(b"C\x02\x00\xff").unwrap().to::<Vec<u8>>().unwrap(), [0, 255]);
+    let error = value_of(b"C\x02\x00\xff").unwrap().to::<String>().unwrap_err();
+    assert!(error.to_string().starts_with("holds bytes, which cannot be read as"), "{error}");
+}
+
+#[test]
+fn what_is_no_session_is_an_error_that_says_why() {
+    let malformed = |error: &PickleError| matches!(error, PickleError::Malformed(_));
+    for pickle in [
+        &b""[..],
+        b".",
+        b"not a pickle",
+        b"{\"a\":1}",
+        b"\x80\x06}.",
+        b"}",
+        b"(.",
+        b"}s.",
+        b"e.",
+        b"\x80\x04}h\x00.",
+    ] {
+        let error = read(pickle, LIMIT).unwrap_err();
+        assert!(malformed(&error) || matches!(error, PickleError::Opcode(_)), "{pickle:?}: {error}");
+    }
+    assert_eq!(read(b"\x80\x04]K\x01a.", LIMIT), Err(PickleError::NotADictionary(Kind::List)));
+    assert_eq!(read(b"}K\x01K\x02s.", LIMIT), Err(PickleError::Key(Kind::Int)));
+    assert!(is_none(b"\x80\x04N."));
+    assert!(!is_none(b"\x80\x04}."));
+}
+
+#[test]
+fn classes_take_only_what_python_pickles_them_with() {
+    for opcodes in [
+        &b"cdatetime\ndate\nC\x04\x07\xe8\x02\x1e\x85R"[..],
+        b"cdatetime\ndatetime\nC\x0a\x07\xe8\x01\x02\x18\x00\x00\x00\x00\x00\x85R",
+        b"cdatetime\ndatetime\nM\xe8\x07K\x01K\x01\x87R",
+        b"cdatetime\ntimedelta\nK\x01\x85R",
+        b"cdecimal\nDecimal\n\x8c\x03one\x85R",
+        b"cbuiltins\nset\n}\x85R",
+        b"cbuiltins\ngetattr\ncdatetime\ndate\n\x8c\x05today\x86R",
+        b"c_codecs\nencode\n\x8c\x01a\x8c\x03zip\x86R",
+        b"cuuid\nUUID\n\x8c\x01a\x85R",
+        b"czoneinfo\nZoneInfo._unpickle\n\x8c\x0b/etc/passwdK\x01\x86R",
+    ] {
+        assert!(matches!(value_of(opcodes), Err(PickleError::Arguments(_))), "{opcodes:?}");
+    }
+    // A class is no value, and an unfinished UUID is none either.
+    assert_eq!(value_of(b"cbuiltins\nset\n"), Err(PickleError::Global("builtins.set".to_owned())));
+    assert!(value_of(b"cuuid\nUUID\n)\x81").is_err());
+    assert!(value_of(b"}(]K\x01u").is_err(), "a list as a key");
+    assert!(value_of(b"\x8f(]\x90").is_err(), "a list in a set");
+}
+
+#[test]
+fn a_key_with_both_halves_of_a_pair_is_refused() {
+    assert_eq!(read(b"}\x8c\x06\xed\xa0\xbe\xed\xb6\x80Ns.", LIMIT), Err(PickleError::Key(Kind::Str)));
+    let data = read(b"}\x8c\x03\xed\xa0\xbeNs.", LIMIT).unwrap();
+    assert_eq!(data.to_json(), r#"{"\ud83e":null}"#);
+}

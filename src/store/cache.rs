@@ -1,0 +1,240 @@
+//! What cache stores share: how Django's cache API names an entry, and what it writes into it.
+
+use std::io::{Read, Write};
+use std::str::FromStr;
+
+use chrono::TimeDelta;
+
+use super::Record;
+use crate::codec::pickle::{self, PickleError};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::session_data::SessionData;
+use crate::session_key::SessionKey;
+use crate::value::ValueError;
+
+/// How a Django site's cache names and writes sessions: its settings in `CACHES`.
+///
+/// ```
+/// use cloakroom::store::cache::{CacheFormat, CacheSerializer};
+///
+/// let mut format = CacheFormat::default();
+/// format.key_prefix = "site1".to_owned();
+/// assert_eq!((format.version, format.serializer), (1, CacheSerializer::Pickle));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheFormat {
+    /// `KEY_PREFIX`: empty.
+    pub key_prefix: String,
+    /// `VERSION`: 1.
+    pub version: u32,
+    /// Which session engine's entries these are: those of `cache`.
+    pub engine: CacheEngine,
+    /// What the value is: a pickle.
+    pub serializer: CacheSerializer,
+    /// Whether the value is compressed: no.
+    pub compressor: CacheCompressor,
+}
+
+/// The session engine, which is part of an entry's name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheEngine {
+    /// `django.contrib.sessions.backends.cache`
+    #[default]
+    Cache,
+    /// `django.contrib.sessions.backends.cached_db`
+    CachedDb,
+}
+
+/// What a cache back end makes of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheSerializer {
+    /// Django's own back ends, and django-redis unless told otherwise.
+    #[default]
+    Pickle,
+    /// django-redis with `django_redis.serializers.json.JSONSerializer`.
+    Json,
+}
+
+/// What a cache back end does with the serialised session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheCompressor {
+    /// Nothing.
+    #[default]
+    None,
+    /// django-redis with `django_redis.compressors.zlib.ZlibCompressor`. Either way is read.
+    Zlib,
+}
+
+impl Default for CacheFormat {
+    /// Django's defaults.
+    fn default() -> Self {
+        CacheFormat {
+            key_prefix: String::new(),
+            version: 1,
+            engine: CacheEngine::default(),
+            serializer: CacheSerializer::default(),
+            compressor: CacheCompressor::default(),
+        }
+    }
+}
+
+/// django-redis compresses what is longer than this.
+const SHORTEST_COMPRESSED: usize = 15;
+
+/// Why an entry gives no session.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EntryError {
+    #[error("{0}")]
+    Pickle(#[from] PickleError),
+    #[error("{0}")]
+    Json(#[from] ValueError),
+    #[error("it is an integer and no session")]
+    Integer,
+    #[cfg(feature = "memcached")]
+    #[error("its flags {0} are not those of a pickle")]
+    NoPickle(u32),
+    #[error("it is not UTF-8, which JSON must be")]
+    NotText,
+    #[error("it is not zlib: {0}")]
+    NotZlib(std::io::Error),
+    #[error("it is larger than the limit of {0} bytes when decompressed")]
+    TooLarge(usize),
+}
+
+impl EntryError {
+    pub(crate) fn into_store_error(self, store: &'static str) -> StoreError {
+        let message = format!("an entry cannot be read: {self}; it was left as it is");
+        StoreError::new(store, StoreErrorKind::Unreadable, message).with_source(self)
+    }
+}
+
+impl CacheFormat {
+    /// The name of a session's entry. Django's `cache_key_prefix` and `make_key`.
+    pub(crate) fn entry_key(&self, session_key: &SessionKey) -> String {
+        let engine = match self.engine {
+            CacheEngine::Cache => "cache",
+            CacheEngine::CachedDb => "cached_db",
+        };
+        let (prefix, version) = (&self.key_prefix, self.version);
+        format!("{prefix}:{version}:django.contrib.sessions.{engine}{}", session_key.as_str())
+    }
+
+    pub(crate) fn encode(&self, data: &SessionData) -> Result<Vec<u8>, ValueError> {
+        let plain = match self.serializer {
+            CacheSerializer::Pickle => data.to_pickle()?,
+            // Python's separators unless told otherwise, so that what nobody changed stays letter for letter.
+            CacheSerializer::Json => data.json_to_store(", ", ": ")?.into_bytes(),
+        };
+        Ok(match self.compressor {
+            CacheCompressor::Zlib if plain.len() > SHORTEST_COMPRESSED => deflate(&plain).unwrap_or(plain),
+            _ => plain,
+        })
+    }
+
+    /// The session in an entry; none for `None`, which Django's cache API cannot tell from no entry.
+    pub(crate) fn decode(&self, entry: &[u8], limit: usize) -> Result<Option<SessionData>, EntryError> {
+        let inflated;
+        let plain = if self.compressor == CacheCompressor::Zlib && is_zlib(entry) {
+            inflated = inflate(entry, limit)?;
+            &inflated
+        } else {
+            entry
+        };
+        // Django's Redis back ends keep integers as their digits.
+        if plain.first().is_some_and(|first| first.is_ascii_digit() || b"+- ".contains(first)) {
+            return Err(EntryError::Integer);
+        }
+        match self.serializer {
+            CacheSerializer::Pickle if pickle::is_none(plain) => Ok(None),
+            CacheSerializer::Pickle => Ok(Some(SessionData::from_pickle(plain, limit)?)),
+            CacheSerializer::Json => {
+                let text = std::str::from_utf8(plain).map_err(|_| EntryError::NotText)?;
+                if text == "null" { Ok(None) } else { Ok(Some(SessionData::from_json(text)?)) }
+            }
+        }
+    }
+
+    /// Takes what a store's URL says behind the question mark, such as `key_prefix=site1&serializer=json`.
+    pub(crate) fn with_query(mut self, store: &'static str, query: &str) -> Result<CacheFormat, StoreError> {
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let known = match name {
+                "key_prefix" => value.parse().map(|prefix| self.key_prefix = prefix).map_err(|_| ()),
+                "version" => value.parse().map(|version| self.version = version).map_err(|_| ()),
+                "engine" => value.parse().map(|engine| self.engine = engine),
+                "serializer" => value.parse().map(|serializer| self.serializer = serializer),
+                "compressor" => value.parse().map(|compressor| self.compressor = compressor),
+                _ => Err(()),
+            };
+            known.map_err(|()| {
+                let message = format!(
+                    "the URL's `{name}` is not known or has no such value; there are key_prefix, version, \
+                     engine=cache|cached_db, serializer=pickle|json and compressor=none|zlib"
+                );
+                StoreError::new(store, StoreErrorKind::Misconfigured, message)
+            })?;
+        }
+        Ok(self)
+    }
+}
+
+macro_rules! from_str {
+    ($type:ident: $($name:literal => $variant:ident),*) => {
+        impl FromStr for $type {
+            type Err = ();
+
+            fn from_str(text: &str) -> Result<Self, ()> {
+                match text {
+                    $($name => Ok($type::$variant),)*
+                    _ => Err(()),
+                }
+            }
+        }
+    };
+}
+
+from_str!(CacheEngine: "cache" => Cache, "cached_db" => CachedDb);
+from_str!(CacheSerializer: "pickle" => Pickle, "json" => Json);
+from_str!(CacheCompressor: "none" => None, "zlib" => Zlib);
+
+/// How long the session is to live; nothing or less when it is over.
+pub(crate) fn time_to_live(record: Record<'_>) -> TimeDelta {
+    record.expire_date - record.now
+}
+
+fn deflate(plain: &[u8]) -> Option<Vec<u8>> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(plain).ok()?;
+    encoder.finish().ok()
+}
+
+/// Neither a pickle nor JSON begins like that.
+fn is_zlib(entry: &[u8]) -> bool {
+    match *entry {
+        [first, second, ..] => {
+            first & 0xf == 8 && (u16::from(first) << 8 | u16::from(second)).is_multiple_of(31)
+        }
+        _ => false,
+    }
+}
+
+pub(crate) fn inflate(entry: &[u8], limit: usize) -> Result<Vec<u8>, EntryError> {
+    let mut plain = Vec::with_capacity((entry.len() * 3).min(limit));
+    let mut decoder = flate2::read::ZlibDecoder::new(entry).take(limit as u64 + 1);
+    decoder.read_to_end(&mut plain).map_err(EntryError::NotZlib)?;
+    if plain.len() > limit { Err(EntryError::TooLarge(limit)) } else { Ok(plain) }
+}
+
+/// A server's address without what must not be shown.
+#[cfg(feature = "redis")]
+pub(crate) struct Address<'a>(pub(crate) &'a str);
+
+#[cfg(feature = "redis")]
+impl std::fmt::Display for Address<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rest = self.0.split_once("://").map_or(self.0, |(_, rest)| rest);
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        formatter.write_str(host.split(['/', '?', '#']).next().unwrap_or_default())
+    }
+}

@@ -1,0 +1,216 @@
+//! A small client for memcached's meta commands (1.6 and later): they answer with the number that tells one
+//! version of an entry from another, which saves a round trip on every save.
+
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+/// Longer lines than this are no answers of memcached.
+const MAX_LINE: u64 = 4_096;
+/// What an entry takes besides its key and value, and some room.
+const OVERHEAD: usize = 128;
+
+/// One server and the connections to it that wait for the next request.
+pub(super) struct Server {
+    /// As `host:port`, as the hash takes it.
+    pub(super) name: String,
+    host: String,
+    port: u16,
+    idle: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+    timeout: Duration,
+    largest_reply: usize,
+    /// How large an entry may be, once the server was asked.
+    largest_entry: OnceLock<usize>,
+}
+
+type Connection = BufReader<TcpStream>;
+
+/// What can go wrong on the way.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("the connection failed: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("no answer in time")]
+    TimedOut,
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("the server says: {0}")]
+    Server(String),
+    #[error("the server does not know meta commands, which memcached 1.6 brought")]
+    TooOld,
+    #[error("an answer that is none to the question")]
+    Unexpected,
+    #[error("an entry of {size} bytes, and the server takes {limit}")]
+    TooLarge { size: usize, limit: usize },
+}
+
+/// An answer: its two letters, the version, and where asked for flags and value.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Reply {
+    pub(super) status: Status,
+    /// 0 when the server did not say.
+    pub(super) version: u64,
+    pub(super) flags: u32,
+    pub(super) value: Vec<u8>,
+}
+
+/// What the letters of an answer mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    /// `HD` and `VA`
+    Done,
+    /// `NS`: there is an entry, or with `replace` there is none.
+    NotStored,
+    /// `EX`: the entry is of another version.
+    Changed,
+    /// `NF` and `EN`
+    Missing,
+}
+
+impl Server {
+    /// A server by its address, of which nothing is asked yet.
+    pub(super) fn new(
+        host: &str,
+        port: u16,
+        timeout: Duration,
+        connections: usize,
+        largest_reply: usize,
+    ) -> Server {
+        Server {
+            name: format!("{host}:{port}"),
+            host: host.to_owned(),
+            port,
+            idle: Mutex::default(),
+            permits: Semaphore::new(connections.max(1)),
+            timeout,
+            largest_reply,
+            largest_entry: OnceLock::new(),
+        }
+    }
+
+    /// Sends one command line, with a value for those that store one, and reads the answer.
+    ///
+    /// A call that is dropped half-way takes its connection with it, so that no answer meets another question.
+    pub(super) async fn ask(&self, command: &str, value: Option<&[u8]>) -> Result<Reply, Failure> {
+        let asked = async {
+            // The semaphore is never closed.
+            let _permit = self.permits.acquire().await.map_err(|_| Failure::Closed)?;
+            let mut connection = match self.take_idle() {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            if let Some(value) = value {
+                self.check_size(command, value)?;
+            }
+            let mut request = Vec::with_capacity(command.len() + value.map_or(0, <[u8]>::len) + 4);
+            request.extend_from_slice(command.as_bytes());
+            request.extend_from_slice(b"\r\n");
+            if let Some(value) = value {
+                request.extend_from_slice(value);
+                request.extend_from_slice(b"\r\n");
+            }
+            connection.get_mut().write_all(&request).await?;
+            let reply = self.read(&mut connection).await?;
+            crate::lock(&self.idle).push(connection);
+            Ok(reply)
+        };
+        tokio::time::timeout(self.timeout, asked).await.unwrap_or(Err(Failure::TimedOut))
+    }
+
+    /// A connection that was kept, unless the server closed it meanwhile.
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = crate::lock(&self.idle);
+        while let Some(connection) = idle.pop() {
+            let waiting = connection.get_ref().try_read(&mut [0]);
+            let quiet = waiting.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+            if quiet && connection.buffer().is_empty() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    async fn connect(&self) -> Result<Connection, Failure> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        stream.set_nodelay(true)?;
+        let mut connection = BufReader::new(stream);
+        if self.largest_entry.get().is_none() {
+            let largest = largest_entry(&mut connection).await?;
+            // Another connection may have been faster; the answer is the same.
+            let _ = self.largest_entry.set(largest);
+        }
+        Ok(connection)
+    }
+
+    /// memcached removes the old entry when the new one is too large, so that one is never sent.
+    fn check_size(&self, command: &str, value: &[u8]) -> Result<(), Failure> {
+        let limit = self.largest_entry.get().copied().unwrap_or(1 << 20);
+        let size = command.len() + value.len() + OVERHEAD;
+        if size > limit { Err(Failure::TooLarge { size, limit }) } else { Ok(()) }
+    }
+
+    async fn read(&self, connection: &mut Connection) -> Result<Reply, Failure> {
+        let line = read_line(connection).await?;
+        let mut words = line.split(' ');
+        let status = match words.next().unwrap_or_default() {
+            "HD" | "VA" => Status::Done,
+            "NS" => Status::NotStored,
+            "EX" => Status::Changed,
+            "NF" | "EN" => Status::Missing,
+            "ERROR" => return Err(Failure::TooOld),
+            "SERVER_ERROR" | "CLIENT_ERROR" => return Err(Failure::Server(line)),
+            _ => return Err(Failure::Unexpected),
+        };
+        let mut reply = Reply { status, version: 0, flags: 0, value: Vec::new() };
+        if line.starts_with("VA ") {
+            let size = words.next().and_then(|size| size.parse::<usize>().ok()).ok_or(Failure::Unexpected)?;
+            if size > self.largest_reply {
+                return Err(Failure::TooLarge { size, limit: self.largest_reply });
+            }
+            reply.value = vec![0; size + 2];
+            connection.read_exact(&mut reply.value).await?;
+            if !reply.value.ends_with(b"\r\n") {
+                return Err(Failure::Unexpected);
+            }
+            reply.value.truncate(size);
+        }
+        for word in words {
+            match word.split_at_checked(1) {
+                Some(("c", version)) => reply.version = version.parse().map_err(|_| Failure::Unexpected)?,
+                Some(("f", flags)) => reply.flags = flags.parse().map_err(|_| Failure::Unexpected)?,
+                _ => {}
+            }
+        }
+        Ok(reply)
+    }
+}
+
+async fn read_line(connection: &mut Connection) -> Result<String, Failure> {
+    let mut line = Vec::new();
+    connection.take(MAX_LINE).read_until(b'\n', &mut line).await?;
+    match line.strip_suffix(b"\r\n") {
+        Some(line) => String::from_utf8(line.to_vec()).map_err(|_| Failure::Unexpected),
+        None if line.is_empty() => Err(Failure::Closed),
+        None => Err(Failure::Unexpected),
+    }
+}
+
+/// The server's `item_size_max`: what `memcached -I` sets, 1 MiB unless told otherwise.
+async fn largest_entry(connection: &mut Connection) -> Result<usize, Failure> {
+    connection.get_mut().write_all(b"stats settings\r\n").await?;
+    let mut largest = 1 << 20;
+    loop {
+        let line = read_line(connection).await?;
+        match line.strip_prefix("STAT item_size_max ") {
+            Some(size) => largest = size.parse().map_err(|_| Failure::Unexpected)?,
+            None if line.starts_with("STAT ") => {}
+            None if line == "END" => return Ok(largest),
+            // Behind a proxy that does not pass this on, memcached's default is a safe guess.
+            None => return Ok(largest),
+        }
+    }
+}

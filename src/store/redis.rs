@@ -1,0 +1,312 @@
+//! Sessions in Redis: Django's `cache` back end on its Redis caches, `django.core.cache.backends.redis` and
+//! django-redis.
+//!
+//! Every writing call is one command or one script, so it happens wholly or not at all, for Django too. The
+//! server expires sessions by itself. What it evicts when its memory is full is gone: give sessions a server
+//! (or a `maxmemory-policy`) of their own.
+//!
+//! # Redis Cluster
+//! `redis+cluster://` (feature `redis-cluster`) works the same but for
+//! [`rotate`](crate::SessionStore::rotate): the old and the new key live on different servers, and no command
+//! reaches both. There the session is written under the new key, then the old key is deleted if it still is
+//! what was expected, and if it is not, the new key again. Should this process die in between, the session
+//! as it was before stays under the old key, and nobody knows the new one, which the server expires.
+
+mod connection;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use redis::Value as Reply;
+
+use self::connection::{Connection, Failure};
+use super::cache::{Address, CacheFormat, time_to_live};
+use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use crate::error::StoreError;
+use crate::session_key::SessionKey;
+use crate::settings::Settings;
+
+/// Keeps sessions in Redis, in the entries that Django's cache back ends read and write.
+///
+/// ```no_run
+/// use cloakroom::{RedisStore, Settings};
+///
+/// # async fn example() -> Result<(), cloakroom::StoreError> {
+/// let settings = Settings::new("the site's SECRET_KEY");
+/// let mut options = RedisStore::options("redis://127.0.0.1:6379/1");
+/// options.format.key_prefix = "site1".to_owned();
+/// let store = options.open(&settings).await?;
+/// // The same in one line:
+/// let store = RedisStore::open("redis://127.0.0.1:6379/1?key_prefix=site1", &settings).await?;
+/// # Ok(()) }
+/// ```
+pub struct RedisStore {
+    format: CacheFormat,
+    connection: Connection,
+    limit: usize,
+}
+
+/// Where a [`RedisStore`] keeps its sessions, and how.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct RedisOptions {
+    /// `redis://[user:password@]host[:port][/database]`, or `redis+cluster://` with hosts between commas.
+    pub url: String,
+    /// What the site's `CACHES` setting says; the URL's query is applied on top.
+    pub format: CacheFormat,
+    /// How long a call may take, reconnecting included: 5 seconds.
+    pub timeout: Duration,
+}
+
+impl RedisOptions {
+    /// Opens the store and asks the server whether it is there.
+    ///
+    /// # Errors
+    /// When the URL is none, or the server does not answer or refuses the user.
+    pub async fn open(self, settings: &Settings) -> Result<RedisStore, StoreError> {
+        let (url, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
+        let format = self.format.clone().with_query("redis", query)?;
+        let connection = Connection::open(url, self.timeout).await?;
+        Ok(RedisStore { format, connection, limit: settings.inflate_limit })
+    }
+}
+
+impl RedisStore {
+    /// The options for a server, which can be changed before [`RedisOptions::open`].
+    pub fn options(url: impl Into<String>) -> RedisOptions {
+        RedisOptions { url: url.into(), format: CacheFormat::default(), timeout: Duration::from_secs(5) }
+    }
+
+    /// Opens a server with the usual options. The URL may end in
+    /// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`.
+    ///
+    /// # Errors
+    /// As [`RedisOptions::open`].
+    pub async fn open(url: impl Into<String>, settings: &Settings) -> Result<RedisStore, StoreError> {
+        RedisStore::options(url).open(settings).await
+    }
+
+    fn entry(&self, record: Record<'_>) -> Result<Entry, StoreError> {
+        let value =
+            self.format.encode(record.data).map_err(|error| StoreError::not_carried("redis", error))?;
+        Ok(Entry { value, milliseconds: time_to_live(record).num_milliseconds() })
+    }
+
+    fn explain(&self, failure: Failure) -> StoreError {
+        failure.explain(&self.connection)
+    }
+
+    async fn script(&self, script: &Script<'_>) -> Result<i64, StoreError> {
+        match self.connection.script(script).await.map_err(|failure| self.explain(failure))? {
+            Reply::Int(outcome) => Ok(outcome),
+            _ => Err(self.explain(Failure::Unexpected)),
+        }
+    }
+
+    /// [`SessionStore::rotate`] where one script cannot reach both keys.
+    async fn rotate_across_servers(
+        &self,
+        old_key: &str,
+        expected: Option<&Version>,
+        new_key: &str,
+        entry: &Entry,
+    ) -> Result<i64, StoreError> {
+        if !self.set_new(new_key, entry).await? {
+            return Ok(TAKEN);
+        }
+        let outcome = self.script(&Script::new(DELETE, &[old_key], expected, entry)).await?;
+        if outcome != DONE {
+            let written = Version::from_bytes(entry.value.as_slice());
+            self.script(&Script::new(DELETE, &[new_key], Some(&written), entry)).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Creates an entry; false when there is one.
+    async fn set_new(&self, key: &str, entry: &Entry) -> Result<bool, StoreError> {
+        let mut command = redis::cmd("SET");
+        if entry.milliseconds > 0 {
+            command.arg(key).arg(&entry.value).arg("NX").arg("PX").arg(entry.milliseconds);
+        } else {
+            // It is over already: nothing is kept, and still no key may be used twice.
+            command = redis::cmd("EXISTS");
+            command.arg(key);
+        }
+        match self.connection.query(&command).await.map_err(|failure| self.explain(failure))? {
+            Reply::Okay | Reply::Int(0) => Ok(true),
+            Reply::Nil | Reply::Int(_) => Ok(false),
+            _ => Err(self.explain(Failure::Unexpected)),
+        }
+    }
+}
+
+/// A session as Redis keeps it.
+struct Entry {
+    value: Vec<u8>,
+    milliseconds: i64,
+}
+
+/// A script with what it works on.
+struct Script<'a> {
+    code: &'static str,
+    keys: &'a [&'a str],
+    expected: Option<&'a [u8]>,
+    entry: &'a Entry,
+}
+
+impl<'a> Script<'a> {
+    fn new(
+        code: &'static str,
+        keys: &'a [&'a str],
+        expected: Option<&'a Version>,
+        entry: &'a Entry,
+    ) -> Script<'a> {
+        Script { code, keys, expected: expected.map(|version| version.as_bytes().unwrap_or_default()), entry }
+    }
+}
+
+const MISSING: i64 = 0;
+const CHANGED: i64 = 1;
+const DONE: i64 = 2;
+const TAKEN: i64 = 3;
+
+/// The beginning of each script. ARGV: whether anything is expected, what, the new value, its milliseconds.
+macro_rules! script {
+    ($($line:literal)*) => {
+        concat!(
+            "local current = redis.call('GET', KEYS[1])\n",
+            "if not current then return 0 end\n",
+            "if ARGV[1] == '1' and current ~= ARGV[2] then return 1 end\n",
+            $($line, "\n",)*
+            "return 2"
+        )
+    };
+}
+
+const DELETE: &str = script!("redis.call('DEL', KEYS[1])");
+const UPDATE: &str = script!(
+    "if tonumber(ARGV[4]) > 0 then redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])"
+    "else redis.call('DEL', KEYS[1]) end"
+);
+const ROTATE: &str = script!(
+    "if redis.call('EXISTS', KEYS[2]) == 1 then return 3 end"
+    "if tonumber(ARGV[4]) > 0 then redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4]) end"
+    "redis.call('DEL', KEYS[1])"
+);
+
+#[async_trait]
+impl SessionStore for RedisStore {
+    async fn load(
+        &self,
+        session_key: &SessionKey,
+        _now: DateTime<Utc>,
+    ) -> Result<Option<Loaded>, StoreError> {
+        let mut command = redis::cmd("GET");
+        command.arg(self.format.entry_key(session_key));
+        let entry =
+            match self.connection.query_again(&command).await.map_err(|failure| self.explain(failure))? {
+                Reply::BulkString(entry) => entry,
+                Reply::Nil => return Ok(None),
+                _ => return Err(self.explain(Failure::Unexpected)),
+            };
+        let data = self.format.decode(&entry, self.limit).map_err(|error| error.into_store_error("redis"))?;
+        Ok(data.map(|data| Loaded {
+            data,
+            version: Version::from_bytes(entry),
+            // The server knows, and asking would be another round trip.
+            expire_date: None,
+            genuine: true,
+        }))
+    }
+
+    async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
+        let entry = self.entry(record)?;
+        let created = self.set_new(&self.format.entry_key(session_key), &entry).await?;
+        Ok(if created { Created::Created(Version::from_bytes(entry.value)) } else { Created::KeyTaken })
+    }
+
+    async fn update(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError> {
+        let (key, entry) = (self.format.entry_key(session_key), self.entry(record)?);
+        match self.script(&Script::new(UPDATE, &[&key], expected, &entry)).await? {
+            MISSING => Ok(Updated::Missing),
+            CHANGED => Ok(Updated::Changed),
+            DONE => Ok(Updated::Updated(Version::from_bytes(entry.value))),
+            _ => Err(self.explain(Failure::Unexpected)),
+        }
+    }
+
+    async fn rotate(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError> {
+        let entry = self.entry(record)?;
+        let (old, new) = (self.format.entry_key(session_key), self.format.entry_key(new_session_key));
+        let outcome = if self.connection.is_cluster() {
+            self.rotate_across_servers(&old, expected, &new, &entry).await?
+        } else {
+            self.script(&Script::new(ROTATE, &[&old, &new], expected, &entry)).await?
+        };
+        match outcome {
+            MISSING => Ok(Rotated::Missing),
+            CHANGED => Ok(Rotated::Changed),
+            DONE => Ok(Rotated::Rotated(Version::from_bytes(entry.value))),
+            TAKEN => Ok(Rotated::KeyTaken),
+            _ => Err(self.explain(Failure::Unexpected)),
+        }
+    }
+
+    async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
+        let mut command = redis::cmd("DEL");
+        command.arg(self.format.entry_key(session_key));
+        match self.connection.query(&command).await.map_err(|failure| self.explain(failure))? {
+            Reply::Int(deleted) => Ok(deleted > 0),
+            _ => Err(self.explain(Failure::Unexpected)),
+        }
+    }
+
+    async fn exists(&self, session_key: &SessionKey, _now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut command = redis::cmd("EXISTS");
+        command.arg(self.format.entry_key(session_key));
+        match self.connection.query_again(&command).await.map_err(|failure| self.explain(failure))? {
+            Reply::Int(found) => Ok(found > 0),
+            _ => Err(self.explain(Failure::Unexpected)),
+        }
+    }
+
+    /// Nothing to do: the server expires entries by itself.
+    async fn clear_expired(&self, _now: DateTime<Utc>) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RedisStore")
+            .field("address", &self.connection.address())
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password.
+        formatter
+            .debug_struct("RedisOptions")
+            .field("address", &Address(&self.url).to_string())
+            .field("format", &self.format)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,193 @@
+//! The connection to one Redis server or to a cluster, which heals by itself.
+
+use std::time::Duration;
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use sha1::{Digest, Sha1};
+
+use super::Script;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::store::cache::Address;
+
+/// One connection that all requests share: their commands are pipelined on it.
+pub(super) struct Connection {
+    link: Link,
+    address: String,
+    timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Link {
+    Single(ConnectionManager),
+    #[cfg(feature = "redis-cluster")]
+    Cluster(redis::cluster_async::ClusterConnection),
+}
+
+/// What can go wrong on the way.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Redis(RedisError),
+    TimedOut,
+    Unexpected,
+}
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Self {
+        Failure::Redis(error)
+    }
+}
+
+impl Connection {
+    pub(super) async fn open(url: &str, timeout: Duration) -> Result<Connection, StoreError> {
+        let address = Address(url).to_string();
+        let link = async {
+            if let Some(hosts) = url.strip_prefix("redis+cluster://") {
+                return open_cluster(hosts, timeout).await;
+            }
+            let config = ConnectionManagerConfig::new()
+                .set_connection_timeout(Some(timeout))
+                .set_response_timeout(Some(timeout))
+                // How often in a row; the next request begins anew.
+                .set_number_of_retries(2)
+                .set_max_delay(Duration::from_millis(500));
+            Ok(Link::Single(ConnectionManager::new_with_config(redis::Client::open(url)?, config).await?))
+        };
+        let opened = tokio::time::timeout(timeout, link).await.unwrap_or(Err(Failure::TimedOut));
+        let link = opened.map_err(|failure| failure.explain_at(&address, timeout))?;
+        let connection = Connection { link, address, timeout };
+        connection.query(&redis::cmd("PING")).await.map_err(|failure| failure.explain(&connection))?;
+        Ok(connection)
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        match &self.link {
+            Link::Single(_) => false,
+            #[cfg(feature = "redis-cluster")]
+            Link::Cluster(_) => true,
+        }
+    }
+
+    pub(super) async fn query(&self, command: &Cmd) -> Result<Value, Failure> {
+        let mut link = self.link.clone();
+        let reply = async {
+            match &mut link {
+                Link::Single(connection) => command.query_async(connection).await,
+                #[cfg(feature = "redis-cluster")]
+                Link::Cluster(connection) => command.query_async(connection).await,
+            }
+        };
+        match tokio::time::timeout(self.timeout, reply).await {
+            Ok(reply) => Ok(reply?),
+            Err(_) => Err(Failure::TimedOut),
+        }
+    }
+
+    /// [`query`](Connection::query) for commands that may run twice: once more when the connection was lost,
+    /// as one is that the server closed while it was idle.
+    pub(super) async fn query_again(&self, command: &Cmd) -> Result<Value, Failure> {
+        match self.query(command).await {
+            Err(Failure::Redis(error)) if error.is_connection_dropped() => self.query(command).await,
+            reply => reply,
+        }
+    }
+
+    /// Runs a script by its hash, and by its text where the server has not seen it since it started.
+    pub(super) async fn script(&self, script: &Script<'_>) -> Result<Value, Failure> {
+        let command = |name: &str, code: &str| {
+            let mut command = redis::cmd(name);
+            command.arg(code).arg(script.keys.len()).arg(script.keys);
+            command.arg(i32::from(script.expected.is_some())).arg(script.expected.unwrap_or_default());
+            command.arg(&script.entry.value).arg(script.entry.milliseconds);
+            command
+        };
+        let hash: String = Sha1::digest(script.code).iter().map(|byte| format!("{byte:02x}")).collect();
+        match self.query(&command("EVALSHA", &hash)).await {
+            Err(Failure::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.query(&command("EVAL", script.code)).await
+            }
+            reply => reply,
+        }
+    }
+}
+
+#[cfg(feature = "redis-cluster")]
+async fn open_cluster(hosts: &str, timeout: Duration) -> Result<Link, Failure> {
+    let (login, hosts) = hosts.rsplit_once('@').map_or(("", hosts), |(login, hosts)| (login, hosts));
+    let login = if login.is_empty() { String::new() } else { format!("{login}@") };
+    let hosts = hosts.trim_end_matches('/').split(',').map(|host| format!("redis://{login}{host}"));
+    let client = redis::cluster::ClusterClient::builder(hosts)
+        // Time must be left to ask another node after one that does not answer.
+        .connection_timeout(timeout / 4)
+        .response_timeout(timeout / 2)
+        .retries(8)
+        .min_retry_wait(20)
+        .max_retry_wait(300)
+        .build()?;
+    Ok(Link::Cluster(client.get_async_connection().await?))
+}
+
+#[cfg(not(feature = "redis-cluster"))]
+async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Link, Failure> {
+    let message = "Redis Cluster needs the feature `redis-cluster`";
+    Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
+}
+
+impl Failure {
+    /// The error for the caller: what is wrong, where, and what to do next.
+    pub(super) fn explain(self, connection: &Connection) -> StoreError {
+        self.explain_at(&connection.address, connection.timeout)
+    }
+
+    fn explain_at(self, address: &str, timeout: Duration) -> StoreError {
+        use StoreErrorKind::{Misconfigured, Unavailable, Unreadable};
+        let (kind, message) = match &self {
+            Failure::TimedOut => {
+                (Unavailable, format!("{address} did not answer within {} seconds", timeout.as_secs_f32()))
+            }
+            Failure::Unexpected => {
+                (Unavailable, format!("{address} gave an answer that is none to the question"))
+            }
+            Failure::Redis(error) => match (error.kind(), error.code()) {
+                (ErrorKind::InvalidClientConfig, _) => (
+                    Misconfigured,
+                    "the URL is not taken; use redis://[user:password@]host[:port][/database], or \
+                     redis+cluster://host1,host2 with the feature `redis-cluster`"
+                        .to_owned(),
+                ),
+                (ErrorKind::AuthenticationFailed, _)
+                | (ErrorKind::Server(ServerErrorKind::NoPerm), _)
+                | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => (
+                    Misconfigured,
+                    format!(
+                        "{address} refuses this user; check the URL's user and password, and the user's ACL"
+                    ),
+                ),
+                (_, Some("WRONGTYPE")) => (
+                    Unreadable,
+                    format!("{address} has something else than a string there; it was left as it is"),
+                ),
+                (_, Some("OOM")) => (
+                    Unavailable,
+                    format!(
+                        "{address} has no memory left; raise maxmemory, or set a maxmemory-policy that evicts"
+                    ),
+                ),
+                (ErrorKind::Server(ServerErrorKind::ReadOnly), _) => (
+                    Unavailable,
+                    format!("{address} is a replica and takes no writes; connect to the primary"),
+                ),
+                _ => (Unavailable, format!("{address}: {}", error.category())),
+            },
+        };
+        let store_error = StoreError::new("redis", kind, message);
+        match self {
+            Failure::Redis(source) => store_error.with_source(source),
+            Failure::TimedOut | Failure::Unexpected => store_error,
+        }
+    }
+}

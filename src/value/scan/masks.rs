@@ -1,0 +1,158 @@
+//! Which of 64 bytes are of a kind, a bit for each, the first byte's lowest.
+
+/// The n-th 64 bytes of the text. Behind its end there are zeros, which JSON holds nowhere.
+#[inline(always)]
+fn block_of(bytes: &[u8], block: usize) -> [u8; 64] {
+    let rest = bytes.get(block * 64..).unwrap_or_default();
+    if let Some(chunk) = rest.first_chunk() {
+        return *chunk;
+    }
+    let mut chunk = [0; 64];
+    chunk[..rest.len()].copy_from_slice(rest);
+    chunk
+}
+
+/// The bytes of the text's n-th block of 64 that a string may not hold as they are: `"`, `\`, control
+/// characters and what is not ASCII. What lies behind the end of the text is special too.
+#[inline(never)]
+pub(super) fn special_bytes(bytes: &[u8], block: usize) -> u64 {
+    special_bytes_of(&block_of(bytes, block))
+}
+
+#[inline(always)]
+fn special_bytes_of(chunk: &[u8; 64]) -> u64 {
+    mask(chunk, |byte| (byte == b'"') | (byte == b'\\') | !(b' '..=b'~').contains(&byte))
+}
+
+#[inline(always)]
+fn mask(chunk: &[u8; 64], is: impl Fn(u8) -> bool) -> u64 {
+    // The compiler turns this into comparisons of 16 bytes or more, each giving a byte of 0 or 1.
+    let found = chunk.map(|byte| u8::from(is(byte)));
+    // The product's highest byte collects the 8 bits of a word.
+    let bits = |word: &[u8; 8]| u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    let words = found.as_chunks::<8>().0.iter().enumerate();
+    words.fold(0, |mask, (position, word)| mask | bits(word) << (8 * position))
+}
+
+/// Reads a text block by block and knows what in it is a string.
+pub(super) struct Strings {
+    /// All ones inside of a string.
+    inside: u64,
+    /// 1 if the first byte of the next block is escaped.
+    escaped: u64,
+}
+
+/// A block outside of whose strings one may look around.
+pub(super) struct Block {
+    pub(super) chunk: [u8; 64],
+    /// Brackets outside of strings.
+    pub(super) brackets: u64,
+    /// What is not allowed where it stands: control characters in strings, backslashes elsewhere.
+    pub(super) wrong: u64,
+}
+
+impl Strings {
+    /// To begin outside of a string.
+    pub(super) fn new() -> Strings {
+        Strings { inside: 0, escaped: 0 }
+    }
+
+    /// The text's n-th block of 64, from this one of its bytes on.
+    #[inline(always)]
+    pub(super) fn next(&mut self, bytes: &[u8], block: usize, first: usize) -> Block {
+        let chunk = block_of(bytes, block);
+        let from = u64::MAX << first;
+        let mut quotes = mask(&chunk, |byte| byte == b'"') & from;
+        // Compact JSON has no control characters at all, and half of the blocks no backslash.
+        let odd = |byte: u8| (byte == b'\\') | (byte < b' ');
+        let some_odd = chunk.iter().fold(false, |some, byte| some | odd(*byte));
+        let (mut backslashes, mut controls) = (0, 0);
+        if some_odd | (self.escaped != 0) {
+            backslashes = mask(&chunk, |byte| byte == b'\\') & from;
+            controls = mask(&chunk, |byte| byte < b' ') & from;
+            quotes &= !self.escaped(backslashes);
+        }
+        let strings = up_to_each(quotes) ^ self.inside;
+        // The highest bit tells how the next block begins.
+        self.inside = (strings as i64 >> 63) as u64;
+        // `[` and `{`, `]` and `}` differ in one bit.
+        let brackets = mask(&chunk, |byte| matches!(byte | 0x20, b'{' | b'}')) & from & !strings;
+        Block { chunk, brackets, wrong: controls & strings | backslashes & !strings }
+    }
+
+    /// The bytes after an odd number of backslashes.
+    #[inline(always)]
+    fn escaped(&mut self, backslashes: u64) -> u64 {
+        const EVEN: u64 = u64::MAX / 3;
+        // A backslash that is escaped itself escapes nothing.
+        let backslashes = backslashes & !self.escaped;
+        let follows = backslashes << 1 | self.escaped;
+        // Adding the first of a run clears the run and sets the bit behind it. Whether that is escaped depends
+        // on whether the run began and ends on the same kind of place, odd or even.
+        let begins_odd = backslashes & !EVEN & !follows;
+        let (sum, carry) = begins_odd.overflowing_add(backslashes);
+        self.escaped = u64::from(carry);
+        (EVEN ^ (sum << 1)) & follows
+    }
+}
+
+/// For each place, whether an odd number of bits is set up to and including it.
+#[inline(always)]
+fn up_to_each(mut bits: u64) -> u64 {
+    for shift in [1, 2, 4, 8, 16, 32] {
+        bits ^= bits << shift;
+    }
+    bits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_bytes_are_found_at_every_place() {
+        for byte in 0..=255u8 {
+            let plain = (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+            for place in 0..64 {
+                let mut chunk = [b'a'; 64];
+                chunk[place] = byte;
+                assert_eq!(special_bytes_of(&chunk), if plain { 0 } else { 1 << place }, "{byte} at {place}");
+            }
+        }
+        assert_eq!(special_bytes(b"ab\"", 0), u64::MAX << 2);
+        assert_eq!(special_bytes(b"ab\"", 1), u64::MAX);
+    }
+
+    #[test]
+    fn strings_are_told_from_what_is_around_them() {
+        // The plain way, byte by byte, against blocks of all kinds of runs of backslashes and quotes.
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..2_000 {
+            let text: Vec<u8> = (0..256)
+                .map(|_| {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    b"\\\\\\\\\"\"[]{}a\n"[(random % 12) as usize]
+                })
+                .collect();
+            let first = (random >> 32) as usize % 64;
+            let (mut strings, mut inside, mut escaped) = (Strings::new(), false, false);
+            for block in 0..4 {
+                let first = if block == 0 { first } else { 0 };
+                let found = strings.next(&text, block, first);
+                for place in first..64 {
+                    let byte = text[block * 64 + place];
+                    let quote = byte == b'"' && !escaped;
+                    let (now, was) = (inside ^ quote, inside);
+                    escaped = byte == b'\\' && !escaped;
+                    inside = now;
+                    let bit = |mask: u64| mask >> place & 1 == 1;
+                    assert_eq!(bit(found.brackets), b"[]{}".contains(&byte) && !was, "bracket");
+                    let wrong = byte == b'\n' && was || byte == b'\\' && !was;
+                    assert_eq!(bit(found.wrong), wrong, "wrong");
+                }
+            }
+        }
+    }
+}

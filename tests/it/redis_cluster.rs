@@ -1,0 +1,117 @@
+//! A Redis Cluster that changes while it is used: T36.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{TimeDelta, Utc};
+use cloakroom::store::{Created, Record, Rotated};
+use cloakroom::{SessionData, SessionKey, SessionStore, Settings};
+
+use crate::servers::{program, redis::start_cluster, run};
+
+async fn create(store: &Arc<dyn SessionStore>, number: usize) -> Result<SessionKey, cloakroom::StoreError> {
+    let session_key = SessionKey::random().unwrap();
+    let data = SessionData::from_json(&format!(r#"{{"number":{number}}}"#)).unwrap();
+    let now = Utc::now();
+    let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    match store.create(&session_key, record).await? {
+        Created::Created(_) => Ok(session_key),
+        Created::KeyTaken => panic!("a random key is taken"),
+    }
+}
+
+async fn create_many(store: &Arc<dyn SessionStore>) -> Vec<SessionKey> {
+    let mut keys = Vec::new();
+    for number in 0..100 {
+        keys.push(create(store, number).await.unwrap());
+    }
+    keys
+}
+
+/// Loads all; each that is there must be the right one. Gives how many are there and how many could not be asked for.
+async fn load_all(store: &Arc<dyn SessionStore>, keys: &[SessionKey]) -> (usize, usize) {
+    let (mut found, mut errors) = (0, 0);
+    for (number, session_key) in keys.iter().enumerate() {
+        match store.load(session_key, Utc::now()).await {
+            Ok(Some(loaded)) => {
+                assert_eq!(
+                    loaded.data.read::<usize>("number").unwrap(),
+                    Some(number),
+                    "another session's data"
+                );
+                found += 1;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), cloakroom::StoreErrorKind::Unavailable);
+                // One error says enough; each may take as long as the deadline.
+                errors += 1;
+                break;
+            }
+        }
+    }
+    (found, errors)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t36_a_killed_primary_is_replaced() {
+    let (mut nodes, url) = start_cluster().await;
+    let mut options = cloakroom::RedisStore::options(url);
+    options.timeout = Duration::from_secs(2);
+    let store: Arc<dyn SessionStore> = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
+    let keys = create_many(&store).await;
+    // `redis-cli --cluster create` makes the first three nodes primaries.
+    nodes[0].send("KILL");
+    let start = Instant::now();
+    let found = loop {
+        let (found, errors) = load_all(&store, &keys).await;
+        if errors == 0 && start.elapsed() > Duration::from_millis(500) {
+            break found;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{errors} errors after a minute");
+    };
+    println!(
+        "t36: {} of 100 sessions lost with the primary; healed after {:?}",
+        100 - found,
+        start.elapsed()
+    );
+    // Replication lags by a moment; what was written long before is on the replica.
+    assert!(found >= 95, "{found}");
+    let later = create_many(&store).await;
+    assert_eq!(load_all(&store, &later).await, (100, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t36_slots_move_while_sessions_are_used() {
+    let (nodes, url) = start_cluster().await;
+    let store = cloakroom::connect(&url, &Settings::new("secret")).await.unwrap();
+    let keys = create_many(&store).await;
+    let id = |port: u16| {
+        let output = std::process::Command::new(program("redis-cli", &[]))
+            .args(["-p", &port.to_string(), "cluster", "myid"])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let (from, to) = (id(nodes[0].port), id(nodes[1].port));
+    let (address, folder) = (format!("127.0.0.1:{}", nodes[0].port), nodes[0].folder.clone());
+    let resharding = tokio::task::spawn_blocking(move || {
+        let words = ["--cluster", "reshard", &address, "--cluster-from", &from, "--cluster-to", &to];
+        let words = words.into_iter().chain(["--cluster-slots", "3000", "--cluster-yes"]);
+        run(None, std::iter::once(program("redis-cli", &[]).into()).chain(words.map(Into::into)), &folder);
+    });
+    let mut rounds = 0;
+    while !resharding.is_finished() {
+        assert_eq!(load_all(&store, &keys).await, (100, 0), "while slots move");
+        let moved = create(&store, rounds).await.unwrap();
+        let data = SessionData::from_json("{}").unwrap();
+        let now = Utc::now();
+        let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+        let outcome = store.rotate(&moved, None, &SessionKey::random().unwrap(), record).await.unwrap();
+        assert!(matches!(outcome, Rotated::Rotated(_)));
+        rounds += 1;
+    }
+    resharding.await.unwrap();
+    assert_eq!(load_all(&store, &keys).await, (100, 0));
+    println!("t36: {rounds} rounds over 100 sessions while 3,000 slots moved, none lost");
+}

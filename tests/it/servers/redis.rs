@@ -1,0 +1,102 @@
+//! Redis: one server for all tests, and a key prefix for each; and a cluster.
+
+use std::ffi::OsString;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::sync::OnceCell;
+
+use super::{Server, folder, free_port, program};
+
+/// Looked for in error messages and debug output, where it must not be.
+pub(crate) const PASSWORD: &str = "open-sesame-8731";
+
+static SHARED: OnceCell<Server> = OnceCell::const_new();
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// The URL of the shared server, with a key prefix that no other test has.
+pub(crate) async fn url() -> String {
+    let server = SHARED.get_or_init(start).await;
+    format!("{}?key_prefix=test{}", url_of(server), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The URL of this server.
+pub(crate) fn url_of(server: &Server) -> String {
+    format!("redis://:{PASSWORD}@127.0.0.1:{}", server.port)
+}
+
+/// A connection of the tests' own.
+pub(crate) async fn client(url: &str) -> redis::aio::MultiplexedConnection {
+    try_client(url.split('?').next().unwrap()).await.unwrap()
+}
+
+async fn try_client(url: &str) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+    let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+    redis::cmd("PING").query_async::<()>(&mut connection).await?;
+    Ok(connection)
+}
+
+/// A server of one test's own.
+pub(crate) async fn start() -> Server {
+    let server = node(&["--requirepass", PASSWORD]);
+    server.wait_until(|| async { try_client(&url_of(&server)).await.is_ok() }).await;
+    server
+}
+
+fn node(options: &[&str]) -> Server {
+    let (folder, port) = (folder("redis", None), free_port());
+    let mut command: Vec<OsString> = vec![program("redis-server", &[]).into()];
+    command.extend(["--port".into(), port.to_string().into(), "--dir".into(), (&folder).into()]);
+    command.extend(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"].map(Into::into));
+    command.extend(options.iter().map(Into::into));
+    Server::start("redis", folder, port, None, command)
+}
+
+#[cfg(feature = "redis-cluster")]
+static CLUSTER: OnceCell<(Vec<Server>, String)> = OnceCell::const_new();
+
+/// The URL of the shared cluster, with a key prefix that no other test has.
+#[cfg(feature = "redis-cluster")]
+pub(crate) async fn cluster_url() -> String {
+    let (_, url) = CLUSTER.get_or_init(start_cluster).await;
+    format!("{url}?key_prefix=test{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A cluster of three primaries with one replica each, and the URL of it.
+#[cfg(feature = "redis-cluster")]
+pub(crate) async fn start_cluster() -> (Vec<Server>, String) {
+    let nodes: Vec<Server> = (0..6)
+        .map(|_| {
+            let bus = free_port().to_string();
+            let cluster =
+                ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus];
+            // A replica that has not copied its primary yet does not take over from it.
+            node(&[&cluster[..], &["--repl-diskless-sync-delay", "0"]].concat())
+        })
+        .collect();
+    let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+    for node in &nodes {
+        let url = format!("redis://127.0.0.1:{}", node.port);
+        node.wait_until(|| async { try_client(&url).await.is_ok() }).await;
+    }
+    let mut command: Vec<OsString> =
+        vec![program("redis-cli", &[]).into(), "--cluster".into(), "create".into()];
+    command.extend(addresses.iter().map(Into::into));
+    command.extend(["--cluster-replicas", "1", "--cluster-yes"].map(Into::into));
+    super::run(None, command, &nodes[0].folder);
+    let url = format!("redis+cluster://{}", addresses.join(","));
+    for node in &nodes {
+        let address = format!("redis://127.0.0.1:{}", node.port);
+        let complete = || async {
+            let Ok(mut connection) = try_client(&address).await else { return false };
+            let mut ask = async |command: &str, section: &str| -> String {
+                redis::cmd(command).arg(section).query_async(&mut connection).await.unwrap_or_default()
+            };
+            let replication = ask("INFO", "replication").await;
+            let copied =
+                replication.contains("master_link_status:up") || replication.contains("state=online");
+            copied && ask("CLUSTER", "INFO").await.contains("cluster_state:ok")
+        };
+        node.wait_until(complete).await;
+    }
+    (nodes, url)
+}
