@@ -3,6 +3,7 @@
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub mod cache;
 pub mod cached_db;
+mod cleaner;
 #[cfg(feature = "file")]
 pub mod file;
 #[cfg(feature = "memcached")]
@@ -21,12 +22,14 @@ pub mod sqlite;
 pub mod table;
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 pub use cached_db::CachedDbStore;
+pub use cleaner::{Cleaner, spawn_cleaner};
 #[cfg(feature = "file")]
 pub use file::FileStore;
 #[cfg(feature = "memcached")]
@@ -117,6 +120,28 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// Removes the sessions that expired before `now`, in batches that hold up nobody for long; tells how
     /// many. Does nothing where the server expires entries by itself. Django's `clear_expired`.
     async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError>;
+
+    /// Does what [`clear_expired`](SessionStore::clear_expired) does, and after each batch tells `progress` how
+    /// many sessions it has removed so far; when that breaks, it ends there. A store that removes them in one
+    /// go tells once.
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
+        let cleared = self.clear_expired(now).await?;
+        // All is done: there is nothing left to break off.
+        let _ = progress(cleared);
+        Ok(cleared)
+    }
+}
+
+/// What is told how many expired sessions were removed so far, and says whether to go on.
+pub type Progress<'a> = dyn FnMut(u64) -> ControlFlow<()> + Send + 'a;
+
+/// Asks for no progress and never breaks off.
+pub(crate) fn no_progress(_cleared: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
 }
 
 /// A session as the store has it.

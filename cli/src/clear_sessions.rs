@@ -1,5 +1,8 @@
 //! `cloakroom clearsessions`: Django's `manage.py clearsessions`.
 
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+
 use clap::Args;
 use cloakroom::{Clock, Settings, SystemClock, TimeZone};
 
@@ -40,7 +43,19 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let mut settings = Settings::new("");
     settings.time_zone = options.naive_time_zone.unwrap_or_default();
     let store = cloakroom::connect(url, &settings).await?;
-    let count = store.clear_expired(SystemClock.now()).await?;
+    let terminal = io::stderr().is_terminal();
+    let mut progress = |count| {
+        if terminal {
+            // Each line takes the place of the one before.
+            let _ = write!(io::stderr(), "\r{count} removed so far");
+        }
+        ControlFlow::Continue(())
+    };
+    let cleared = store.clear_expired_with_progress(SystemClock.now(), &mut progress).await;
+    if terminal {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+    let count = cleared?;
     say(&format!("{count} expired {} removed", if count == 1 { "session" } else { "sessions" }));
     Ok(Ending::Well)
 }

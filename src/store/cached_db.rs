@@ -34,7 +34,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub(super) use self::copy::CopyVersion;
 use self::copy::{Copies, Put, Seen};
 use self::distrust::Distrust;
-use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use super::{Created, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version, no_progress};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::session_key::SessionKey;
@@ -353,7 +353,15 @@ impl SessionStore for CachedDbStore {
     }
 
     async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        let cleared = self.database.clear_expired(now).await?;
+        self.clear_expired_with_progress(now, &mut no_progress).await
+    }
+
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
+        let cleared = self.database.clear_expired_with_progress(now, progress).await?;
         if let Err(error) = self.copies.cache.clear_expired(now).await {
             tracing::warn!(store = "cached_db", %error, "expired copies could not be cleared");
         }

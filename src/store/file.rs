@@ -20,8 +20,8 @@ use chrono::{DateTime, Utc};
 
 use self::error::{Failure, Task};
 use self::folder::{FileName, Folder, Found, Replaced, TEMPORARY};
-use self::sweep::Sweep;
-use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use self::sweep::{Rules, Sweep};
+use super::{Created, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version, no_progress};
 use crate::codec::{DecodeError, SessionCodec};
 use crate::error::StoreError;
 use crate::expiry::{EXPIRY_KEY, Moment, StoredExpiry};
@@ -308,12 +308,31 @@ impl SessionStore for FileStore {
     }
 
     async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        let clear = move |shared: &Shared| {
-            let is_expired = |found: &Found| shared.is_expired(found, now);
-            let leftover_age = shared.leftover_age;
-            Sweep { folder: &shared.folder, is_expired: &is_expired, leftover_age }.run()
-        };
-        self.work(clear).await
+        self.clear_expired_with_progress(now, &mut no_progress).await
+    }
+
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
+        let mut sweep = self.work(|shared| Sweep::begin(&shared.folder)).await?;
+        let mut cleared = 0;
+        loop {
+            let batch = self.work(move |shared| {
+                let is_expired = |found: &Found| shared.is_expired(found, now);
+                let leftover_age = shared.leftover_age;
+                let rules = Rules { folder: &shared.folder, is_expired: &is_expired, leftover_age };
+                let removed = sweep.batch(&rules)?;
+                Ok((sweep, removed))
+            });
+            let (rest, removed) = batch.await?;
+            sweep = rest;
+            cleared += removed;
+            if progress(cleared).is_break() || sweep.is_done() {
+                return Ok(cleared);
+            }
+        }
     }
 }
 

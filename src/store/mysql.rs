@@ -24,7 +24,7 @@ use self::connections::{Connections, check_table, connect};
 use self::error::Failure;
 use self::statements::{Clear, Content, Create, Delete, Load, Outcome, Request, Statements, Stored, Update};
 use super::table::{self, expected_text};
-use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use super::{Created, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version, no_progress};
 use crate::clock::TimeZone;
 use crate::codec::SessionCodec;
 use crate::error::StoreError;
@@ -248,13 +248,21 @@ impl SessionStore for MysqlStore {
     }
 
     async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        self.clear_expired_with_progress(now, &mut no_progress).await
+    }
+
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
         let now = self.time_zone.to_wall_clock(now);
         let batch = self.shared.options.clear_batch.clamp(1, 10_000);
         let mut cleared = 0;
         loop {
             let (found, removed) = self.ask(Clear { now, batch }).await?;
             cleared += removed;
-            if found < batch as usize {
+            if progress(cleared).is_break() || found < batch as usize {
                 return Ok(cleared);
             }
         }

@@ -37,7 +37,7 @@ use self::reads::{Read, Stored, Timestamp};
 use self::statements::Query;
 use self::writes::{Outcome, Work, Write};
 use super::table::{self, expected_text};
-use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use super::{Created, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version, no_progress};
 use crate::codec::SessionCodec;
 use crate::error::StoreError;
 use crate::session_key::SessionKey;
@@ -307,6 +307,14 @@ impl SessionStore for PostgresStore {
     }
 
     async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        self.clear_expired_with_progress(now, &mut no_progress).await
+    }
+
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
         let batch = i64::from(self.options.clear_batch.max(1));
         let mut cleared = 0;
         loop {
@@ -317,7 +325,7 @@ impl SessionStore for PostgresStore {
             let removed =
                 self.alone.run(end, clear).await.map_err(|failure| failure.explain(&self.options))?;
             cleared += removed;
-            if removed < batch as u64 {
+            if progress(cleared).is_break() || removed < batch as u64 {
                 return Ok(cleared);
             }
         }

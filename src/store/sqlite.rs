@@ -19,7 +19,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use self::error::{Failure, Task};
 use self::threads::Threads;
 use super::table::{self, expected_text};
-use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use super::{Created, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version, no_progress};
 use crate::clock::TimeZone;
 use crate::codec::SessionCodec;
 use crate::error::StoreError;
@@ -287,6 +287,14 @@ impl SessionStore for SqliteStore {
     }
 
     async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        self.clear_expired_with_progress(now, &mut no_progress).await
+    }
+
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
         let now = self.time_text(now);
         let batch = self.options.clear_batch.max(1);
         let sql = format!(
@@ -301,7 +309,7 @@ impl SessionStore for SqliteStore {
                 .write(move |connection| Ok(connection.prepare_cached(&sql)?.execute(params![now])? as u64))
                 .await?;
             cleared += removed;
-            if removed < u64::from(batch) {
+            if progress(cleared).is_break() || removed < u64::from(batch) {
                 return Ok(cleared);
             }
         }

@@ -6,6 +6,8 @@ mod browser;
 mod cached_db;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod caches;
+mod cleaner;
+mod clearing;
 mod django;
 mod file_store;
 mod json_dialect;

@@ -9,41 +9,71 @@ use std::time::{Duration, SystemTime};
 use super::error::{Failure, Task, doing};
 use super::folder::{FileName, Folder, Found, TEMPORARY};
 
-/// One walk through the folder.
-pub(super) struct Sweep<'a> {
+/// How many names of files are looked at in one batch.
+const BATCH: usize = 1_000;
+
+/// What to remove.
+pub(super) struct Rules<'a> {
     pub(super) folder: &'a Folder,
     pub(super) is_expired: &'a dyn Fn(&Found) -> bool,
     /// How old a temporary file must be to count as left behind.
     pub(super) leftover_age: Duration,
 }
 
-impl Sweep<'_> {
-    /// Removes what expired, and tells how many sessions. Reads the folder bit by bit, however large it is.
-    pub(super) fn run(&self) -> Task<u64> {
-        self.folder.must_be_there()?;
-        let entries = fs::read_dir(&self.folder.path).map_err(doing("read the folder"))?;
-        let (mut cleared, mut skipped) = (0, None);
-        for entry in entries {
-            let entry = entry.map_err(doing("read the folder"))?;
-            let file_name = entry.file_name();
-            // Names of sessions are ASCII.
-            let Some(name) = file_name.to_str() else { continue };
-            let outcome = match self.folder.parse(name) {
-                Some(session) => self.clear(&session),
-                None if self.is_temporary(file_name.as_bytes()) => self.reap(&entry).map(|()| false),
-                None => Ok(false),
+/// One walk through the folder, batch by batch, however large it is.
+pub(super) struct Sweep {
+    /// The names not yet looked at; none at the end.
+    entries: Option<fs::ReadDir>,
+    /// Whether a file was left that could not be looked at. The first one is told of.
+    skipped: bool,
+}
+
+impl Sweep {
+    pub(super) fn begin(folder: &Folder) -> Task<Sweep> {
+        folder.must_be_there()?;
+        let entries = fs::read_dir(&folder.path).map_err(doing("read the folder"))?;
+        Ok(Sweep { entries: Some(entries), skipped: false })
+    }
+
+    /// Whether the walk has come to its end.
+    pub(super) fn is_done(&self) -> bool {
+        self.entries.is_none()
+    }
+
+    /// Goes on for a batch and removes what expired; tells how many sessions.
+    pub(super) fn batch(&mut self, rules: &Rules<'_>) -> Task<u64> {
+        let mut cleared = 0;
+        for _ in 0..BATCH {
+            let Some(entry) = self.entries.as_mut().and_then(Iterator::next) else {
+                self.entries = None;
+                break;
             };
-            match outcome {
+            match rules.apply(&entry.map_err(doing("read the folder"))?) {
                 Ok(removed) => cleared += u64::from(removed),
                 // Another user's file in a shared folder must not keep the others from being cleared.
-                Err(failure) => skipped = skipped.or(Some(failure)),
+                Err(failure) if !self.skipped => {
+                    self.skipped = true;
+                    let error = failure.explain(&rules.folder.path);
+                    tracing::warn!(store = "file", %error, "some files could not be looked at, and were left");
+                }
+                Err(_) => {}
             }
         }
-        if let Some(failure) = skipped {
-            let error = failure.explain(&self.folder.path);
-            tracing::warn!(store = "file", %error, "some files could not be looked at, and were left");
-        }
         Ok(cleared)
+    }
+}
+
+impl Rules<'_> {
+    /// Removes what this entry names if it is to go; tells whether that was a session.
+    fn apply(&self, entry: &fs::DirEntry) -> Task<bool> {
+        let file_name = entry.file_name();
+        // Names of sessions are ASCII.
+        let Some(name) = file_name.to_str() else { return Ok(false) };
+        match self.folder.parse(name) {
+            Some(session) => self.clear(&session),
+            None if self.is_temporary(file_name.as_bytes()) => self.reap(entry).map(|()| false),
+            None => Ok(false),
+        }
     }
 
     fn clear(&self, name: &FileName) -> Task<bool> {
