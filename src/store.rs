@@ -263,7 +263,8 @@ pub enum Rotated {
 /// | `memcached://host:port,host2:port` | `MemcachedStore`, feature `memcached` |
 ///
 /// The URLs of caches may end in what the site's `CACHES` say:
-/// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`.
+/// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`. In a `cached_db:` URL the engine
+/// is `cached_db` unless it says otherwise.
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -297,7 +298,7 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
                 return Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message));
             };
             let database = Box::pin(connect(database, settings)).await?;
-            let cache = Box::pin(connect(cache, settings)).await?;
+            let cache = Box::pin(connect(&cached_db_cache(cache), settings)).await?;
             Ok(Arc::new(CachedDbStore::new(database, cache)?))
         }
         #[cfg(feature = "postgres")]
@@ -316,6 +317,18 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }
+}
+
+/// The URL of the cache in a `cached_db:` URL. Unless it says otherwise, its entries are those of Django's
+/// `cached_db`: with others, Django would not see a logout.
+fn cached_db_cache(url: &str) -> std::borrow::Cow<'_, str> {
+    let (address, query) = url.split_once('?').unwrap_or((url, ""));
+    let is_shared = ["redis", "memcached"].iter().any(|scheme| address.starts_with(scheme));
+    if !is_shared || query.split('&').any(|part| part.starts_with("engine=")) {
+        return url.into();
+    }
+    let separator = if query.is_empty() { "" } else { "&" };
+    format!("{address}?{query}{separator}engine=cached_db").into()
 }
 
 /// Makes the session table of the store that a URL names, exactly as Django's migration makes it; of a file,

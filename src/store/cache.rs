@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::str::FromStr;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Record;
 use crate::codec::pickle::{self, PickleError};
@@ -201,6 +201,12 @@ from_str!(CacheCompressor: "none" => None, "zlib" => Zlib);
 /// How long the session is to live; nothing or less when it is over.
 pub(crate) fn time_to_live(record: Record<'_>) -> TimeDelta {
     record.expire_date - record.now
+}
+
+/// When an entry ends that lives for so long yet. Less than nothing means for ever, to either server.
+pub(crate) fn ends_in(now: DateTime<Utc>, left: Option<TimeDelta>) -> DateTime<Utc> {
+    let left = left.filter(|left| *left >= TimeDelta::zero());
+    left.and_then(|left| now.checked_add_signed(left)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 fn deflate(plain: &[u8]) -> Option<Vec<u8>> {

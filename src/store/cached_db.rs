@@ -12,7 +12,8 @@
 //!    it asks the database.
 //! 4. A copy lives for [`copy_age`](CachedDbOptions::copy_age) at the most. One that the cache says will live
 //!    longer was put there by Django: the database is asked as well, and the copy replaced or, when the row is
-//!    gone, buried. A cache that does not tell when its entries end is believed.
+//!    gone, buried. `RedisStore` and `MemcachedStore` tell it with the engine `cached_db`; a cache that does not
+//!    tell when its entries end is believed.
 //! 5. When the cache fails while a copy should be replaced or removed, this process believes no copy of that
 //!    session for `copy_age`; other processes may see the old copy until it ends, for `copy_age` at the most
 //!    if this library made it. Logout reports the failure as an error, with the row gone: call it again.
@@ -65,8 +66,8 @@ pub struct CachedDbStore {
 pub struct CachedDbOptions {
     /// Where the sessions are: any store with a server side.
     pub database: Arc<dyn SessionStore>,
-    /// Where the copies are: any store with a server side. To share them with Django, one with the prefix
-    /// `django.contrib.sessions.cached_db`.
+    /// Where the copies are: any store with a server side. `RedisStore` and `MemcachedStore` must have the
+    /// engine `cached_db`, to share the copies with Django and to tell who made them.
     pub cache: Arc<dyn SessionStore>,
     /// How long a copy lives before the database is asked again: 5 minutes. It is how long a copy may be old
     /// after the cache failed.

@@ -20,10 +20,10 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use self::client::{Failure, Reply, Server, Status};
-use super::cache::{CacheFormat, CacheSerializer, EntryError, time_to_live};
+use super::cache::{CacheEngine, CacheFormat, CacheSerializer, EntryError, ends_in, time_to_live};
 use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::session_key::SessionKey;
@@ -216,23 +216,21 @@ fn is_version(expected: &Version) -> String {
 
 #[async_trait]
 impl SessionStore for MemcachedStore {
-    async fn load(
-        &self,
-        session_key: &SessionKey,
-        _now: DateTime<Utc>,
-    ) -> Result<Option<Loaded>, StoreError> {
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let (server, key) = self.entry(session_key)?;
-        let reply = self.get(server, &format!("mg {key} v f c")).await?;
+        let reply = self.get(server, &format!("mg {key} v f c t")).await?;
         if reply.status != Status::Done {
             return Ok(None);
         }
+        // The server keeps the time, in seconds of its own: near enough for copies, whose age counts.
+        let expire_date = reply.seconds_left.filter(|_| self.format.engine == CacheEngine::CachedDb);
+        let expire_date = expire_date.map(|left| ends_in(now, TimeDelta::try_seconds(left)));
         let data =
             decode(&self.format, &reply, self.limit).map_err(|error| error.into_store_error("memcached"))?;
         Ok(data.map(|data| Loaded {
             data,
             version: Version::from_number(reply.version),
-            // The server keeps the time, in seconds of its own.
-            expire_date: None,
+            expire_date,
             genuine: true,
         }))
     }

@@ -18,11 +18,11 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use redis::Value as Reply;
 
 use self::connection::{Connection, Failure};
-use super::cache::{Address, CacheFormat, time_to_live};
+use super::cache::{Address, CacheEngine, CacheFormat, ends_in, time_to_live};
 use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
 use crate::error::StoreError;
 use crate::session_key::SessionKey;
@@ -185,6 +185,24 @@ macro_rules! script {
     };
 }
 
+/// Not of the others' kind: gives the value and its milliseconds, or nothing.
+const LOAD_WITH_AGE: &str = "local current = redis.call('GET', KEYS[1])\n\
+    if not current then return false end\n\
+    return {current, redis.call('PTTL', KEYS[1])}";
+
+/// What [`LOAD_WITH_AGE`] gave.
+fn with_age(reply: Reply) -> (Reply, Option<i64>) {
+    match reply {
+        Reply::Array(parts) => match <[Reply; 2]>::try_from(parts) {
+            Ok([entry, Reply::Int(milliseconds)]) => (entry, Some(milliseconds)),
+            // To be taken for what it is: no entry.
+            Ok([_, other]) => (other, None),
+            Err(parts) => (Reply::Array(parts), None),
+        },
+        other => (other, None),
+    }
+}
+
 const DELETE: &str = script!("redis.call('DEL', KEYS[1])");
 const UPDATE: &str = script!(
     "if tonumber(ARGV[4]) > 0 then redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])"
@@ -198,25 +216,34 @@ const ROTATE: &str = script!(
 
 #[async_trait]
 impl SessionStore for RedisStore {
-    async fn load(
-        &self,
-        session_key: &SessionKey,
-        _now: DateTime<Utc>,
-    ) -> Result<Option<Loaded>, StoreError> {
-        let mut command = redis::cmd("GET");
-        command.arg(self.format.entry_key(session_key));
-        let entry =
-            match self.connection.query_again(&command).await.map_err(|failure| self.explain(failure))? {
-                Reply::BulkString(entry) => entry,
-                Reply::Nil => return Ok(None),
-                _ => return Err(self.explain(Failure::Unexpected)),
-            };
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
+        let key = self.format.entry_key(session_key);
+        let (entry, milliseconds) = match self.format.engine {
+            // How long a copy will live tells who made it; asked for in the same round trip.
+            CacheEngine::CachedDb => {
+                let nothing = Entry { value: Vec::new(), milliseconds: 0 };
+                let reply =
+                    self.connection.script(&Script::new(LOAD_WITH_AGE, &[&key], None, &nothing)).await;
+                reply.map(with_age)
+            }
+            CacheEngine::Cache => {
+                let mut command = redis::cmd("GET");
+                command.arg(key);
+                self.connection.query_again(&command).await.map(|entry| (entry, None))
+            }
+        }
+        .map_err(|failure| self.explain(failure))?;
+        let entry = match entry {
+            Reply::BulkString(entry) => entry,
+            Reply::Nil => return Ok(None),
+            _ => return Err(self.explain(Failure::Unexpected)),
+        };
         let data = self.format.decode(&entry, self.limit).map_err(|error| error.into_store_error("redis"))?;
         Ok(data.map(|data| Loaded {
             data,
             version: Version::from_bytes(entry),
-            // The server knows, and asking would be another round trip.
-            expire_date: None,
+            // The server knows, and sessions need not be asked about it.
+            expire_date: milliseconds.map(|left| ends_in(now, TimeDelta::try_milliseconds(left))),
             genuine: true,
         }))
     }

@@ -4,6 +4,8 @@ mod copies;
 mod dead_cache;
 mod gated;
 mod late;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod servers;
 
 use std::sync::Arc;
 

@@ -55,6 +55,8 @@ pub(super) struct Reply {
     /// 0 when the server did not say.
     pub(super) version: u64,
     pub(super) flags: u32,
+    /// How long the entry will live; -1 for ever.
+    pub(super) seconds_left: Option<i64>,
     pub(super) value: Vec<u8>,
 }
 
@@ -165,7 +167,7 @@ impl Server {
             "SERVER_ERROR" | "CLIENT_ERROR" => return Err(Failure::Server(line)),
             _ => return Err(Failure::Unexpected),
         };
-        let mut reply = Reply { status, version: 0, flags: 0, value: Vec::new() };
+        let mut reply = Reply { status, version: 0, flags: 0, seconds_left: None, value: Vec::new() };
         if line.starts_with("VA ") {
             let size = words.next().and_then(|size| size.parse::<usize>().ok()).ok_or(Failure::Unexpected)?;
             if size > self.largest_reply {
@@ -182,6 +184,9 @@ impl Server {
             match word.split_at_checked(1) {
                 Some(("c", version)) => reply.version = version.parse().map_err(|_| Failure::Unexpected)?,
                 Some(("f", flags)) => reply.flags = flags.parse().map_err(|_| Failure::Unexpected)?,
+                Some(("t", left)) => {
+                    reply.seconds_left = Some(left.parse().map_err(|_| Failure::Unexpected)?);
+                }
                 _ => {}
             }
         }
