@@ -159,26 +159,15 @@ pub(super) fn index_name(table: &str, column: &str, suffix: &str, max_length: us
 }
 
 /// The session in a stored text, and whether it was signed with this secret. What was not reads as empty,
-/// with a warning, as in Django.
-pub(super) fn decode(
-    codec: &SessionCodec,
-    store: &'static str,
-    stored: &[u8],
-) -> Result<(SessionData, bool), DecodeError> {
+/// as in Django; the session that comes of it warns.
+pub(super) fn decode(codec: &SessionCodec, stored: &[u8]) -> Result<(SessionData, bool), DecodeError> {
     let decoded = match std::str::from_utf8(stored) {
         Ok(text) => codec.decode(text),
         Err(_) => Err(DecodeError::BadSignature),
     };
     match decoded {
         Ok(data) => Ok((data, true)),
-        Err(DecodeError::BadSignature) => {
-            tracing::warn!(
-                store,
-                "session data corrupted: its signature does not match and it reads as empty; if this \
-                 happens to every session, SECRET_KEY is wrong or lacks a fallback"
-            );
-            Ok((SessionData::new(), false))
-        }
+        Err(DecodeError::BadSignature) => Ok((SessionData::new(), false)),
         Err(error) => Err(error),
     }
 }

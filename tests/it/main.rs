@@ -12,7 +12,9 @@ mod django;
 mod extra_columns;
 mod file_store;
 mod json_dialect;
+mod log;
 mod model;
+mod observed;
 mod pickles;
 #[cfg(feature = "redis-cluster")]
 mod redis_cluster;
