@@ -1,6 +1,6 @@
 //! A real Django and a real axum site on one SQLite file: one browser goes to both.
 
-mod axum_site;
+pub(crate) mod axum_site;
 mod everywhere;
 mod expiry;
 mod login;
