@@ -1,11 +1,13 @@
 //! A real Django and a real axum site on one SQLite file: one browser goes to both.
 
 pub(crate) mod axum_site;
+mod back_end;
 mod everywhere;
 mod expiry;
 mod login;
 mod parallel;
 mod process;
+mod soak;
 mod table;
 mod wrong_secret;
 
