@@ -26,6 +26,7 @@ mod site_process;
 mod sql_stores;
 mod sqlite_files;
 mod stores;
+mod unreadable;
 mod vectors;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod vectors_cache;

@@ -1,6 +1,8 @@
 //! Saving under concurrency: nothing lost, nobody resurrected, on every server-side store.
 
+mod killed;
 mod processes;
+mod renewals;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -158,16 +160,22 @@ async fn each_change_is_done_again_on_top_of_the_others() {
 #[tokio::test]
 async fn t01_a_session_that_was_logged_out_meanwhile_stays_dead() {
     for (name, store, _keep) in stores().await {
-        for rotate in [false, true] {
+        // With and without comparison: nothing is brought back by what overwrites either.
+        let policies = [ConcurrentChanges::Merge, ConcurrentChanges::LastWriteWins];
+        for (policy, rotate) in policies.into_iter().flat_map(|policy| [(policy, false), (policy, true)]) {
             let session_key = new_session(&store).await;
-            let slow = open(&store, ConcurrentChanges::Merge, &session_key).await;
+            let slow = open(&store, policy, &session_key).await;
             slow.set("late", 1).unwrap();
             if rotate {
                 slow.cycle_key().unwrap();
             }
             let logout = open(&store, ConcurrentChanges::Merge, &session_key).await;
             logout.flush().await.unwrap();
-            assert!(matches!(slow.save().await, Err(Error::Interrupted)), "{name}");
+            let saved = slow.save().await;
+            assert!(
+                matches!(saved, Err(Error::Interrupted)),
+                "{name}, {policy:?}, rotate {rotate}: {saved:?}"
+            );
             for key in [Some(session_key), slow.session_key()].into_iter().flatten() {
                 assert!(store.load(&key, Utc::now()).await.unwrap().is_none(), "{name}");
             }

@@ -8,6 +8,7 @@
 pub(crate) mod mariadb;
 #[cfg(feature = "memcached")]
 pub(crate) mod memcached;
+pub(crate) mod nginx;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]

@@ -192,3 +192,34 @@ pub(crate) async fn new_memcached() -> Arc<dyn SessionStore> {
     let url = crate::servers::memcached::url().await;
     cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()
 }
+
+/// The stores that processes share, by their URLs. A memory store is one process's by nature.
+pub(crate) async fn shared_by_processes(folder: &std::path::Path) -> Vec<(&'static str, String)> {
+    let sqlite = |name: &str| format!("sqlite:{}", folder.join(name).display());
+    let files = folder.join("files");
+    std::fs::create_dir(&files).unwrap();
+    std::fs::set_permissions(&files, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let mut stores = vec![("sqlite", sqlite("db.sqlite3")), ("file", format!("file:{}", files.display()))];
+    #[cfg(feature = "postgres")]
+    stores.push(("postgres", crate::servers::postgres::database().await));
+    #[cfg(feature = "mysql")]
+    stores.push(("mariadb", crate::servers::mariadb::database().await));
+    #[cfg(feature = "redis")]
+    stores.push(("redis", crate::servers::redis::url().await));
+    #[cfg(feature = "redis-cluster")]
+    stores.push(("redis cluster", crate::servers::redis::cluster_url().await));
+    #[cfg(feature = "memcached")]
+    stores.push(("memcached", crate::servers::memcached::url().await));
+    #[cfg(feature = "redis")]
+    {
+        let redis = crate::servers::redis::url().await;
+        stores.push(("cached_db", format!("cached_db:{}|{redis}", sqlite("cached.sqlite3"))));
+    }
+    for (_, url) in &stores {
+        let database = url.strip_prefix("cached_db:").unwrap_or(url).split('|').next().unwrap();
+        if ["sqlite", "postgres", "mysql"].iter().any(|scheme| database.starts_with(scheme)) {
+            cloakroom::store::create_table(database, Default::default()).await.unwrap();
+        }
+    }
+    stores
+}

@@ -1,7 +1,7 @@
 //! Rows of `django_session` on PostgreSQL and MariaDB, as real Django releases wrote them: written here and
 //! compared as the server prints them, and put there as Django left them and loaded.
 
-mod raw;
+pub(crate) mod raw;
 
 use std::sync::Arc;
 

@@ -5,6 +5,8 @@ mod cookies;
 mod failures;
 mod handlers;
 mod interrupted;
+mod proxy;
+mod real_stores;
 mod round_trips;
 mod vary;
 

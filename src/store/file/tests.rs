@@ -43,7 +43,7 @@ fn what_django_saved_after_the_comparison_stays() {
 }
 
 #[test]
-fn what_django_removed_after_the_comparison_stays_removed() {
+fn t01_what_was_removed_after_the_comparison_stays_removed() {
     let place = tempfile::tempdir().unwrap();
     let (folder, name) = folder(place.path());
     folder.add(&name, b"first", SystemTime::now()).unwrap();

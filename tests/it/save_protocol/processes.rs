@@ -8,37 +8,6 @@ const PROCESSES: usize = 4;
 const REQUESTS: usize = 50;
 const RUNS: usize = 20;
 
-/// The stores that processes share, by their URLs. A memory store is one process's by nature.
-async fn shared_stores(folder: &std::path::Path) -> Vec<(&'static str, String)> {
-    let sqlite = |name: &str| format!("sqlite:{}", folder.join(name).display());
-    let files = folder.join("files");
-    std::fs::create_dir(&files).unwrap();
-    std::fs::set_permissions(&files, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let mut stores = vec![("sqlite", sqlite("db.sqlite3")), ("file", format!("file:{}", files.display()))];
-    #[cfg(feature = "postgres")]
-    stores.push(("postgres", crate::servers::postgres::database().await));
-    #[cfg(feature = "mysql")]
-    stores.push(("mariadb", crate::servers::mariadb::database().await));
-    #[cfg(feature = "redis")]
-    stores.push(("redis", crate::servers::redis::url().await));
-    #[cfg(feature = "redis-cluster")]
-    stores.push(("redis cluster", crate::servers::redis::cluster_url().await));
-    #[cfg(feature = "memcached")]
-    stores.push(("memcached", crate::servers::memcached::url().await));
-    #[cfg(feature = "redis")]
-    {
-        let redis = crate::servers::redis::url().await;
-        stores.push(("cached_db", format!("cached_db:{}|{redis}", sqlite("cached.sqlite3"))));
-    }
-    for (_, url) in &stores {
-        let database = url.strip_prefix("cached_db:").unwrap_or(url).split('|').next().unwrap();
-        if ["sqlite", "postgres", "mysql"].iter().any(|scheme| database.starts_with(scheme)) {
-            cloakroom::store::create_table(database, Default::default()).await.unwrap();
-        }
-    }
-    stores
-}
-
 /// 50 requests at once on one session, spread over the sites; each process' own have all loaded before the
 /// first of them saves. Gives how many keys are there afterwards, and the counter.
 async fn fifty_requests(sites: &[&str]) -> (usize, u64) {
@@ -75,7 +44,7 @@ async fn fifty_across_processes(
     runs: usize,
 ) -> Vec<(&'static str, Vec<(usize, u64)>)> {
     let folder = tempfile::tempdir().unwrap();
-    let stores = shared_stores(folder.path()).await;
+    let stores = crate::stores::shared_by_processes(folder.path()).await;
     let nobody = UserRow::nobody();
     let sites: Vec<Site> = stores
         .iter()

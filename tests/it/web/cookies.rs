@@ -88,7 +88,7 @@ async fn of_two_cookies_of_one_name_the_last_counts() {
 }
 
 #[tokio::test]
-async fn server_errors_save_nothing_and_client_errors_do() {
+async fn t43_server_errors_save_nothing_and_client_errors_do() {
     async fn handler(session: Session, axum::extract::Path(status): axum::extract::Path<u16>) -> StatusCode {
         visit(session).await.unwrap();
         StatusCode::from_u16(status).unwrap()
@@ -108,7 +108,7 @@ async fn server_errors_save_nothing_and_client_errors_do() {
 
 /// Django sends the error with the cookie of a key that its `cycle_key` has made already, or of none.
 #[tokio::test]
-async fn a_server_error_after_a_login_leaves_the_session_as_it_was() {
+async fn t43_a_server_error_after_a_login_leaves_the_session_as_it_was() {
     let failing = Router::new().route(
         "/login500",
         get(|session: Session| async move {

@@ -1,0 +1,82 @@
+//! Over HTTP, with real servers behind the site.
+
+use cloakroom::FileStore;
+
+use super::*;
+
+/// What MariaDB's usual collation takes for the key is no session's key, and the database is not even asked.
+#[cfg(feature = "mysql")]
+#[tokio::test(flavor = "multi_thread")]
+async fn t03_an_alias_of_a_key_is_nobody() {
+    let site = Site::start_on(crate::stores::new_mariadb().await, routes(), Settings::new("secret")).await;
+    let mut browser = site.visitor().await;
+    let key = browser.session_key().unwrap().to_owned();
+    let accented = key.replacen(|letter: char| letter.is_ascii_alphabetic(), "é", 1);
+    let aliases = [key.to_uppercase(), format!("\"{key} \""), format!("\"{key}\\040\""), accented];
+    for alias in &aliases {
+        let cookie = http::HeaderValue::from_bytes(format!("sessionid={alias}").as_bytes()).unwrap();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let reply = client.get(site.url("/read")).header("cookie", cookie).send().await.unwrap();
+        assert_eq!(reply.text().await.unwrap(), "none", "{alias}");
+        assert_eq!(site.store.calls(), [""; 0], "{alias}");
+    }
+    assert_eq!(browser.get(site.url("/read")).await.ok().body, "1");
+    println!("t03: {0} of {0} aliases of a key are nobody, without a question to MariaDB", aliases.len());
+}
+
+/// Django's cache back end deletes the cookie of whoever comes while Redis is down.
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn t08_a_killed_redis_is_a_503_that_keeps_the_cookie() {
+    let mut server = crate::servers::redis::start().await;
+    let mut options = cloakroom::RedisStore::options(crate::servers::redis::url_of(&server));
+    options.timeout = std::time::Duration::from_millis(700);
+    let store = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
+    let site = Site::start_on(store, routes(), Settings::new("secret")).await;
+    let visitor = site.visitor().await;
+    server.send("KILL");
+    server
+        .wait_until(async || tokio::net::TcpStream::connect(("127.0.0.1", server.port)).await.is_err())
+        .await;
+    for path in ["/read", "/visit", "/login", "/logout"] {
+        let mut browser = visitor.clone();
+        let reply = browser.get(site.url(path)).await;
+        assert_eq!((reply.status, reply.set_cookies().len()), (503, 0), "{path}");
+        assert_eq!(browser.session_key(), visitor.session_key(), "{path}");
+    }
+}
+
+const REQUESTS: usize = 10_000;
+
+/// Anonymous requests, unknown keys, and logouts of nobody.
+async fn bogus_requests(store: Arc<dyn SessionStore>) {
+    use tower::ServiceExt;
+    let router = routes().layer(SessionLayer::new(store, Settings::new("secret")));
+    for number in 0..REQUESTS {
+        let mut request = http::Request::builder().uri(["/untouched", "/read", "/logout"][number % 3]);
+        if number % 4 > 0 {
+            request = request.header("cookie", format!("sessionid=unknown{number:025}"));
+        }
+        let reply = router.clone().oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(reply.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn t10_ten_thousand_bogus_requests_make_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    bogus_requests(Arc::new(FileStore::open(folder.path(), &Settings::new("secret")).await.unwrap())).await;
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    println!("t10: {REQUESTS} of {REQUESTS} bogus requests made no file");
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn t10_ten_thousand_bogus_requests_make_no_key() {
+    let server = crate::servers::redis::start().await;
+    let url = crate::servers::redis::url_of(&server);
+    bogus_requests(cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()).await;
+    let mut client = crate::servers::redis::client(&url).await;
+    assert_eq!(redis::cmd("DBSIZE").query_async::<usize>(&mut client).await.unwrap(), 0);
+    println!("t10: {REQUESTS} of {REQUESTS} bogus requests made no key");
+}
