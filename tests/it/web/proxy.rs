@@ -35,7 +35,7 @@ async fn t12_behind_a_shared_cache_nobody_gets_anothers_page_or_cookie() {
         for (browser, visits) in [(&mut ada, "1"), (&mut bob, "2"), (&mut Browser::new(), "none")] {
             let reply = browser.get(url("/kept/read")).await.ok();
             assert_eq!((reply.body.as_str(), had(&reply)), (visits, in_cache));
-            assert_eq!((reply.vary(), reply.set_cookies().len()), (Some("Cookie"), 0));
+            assert_eq!(reply.set_cookies().len(), 0);
             pages += 1;
         }
     }
