@@ -1,5 +1,7 @@
 //! What the SQL stores share: Django's table, and the way from a stored text to a session.
 
+pub(super) mod problem;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -110,6 +112,18 @@ pub enum ColumnValue {
     Integer(i64),
     /// A text, for `CharField` and its like.
     Text(String),
+}
+
+#[cfg(feature = "postgres")]
+impl ColumnValue {
+    /// As a text, which any column's type takes; none for null.
+    pub(super) fn into_text(self) -> Option<String> {
+        match self {
+            ColumnValue::Null => None,
+            ColumnValue::Integer(number) => Some(number.to_string()),
+            ColumnValue::Text(text) => Some(text),
+        }
+    }
 }
 
 impl From<i64> for ColumnValue {

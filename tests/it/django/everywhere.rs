@@ -268,19 +268,23 @@ fn database(engine: &str, user: &str, password: &str, url: &str) -> Value {
 }
 
 #[cfg(feature = "postgres")]
-async fn new_postgres() -> (String, Value) {
+pub(crate) fn postgres_database(url: &str) -> Value {
     use crate::servers::postgres::{PASSWORD, USER};
-    let url = crate::servers::postgres::database().await;
-    let database = database("postgresql", USER, PASSWORD, &url);
-    (url, database)
+    database("postgresql", USER, PASSWORD, url)
+}
+
+#[cfg(feature = "mysql")]
+pub(crate) fn mariadb_database(url: &str) -> Value {
+    use crate::servers::mariadb::{PASSWORD, USER};
+    database("mysql", USER, PASSWORD, url)
 }
 
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres() {
     exchange(async |_: &Path| {
-        let (url, database) = new_postgres().await;
-        BackEnd { database: Some(database), ..text("PostgreSQL", "db", url) }
+        let url = crate::servers::postgres::database().await;
+        BackEnd { database: Some(postgres_database(&url)), ..text("PostgreSQL", "db", url) }
     })
     .await;
 }
@@ -288,11 +292,9 @@ async fn postgres() {
 #[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread")]
 async fn mariadb() {
-    use crate::servers::mariadb::{PASSWORD, USER};
     exchange(async |_: &Path| {
         let url = crate::servers::mariadb::database().await;
-        let database = database("mysql", USER, PASSWORD, &url);
-        BackEnd { database: Some(database), ..text("MariaDB", "db", url) }
+        BackEnd { database: Some(mariadb_database(&url)), ..text("MariaDB", "db", url) }
     })
     .await;
 }
@@ -363,11 +365,27 @@ async fn memcached() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cached_db() {
     exchange(async |_: &Path| {
-        let (postgres, database) = new_postgres().await;
-        let redis = crate::servers::redis::url().await;
-        let cache = Some(cache(REDIS, &redis, &json!({})));
-        let url = format!("cached_db:{postgres}|{redis}&engine=cached_db");
-        BackEnd { database: Some(database), cache, ..text("PostgreSQL and Redis", "cached_db", url) }
+        let postgres = crate::servers::postgres::database().await;
+        behind_redis("PostgreSQL and Redis", postgres_database(&postgres), &postgres).await
     })
     .await;
+}
+
+#[cfg(all(feature = "mysql", feature = "redis"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn cached_db_of_mariadb() {
+    exchange(async |_: &Path| {
+        let mariadb = crate::servers::mariadb::database().await;
+        behind_redis("MariaDB and Redis", mariadb_database(&mariadb), &mariadb).await
+    })
+    .await;
+}
+
+/// The `cached_db` engine on this database behind Redis.
+#[cfg(feature = "redis")]
+async fn behind_redis(name: &'static str, database: Value, database_url: &str) -> BackEnd {
+    let redis = crate::servers::redis::url().await;
+    let cache = Some(cache(REDIS, &redis, &json!({})));
+    let url = format!("cached_db:{database_url}|{redis}&engine=cached_db");
+    BackEnd { database: Some(database), cache, ..text(name, "cached_db", url) }
 }
