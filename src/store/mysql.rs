@@ -8,6 +8,7 @@
 
 mod connections;
 mod error;
+mod list;
 mod schema;
 mod statements;
 
@@ -24,7 +25,10 @@ use self::connections::{Connections, check_table, connect};
 use self::error::Failure;
 use self::statements::{Clear, Content, Create, Delete, Load, Outcome, Request, Statements, Stored, Update};
 use super::table::{self, expected_text};
-use super::{Created, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version, no_progress};
+use super::{
+    Count, Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version,
+    no_progress,
+};
 use crate::clock::TimeZone;
 use crate::codec::SessionCodec;
 use crate::error::StoreError;
@@ -271,6 +275,19 @@ impl SessionStore for MysqlStore {
                 return Ok(cleared);
             }
         }
+    }
+
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.page(cursor, limit).await
+    }
+
+    async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        self.count_rows(now).await
     }
 }
 

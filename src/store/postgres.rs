@@ -14,6 +14,7 @@
 mod alone;
 mod connection;
 mod error;
+mod list;
 mod reads;
 mod schema;
 mod statements;
@@ -37,7 +38,10 @@ use self::reads::{Read, Stored, Timestamp};
 use self::statements::Query;
 use self::writes::{Outcome, Row, Work, Write};
 use super::table::{self, expected_text};
-use super::{Created, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version, no_progress};
+use super::{
+    Count, Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version,
+    no_progress,
+};
 use crate::codec::SessionCodec;
 use crate::error::StoreError;
 use crate::session_key::SessionKey;
@@ -338,6 +342,19 @@ impl SessionStore for PostgresStore {
                 return Ok(cleared);
             }
         }
+    }
+
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.page(cursor, limit).await
+    }
+
+    async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        self.count_rows(now).await
     }
 }
 

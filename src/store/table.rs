@@ -5,11 +5,14 @@ pub(super) mod problem;
 use std::fmt;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use md5::{Digest, Md5};
 
-use super::Version;
+use super::{Listed, Loaded, Version};
 use crate::codec::{DecodeError, SessionCodec};
+use crate::error::StoreError;
 use crate::session_data::SessionData;
+use crate::session_key::SessionKey;
 
 /// What `create_table` did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,22 +182,44 @@ pub(super) fn decode(
     store: &'static str,
     stored: &[u8],
 ) -> Result<(SessionData, bool), DecodeError> {
+    let decoded = decode_quietly(codec, stored);
+    if let Ok((_, false)) = decoded {
+        tracing::warn!(
+            store,
+            "session data corrupted: its signature does not match and it reads as empty; if this \
+             happens to every session, SECRET_KEY is wrong or lacks a fallback"
+        );
+    }
+    decoded
+}
+
+/// [`decode`] without the warning, for listings, which tell it in another way.
+fn decode_quietly(codec: &SessionCodec, stored: &[u8]) -> Result<(SessionData, bool), DecodeError> {
     let decoded = match std::str::from_utf8(stored) {
         Ok(text) => codec.decode(text),
         Err(_) => Err(DecodeError::BadSignature),
     };
     match decoded {
         Ok(data) => Ok((data, true)),
-        Err(DecodeError::BadSignature) => {
-            tracing::warn!(
-                store,
-                "session data corrupted: its signature does not match and it reads as empty; if this \
-                 happens to every session, SECRET_KEY is wrong or lacks a fallback"
-            );
-            Ok((SessionData::new(), false))
-        }
+        Err(DecodeError::BadSignature) => Ok((SessionData::new(), false)),
         Err(error) => Err(error),
     }
+}
+
+/// A row in a listing. `explain` makes the store's error; of none where the column holds no text.
+pub(super) fn listed(
+    codec: &SessionCodec,
+    session_key: SessionKey,
+    stored: Option<Vec<u8>>,
+    expire_date: Option<DateTime<Utc>>,
+    explain: impl Fn(Option<DecodeError>) -> StoreError,
+) -> Listed {
+    let read = |stored: Vec<u8>| {
+        let (data, genuine) = decode_quietly(codec, &stored).map_err(|error| explain(Some(error)))?;
+        Ok(Loaded { data, version: Version::from_bytes(stored), expire_date, genuine })
+    };
+    let session = stored.map_or_else(|| Err(explain(None)), read);
+    Listed { session_key, expire_date, session }
 }
 
 /// What the comparison asks for: the stored text, or nothing.
@@ -205,7 +230,7 @@ pub(super) fn expected_text(expected: Option<&Version>) -> Option<String> {
 
 /// Whether Python can read this time: the years 1 to 9999. Django fails on a row with another.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-pub(super) fn python_reads(time: chrono::DateTime<chrono::Utc>) -> bool {
+pub(super) fn python_reads(time: DateTime<Utc>) -> bool {
     use chrono::Datelike;
     (1..=9_999).contains(&time.year())
 }

@@ -54,7 +54,8 @@ impl Connections {
     ///
     /// To be called from a task that is not cancelled: a connection in the middle of a statement is of no use.
     pub(super) async fn run<R: Request>(&self, statements: &Statements, request: &R) -> Task<R::Answer> {
-        let end = Instant::now() + self.options.deadline;
+        let deadline = R::DEADLINE.unwrap_or(self.options.deadline);
+        let end = Instant::now() + deadline;
         let attempts = async {
             let _permit = self.free.acquire().await.map_err(|_| Failure::Stopped)?;
             let mut wait = FIRST_WAIT;
@@ -86,7 +87,7 @@ impl Connections {
                 wait *= 2;
             }
         };
-        timeout(self.options.deadline, attempts).await.unwrap_or(Err(Failure::Deadline))
+        timeout(deadline, attempts).await.unwrap_or(Err(Failure::Deadline))
     }
 
     fn give_back(&self, connection: Conn) {

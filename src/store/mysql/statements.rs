@@ -3,6 +3,8 @@
 //! MariaDB's usual collation finds `KEY`, `key` and `key ` in the same row. So keys are compared twice: as
 //! they are, which uses the index, and byte by byte; stored data only byte by byte.
 
+use std::time::Duration;
+
 use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Row, Value};
@@ -20,6 +22,8 @@ pub(super) struct Statements {
     delete: String,
     select_expired: String,
     delete_expired: String,
+    list: String,
+    count: String,
 }
 
 /// A row as it is stored.
@@ -69,6 +73,10 @@ impl Statements {
             delete: format!("DELETE FROM {table} WHERE {this_key}"),
             select_expired: format!("SELECT {key} FROM {table} WHERE {expiry} < ? ORDER BY {expiry} LIMIT ?"),
             delete_expired: format!("DELETE FROM {table} WHERE {expiry} < ? AND {key} IN "),
+            list: format!(
+                "SELECT {data}, {expiry}, {key} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?"
+            ),
+            count: format!("SELECT COUNT(CASE WHEN {expiry} > ? THEN 1 END), COUNT(*) FROM {table}"),
         }
     }
 }
@@ -79,6 +87,8 @@ pub(super) trait Request: Send + Sync + 'static {
     type Answer: Send + 'static;
     /// Whether it writes nothing, so that doing it twice harms nobody.
     const READS: bool = false;
+    /// How long it may take, where that is not the store's deadline.
+    const DEADLINE: Option<Duration> = None;
 
     fn run(
         &self,
@@ -103,13 +113,18 @@ impl Request for Load {
             Err(failure) if failure.means_absent() => None,
             row => row?,
         };
-        Ok(row.map(|mut row| Stored {
-            session_data: match row.take(0) {
-                Some(Value::Bytes(bytes)) => Some(bytes),
-                _ => None,
-            },
-            expire_date: row.take(1).and_then(|value| from_value(&value)),
-        }))
+        Ok(row.map(|mut row| stored(&mut row)))
+    }
+}
+
+/// The data and the expiry, which are a row's first columns.
+fn stored(row: &mut Row) -> Stored {
+    Stored {
+        session_data: match row.take(0) {
+            Some(Value::Bytes(bytes)) => Some(bytes),
+            _ => None,
+        },
+        expire_date: row.take(1).and_then(|value| from_value(&value)),
     }
 }
 
@@ -248,6 +263,47 @@ impl From<ColumnValue> for Value {
             ColumnValue::Integer(number) => Value::Int(number),
             ColumnValue::Text(text) => Value::Bytes(text.into_bytes()),
         }
+    }
+}
+
+/// Asks for the rows after a key, in the order of the keys.
+pub(super) struct List {
+    pub(super) after: String,
+    pub(super) limit: u64,
+}
+
+impl Request for List {
+    type Answer = Vec<(String, Stored)>;
+    const READS: bool = true;
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Vec<(String, Stored)>> {
+        let rows: Vec<Row> =
+            connection.exec(statements.list.as_str(), (self.after.as_str(), self.limit)).await?;
+        let with_key = |mut row: Row| {
+            let key = match row.take(2) {
+                Some(Value::Bytes(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+                _ => String::new(),
+            };
+            (key, stored(&mut row))
+        };
+        Ok(rows.into_iter().map(with_key).collect())
+    }
+}
+
+/// Asks how many rows expire after a time, and how many there are.
+pub(super) struct Totals {
+    pub(super) now: NaiveDateTime,
+}
+
+impl Request for Totals {
+    type Answer = (i64, i64);
+    const READS: bool = true;
+    // It reads a whole index: no request waits for it, and millions of rows take their time.
+    const DEADLINE: Option<Duration> = Some(Duration::from_secs(10 * 60));
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<(i64, i64)> {
+        let counted = connection.exec_first(statements.count.as_str(), (to_value(self.now),)).await?;
+        Ok(counted.unwrap_or_default())
     }
 }
 

@@ -27,10 +27,14 @@ pub(super) enum Query {
     Exists,
     /// Removes up to `$2` rows that expired before `$1` and that nobody has locked.
     Clear,
+    /// The rows after the key `$1` in the order of the keys, `$2` of them.
+    List,
+    /// How many rows expire after `$1`, and how many there are.
+    Count,
 }
 
 /// How many statements there are.
-pub(super) const COUNT: usize = Query::Clear as usize + 1;
+pub(super) const COUNT: usize = Query::Count as usize + 1;
 
 impl Query {
     /// The statement's text.
@@ -91,6 +95,13 @@ impl Query {
                 "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} \
                  WHERE {expiry} < $1::timestamptz LIMIT $2::bigint FOR UPDATE SKIP LOCKED)"
             ),
+            Query::List => format!(
+                "SELECT {key}, {data}, {expiry} FROM {table} WHERE {key} > $1::text \
+                 ORDER BY {key} LIMIT $2::bigint"
+            ),
+            Query::Count => {
+                format!("SELECT count(*) FILTER (WHERE {expiry} > $1::timestamptz), count(*) FROM {table}")
+            }
         }
     }
 }
