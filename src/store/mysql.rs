@@ -199,7 +199,7 @@ impl SessionStore for MysqlStore {
         let Some(row) = self.read(session_key, now).await? else { return Ok(None) };
         let options = &self.shared.options;
         let bytes = row.session_data.ok_or_else(|| Failure::NotText.explain(options))?;
-        let (data, genuine) = table::decode(&self.codec, "mysql", &bytes)
+        let (data, genuine) = table::decode(&self.codec, &bytes)
             .map_err(|error| Failure::Unreadable(error).explain(options))?;
         let expire_date = row.expire_date.map(|time| self.time_zone.from_wall_clock(time));
         Ok(Some(Loaded { data, version: Version::from_bytes(bytes), expire_date, genuine }))

@@ -176,25 +176,8 @@ pub(super) fn index_name(table: &str, column: &str, suffix: &str, max_length: us
 }
 
 /// The session in a stored text, and whether it was signed with this secret. What was not reads as empty,
-/// with a warning, as in Django.
-pub(super) fn decode(
-    codec: &SessionCodec,
-    store: &'static str,
-    stored: &[u8],
-) -> Result<(SessionData, bool), DecodeError> {
-    let decoded = decode_quietly(codec, stored);
-    if let Ok((_, false)) = decoded {
-        tracing::warn!(
-            store,
-            "session data corrupted: its signature does not match and it reads as empty; if this \
-             happens to every session, SECRET_KEY is wrong or lacks a fallback"
-        );
-    }
-    decoded
-}
-
-/// [`decode`] without the warning, for listings, which tell it in another way.
-fn decode_quietly(codec: &SessionCodec, stored: &[u8]) -> Result<(SessionData, bool), DecodeError> {
+/// as in Django; the session that comes of it warns.
+pub(super) fn decode(codec: &SessionCodec, stored: &[u8]) -> Result<(SessionData, bool), DecodeError> {
     let decoded = match std::str::from_utf8(stored) {
         Ok(text) => codec.decode(text),
         Err(_) => Err(DecodeError::BadSignature),
@@ -215,7 +198,7 @@ pub(super) fn listed(
     explain: impl Fn(Option<DecodeError>) -> StoreError,
 ) -> Listed {
     let read = |stored: Vec<u8>| {
-        let (data, genuine) = decode_quietly(codec, &stored).map_err(|error| explain(Some(error)))?;
+        let (data, genuine) = decode(codec, &stored).map_err(|error| explain(Some(error)))?;
         Ok(Loaded { data, version: Version::from_bytes(stored), expire_date, genuine })
     };
     let session = stored.map_or_else(|| Err(explain(None)), read);

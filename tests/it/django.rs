@@ -1,11 +1,13 @@
 //! A real Django and a real axum site on one SQLite file: one browser goes to both.
 
 pub(crate) mod axum_site;
-pub(crate) mod everywhere;
+pub(crate) mod back_end;
+mod everywhere;
 mod expiry;
 mod login;
 mod parallel;
 pub(crate) mod process;
+mod soak;
 mod table;
 mod wrong_secret;
 

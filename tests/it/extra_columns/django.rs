@@ -20,9 +20,9 @@ impl Database {
         match self {
             Database::Sqlite(path, _) => json!({ "ENGINE": "django.db.backends.sqlite3", "NAME": path }),
             #[cfg(feature = "postgres")]
-            Database::Postgres(url) => crate::django::everywhere::postgres_database(url),
+            Database::Postgres(url) => crate::django::back_end::postgres_database(url),
             #[cfg(feature = "mysql")]
-            Database::Mariadb(url) => crate::django::everywhere::mariadb_database(url),
+            Database::Mariadb(url) => crate::django::back_end::mariadb_database(url),
         }
     }
 }
