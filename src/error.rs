@@ -71,6 +71,8 @@ pub enum StoreErrorKind {
     Unreadable,
     /// The store does not take this value, for example because it is too large.
     Refused,
+    /// This kind of store cannot do such a thing, for example list sessions that are kept in cookies.
+    Unsupported,
 }
 
 impl StoreError {

@@ -212,6 +212,7 @@ mod recorder {
             StoreErrorKind::Misconfigured => "misconfigured",
             StoreErrorKind::Unreadable => "unreadable",
             StoreErrorKind::Refused => "refused",
+            StoreErrorKind::Unsupported => "unsupported",
         };
         let labels = [("operation", operation.name()), ("store", error.store()), ("kind", kind)];
         counter!("cloakroom_store_errors_total", &labels).increment(1);

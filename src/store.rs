@@ -6,6 +6,7 @@ pub mod cached_db;
 mod cleaner;
 #[cfg(feature = "file")]
 pub mod file;
+mod listing;
 #[cfg(feature = "memcached")]
 pub mod memcached;
 pub mod memory;
@@ -32,6 +33,7 @@ pub use cached_db::CachedDbStore;
 pub use cleaner::{Cleaner, spawn_cleaner};
 #[cfg(feature = "file")]
 pub use file::FileStore;
+pub use listing::{Count, Cursor, Listed};
 #[cfg(feature = "memcached")]
 pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
@@ -134,7 +136,61 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         let _ = progress(cleared);
         Ok(cleared)
     }
+
+    /// The next sessions of a listing, about `limit` of them, and moves the cursor behind them. A page may be
+    /// empty before the end; [`Cursor::is_done`] tells the end. Memory is needed for one page.
+    ///
+    /// - All that is stored is listed: also what has expired, is not genuine, or is unreadable.
+    /// - What was there from the first call to the last is listed, whatever else comes, goes or changes
+    ///   meanwhile; by stores that list in the order of their keys (the databases) once, by others at least once.
+    /// - After an error the cursor is where it was: call again to try again.
+    ///
+    /// ```
+    /// use cloakroom::chrono::Utc;
+    /// use cloakroom::store::Cursor;
+    /// use cloakroom::{MemoryStore, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let store = MemoryStore::new();
+    /// let (mut cursor, mut live, now) = (Cursor::start(), 0, Utc::now());
+    /// while !cursor.is_done() {
+    ///     let page = store.list(&mut cursor, 500, now).await?;
+    ///     live += page.iter().filter(|listed| !listed.is_expired(now)).count();
+    /// }
+    /// assert_eq!(live, 0);
+    /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Of [`StoreErrorKind::Unsupported`] where a store cannot know its sessions, as with those in cookies.
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let _ = (cursor, limit, now);
+        let message = "this store cannot list its sessions; only who has a session's key finds it";
+        Err(StoreError::new("list", StoreErrorKind::Unsupported, message))
+    }
+
+    /// How many sessions there are. One statement in a database; elsewhere it takes as long as a listing.
+    ///
+    /// # Errors
+    /// As [`list`](SessionStore::list).
+    async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        let (mut count, mut cursor) = (Count::default(), Cursor::start());
+        while !cursor.is_done() {
+            for listed in self.list(&mut cursor, LISTING_PAGE, now).await? {
+                *(if listed.is_expired(now) { &mut count.expired } else { &mut count.live }) += 1;
+            }
+        }
+        Ok(count)
+    }
 }
+
+/// How many sessions are looked at in one go where nobody says.
+const LISTING_PAGE: usize = 500;
 
 /// What is told how many expired sessions were removed so far, and says whether to go on.
 pub type Progress<'a> = dyn FnMut(u64) -> ControlFlow<()> + Send + 'a;

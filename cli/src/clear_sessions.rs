@@ -1,14 +1,15 @@
 //! `cloakroom clearsessions`: Django's `manage.py clearsessions`.
 
-use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 
 use clap::Args;
-use cloakroom::{Clock, Settings, SystemClock, TimeZone};
+use cloakroom::{Clock, SystemClock};
+use serde_json::json;
 
+use crate::Ending;
 use crate::lines::say;
-use crate::store_url::StoreOption;
-use crate::{Ending, usage};
+use crate::progress::Progress;
+use crate::site::SiteOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,49 +20,36 @@ Examples:
   cloakroom clearsessions --store sqlite:db.sqlite3 --naive-time-zone America/Chicago
 
 Rows go in small batches, so that a site in use goes on beside it; it can be stopped and started again at \
-any time. No secret is needed: a session's row says when it ends.";
+any time. No secret is needed for a database: a row says when it ends. A file's session may \
+say it itself, so that files want the secret; without it they end after the cookie's age. Caches clear themselves.
+
+Exit codes: 0 all that had expired are gone, 1 something failed, 2 wrong usage.";
 
 /// Remove the sessions that have expired, as Django's command of this name, and say how many
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
-    store: StoreOption,
-    /// The site's TIME_ZONE, if it has USE_TZ = False: its rows hold local time. Leave it out otherwise
-    #[arg(long, value_name = "NAME", value_parser = time_zone)]
-    naive_time_zone: Option<TimeZone>,
+    site: SiteOptions,
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let url = options.store.url()?;
-    if url.starts_with("memory:") {
-        return Err(usage(
-            "memory: keeps sessions inside of one process only; there is nothing to clear from here",
-        ));
-    }
-    // Nothing is signed or verified here.
-    let mut settings = Settings::new("");
-    settings.time_zone = options.naive_time_zone.unwrap_or_default();
-    let store = cloakroom::connect(url, &settings).await?;
-    let terminal = io::stderr().is_terminal();
-    let mut progress = |count| {
-        if terminal {
-            // Each line takes the place of the one before.
-            let _ = write!(io::stderr(), "\r{count} removed so far");
-        }
+    let store = options.site.read()?.connect().await?;
+    let mut progress = Progress::new("removed", None);
+    let mut tell = |cleared| {
+        progress.set(cleared);
         ControlFlow::Continue(())
     };
-    let cleared = store.clear_expired_with_progress(SystemClock.now(), &mut progress).await;
-    if terminal {
-        let _ = write!(io::stderr(), "\r\x1b[K");
-    }
+    let cleared = store.clear_expired_with_progress(SystemClock.now(), &mut tell).await;
+    drop(progress);
     let count = cleared?;
-    say(&format!("{count} expired {} removed", if count == 1 { "session" } else { "sessions" }));
+    say(&if options.json {
+        json!({ "removed": count }).to_string()
+    } else {
+        format!("{count} expired {} removed", if count == 1 { "session" } else { "sessions" })
+    });
     Ok(Ending::Well)
-}
-
-fn time_zone(name: &str) -> Result<TimeZone, String> {
-    name.parse::<chrono_tz::Tz>()
-        .map(TimeZone::Naive)
-        .map_err(|_| "no such time zone; write it as in Django's TIME_ZONE, such as Europe/Zurich".to_owned())
 }

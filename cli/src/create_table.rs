@@ -5,7 +5,8 @@ use cloakroom::store::table::{CreateTable, MigrationRecord};
 
 use crate::Ending;
 use crate::lines::say;
-use crate::store_url::{StoreOption, sqlite_path, without_password};
+use crate::site::SiteOptions;
+use crate::store_url::{sqlite_path, without_password};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,19 +23,22 @@ migration is always noted.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
     #[command(flatten)]
-    store: StoreOption,
+    site: SiteOptions,
     /// Note the migration sessions.0001_initial in django_migrations, making that table if need be
     #[arg(long)]
     record_migration: bool,
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let url = options.store.url()?;
+    let site = options.site.read()?;
+    let url = site.url()?;
     // Says so when the URL lacks its file.
     sqlite_path(url)?;
     let record = if options.record_migration { MigrationRecord::Always } else { MigrationRecord::default() };
     let shown = without_password(url);
-    say(&match cloakroom::store::create_table(url, record).await? {
+    // The table of a `cached_db:` is its database's.
+    let database = url.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|'));
+    say(&match cloakroom::store::create_table(database.map_or(url, |(url, _)| url), record).await? {
         CreateTable::Created => format!("{shown}: made the table django_session"),
         CreateTable::AlreadyThere => {
             format!("{shown}: the table django_session is there already; left as it is")

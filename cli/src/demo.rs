@@ -76,7 +76,7 @@ struct Site {
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let url = options.store.url_or(DEFAULT_STORE);
-    let file = sqlite_path(url)?;
+    let file = sqlite_path(&url)?;
     let listener = listen(&options.listen).await?;
     let made_table = match &file {
         Some(path) => SqliteStore::options(path).create_table(Default::default()).await?,
@@ -88,8 +88,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     };
     let mut settings = options.secrets.settings_with(secret.key)?;
     settings.cookie_name = options.cookie_name;
-    let store = cloakroom::connect(url, &settings).await?;
-    let store_name = without_password(url);
+    let store = cloakroom::connect(&url, &settings).await?;
+    let store_name = without_password(&url);
 
     let address = listener.local_addr()?;
     say(&format!("Cloakroom demo: http://{address}/"));

@@ -1,6 +1,7 @@
 //! Lines in, lines out: one at a time, so that a file of any size passes through.
 
-use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, IsTerminal, Read, Write};
+use std::ops::ControlFlow;
 
 use anyhow::Context;
 
@@ -62,6 +63,30 @@ pub(crate) fn convert_lines(
     }
     still_read(output.flush())?;
     Ok(ending)
+}
+
+/// Many lines on standard output, written in blocks unless somebody watches.
+pub(crate) struct Output {
+    lines: BufWriter<io::Stdout>,
+    is_watched: bool,
+}
+
+impl Output {
+    pub(crate) fn new() -> Output {
+        let output = io::stdout();
+        Output { is_watched: output.is_terminal(), lines: BufWriter::with_capacity(1 << 16, output) }
+    }
+
+    /// Writes a line; breaks when nobody reads on.
+    pub(crate) fn line(&mut self, line: &str) -> anyhow::Result<ControlFlow<()>> {
+        let written = writeln!(self.lines, "{line}")
+            .and_then(|()| if self.is_watched { self.lines.flush() } else { Ok(()) });
+        Ok(if still_read(written)? { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    }
+
+    pub(crate) fn end(mut self) -> anyhow::Result<()> {
+        still_read(self.lines.flush()).map(|_| ())
+    }
 }
 
 /// Says something on standard error. That nobody reads it is no reason to stop.

@@ -1,25 +1,56 @@
 //! The `cloakroom` command.
 
+mod check;
 mod clear_sessions;
+mod copy;
+mod count;
 mod create_table;
 mod decode;
+mod delete;
 mod demo;
 mod encode;
+mod entry;
+mod from_django;
+mod keys;
 mod lines;
+mod list;
+mod print_settings;
+mod progress;
+mod revoke;
 mod secrets;
+mod settings_file;
+mod shell;
+mod show;
 mod signed_text;
+mod site;
 mod store_url;
+mod walk;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 all went well, 1 something failed (it is on standard error), 2 wrong usage.
+Where the sessions are and which secret signs them is taken from, each before those after it:
+  1. options: --store, --secret-key-file and so on
+  2. the Django project that --from-django names
+  3. the environment: CLOAKROOM_STORE, CLOAKROOM_SECRET_KEY, CLOAKROOM_SECRET_KEY_FILE,
+     CLOAKROOM_COOKIE_NAME, CLOAKROOM_COOKIE_AGE, CLOAKROOM_NAIVE_TIME_ZONE, CLOAKROOM_SESSION_CLASS
+  4. the settings file: --settings, $CLOAKROOM_SETTINGS, or cloakroom.toml in the working folder:
+       store = \"sqlite:/srv/site/db.sqlite3\"
+       secret_key_file = \"secret.txt\"
+       secret_key_fallback_files = [\"old-secret.txt\"]
+       cookie_name = \"sessionid\"
+       cookie_age = 1209600
+       naive_time_zone = \"Europe/Zurich\"
+       session_class = \"SessionStore\"
+
+Exit codes: 0 all went well, 1 something failed (it is on standard error), 2 wrong usage, 3 sessions were found \
+that want a look (check, copy).
 
 `cloakroom COMMAND --help` has examples. To see a session at work: cloakroom demo";
 
-/// Django sessions from the shell: look into them, write them, clean up, try them out.
+/// Django sessions from the shell: look into them, end them, move them, clean up, try them out.
 #[derive(Parser)]
 #[command(name = "cloakroom", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Arguments {
@@ -29,12 +60,22 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    Demo(demo::Options),
-    Decode(decode::Options),
-    Encode(encode::Options),
+    List(list::Options),
+    Show(show::Options),
+    Count(count::Options),
+    Check(check::Options),
+    Delete(delete::Options),
+    Revoke(revoke::Options),
+    Copy(copy::Options),
     #[command(name = "clearsessions", alias = "clear-sessions")]
     ClearSessions(clear_sessions::Options),
     CreateTable(create_table::Options),
+    Decode(decode::Options),
+    Encode(encode::Options),
+    Settings(print_settings::Options),
+    Demo(demo::Options),
+    Completions(shell::CompletionsOptions),
+    Man(shell::ManOptions),
 }
 
 /// How a command ended, apart from errors that end it.
@@ -43,6 +84,8 @@ enum Ending {
     Well,
     /// Some of the input failed; what and why was said already.
     WithFailures,
+    /// All was done, and something was found that wants a look.
+    WithFindings,
 }
 
 /// The caller gave what cannot be used: exit code 2, as clap has for its own.
@@ -65,15 +108,26 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log_to_standard_error();
     let outcome = match arguments.command {
-        Command::Demo(options) => wait_for(demo::run(options)),
-        Command::Decode(options) => decode::run(&options),
-        Command::Encode(options) => encode::run(&options),
+        Command::List(options) => wait_for(list::run(options)),
+        Command::Show(options) => wait_for(show::run(options)),
+        Command::Count(options) => wait_for(count::run(options)),
+        Command::Check(options) => wait_for(check::run(options)),
+        Command::Delete(options) => wait_for(delete::run(options)),
+        Command::Revoke(options) => wait_for(revoke::run(options)),
+        Command::Copy(options) => wait_for(copy::run(options)),
         Command::ClearSessions(options) => wait_for(clear_sessions::run(options)),
         Command::CreateTable(options) => wait_for(create_table::run(options)),
+        Command::Decode(options) => decode::run(&options),
+        Command::Encode(options) => encode::run(&options),
+        Command::Settings(options) => print_settings::run(&options),
+        Command::Demo(options) => wait_for(demo::run(options)),
+        Command::Completions(options) => shell::completions(&options),
+        Command::Man(options) => shell::man(&options),
     };
     match outcome {
         Ok(Ending::Well) => ExitCode::SUCCESS,
         Ok(Ending::WithFailures) => ExitCode::from(1),
+        Ok(Ending::WithFindings) => ExitCode::from(3),
         Err(error) => {
             lines::complain(&format!("cloakroom: {error:#}"));
             ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })

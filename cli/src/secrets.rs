@@ -9,10 +9,13 @@ use cloakroom::signing::SecretKey;
 use crate::usage;
 
 const VARIABLE: &str = "CLOAKROOM_SECRET_KEY";
+const FILE_VARIABLE: &str = "CLOAKROOM_SECRET_KEY_FILE";
 
 /// The options that say which secret signs.
 #[derive(Args)]
-#[command(next_help_heading = "The site's SECRET_KEY (option, then file, then $CLOAKROOM_SECRET_KEY)")]
+#[command(
+    next_help_heading = "The site's SECRET_KEY (or $CLOAKROOM_SECRET_KEY, or a path in $CLOAKROOM_SECRET_KEY_FILE)"
+)]
 pub(crate) struct SecretOptions {
     /// The secret itself. Other users of this machine can see it in the process list; prefer the file
     #[arg(long, value_name = "SECRET", allow_hyphen_values = true, conflicts_with = "secret_key_file")]
@@ -29,49 +32,57 @@ pub(crate) struct SecretOptions {
 }
 
 impl SecretOptions {
-    /// The secret, if one was given in any of the ways.
-    pub(crate) fn secret_key(&self) -> anyhow::Result<Option<SecretKey>> {
+    /// The secret of an option.
+    pub(crate) fn given(&self) -> anyhow::Result<Option<SecretKey>> {
         if let Some(secret) = &self.secret_key {
             return not_empty(secret.as_bytes(), "--secret-key").map(Some);
         }
-        if let Some(path) = &self.secret_key_file {
-            return read_secret_file(path).map(Some);
-        }
-        match std::env::var_os(VARIABLE) {
-            None => Ok(None),
-            Some(secret) => match secret.to_str() {
-                Some(secret) => not_empty(secret.as_bytes(), VARIABLE).map(Some),
-                None => Err(usage(format!(
-                    "the secret in {VARIABLE} is not UTF-8; put its bytes into a file and use --secret-key-file"
-                ))),
-            },
-        }
+        self.secret_key_file.as_deref().map(read_secret_file).transpose()
     }
 
-    /// Settings with the secret and the fallbacks.
-    pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
-        let secret_key = self.secret_key()?.ok_or_else(|| {
-            usage(format!(
-                "no secret. Give the site's SECRET_KEY in one of three ways:\n  \
-                 --secret-key-file PATH   a file that holds it\n  \
-                 {VARIABLE}=...  in the environment\n  \
-                 --secret-key SECRET      on the command line, where other users of the machine can see it"
-            ))
-        })?;
-        self.settings_with(secret_key)
+    /// The secret, if one was given by an option or in the environment.
+    pub(crate) fn secret_key(&self) -> anyhow::Result<Option<SecretKey>> {
+        self.given()?.map_or_else(from_environment, |secret_key| Ok(Some(secret_key)))
+    }
+
+    /// The older secrets.
+    pub(crate) fn fallbacks(&self) -> anyhow::Result<Vec<SecretKey>> {
+        let given = self.secret_key_fallback.iter();
+        let given = given.map(|fallback| not_empty(fallback.as_bytes(), "--secret-key-fallback"));
+        given.chain(self.secret_key_fallback_file.iter().map(|path| read_secret_file(path))).collect()
     }
 
     /// Settings with this secret and the fallbacks that were given.
     pub(crate) fn settings_with(&self, secret_key: SecretKey) -> anyhow::Result<Settings> {
         let mut settings = Settings::new(secret_key);
-        for fallback in &self.secret_key_fallback {
-            settings.secret_key_fallbacks.push(not_empty(fallback.as_bytes(), "--secret-key-fallback")?);
-        }
-        for path in &self.secret_key_fallback_file {
-            settings.secret_key_fallbacks.push(read_secret_file(path)?);
-        }
+        settings.secret_key_fallbacks = self.fallbacks()?;
         Ok(settings)
     }
+}
+
+/// The secret in the environment: itself, or a file that holds it.
+pub(crate) fn from_environment() -> anyhow::Result<Option<SecretKey>> {
+    let Some(secret) = std::env::var_os(VARIABLE) else {
+        return std::env::var_os(FILE_VARIABLE).map(|path| read_secret_file(Path::new(&path))).transpose();
+    };
+    match secret.to_str() {
+        Some(secret) => not_empty(secret.as_bytes(), VARIABLE).map(Some),
+        None => Err(usage(format!(
+            "the secret in {VARIABLE} is not UTF-8; put its bytes into a file and use --secret-key-file"
+        ))),
+    }
+}
+
+/// The error of a command that needs the secret.
+pub(crate) fn missing() -> anyhow::Error {
+    usage(format!(
+        "no secret. Give the site's SECRET_KEY in one of these ways:\n  \
+         --from-django MANAGE.PY  reads the project's own settings\n  \
+         --secret-key-file PATH   a file that holds it; also {FILE_VARIABLE}=PATH, or secret_key_file in \
+         cloakroom.toml\n  \
+         {VARIABLE}=...  in the environment\n  \
+         --secret-key SECRET      on the command line, where other users of the machine can see it"
+    ))
 }
 
 /// The secret in a file, without the line end that editors put there.

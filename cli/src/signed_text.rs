@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use cloakroom::chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::{Clock, SessionCodec, Settings, SystemClock, TextFormat};
 
-use crate::secrets::SecretOptions;
+use crate::site::SettingsOptions;
 
 /// The options of both commands.
 #[derive(Args)]
@@ -24,7 +24,7 @@ pub(crate) struct SignedTextOptions {
     #[arg(long, value_name = "UNIX_SECONDS", value_parser = unix_time, allow_negative_numbers = true)]
     now: Option<DateTime<Utc>>,
     #[command(flatten)]
-    secrets: SecretOptions,
+    settings: SettingsOptions,
 }
 
 /// A format of the signed text.
@@ -50,8 +50,8 @@ impl Format {
 impl SignedTextOptions {
     /// The codec for these options; `adjust` has the last word on its settings.
     pub(crate) fn codec(&self, adjust: impl FnOnce(&mut Settings)) -> anyhow::Result<SessionCodec> {
-        let mut settings = self.secrets.settings()?;
-        settings.text_format = self.format.only().unwrap_or_default();
+        let mut settings = self.settings.read(None)?.settings()?.clone();
+        settings.text_format = self.format.only().unwrap_or(settings.text_format);
         adjust(&mut settings);
         Ok(match &self.key_salt {
             None => SessionCodec::new(&settings),

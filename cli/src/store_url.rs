@@ -6,25 +6,31 @@ use clap::Args;
 
 use crate::usage;
 
+const VARIABLE: &str = "CLOAKROOM_STORE";
+
 /// The option that names the store.
 #[derive(Args)]
 pub(crate) struct StoreOption {
-    /// Where the sessions are, such as sqlite:/srv/site/db.sqlite3
-    // The URL may hold a password, so that help does not show the variable's value.
-    #[arg(long = "store", value_name = "URL", env = "CLOAKROOM_STORE", hide_env_values = true)]
+    /// Where the sessions are, such as sqlite:/srv/site/db.sqlite3. Or $CLOAKROOM_STORE, which keeps a password
+    /// in the URL out of the process list
+    #[arg(long = "store", value_name = "URL")]
     url: Option<String>,
 }
 
 impl StoreOption {
-    pub(crate) fn url_or(&self, default: &'static str) -> &str {
-        self.url.as_deref().unwrap_or(default)
+    /// The URL of the option itself.
+    pub(crate) fn given(&self) -> Option<&str> {
+        self.url.as_deref()
     }
 
-    pub(crate) fn url(&self) -> anyhow::Result<&str> {
-        self.url.as_deref().ok_or_else(|| {
-            usage("no store. Say where the sessions are: --store sqlite:PATH, or CLOAKROOM_STORE=sqlite:PATH")
-        })
+    /// The URL of the option or of the environment.
+    pub(crate) fn url_or(&self, default: &'static str) -> String {
+        self.url.clone().or_else(from_environment).unwrap_or_else(|| default.to_owned())
     }
+}
+
+pub(crate) fn from_environment() -> Option<String> {
+    std::env::var(VARIABLE).ok().filter(|url| !url.is_empty())
 }
 
 /// The file of a `sqlite:` URL.
@@ -37,10 +43,14 @@ pub(crate) fn sqlite_path(url: &str) -> anyhow::Result<Option<PathBuf>> {
     Ok(Some(PathBuf::from(path)))
 }
 
-/// The URL for people to read, without the password it may hold.
+/// The URL for people to read, without the passwords it may hold. `cached_db:` has two URLs in it.
 pub(crate) fn without_password(url: &str) -> String {
+    if let Some((database, cache)) = url.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|')) {
+        return format!("cached_db:{}|{}", without_password(database), without_password(cache));
+    }
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let authority_end = rest.find('/').unwrap_or(rest.len());
+    // A password may hold a slash; a path rarely an `@`, and then too much is hidden rather than too little.
+    let authority_end = rest.find('?').unwrap_or(rest.len());
     match rest[..authority_end].rfind('@') {
         None => url.to_owned(),
         Some(at) => {
@@ -58,7 +68,12 @@ mod tests {
     fn passwords_are_not_shown() {
         assert_eq!(without_password("sqlite:a@b:c"), "sqlite:a@b:c");
         assert_eq!(without_password("postgres://ann:s3cret@db/site"), "postgres://ann:…@db/site");
+        assert_eq!(without_password("postgres://ann:s3/cret@db/site"), "postgres://ann:…@db/site");
         assert_eq!(without_password("redis://:p@ss@cache"), "redis://:…@cache");
         assert_eq!(without_password("redis://cache/0"), "redis://cache/0");
+        assert_eq!(
+            without_password("cached_db:postgres://ann:s3cret@db/site|redis://:hush@cache/1"),
+            "cached_db:postgres://ann:…@db/site|redis://:…@cache/1"
+        );
     }
 }

@@ -1,13 +1,15 @@
 //! The list. A check's name says what must hold.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Check, Problem};
+use crate::error::StoreErrorKind;
 use crate::session_data::SessionData;
 use crate::session_key::SessionKey;
-use crate::store::{Created, Record, Rotated, SessionStore, Updated, Version};
+use crate::store::{Created, Cursor, Listed, Record, Rotated, SessionStore, Updated, Version};
 
 type Store = Arc<dyn SessionStore>;
 type Outcome = Result<(), Problem>;
@@ -45,6 +47,8 @@ checks! {
     of_many_rotations_of_one_session_one_succeeds
     no_update_survives_a_deletion
     keys_do_not_alias
+    a_listing_finds_what_was_there_all_the_while
+    a_listing_holds_expired_sessions
 }
 
 macro_rules! ensure {
@@ -425,5 +429,88 @@ async fn keys_do_not_alias(store: Store) -> Outcome {
         // A store may also refuse such a key, which the middleware never passes on.
         ensure!(!matches!(store.load(&alias, now()).await, Ok(Some(_))), "another key finds the session");
     }
+    Ok(())
+}
+
+/// Everything that a listing gives, with something done after each page; none where the store has no listing.
+async fn list<F: Future<Output = Outcome>>(
+    store: &Store,
+    limit: usize,
+    mut meanwhile: impl FnMut() -> F,
+) -> Result<Option<Vec<Listed>>, Problem> {
+    let (mut all, mut cursor) = (Vec::new(), Cursor::start());
+    while !cursor.is_done() {
+        match store.list(&mut cursor, limit, now()).await {
+            Ok(page) => all.extend(page),
+            Err(error) if error.kind() == StoreErrorKind::Unsupported => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        meanwhile().await?;
+    }
+    Ok(Some(all))
+}
+
+async fn a_listing_finds_what_was_there_all_the_while(store: Store) -> Outcome {
+    let (mut staying, mut going) = (HashMap::new(), Vec::new());
+    for number in 0..40 {
+        let (session_key, _) = create(&store, &format!(r#"{{"number":{number}}}"#)).await?;
+        staying.insert(session_key, number);
+        going.push(create(&store, "{}").await?.0);
+    }
+    let (going, added) = (std::sync::Mutex::new(going), std::sync::Mutex::new(Vec::new()));
+    let listed = list(&store, 7, || async {
+        let one = crate::lock(&going).pop();
+        if let Some(session_key) = one {
+            store.delete(&session_key).await?;
+            let (session_key, _) = create(&store, "{}").await?;
+            crate::lock(&added).push(session_key);
+        }
+        Ok(())
+    });
+    let listed = listed.await?;
+    let is_supported = listed.is_some();
+    let (going, added) =
+        (std::mem::take(&mut *crate::lock(&going)), std::mem::take(&mut *crate::lock(&added)));
+    let count = store.count(now()).await;
+    let mut missing = staying.clone();
+    for listed in listed.into_iter().flatten() {
+        let Some(number) = missing.remove(&listed.session_key) else { continue };
+        ensure!(!listed.is_expired(now()), "a live session is listed as expired");
+        let loaded = listed.session?;
+        ensure_eq!(loaded.data.to_json(), format!(r#"{{"number":{number}}}"#), "data");
+        ensure!(loaded.genuine, "it is not genuine");
+        let changed = data(r#"{"changed":true}"#)?;
+        let outcome = store.update(&listed.session_key, Some(&loaded.version), record(&changed)).await?;
+        ensure!(matches!(outcome, Updated::Updated(_)), "update with the version listed: {outcome:?}");
+    }
+    for session_key in staying.keys().chain(&going).chain(&added) {
+        store.delete(session_key).await?;
+    }
+    if !is_supported {
+        return Ok(());
+    }
+    ensure!(missing.is_empty(), "{} of {} sessions are not listed", missing.len(), staying.len());
+    // Others may come and go in the same store.
+    ensure!(count?.live >= 40, "fewer are counted than there are");
+    Ok(())
+}
+
+async fn a_listing_holds_expired_sessions(store: Store) -> Outcome {
+    let (session_key, empty) = (SessionKey::random()?, SessionData::new());
+    let (end, before) = (now() - TimeDelta::days(400), now() - TimeDelta::days(401));
+    store.create(&session_key, Record { data: &empty, expire_date: end, now: before }).await?;
+    let kept = store.load(&session_key, before).await?.and_then(|loaded| loaded.expire_date);
+    let listed = list(&store, 500, || async { Ok(()) }).await;
+    let count = store.count(now()).await;
+    store.delete(&session_key).await?;
+    // A server that expires entries by itself keeps none.
+    let (Some(expire_date), Some(listed)) = (kept, listed?) else { return Ok(()) };
+    let found = listed.into_iter().find(|listed| listed.session_key == session_key);
+    let Some(found) = found else {
+        return Err(Problem::Violated("an expired session is not listed".to_owned()));
+    };
+    ensure_eq!(found.expire_date, Some(expire_date), "expire_date");
+    ensure!(found.is_expired(now()), "it is not listed as expired");
+    ensure!(count?.expired >= 1, "it is not counted as expired");
     Ok(())
 }

@@ -35,7 +35,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub(super) use self::copy::CopyVersion;
 use self::copy::{Copies, Put, Seen};
 use self::distrust::Distrust;
-use super::{Created, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version, no_progress};
+use super::{
+    Count, Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version,
+    no_progress,
+};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::session_key::SessionKey;
@@ -367,6 +370,20 @@ impl SessionStore for CachedDbStore {
             tracing::warn!(store = "cached_db", %error, "expired copies could not be cleared");
         }
         Ok(cleared)
+    }
+
+    /// The database's: what has no row is no session.
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.database.list(cursor, limit, now).await
+    }
+
+    async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        self.database.count(now).await
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod error;
 mod folder;
+mod list;
 mod removal;
 mod sweep;
 #[cfg(test)]
@@ -21,7 +22,9 @@ use chrono::{DateTime, Utc};
 use self::error::{Failure, Task};
 use self::folder::{FileName, Folder, Found, Replaced, TEMPORARY};
 use self::sweep::{Rules, Sweep};
-use super::{Created, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version, no_progress};
+use super::{
+    Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version, no_progress,
+};
 use crate::codec::{DecodeError, SessionCodec};
 use crate::error::StoreError;
 use crate::expiry::{EXPIRY_KEY, Moment, StoredExpiry};
@@ -222,13 +225,8 @@ fn expected_text(expected: Option<&Version>) -> Option<Vec<u8>> {
 impl SessionStore for FileStore {
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let Some(found) = self.find(session_key).await? else { return Ok(None) };
-        let (data, expire_date, genuine) = match self.shared.decode(&found) {
-            Ok((data, expire_date)) => (data, expire_date, true),
-            Err(DecodeError::BadSignature) => {
-                (SessionData::new(), self.shared.usual_end(found.modified), false)
-            }
-            Err(error) => return Err(self.explain(Failure::Unreadable(error))),
-        };
+        let read = self.shared.read(&found);
+        let (data, expire_date, genuine) = read.map_err(|error| self.explain(Failure::Unreadable(error)))?;
         if expire_date <= now {
             return Ok(None);
         }
@@ -326,6 +324,15 @@ impl SessionStore for FileStore {
                 return Ok(cleared);
             }
         }
+    }
+
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.page(cursor, limit).await
     }
 }
 

@@ -15,6 +15,7 @@
 
 mod client;
 mod hash;
+mod list;
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,7 +25,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use self::client::{Failure, Reply, Server, Status};
 use super::cache::{CacheEngine, CacheFormat, CacheSerializer, EntryError, ends_in, time_to_live};
-use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use super::{Count, Created, Cursor, Listed, Loaded, Record, Rotated, SessionStore, Updated, Version};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::session_key::SessionKey;
 use crate::settings::Settings;
@@ -290,6 +291,19 @@ impl SessionStore for MemcachedStore {
     /// Nothing to do: the server expires entries by itself.
     async fn clear_expired(&self, _now: DateTime<Utc>) -> Result<u64, StoreError> {
         Ok(0)
+    }
+
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.page(cursor, limit, now).await
+    }
+
+    async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        self.count_entries(now).await
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use super::{Count, Created, Cursor, Listed, Loaded, Record, Rotated, SessionStore, Updated, Version};
 use crate::error::StoreError;
 use crate::session_data::SessionData;
 use crate::session_key::SessionKey;
@@ -75,18 +75,27 @@ impl Slot {
     fn is(&self, expected: Option<&Version>) -> bool {
         expected.is_none_or(|version| version.as_number() == Some(self.version))
     }
+
+    fn loaded(&self) -> Loaded {
+        Loaded {
+            data: self.data.clone(),
+            version: Version::from_number(self.version),
+            expire_date: Some(self.expire_date),
+            genuine: true,
+        }
+    }
+
+    fn listed(&self, session_key: &SessionKey) -> Listed {
+        let session = Ok(self.loaded());
+        Listed { session_key: session_key.clone(), expire_date: Some(self.expire_date), session }
+    }
 }
 
 #[async_trait]
 impl SessionStore for MemoryStore {
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let shard = crate::lock(self.shard(session_key));
-        Ok(shard.get(session_key).filter(|slot| slot.expire_date > now).map(|slot| Loaded {
-            data: slot.data.clone(),
-            version: Version::from_number(slot.version),
-            expire_date: Some(slot.expire_date),
-            genuine: true,
-        }))
+        Ok(shard.get(session_key).filter(|slot| slot.expire_date > now).map(Slot::loaded))
     }
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
@@ -166,5 +175,43 @@ impl SessionStore for MemoryStore {
             (before - shard.len()) as u64
         };
         Ok(self.shards.iter().map(clear).sum())
+    }
+
+    /// Shard by shard, and in each in the order of the keys.
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let limit = limit.max(1);
+        let mut after = cursor.place::<SessionKey>()?.cloned();
+        let first = after.as_ref().map_or(0, |after| self.index(after));
+        let mut page: Vec<Listed> = Vec::new();
+        for shard in &self.shards[first..] {
+            let shard = crate::lock(shard);
+            let after = after.take();
+            let is_next = |key: &&SessionKey| after.as_ref().is_none_or(|after| *key > after);
+            let mut keys: Vec<&SessionKey> = shard.keys().filter(is_next).collect();
+            keys.sort_unstable();
+            keys.truncate(limit - page.len());
+            page.extend(keys.into_iter().filter_map(|key| Some(shard.get(key)?.listed(key))));
+            if page.len() == limit {
+                break;
+            }
+        }
+        cursor.move_after(&page, limit);
+        Ok(page)
+    }
+
+    async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        let mut count = Count::default();
+        for shard in &self.shards {
+            let shard = crate::lock(shard);
+            let live = shard.values().filter(|slot| slot.expire_date > now).count();
+            count.live += live as u64;
+            count.expired += (shard.len() - live) as u64;
+        }
+        Ok(count)
     }
 }

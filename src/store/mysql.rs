@@ -8,6 +8,7 @@
 
 mod connections;
 mod error;
+mod list;
 mod schema;
 mod statements;
 
@@ -24,14 +25,17 @@ use self::connections::{Connections, check_table, connect};
 use self::error::Failure;
 use self::statements::{Clear, Content, Create, Delete, Load, Outcome, Request, Statements, Stored, Update};
 use super::table::{self, expected_text};
-use super::{Created, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version, no_progress};
+use super::{
+    Count, Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version,
+    no_progress,
+};
 use crate::clock::TimeZone;
 use crate::codec::SessionCodec;
 use crate::error::StoreError;
 use crate::session_key::SessionKey;
 use crate::settings::Settings;
 
-pub use super::table::{Columns, CreateTable, MigrationRecord};
+pub use super::table::{ColumnValue, Columns, CreateTable, ExtraColumn, MigrationRecord};
 
 /// Keeps sessions in MySQL or MariaDB, in the table that Django's migration makes, beside a running Django.
 ///
@@ -67,6 +71,8 @@ pub struct MysqlOptions {
     pub table: String,
     /// The table's columns: Django's names.
     pub columns: Columns,
+    /// Further columns that each save fills, of a table that the site's own migration made: none.
+    pub extra_columns: Vec<ExtraColumn>,
     /// How long a request waits for its answer: 5 seconds.
     pub deadline: Duration,
     /// How many connections there are at most: 16.
@@ -134,6 +140,7 @@ impl MysqlStore {
             connection,
             table: table::DJANGO_TABLE.to_owned(),
             columns: Columns::default(),
+            extra_columns: Vec::new(),
             deadline: Duration::from_secs(5),
             connections: 16,
             clear_batch: 1_000,
@@ -176,7 +183,9 @@ impl MysqlStore {
         }
         let session_data = self.codec.encode(record.data, record.now);
         let session_data = session_data.map_err(|error| StoreError::not_carried("mysql", error))?;
-        Ok(Content { session_data, expire_date })
+        let extra = &self.shared.options.extra_columns;
+        let extra = extra.iter().map(|column| column.value(record.data).into()).collect();
+        Ok(Content { session_data, expire_date, extra })
     }
 }
 
@@ -267,6 +276,19 @@ impl SessionStore for MysqlStore {
             }
         }
     }
+
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.page(cursor, limit).await
+    }
+
+    async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        self.count_rows(now).await
+    }
 }
 
 impl fmt::Debug for MysqlOptions {
@@ -276,6 +298,7 @@ impl fmt::Debug for MysqlOptions {
             .field("place", &self.place())
             .field("table", &self.table)
             .field("columns", &self.columns)
+            .field("extra_columns", &self.extra_columns)
             .field("deadline", &self.deadline)
             .field("connections", &self.connections)
             .field("clear_batch", &self.clear_batch)

@@ -13,6 +13,7 @@
 //! as it was before stays under the old key, and nobody knows the new one, which the server expires.
 
 mod connection;
+mod list;
 
 use std::fmt;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use redis::Value as Reply;
 
 use self::connection::{Connection, Failure};
 use super::cache::{Address, CacheEngine, CacheFormat, ends_in, time_to_live};
-use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use super::{Count, Created, Cursor, Listed, Loaded, Record, Rotated, SessionStore, Updated, Version};
 use crate::error::StoreError;
 use crate::session_key::SessionKey;
 use crate::settings::Settings;
@@ -313,6 +314,19 @@ impl SessionStore for RedisStore {
     /// Nothing to do: the server expires entries by itself.
     async fn clear_expired(&self, _now: DateTime<Utc>) -> Result<u64, StoreError> {
         Ok(0)
+    }
+
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.page(cursor, limit, now).await
+    }
+
+    async fn count(&self, _now: DateTime<Utc>) -> Result<Count, StoreError> {
+        self.count_entries().await
     }
 }
 

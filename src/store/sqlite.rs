@@ -4,6 +4,7 @@
 //! one transaction, so that many requests share one commit. Each save is acknowledged after its commit.
 
 mod error;
+mod list;
 mod schema;
 mod threads;
 
@@ -19,7 +20,10 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use self::error::{Failure, Task};
 use self::threads::Threads;
 use super::table::{self, expected_text};
-use super::{Created, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version, no_progress};
+use super::{
+    Count, Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version,
+    no_progress,
+};
 use crate::clock::TimeZone;
 use crate::codec::SessionCodec;
 use crate::error::StoreError;
@@ -175,6 +179,11 @@ impl SqliteStore {
     fn time_text(&self, now: DateTime<Utc>) -> String {
         format_time(self.time_zone.to_wall_clock(now))
     }
+
+    fn parse_time(&self, text: Option<&str>) -> Option<DateTime<Utc>> {
+        let time = NaiveDateTime::parse_from_str(text?, "%Y-%m-%d %H:%M:%S%.f").ok()?;
+        Some(self.time_zone.from_wall_clock(time))
+    }
 }
 
 struct Row {
@@ -211,8 +220,13 @@ fn format_time(wall_clock: NaiveDateTime) -> String {
     if microseconds == 0 { whole.to_string() } else { format!("{whole}.{microseconds:06}") }
 }
 
-fn parse_time(text: &str) -> Option<NaiveDateTime> {
-    NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok()
+/// The data and the expiry in these columns of a row; nothing where one is no text.
+fn stored(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<(Option<Vec<u8>>, Option<String>)> {
+    let data = match row.get_ref(first)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
+        _ => None,
+    };
+    Ok((data, row.get(first + 1).unwrap_or_default()))
 }
 
 /// Whether the key is taken, by this `SELECT`.
@@ -230,13 +244,7 @@ impl SessionStore for SqliteStore {
             .read(move |connection| {
                 let row = connection
                     .prepare_cached(&sql)?
-                    .query_row(params![key.as_str(), now], |row| {
-                        let data = match row.get_ref(0)? {
-                            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
-                            _ => None,
-                        };
-                        Ok((data, row.get::<_, Option<String>>(1).unwrap_or_default()))
-                    })
+                    .query_row(params![key.as_str(), now], |row| stored(row, 0))
                     .optional()?;
                 Ok(row)
             })
@@ -245,8 +253,7 @@ impl SessionStore for SqliteStore {
         let session_data = session_data.ok_or_else(|| Failure::NotText.explain(&self.options))?;
         let (data, genuine) = table::decode(&self.codec, &session_data)
             .map_err(|error| Failure::Unreadable(error).explain(&self.options))?;
-        let expire_date =
-            expire_date.as_deref().and_then(parse_time).map(|time| self.time_zone.from_wall_clock(time));
+        let expire_date = self.parse_time(expire_date.as_deref());
         Ok(Some(Loaded { data, version: Version::from_bytes(session_data), expire_date, genuine }))
     }
 
@@ -383,6 +390,19 @@ impl SessionStore for SqliteStore {
                 return Ok(cleared);
             }
         }
+    }
+
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.page(cursor, limit).await
+    }
+
+    async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        self.count_rows(now).await
     }
 }
 

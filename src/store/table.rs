@@ -1,13 +1,18 @@
 //! What the SQL stores share: Django's table, and the way from a stored text to a session.
 
+pub(super) mod problem;
+
 use std::fmt;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use md5::{Digest, Md5};
 
-use super::Version;
+use super::{Listed, Loaded, Version};
 use crate::codec::{DecodeError, SessionCodec};
+use crate::error::StoreError;
 use crate::session_data::SessionData;
+use crate::session_key::SessionKey;
 
 /// What `create_table` did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +117,18 @@ pub enum ColumnValue {
     Text(String),
 }
 
+#[cfg(feature = "postgres")]
+impl ColumnValue {
+    /// As a text, which any column's type takes; none for null.
+    pub(super) fn into_text(self) -> Option<String> {
+        match self {
+            ColumnValue::Null => None,
+            ColumnValue::Integer(number) => Some(number.to_string()),
+            ColumnValue::Text(text) => Some(text),
+        }
+    }
+}
+
 impl From<i64> for ColumnValue {
     fn from(number: i64) -> Self {
         ColumnValue::Integer(number)
@@ -172,6 +189,22 @@ pub(super) fn decode(codec: &SessionCodec, stored: &[u8]) -> Result<(SessionData
     }
 }
 
+/// A row in a listing. `explain` makes the store's error; of none where the column holds no text.
+pub(super) fn listed(
+    codec: &SessionCodec,
+    session_key: SessionKey,
+    stored: Option<Vec<u8>>,
+    expire_date: Option<DateTime<Utc>>,
+    explain: impl Fn(Option<DecodeError>) -> StoreError,
+) -> Listed {
+    let read = |stored: Vec<u8>| {
+        let (data, genuine) = decode(codec, &stored).map_err(|error| explain(Some(error)))?;
+        Ok(Loaded { data, version: Version::from_bytes(stored), expire_date, genuine })
+    };
+    let session = stored.map_or_else(|| Err(explain(None)), read);
+    Listed { session_key, expire_date, session }
+}
+
 /// What the comparison asks for: the stored text, or nothing.
 pub(super) fn expected_text(expected: Option<&Version>) -> Option<String> {
     let bytes = expected.and_then(Version::as_bytes)?;
@@ -180,7 +213,7 @@ pub(super) fn expected_text(expected: Option<&Version>) -> Option<String> {
 
 /// Whether Python can read this time: the years 1 to 9999. Django fails on a row with another.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-pub(super) fn python_reads(time: chrono::DateTime<chrono::Utc>) -> bool {
+pub(super) fn python_reads(time: DateTime<Utc>) -> bool {
     use chrono::Datelike;
     (1..=9_999).contains(&time.year())
 }

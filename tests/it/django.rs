@@ -1,12 +1,12 @@
 //! A real Django and a real axum site on one SQLite file: one browser goes to both.
 
 pub(crate) mod axum_site;
-mod back_end;
+pub(crate) mod back_end;
 mod everywhere;
 mod expiry;
 mod login;
 mod parallel;
-mod process;
+pub(crate) mod process;
 mod soak;
 mod table;
 mod wrong_secret;
@@ -69,7 +69,7 @@ impl Sites {
 }
 
 /// The password of the one user of both sites, in a form.
-fn credentials() -> Value {
+pub(crate) fn credentials() -> Value {
     json!({ "username": USERNAME, "password": PASSWORD })
 }
 

@@ -12,6 +12,7 @@ mod django;
 mod extra_columns;
 mod file_store;
 mod json_dialect;
+mod listing;
 mod log;
 mod model;
 mod observed;

@@ -71,6 +71,13 @@ impl Identity {
     }
 }
 
+impl FileName {
+    /// The session key in it.
+    pub(super) fn session_key(&self, folder: &Folder) -> &str {
+        self.0.strip_prefix(&folder.prefix).unwrap_or(&self.0)
+    }
+}
+
 impl Found {
     fn is(&self, expected: Option<&[u8]>) -> bool {
         expected.is_none_or(|expected| self.text == expected)

@@ -120,7 +120,33 @@ impl Server {
             crate::lock(&self.idle).push(connection);
             Ok(reply)
         };
-        tokio::time::timeout(self.timeout, asked).await.unwrap_or(Err(Failure::TimedOut))
+        self.in_time(asked).await
+    }
+
+    /// Tells of each entry: its name, and when it ends in Unix seconds, or -1. On a connection of its own.
+    pub(super) async fn dump(&self, mut each: impl FnMut(&str, i64) + Send) -> Result<(), Failure> {
+        let mut connection = self.in_time(self.connect()).await?;
+        // By the hash table, which holds each entry once; entries move between the queues.
+        connection.get_mut().write_all(b"lru_crawler metadump hash\r\n").await?;
+        loop {
+            // The lines of entries end in the line feed alone.
+            let line = self.in_time(read_line_to(&mut connection, b"\n")).await?;
+            let line = line.trim_end_matches('\r');
+            if line == "END" {
+                return Ok(());
+            }
+            let mut words = line.split(' ');
+            let name = words.next().and_then(|word| word.strip_prefix("key="));
+            let ends = words.next().and_then(|word| word.strip_prefix("exp=")?.parse().ok());
+            let (Some(name), Some(ends)) = (name, ends) else { return Err(Failure::Server(line.to_owned())) };
+            if let Some(name) = unquote(name) {
+                each(&name, ends);
+            }
+        }
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::time::timeout(self.timeout, work).await.unwrap_or(Err(Failure::TimedOut))
     }
 
     /// A connection that was kept, unless the server closed it meanwhile.
@@ -195,13 +221,30 @@ impl Server {
 }
 
 async fn read_line(connection: &mut Connection) -> Result<String, Failure> {
+    read_line_to(connection, b"\r\n").await
+}
+
+/// A line that ends so; anything else is no line.
+async fn read_line_to(connection: &mut Connection, end: &[u8]) -> Result<String, Failure> {
     let mut line = Vec::new();
     connection.take(MAX_LINE).read_until(b'\n', &mut line).await?;
-    match line.strip_suffix(b"\r\n") {
+    match line.strip_suffix(end) {
         Some(line) => String::from_utf8(line.to_vec()).map_err(|_| Failure::Unexpected),
         None if line.is_empty() => Err(Failure::Closed),
         None => Err(Failure::Unexpected),
     }
+}
+
+/// A name without the percent signs of URLs; none if it is not UTF-8, and so no session's.
+fn unquote(name: &str) -> Option<String> {
+    let mut parts = name.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(code, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// The server's `item_size_max`: what `memcached -I` sets, 1 MiB unless told otherwise.

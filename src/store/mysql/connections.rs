@@ -54,7 +54,8 @@ impl Connections {
     ///
     /// To be called from a task that is not cancelled: a connection in the middle of a statement is of no use.
     pub(super) async fn run<R: Request>(&self, statements: &Statements, request: &R) -> Task<R::Answer> {
-        let end = Instant::now() + self.options.deadline;
+        let deadline = R::DEADLINE.unwrap_or(self.options.deadline);
+        let end = Instant::now() + deadline;
         let attempts = async {
             let _permit = self.free.acquire().await.map_err(|_| Failure::Stopped)?;
             let mut wait = FIRST_WAIT;
@@ -86,7 +87,7 @@ impl Connections {
                 wait *= 2;
             }
         };
-        timeout(self.options.deadline, attempts).await.unwrap_or(Err(Failure::Deadline))
+        timeout(deadline, attempts).await.unwrap_or(Err(Failure::Deadline))
     }
 
     fn give_back(&self, connection: Conn) {
@@ -135,16 +136,21 @@ pub(super) async fn check_table(connection: &mut Conn, options: &MysqlOptions) -
     ];
     let there = statement.columns();
     let columns = &options.columns;
+    let column_of = |name: &str| {
+        let column = there.iter().find(|column| column.name_str() == name);
+        column.ok_or_else(|| Failure::MissingColumn(name.to_owned()))
+    };
     for (name, wanted, types) in [
         (&columns.session_key, "varchar(40)", texts.as_slice()),
         (&columns.session_data, "longtext", &long_texts),
         (&columns.expire_date, "datetime(6)", &[MYSQL_TYPE_DATETIME]),
     ] {
-        let column = there.iter().find(|column| column.name_str() == name.as_str());
-        let column = column.ok_or_else(|| Failure::MissingColumn(name.clone()))?;
-        if !types.contains(&column.column_type()) {
+        if !types.contains(&column_of(name)?.column_type()) {
             return Err(Failure::WrongType { column: name.clone(), wanted });
         }
+    }
+    for column in &options.extra_columns {
+        column_of(column.name())?;
     }
     Ok(connection.close(statement).await?)
 }

@@ -3,22 +3,27 @@
 //! MariaDB's usual collation finds `KEY`, `key` and `key ` in the same row. So keys are compared twice: as
 //! they are, which uses the index, and byte by byte; stored data only byte by byte.
 
+use std::time::Duration;
+
 use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Row, Value};
 
-use super::MysqlOptions;
 use super::error::{DUPLICATE, Failure, Task};
+use super::{ColumnValue, MysqlOptions, quoted};
 use crate::session_key::SessionKey;
 
 pub(super) struct Statements {
     load: String,
     create: String,
+    key_taken: String,
     update: String,
     update_expected: String,
     delete: String,
     select_expired: String,
     delete_expired: String,
+    list: String,
+    count: String,
 }
 
 /// A row as it is stored.
@@ -34,6 +39,8 @@ pub(super) struct Stored {
 pub(super) struct Content {
     pub(super) session_data: String,
     pub(super) expire_date: NaiveDateTime,
+    /// The extra columns.
+    pub(super) extra: Vec<Value>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,15 +56,27 @@ impl Statements {
         let table = options.quoted_table();
         let [key, data, expiry] = options.quoted_columns();
         let this_key = format!("{key} = ? AND CAST({key} AS BINARY) = CAST(? AS BINARY)");
-        let set = format!("UPDATE {table} SET {key} = ?, {data} = ?, {expiry} = ? WHERE {this_key}");
+        let extra: Vec<String> = options.extra_columns.iter().map(|column| quoted(column.name())).collect();
+        let columns: String = extra.iter().map(|name| format!(", {name}")).collect();
+        let set: String = extra.iter().map(|name| format!(", {name} = ?")).collect();
+        let set = format!("UPDATE {table} SET {key} = ?, {data} = ?, {expiry} = ?{set} WHERE {this_key}");
         Statements {
             load: format!("SELECT {data}, {expiry} FROM {table} WHERE {this_key}"),
-            create: format!("INSERT INTO {table} ({key}, {data}, {expiry}) VALUES (?, ?, ?)"),
+            create: format!(
+                "INSERT INTO {table} ({key}, {data}, {expiry}{columns}) VALUES (?, ?, ?{})",
+                ", ?".repeat(extra.len())
+            ),
+            // As the index sees it, by the collation.
+            key_taken: format!("SELECT 1 FROM {table} WHERE {key} = ?"),
             update_expected: format!("{set} AND CAST({data} AS BINARY) = CAST(? AS BINARY)"),
             update: set,
             delete: format!("DELETE FROM {table} WHERE {this_key}"),
             select_expired: format!("SELECT {key} FROM {table} WHERE {expiry} < ? ORDER BY {expiry} LIMIT ?"),
             delete_expired: format!("DELETE FROM {table} WHERE {expiry} < ? AND {key} IN "),
+            list: format!(
+                "SELECT {data}, {expiry}, {key} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?"
+            ),
+            count: format!("SELECT COUNT(CASE WHEN {expiry} > ? THEN 1 END), COUNT(*) FROM {table}"),
         }
     }
 }
@@ -68,6 +87,8 @@ pub(super) trait Request: Send + Sync + 'static {
     type Answer: Send + 'static;
     /// Whether it writes nothing, so that doing it twice harms nobody.
     const READS: bool = false;
+    /// How long it may take, where that is not the store's deadline.
+    const DEADLINE: Option<Duration> = None;
 
     fn run(
         &self,
@@ -92,13 +113,18 @@ impl Request for Load {
             Err(failure) if failure.means_absent() => None,
             row => row?,
         };
-        Ok(row.map(|mut row| Stored {
-            session_data: match row.take(0) {
-                Some(Value::Bytes(bytes)) => Some(bytes),
-                _ => None,
-            },
-            expire_date: row.take(1).and_then(|value| from_value(&value)),
-        }))
+        Ok(row.map(|mut row| stored(&mut row)))
+    }
+}
+
+/// The data and the expiry, which are a row's first columns.
+fn stored(row: &mut Row) -> Stored {
+    Stored {
+        session_data: match row.take(0) {
+            Some(Value::Bytes(bytes)) => Some(bytes),
+            _ => None,
+        },
+        expire_date: row.take(1).and_then(|value| from_value(&value)),
     }
 }
 
@@ -112,13 +138,11 @@ impl Request for Create {
     type Answer = Outcome;
 
     async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Outcome> {
-        let Content { session_data, expire_date } = &self.content;
-        let values = (self.key.as_str(), session_data.as_str(), to_value(*expire_date));
-        let inserted = connection.exec_drop(statements.create.as_str(), values).await;
+        let values = self.content.values(&self.key);
+        let inserted = connection.exec_drop(statements.create.as_str(), Params::Positional(values)).await;
         match inserted.map_err(Failure::from) {
             Ok(()) => Ok(Outcome::Done),
-            Err(failure) if failure.is(DUPLICATE) => Ok(Outcome::KeyTaken),
-            Err(failure) => Err(failure),
+            Err(failure) => key_taken(failure, &self.key, statements, connection).await,
         }
     }
 }
@@ -136,21 +160,17 @@ impl Request for Update {
 
     async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Outcome> {
         let key = self.key.as_str();
-        let Content { session_data, expire_date } = &self.content;
-        let mut values: Vec<Value> = vec![
-            self.new_key.as_str().into(),
-            session_data.as_str().into(),
-            to_value(*expire_date),
-            key.into(),
-            key.into(),
-        ];
+        let mut values = self.content.values(&self.new_key);
+        values.extend([key.into(), key.into()]);
         values.extend(self.expected.as_deref().map(Value::from));
         let with = self.expected.is_some();
         let statement = if with { &statements.update_expected } else { &statements.update };
         let updated = connection.exec_drop(statement.as_str(), Params::Positional(values)).await;
         match updated.map_err(Failure::from) {
-            Err(failure) if failure.is(DUPLICATE) => return Ok(Outcome::KeyTaken),
             Err(failure) if failure.means_absent() => return Ok(Outcome::Missing),
+            Err(failure) if self.new_key != self.key => {
+                return key_taken(failure, &self.new_key, statements, connection).await;
+            }
             updated => updated?,
         }
         if connection.affected_rows() > 0 {
@@ -159,6 +179,32 @@ impl Request for Update {
         let there = Load { key: self.key.clone() }.run(statements, connection).await?.is_some();
         Ok(if there { Outcome::Changed } else { Outcome::Missing })
     }
+}
+
+impl Content {
+    /// The key that the row gets and the rest of it, in the order of the statements.
+    fn values(&self, key: &SessionKey) -> Vec<Value> {
+        let mut values: Vec<Value> =
+            vec![key.as_str().into(), self.session_data.as_str().into(), to_value(self.expire_date)];
+        values.extend(self.extra.iter().cloned());
+        values
+    }
+}
+
+/// Whether a failure to write means that the key is taken. A value in another unique column fails alike.
+async fn key_taken(
+    failure: Failure,
+    key: &SessionKey,
+    statements: &Statements,
+    connection: &mut Conn,
+) -> Task<Outcome> {
+    if failure.is(DUPLICATE) {
+        let found: Option<u8> = connection.exec_first(statements.key_taken.as_str(), (key.as_str(),)).await?;
+        if found.is_some() {
+            return Ok(Outcome::KeyTaken);
+        }
+    }
+    Err(failure)
 }
 
 /// Removes a row; tells whether there was one.
@@ -207,6 +253,57 @@ impl Request for Clear {
         let statement = format!("{}({marks})", statements.delete_expired);
         connection.exec_drop(statement, Params::Positional(values)).await?;
         Ok((found, connection.affected_rows()))
+    }
+}
+
+impl From<ColumnValue> for Value {
+    fn from(value: ColumnValue) -> Value {
+        match value {
+            ColumnValue::Null => Value::NULL,
+            ColumnValue::Integer(number) => Value::Int(number),
+            ColumnValue::Text(text) => Value::Bytes(text.into_bytes()),
+        }
+    }
+}
+
+/// Asks for the rows after a key, in the order of the keys.
+pub(super) struct List {
+    pub(super) after: String,
+    pub(super) limit: u64,
+}
+
+impl Request for List {
+    type Answer = Vec<(String, Stored)>;
+    const READS: bool = true;
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Vec<(String, Stored)>> {
+        let rows: Vec<Row> =
+            connection.exec(statements.list.as_str(), (self.after.as_str(), self.limit)).await?;
+        let with_key = |mut row: Row| {
+            let key = match row.take(2) {
+                Some(Value::Bytes(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+                _ => String::new(),
+            };
+            (key, stored(&mut row))
+        };
+        Ok(rows.into_iter().map(with_key).collect())
+    }
+}
+
+/// Asks how many rows expire after a time, and how many there are.
+pub(super) struct Totals {
+    pub(super) now: NaiveDateTime,
+}
+
+impl Request for Totals {
+    type Answer = (i64, i64);
+    const READS: bool = true;
+    // It reads a whole index: no request waits for it, and millions of rows take their time.
+    const DEADLINE: Option<Duration> = Some(Duration::from_secs(10 * 60));
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<(i64, i64)> {
+        let counted = connection.exec_first(statements.count.as_str(), (to_value(self.now),)).await?;
+        Ok(counted.unwrap_or_default())
     }
 }
 

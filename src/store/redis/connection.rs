@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+#[cfg(feature = "redis-cluster")]
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use sha1::{Digest, Sha1};
 
@@ -81,10 +83,7 @@ impl Connection {
                 Link::Cluster(connection) => command.query_async(connection).await,
             }
         };
-        match tokio::time::timeout(self.timeout, reply).await {
-            Ok(reply) => Ok(reply?),
-            Err(_) => Err(Failure::TimedOut),
-        }
+        self.within(reply).await
     }
 
     /// [`query`](Connection::query) for commands that may run twice: once more when the connection was lost,
@@ -93,6 +92,48 @@ impl Connection {
         match self.query(command).await {
             Err(Failure::Redis(error)) if error.is_connection_dropped() => self.query(command).await,
             reply => reply,
+        }
+    }
+
+    /// The servers that [`query_at`](Connection::query_at) takes, which together have all entries.
+    pub(super) async fn primaries(&self) -> Result<Vec<Option<String>>, Failure> {
+        match &self.link {
+            Link::Single(_) => Ok(vec![None]),
+            #[cfg(feature = "redis-cluster")]
+            Link::Cluster(connection) => {
+                let mut connection = connection.clone();
+                let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+                let reply = connection.route_command(redis::cmd("PING"), all);
+                let Value::Map(replies) = self.within(reply).await? else { return Err(Failure::Unexpected) };
+                let address = |(address, _)| match address {
+                    Value::BulkString(address) => String::from_utf8(address).ok(),
+                    Value::SimpleString(address) => Some(address),
+                    _ => None,
+                };
+                Ok(replies.into_iter().map(address).collect())
+            }
+        }
+    }
+
+    /// [`query`](Connection::query) at one of the [`primaries`](Connection::primaries).
+    pub(super) async fn query_at(&self, server: Option<&str>, command: Cmd) -> Result<Value, Failure> {
+        match (&self.link, server.and_then(|server| server.rsplit_once(':'))) {
+            #[cfg(feature = "redis-cluster")]
+            (Link::Cluster(connection), Some((host, port))) => {
+                let mut connection = connection.clone();
+                let port = port.parse().map_err(|_| Failure::Unexpected)?;
+                let address = SingleNodeRoutingInfo::ByAddress { host: host.to_owned(), port };
+                self.within(connection.route_command(command, RoutingInfo::SingleNode(address))).await
+            }
+            _ => self.query_again(&command).await,
+        }
+    }
+
+    /// The answer, if it comes in time.
+    async fn within(&self, reply: impl Future<Output = redis::RedisResult<Value>>) -> Result<Value, Failure> {
+        match tokio::time::timeout(self.timeout, reply).await {
+            Ok(reply) => Ok(reply?),
+            Err(_) => Err(Failure::TimedOut),
         }
     }
 

@@ -61,16 +61,14 @@ impl BackEnd {
 
     #[cfg(feature = "postgres")]
     pub(super) async fn postgres(_: &Path) -> BackEnd {
-        let (url, database) = new_postgres().await;
-        BackEnd { database: Some(database), ..BackEnd::text("PostgreSQL", "db", url) }
+        let url = crate::servers::postgres::database().await;
+        BackEnd { database: Some(postgres_database(&url)), ..BackEnd::text("PostgreSQL", "db", url) }
     }
 
     #[cfg(feature = "mysql")]
     pub(super) async fn mariadb(_: &Path) -> BackEnd {
-        use crate::servers::mariadb::{PASSWORD, USER};
         let url = crate::servers::mariadb::database().await;
-        let database = database("mysql", USER, PASSWORD, &url);
-        BackEnd { database: Some(database), ..BackEnd::text("MariaDB", "db", url) }
+        BackEnd { database: Some(mariadb_database(&url)), ..BackEnd::text("MariaDB", "db", url) }
     }
 
     #[cfg(feature = "redis")]
@@ -100,11 +98,23 @@ impl BackEnd {
 
     #[cfg(all(feature = "postgres", feature = "redis"))]
     pub(super) async fn cached_db(_: &Path) -> BackEnd {
-        let (postgres, database) = new_postgres().await;
+        let url = crate::servers::postgres::database().await;
+        BackEnd::behind_redis("PostgreSQL and Redis", postgres_database(&url), &url).await
+    }
+
+    #[cfg(all(feature = "mysql", feature = "redis"))]
+    pub(super) async fn cached_db_of_mariadb(_: &Path) -> BackEnd {
+        let url = crate::servers::mariadb::database().await;
+        BackEnd::behind_redis("MariaDB and Redis", mariadb_database(&url), &url).await
+    }
+
+    /// The `cached_db` engine on this database behind Redis.
+    #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "redis"))]
+    async fn behind_redis(name: &'static str, database: Value, database_url: &str) -> BackEnd {
         let redis = crate::servers::redis::url().await;
         let cache = Some(cache(REDIS, &redis, &json!({})));
-        let url = format!("cached_db:{postgres}|{redis}&engine=cached_db");
-        BackEnd { database: Some(database), cache, ..BackEnd::text("PostgreSQL and Redis", "cached_db", url) }
+        let url = format!("cached_db:{database_url}|{redis}&engine=cached_db");
+        BackEnd { database: Some(database), cache, ..BackEnd::text(name, "cached_db", url) }
     }
 }
 
@@ -124,11 +134,15 @@ fn database(engine: &str, user: &str, password: &str, url: &str) -> Value {
 }
 
 #[cfg(feature = "postgres")]
-async fn new_postgres() -> (String, Value) {
+pub(crate) fn postgres_database(url: &str) -> Value {
     use crate::servers::postgres::{PASSWORD, USER};
-    let url = crate::servers::postgres::database().await;
-    let database = database("postgresql", USER, PASSWORD, &url);
-    (url, database)
+    database("postgresql", USER, PASSWORD, url)
+}
+
+#[cfg(feature = "mysql")]
+pub(crate) fn mariadb_database(url: &str) -> Value {
+    use crate::servers::mariadb::{PASSWORD, USER};
+    database("mysql", USER, PASSWORD, url)
 }
 
 /// `CACHES["default"]` for a URL of the tests' servers.

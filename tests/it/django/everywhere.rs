@@ -271,3 +271,9 @@ async fn memcached() {
 async fn cached_db() {
     exchange(BackEnd::cached_db).await;
 }
+
+#[cfg(all(feature = "mysql", feature = "redis"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn cached_db_of_mariadb() {
+    exchange(BackEnd::cached_db_of_mariadb).await;
+}

@@ -1,0 +1,123 @@
+//! A session as the commands show and count it.
+
+use cloakroom::SessionKey;
+use cloakroom::auth;
+use cloakroom::chrono::{DateTime, SecondsFormat, Utc};
+use cloakroom::store::{Listed, Loaded};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// What a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    Live,
+    Expired,
+    NotGenuine,
+    Unreadable,
+}
+
+/// How its data is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Format {
+    /// Signed text of Django 3.1 and later.
+    Modern,
+    /// Signed text before that.
+    Legacy,
+    /// An entry of a cache: a pickle, or JSON.
+    Cache,
+}
+
+/// What is shown of a session, in one JSON object or one line.
+#[derive(Serialize)]
+pub(crate) struct Entry {
+    pub(crate) id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session_key: Option<String>,
+    pub(crate) state: State,
+    pub(crate) format: Option<Format>,
+    pub(crate) user: Option<String>,
+    pub(crate) expire_date: Option<String>,
+    /// Why it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+}
+
+impl Entry {
+    pub(crate) fn new(listed: &Listed, now: DateTime<Utc>, with_key: bool) -> Entry {
+        let loaded = listed.session.as_ref();
+        Entry {
+            id: public_id(&listed.session_key),
+            session_key: with_key.then(|| listed.session_key.as_str().to_owned()),
+            state: State::of(listed, now),
+            format: loaded.ok().map(Format::of),
+            user: loaded.ok().and_then(user),
+            expire_date: listed.expire_date.map(time),
+            error: loaded.err().map(ToString::to_string),
+        }
+    }
+
+    /// For people.
+    pub(crate) fn line(&self) -> String {
+        let user = self.user.as_ref().map_or_else(|| "-".to_owned(), |user| format!("user {user}"));
+        let expires = self.expire_date.as_deref().unwrap_or("-");
+        let key = self.session_key.as_ref().map(|key| format!("  {key}")).unwrap_or_default();
+        format!("{}  {:<11}  {expires:<20}  {user}{key}", self.id, self.state.name())
+    }
+}
+
+impl State {
+    pub(crate) fn of(listed: &Listed, now: DateTime<Utc>) -> State {
+        match &listed.session {
+            _ if listed.is_expired(now) => State::Expired,
+            Err(_) => State::Unreadable,
+            Ok(loaded) if !loaded.genuine => State::NotGenuine,
+            Ok(_) => State::Live,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            State::Live => "live",
+            State::Expired => "expired",
+            State::NotGenuine => "not genuine",
+            State::Unreadable => "unreadable",
+        }
+    }
+}
+
+impl Format {
+    /// By what is stored: only modern text has colons, and only text stores keep ASCII that is no JSON.
+    pub(crate) fn of(loaded: &Loaded) -> Format {
+        let Some(stored) = loaded.version.as_bytes() else { return Format::Cache };
+        let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=-_.:\n".contains(byte);
+        match stored {
+            stored if !stored.iter().all(is_base64) => Format::Cache,
+            stored if stored.contains(&b':') => Format::Modern,
+            _ => Format::Legacy,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Format::Modern => "modern",
+            Format::Legacy => "legacy",
+            Format::Cache => "cache",
+        }
+    }
+}
+
+/// The logged-in user, as Django's login keeps it: `_auth_user_id`.
+pub(crate) fn user(loaded: &Loaded) -> Option<String> {
+    loaded.data.read::<String>(auth::SESSION_KEY).ok().flatten()
+}
+
+/// Names a session without giving it away: the beginning of its key's SHA-256.
+pub(crate) fn public_id(session_key: &SessionKey) -> String {
+    Sha256::digest(session_key.as_str()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}

@@ -1,0 +1,163 @@
+//! The URL of an entry of `CACHES`.
+
+use serde_json::{Map, Value};
+
+use super::{quoted, text, unknown};
+
+/// The URL of the cache with this alias.
+pub(super) fn url(alias: &str, cache: &Map<String, Value>) -> anyhow::Result<String> {
+    let setting = |name: &str| format!("CACHES['{alias}']['{name}']");
+    let backend = text(cache, "BACKEND");
+    if cache.get("KEY_FUNCTION").is_some_and(|function| !function.is_null()) {
+        return Err(unknown(&setting("KEY_FUNCTION"), ""));
+    }
+    let locations = match cache.get("LOCATION") {
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => text(cache, "LOCATION")
+            .split([',', ';'])
+            .map(|location| location.trim().to_owned())
+            .collect::<Vec<_>>(),
+    };
+    let mut query = Vec::new();
+    let address = match backend.as_str() {
+        "django.core.cache.backends.redis.RedisCache" | "django_redis.cache.RedisCache" => {
+            // Django writes to the first; the others are replicas, from which it reads.
+            let location = locations.first().cloned().unwrap_or_default();
+            redis(alias, cache, &location, backend.starts_with("django_redis"), &mut query)?
+        }
+        "django.core.cache.backends.memcached.PyMemcacheCache"
+        | "django.core.cache.backends.memcached.PyLibMCCache" => {
+            let is_socket = |location: &String| location.starts_with('/') || location.starts_with("unix:");
+            if locations.iter().any(is_socket) || (backend.ends_with("PyLibMCCache") && locations.len() > 1) {
+                return Err(unknown(&setting("LOCATION"), &locations.join(",")));
+            }
+            format!("memcached://{}", locations.join(","))
+        }
+        _ => return Err(unknown(&setting("BACKEND"), &backend)),
+    };
+    let prefix = text(cache, "KEY_PREFIX");
+    if prefix.contains(['&', '#', '|', '?']) {
+        return Err(unknown(&setting("KEY_PREFIX"), &prefix));
+    }
+    if !prefix.is_empty() {
+        query.push(format!("key_prefix={prefix}"));
+    }
+    let version = text(cache, "VERSION");
+    if !version.is_empty() && version != "1" {
+        query.push(format!("version={version}"));
+    }
+    Ok(if query.is_empty() { address } else { format!("{address}?{}", query.join("&")) })
+}
+
+/// The address, with what `OPTIONS` add to it; `query` gets what they say of the entries.
+fn redis(
+    alias: &str,
+    cache: &Map<String, Value>,
+    location: &str,
+    is_django_redis: bool,
+    query: &mut Vec<String>,
+) -> anyhow::Result<String> {
+    let setting = |name: &str| format!("CACHES['{alias}']['OPTIONS']['{name}']");
+    let refused =
+        || unknown(&format!("CACHES['{alias}']['LOCATION']"), &crate::store_url::without_password(location));
+    let empty = Map::new();
+    let options = cache.get("OPTIONS").and_then(Value::as_object).unwrap_or(&empty);
+    let (scheme, rest) = location.split_once("://").ok_or_else(refused)?;
+    let (rest, address_query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (rest, mut database) = match rest.rsplit_once('/') {
+        Some((rest, database)) => (rest, database.to_owned()),
+        None => (rest, String::new()),
+    };
+    if !matches!(scheme, "redis" | "rediss") {
+        return Err(refused());
+    }
+    for pair in address_query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("db", number)) => number.clone_into(&mut database),
+            _ => return Err(refused()),
+        }
+    }
+    let (mut user, mut password) = (String::new(), String::new());
+    for name in options.keys() {
+        let value = text(options, name);
+        let known = match (name.to_ascii_lowercase().as_str(), value.rsplit('.').next().unwrap_or_default()) {
+            ("db", _) => Some(database.clone_from(&value)),
+            ("username", _) => Some(user = quoted(&value)),
+            ("password", _) => Some(password = quoted(&value)),
+            ("serializer", "PickleSerializer") | ("compressor", "IdentityCompressor") if is_django_redis => {
+                Some(())
+            }
+            ("serializer", "JSONSerializer") if is_django_redis => {
+                Some(query.push("serializer=json".to_owned()))
+            }
+            ("compressor", "ZlibCompressor") if is_django_redis => {
+                Some(query.push("compressor=zlib".to_owned()))
+            }
+            ("client_class", "DefaultClient") if is_django_redis => Some(()),
+            // What concerns connections alone.
+            (
+                "parser_class"
+                | "pool_class"
+                | "connection_pool_class"
+                | "connection_pool_kwargs"
+                | "redis_client_class"
+                | "redis_client_kwargs"
+                | "socket_timeout"
+                | "socket_connect_timeout"
+                | "socket_keepalive"
+                | "health_check_interval"
+                | "max_connections"
+                | "retry_on_timeout"
+                | "ignore_exceptions"
+                | "log_ignored_exceptions"
+                | "pickle_version",
+                _,
+            ) => Some(()),
+            _ => None,
+        };
+        // The value may be a secret of the site's.
+        known.ok_or_else(|| unknown(&setting(name), ""))?;
+    }
+    let address = if user.is_empty() && password.is_empty() {
+        rest.to_owned()
+    } else {
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        format!("{user}:{password}@{host}")
+    };
+    Ok(if database.is_empty() {
+        format!("{scheme}://{address}")
+    } else {
+        format!("{scheme}://{address}/{database}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn url_of(cache: Value) -> Result<String, String> {
+        let Value::Object(cache) = cache else { return Err("no dictionary".to_owned()) };
+        url("sessions", &cache).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn caches_become_urls() {
+        let redis = "django.core.cache.backends.redis.RedisCache";
+        let cache = json!({ "BACKEND": redis, "LOCATION": ["redis://a:6379", "redis://b:6379"], "KEY_PREFIX": "s",
+            "VERSION": 3, "OPTIONS": { "db": "2", "password": "p@ss" } });
+        assert_eq!(url_of(cache).unwrap(), "redis://:p%40ss@a:6379/2?key_prefix=s&version=3");
+        let cache = json!({ "BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://u:p@a/1", "OPTIONS": {
+            "CLIENT_CLASS": "django_redis.client.DefaultClient",
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer" } });
+        assert_eq!(url_of(cache).unwrap(), "redis://u:p@a/1?serializer=json");
+        let cache = json!({ "BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://a", "OPTIONS": {
+            "CLIENT_CLASS": "django_redis.client.SentinelClient" } });
+        assert!(url_of(cache).unwrap_err().contains("CACHES['sessions']['OPTIONS']['CLIENT_CLASS']"));
+        let memcached = "django.core.cache.backends.memcached.PyMemcacheCache";
+        let cache = json!({ "BACKEND": memcached, "LOCATION": "a:11211;b:11212" });
+        assert_eq!(url_of(cache).unwrap(), "memcached://a:11211,b:11212");
+        let cache = json!({ "BACKEND": "django.core.cache.backends.locmem.LocMemCache" });
+        assert!(url_of(cache).unwrap_err().contains("CACHES['sessions']['BACKEND']"));
+    }
+}

@@ -1,0 +1,31 @@
+//! Session keys that the operator gives: as arguments, or a line each on standard input.
+
+use std::io;
+
+use cloakroom::SessionKey;
+
+use crate::usage;
+
+/// Why keys had better come from standard input.
+pub(crate) const CAREFUL: &str = "Whoever knows a session key is that session's user. A key among the arguments \
+    stays in the shell's history, and other users see it in the process list: better give - and the key on \
+    standard input.";
+
+/// The keys among the arguments, where `-` stands for the lines of standard input.
+pub(crate) fn read(arguments: &[String]) -> anyhow::Result<Vec<SessionKey>> {
+    let mut keys = Vec::new();
+    for argument in arguments {
+        if argument == "-" {
+            for line in io::stdin().lines() {
+                keys.push(line?);
+            }
+        } else {
+            keys.push(argument.clone());
+        }
+    }
+    keys.retain(|key| !key.trim().is_empty());
+    if keys.is_empty() {
+        return Err(usage("no session key: give one, or - and the keys on standard input, a line each"));
+    }
+    Ok(keys.iter().map(|key| SessionKey::from_trusted(key.trim())).collect())
+}

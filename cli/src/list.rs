@@ -1,0 +1,76 @@
+//! `cloakroom list`: which sessions there are.
+
+use std::ops::ControlFlow;
+
+use clap::Args;
+use cloakroom::{Clock, SystemClock};
+
+use crate::Ending;
+use crate::entry::{Entry, State};
+use crate::lines::Output;
+use crate::site::SiteOptions;
+use crate::walk::Walk;
+
+const EXAMPLES: &str = "\
+Examples:
+  cloakroom list --from-django manage.py
+  cloakroom list --user 7              # where is this user logged in?
+  cloakroom list --all --json > sessions.jsonl
+  # The keys of a user's sessions, to end them:
+  cloakroom list --user 7 --keys --json | jq -r .session_key | cloakroom delete -
+
+A line is: the session's public id (the beginning of its key's SHA-256), its state (live, expired, not genuine, \
+unreadable), when it ends, and the user that is logged in. With --json each line is an object with id, state, \
+format (modern, legacy, cache), user, expire_date, and where asked for session_key.
+
+Whoever knows a session key is that session's user: do not leave the output of --keys lying about.
+
+Exit codes: 0 all were listed, 1 something failed, 2 wrong usage.";
+
+/// List the sessions in a store: public id, state, end, user
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// Only those in which this user is logged in
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+    /// Expired ones, too
+    #[arg(long)]
+    all: bool,
+    /// No more than so many
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<u64>,
+    /// Show the session keys, which open the sessions
+    #[arg(long)]
+    keys: bool,
+    /// Write JSON, an object per line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    site: SiteOptions,
+}
+
+pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
+    let store = options.site.read()?.connect_to_read().await?;
+    let now = SystemClock.now();
+    let mut output = Output::new();
+    let mut left = options.limit.unwrap_or(u64::MAX);
+    let mut walk = Walk::begin(&*store, now, "looked at").await?;
+    walk.each(|listed| {
+        let entry = Entry::new(listed, now, options.keys);
+        let is_wanted = (options.all || entry.state != State::Expired)
+            && (options.user.is_none() || options.user == entry.user);
+        if !is_wanted {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if left == 0 {
+            return Ok(ControlFlow::Break(()));
+        }
+        left -= 1;
+        let line = if options.json { serde_json::to_string(&entry)? } else { entry.line() };
+        output.line(&line)
+    })
+    .await?;
+    output.end()?;
+    Ok(Ending::Well)
+}

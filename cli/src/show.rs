@@ -1,0 +1,71 @@
+//! `cloakroom show`: what is in a session.
+
+use clap::Args;
+use cloakroom::store::Listed;
+use cloakroom::{Clock, SystemClock};
+
+use crate::Ending;
+use crate::entry::Entry;
+use crate::keys;
+use crate::lines::{complain, say};
+use crate::site::SiteOptions;
+
+const EXAMPLES: &str = "\
+Examples:
+  cloakroom show - < key.txt
+  # Of the cookie that a user sent you; nothing is typed:
+  xclip -o | cloakroom show --from-django manage.py -
+
+With --json each session is an object on one line, with id, state, format, user, expire_date and data. The data \
+is the JSON that is stored, in Python's dialect: NaN, Infinity and integers of any size are possible.
+
+Exit codes: 0 each was shown, 1 one is not there, has expired or cannot be read, 2 wrong usage.";
+
+/// Show what is in sessions: user, end and data
+#[derive(Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", keys::CAREFUL))]
+pub(crate) struct Options {
+    /// The session keys, or - to read them from standard input, which keeps them out of the shell's history
+    #[arg(value_name = "KEY", required = true, allow_hyphen_values = true)]
+    keys: Vec<String>,
+    /// Write JSON, an object per line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    site: SiteOptions,
+}
+
+pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
+    let store = options.site.read()?.connect_to_read().await?;
+    let now = SystemClock.now();
+    let mut ending = Ending::Well;
+    for session_key in keys::read(&options.keys)? {
+        let Some(loaded) = store.load(&session_key, now).await? else {
+            complain("no such session, or it has expired");
+            ending = Ending::WithFailures;
+            continue;
+        };
+        let data = loaded.data.to_json();
+        if !loaded.genuine {
+            complain("not genuine: it was not signed with this secret, or for another session class");
+            ending = Ending::WithFailures;
+        }
+        let listed = Listed { session_key, expire_date: loaded.expire_date, session: Ok(loaded) };
+        let entry = Entry::new(&listed, now, false);
+        say(&if options.json {
+            let entry = serde_json::to_string(&entry)?;
+            // Put in as text: what Python calls JSON is more than what others read.
+            format!("{},\"data\":{data}}}", entry.trim_end_matches('}'))
+        } else {
+            let format = entry.format.map_or("-", |format| format.name());
+            format!(
+                "id       {}\nstate    {}\nformat   {format}\nexpires  {}\nuser     {}\ndata     {data}",
+                entry.id,
+                entry.state.name(),
+                entry.expire_date.as_deref().unwrap_or("-"),
+                entry.user.as_deref().unwrap_or("-"),
+            )
+        });
+    }
+    Ok(ending)
+}

@@ -1,0 +1,208 @@
+//! The site whose sessions a command works on: its store and its settings, put together from the options, the
+//! Django project, the environment and the settings file, each before those after it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use cloakroom::chrono::TimeDelta;
+use cloakroom::signing::SecretKey;
+use cloakroom::{SessionStore, Settings, TimeZone};
+
+use crate::from_django::{self, DjangoSite};
+use crate::secrets::{self, SecretOptions};
+use crate::settings_file;
+use crate::store_url::{self, StoreOption};
+use crate::usage;
+
+/// The options of every command that works on a store.
+#[derive(Args)]
+pub(crate) struct SiteOptions {
+    #[command(flatten)]
+    pub(crate) store: StoreOption,
+    #[command(flatten)]
+    pub(crate) settings: SettingsOptions,
+}
+
+/// The options that say what the site's settings are.
+#[derive(Args)]
+pub(crate) struct SettingsOptions {
+    /// Take store and settings from this Django project, by asking its own Python
+    #[arg(long, value_name = "MANAGE.PY")]
+    pub(crate) from_django: Option<PathBuf>,
+    /// The project's Python. Unless given: that of the active virtual environment, of .venv or venv beside
+    /// manage.py, or python3
+    #[arg(long, value_name = "PATH", requires = "from_django")]
+    python: Option<PathBuf>,
+    /// A file of settings, TOML; else $CLOAKROOM_SETTINGS, else cloakroom.toml in the working folder
+    #[arg(long = "settings", value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// SESSION_COOKIE_NAME, with which the names of session files begin [default: sessionid]
+    #[arg(long, value_name = "NAME")]
+    cookie_name: Option<String>,
+    /// SESSION_COOKIE_AGE: how long sessions live that say nothing else [default: 1209600]
+    #[arg(long, value_name = "SECONDS")]
+    cookie_age: Option<i64>,
+    /// The site's TIME_ZONE, if it has USE_TZ = False: its rows hold local time. Leave it out otherwise
+    #[arg(long, value_name = "NAME", value_parser = time_zone)]
+    naive_time_zone: Option<TimeZone>,
+    /// The name of the site's own session class, which is part of the signature [default: SessionStore]
+    #[arg(long, value_name = "NAME")]
+    session_class: Option<String>,
+    #[command(flatten)]
+    secrets: SecretOptions,
+}
+
+/// What was put together.
+pub(crate) struct Site {
+    url: Option<String>,
+    settings: Settings,
+    has_secret: bool,
+}
+
+impl SiteOptions {
+    pub(crate) fn read(&self) -> anyhow::Result<Site> {
+        self.settings.read(Some(&self.store))
+    }
+}
+
+impl SettingsOptions {
+    /// The site; without a store where the command has none.
+    pub(crate) fn read(&self, store: Option<&StoreOption>) -> anyhow::Result<Site> {
+        let mut site = match &self.from_django {
+            Some(manage_py) => {
+                let DjangoSite { url, settings } = from_django::read(manage_py, self.python.as_deref())?;
+                Site { url: Some(url), settings, has_secret: true }
+            }
+            None => self.from_environment_and_file()?,
+        };
+        if let Some(url) = store.and_then(StoreOption::given) {
+            site.url = Some(url.to_owned());
+        }
+        if let Some(secret_key) = self.secrets.given()? {
+            (site.settings.secret_key, site.has_secret) = (secret_key, true);
+        }
+        site.settings.secret_key_fallbacks.extend(self.secrets.fallbacks()?);
+        if let Some(name) = &self.cookie_name {
+            site.settings.cookie_name.clone_from(name);
+        }
+        if let Some(seconds) = self.cookie_age {
+            site.settings.cookie_age = age(seconds)?;
+        }
+        if let Some(time_zone) = self.naive_time_zone {
+            site.settings.time_zone = time_zone;
+        }
+        if let Some(class) = &self.session_class {
+            site.settings.session_class.clone_from(class);
+        }
+        Ok(site)
+    }
+
+    fn from_environment_and_file(&self) -> anyhow::Result<Site> {
+        let file = settings_file::read(self.file.as_deref())?;
+        let secret_key = match secrets::from_environment()? {
+            Some(secret_key) => Some(secret_key),
+            None => file.secret_key_file.as_deref().map(secrets::read_secret_file).transpose()?,
+        };
+        let has_secret = secret_key.is_some();
+        let mut settings = Settings::new(secret_key.unwrap_or_else(|| "".into()));
+        for path in &file.secret_key_fallback_files {
+            settings.secret_key_fallbacks.push(secrets::read_secret_file(path)?);
+        }
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        if let Some(name) = variable("CLOAKROOM_COOKIE_NAME").or(file.cookie_name) {
+            settings.cookie_name = name;
+        }
+        let seconds = match variable("CLOAKROOM_COOKIE_AGE") {
+            Some(seconds) => {
+                Some(seconds.parse().map_err(|_| usage("CLOAKROOM_COOKIE_AGE is no number of seconds"))?)
+            }
+            None => file.cookie_age,
+        };
+        if let Some(seconds) = seconds {
+            settings.cookie_age = age(seconds)?;
+        }
+        if let Some(name) = variable("CLOAKROOM_NAIVE_TIME_ZONE").or(file.naive_time_zone) {
+            settings.time_zone = time_zone(&name).map_err(usage)?;
+        }
+        if let Some(class) = variable("CLOAKROOM_SESSION_CLASS").or(file.session_class) {
+            settings.session_class = class;
+        }
+        Ok(Site { url: store_url::from_environment().or(file.store), settings, has_secret })
+    }
+}
+
+impl Site {
+    pub(crate) fn url(&self) -> anyhow::Result<&str> {
+        self.url.as_deref().ok_or_else(|| {
+            usage(
+                "no store. Say where the sessions are: --store sqlite:PATH, CLOAKROOM_STORE=sqlite:PATH, \
+                 store = \"sqlite:PATH\" in cloakroom.toml, or --from-django manage.py",
+            )
+        })
+    }
+
+    /// The settings, with a secret.
+    pub(crate) fn settings(&self) -> anyhow::Result<&Settings> {
+        if self.has_secret { Ok(&self.settings) } else { Err(secrets::missing()) }
+    }
+
+    /// The settings, perhaps without a secret.
+    pub(crate) fn settings_without_secret(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Lets this secret alone sign and verify.
+    pub(crate) fn sign_with(&mut self, secret_key: SecretKey) {
+        (self.settings.secret_key, self.has_secret) = (secret_key, true);
+        self.settings.secret_key_fallbacks.clear();
+    }
+
+    /// The store, for work that looks at no data: nothing is signed or verified.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Arc<dyn SessionStore>> {
+        Ok(cloakroom::connect(shared(self.url()?)?, &self.settings).await?)
+    }
+
+    /// The store, for work that reads sessions: where they are signed, the secret is needed.
+    pub(crate) async fn connect_to_read(&self) -> anyhow::Result<Arc<dyn SessionStore>> {
+        self.connect_to(self.url()?).await
+    }
+
+    /// Another store of this site.
+    pub(crate) async fn connect_to(&self, url: &str) -> anyhow::Result<Arc<dyn SessionStore>> {
+        let settings = if is_signed(url) { self.settings()? } else { &self.settings };
+        Ok(cloakroom::connect(shared(url)?, settings).await?)
+    }
+}
+
+/// Whether what the store keeps is signed. Caches keep pickles or JSON.
+fn is_signed(url: &str) -> bool {
+    !["redis", "rediss", "memcached"].iter().any(|scheme| url.starts_with(scheme))
+}
+
+/// The URL of a store that is not this process's alone.
+fn shared(url: &str) -> anyhow::Result<&str> {
+    store_url::sqlite_path(url)?;
+    match url.split(':').next() {
+        Some("memory") => Err(usage(
+            "memory: keeps sessions inside of one process only; there is nothing of it to be seen from here",
+        )),
+        Some("cookie") => Err(usage(
+            "cookie: keeps sessions in the browsers (signed_cookies); the server has none. `cloakroom decode \
+             --key-salt django.contrib.sessions.backends.signed_cookies` reads a cookie's value",
+        )),
+        _ => Ok(url),
+    }
+}
+
+fn age(seconds: i64) -> anyhow::Result<TimeDelta> {
+    TimeDelta::try_seconds(seconds)
+        .filter(|age| *age > TimeDelta::zero())
+        .ok_or_else(|| usage("the cookie's age is a number of seconds above 0"))
+}
+
+pub(crate) fn time_zone(name: &str) -> Result<TimeZone, String> {
+    name.parse::<chrono_tz::Tz>()
+        .map(TimeZone::Naive)
+        .map_err(|_| "no such time zone; write it as in Django's TIME_ZONE, such as Europe/Zurich".to_owned())
+}

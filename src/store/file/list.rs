@@ -1,0 +1,87 @@
+//! Listing: one walk through the folder, in the order in which the file system gives its names.
+
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+use super::error::{Failure, Task, doing};
+use super::folder::{FileName, Found};
+use super::{FileStore, Shared};
+use crate::codec::DecodeError;
+use crate::error::StoreError;
+use crate::session_data::SessionData;
+use crate::session_key::SessionKey;
+use crate::store::{Cursor, Listed, Loaded, Version};
+
+/// The walk, as the cursor keeps it.
+type Walk = Arc<Mutex<fs::ReadDir>>;
+
+impl FileStore {
+    pub(super) async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        let walk = cursor.place::<Walk>()?.cloned();
+        let (page, rest) = self
+            .work(move |shared| {
+                let walk = walk.map_or_else(|| shared.walk(), Ok)?;
+                let (page, is_done) = shared.page(&walk, limit.max(1))?;
+                Ok((page, (!is_done).then_some(walk)))
+            })
+            .await?;
+        cursor.move_to(rest);
+        Ok(page)
+    }
+}
+
+impl Shared {
+    fn walk(&self) -> Task<Walk> {
+        self.folder.must_be_there()?;
+        let entries = fs::read_dir(&self.folder.path).map_err(doing("read the folder"))?;
+        Ok(Arc::new(Mutex::new(entries)))
+    }
+
+    /// The next sessions, and whether the walk has come to its end.
+    fn page(&self, walk: &Walk, limit: usize) -> Task<(Vec<Listed>, bool)> {
+        let mut entries = crate::lock(walk);
+        let mut page = Vec::new();
+        while page.len() < limit {
+            let Some(entry) = entries.next() else { return Ok((page, true)) };
+            let name = entry.map_err(doing("read the folder"))?.file_name();
+            // Names of sessions are ASCII.
+            if let Some(name) = name.to_str().and_then(|name| self.folder.parse(name)) {
+                page.extend(self.listed(&name));
+            }
+        }
+        Ok((page, false))
+    }
+
+    /// The session in a file; none if it was removed meanwhile.
+    fn listed(&self, name: &FileName) -> Option<Listed> {
+        let session_key = SessionKey::from_trusted(name.session_key(&self.folder));
+        let (expire_date, session) = match self.folder.find(name) {
+            Ok(found) => {
+                let found = found?;
+                match self.read(&found) {
+                    Ok((data, expire_date, genuine)) => {
+                        let version = Version::from_bytes(found.text);
+                        let expire_date = Some(expire_date);
+                        (expire_date, Ok(Loaded { data, version, expire_date, genuine }))
+                    }
+                    Err(error) => (None, Err(Failure::Unreadable(error))),
+                }
+            }
+            Err(failure) => (None, Err(failure)),
+        };
+        let session = session.map_err(|failure| failure.explain(&self.folder.path));
+        Some(Listed { session_key, expire_date, session })
+    }
+
+    /// The session in a file that was found, when it ends, and whether it is genuine.
+    pub(super) fn read(
+        &self,
+        found: &Found,
+    ) -> Result<(SessionData, chrono::DateTime<chrono::Utc>, bool), DecodeError> {
+        match self.decode(found) {
+            Ok((data, expire_date)) => Ok((data, expire_date, true)),
+            Err(DecodeError::BadSignature) => Ok((SessionData::new(), self.usual_end(found.modified), false)),
+            Err(error) => Err(error),
+        }
+    }
+}

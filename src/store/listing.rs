@@ -1,0 +1,107 @@
+//! Going through all sessions of a store, page by page.
+
+use std::any::Any;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+
+use super::Loaded;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::session_key::SessionKey;
+
+/// A session as [`SessionStore::list`](super::SessionStore::list) finds it: live, expired, not genuine or
+/// unreadable.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its key.
+    pub session_key: SessionKey,
+    /// When it ends or ended, where the store knows.
+    pub expire_date: Option<DateTime<Utc>>,
+    /// What is stored, or why it cannot be read: an error of [`StoreErrorKind::Unreadable`].
+    pub session: Result<Loaded, StoreError>,
+}
+
+impl Listed {
+    /// Whether it has expired, and so is absent for everything but the listing.
+    pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
+        self.expire_date.is_some_and(|expire_date| expire_date <= now)
+    }
+}
+
+/// How many sessions a store has, as [`SessionStore::count`](super::SessionStore::count) tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Those that have not expired.
+    pub live: u64,
+    /// Those that have expired, and wait to be cleared.
+    pub expired: u64,
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+impl Count {
+    /// From the live rows and all rows, as a database counts them.
+    pub(super) fn of((live, all): (i64, i64)) -> Count {
+        Count { live: live.unsigned_abs(), expired: (all - live).unsigned_abs() }
+    }
+}
+
+/// How far a listing has come. Each store keeps in it what it needs to go on; a cursor belongs to the store
+/// that moved it.
+#[derive(Default)]
+pub struct Cursor(Place);
+
+#[derive(Default)]
+enum Place {
+    #[default]
+    Start,
+    At(Box<dyn Any + Send + Sync>),
+    End,
+}
+
+impl Cursor {
+    /// The cursor of a listing that begins.
+    pub fn start() -> Cursor {
+        Cursor::default()
+    }
+
+    /// Whether everything has been listed.
+    pub fn is_done(&self) -> bool {
+        matches!(self.0, Place::End)
+    }
+
+    /// For stores: where the last call came to; none at the start.
+    ///
+    /// # Errors
+    /// When another kind of store moved this cursor.
+    pub fn place<T: Any>(&self) -> Result<Option<&T>, StoreError> {
+        match &self.0 {
+            Place::Start | Place::End => Ok(None),
+            Place::At(place) => place.downcast_ref().map(Some).ok_or_else(|| {
+                let message = "the cursor is of another store's listing; begin with `Cursor::start()`";
+                StoreError::new("list", StoreErrorKind::Misconfigured, message)
+            }),
+        }
+    }
+
+    /// For stores: sets where the next call goes on; none at the end.
+    pub fn move_to<T: Any + Send + Sync>(&mut self, place: Option<T>) {
+        self.0 = place.map_or(Place::End, |place| Place::At(Box::new(place)));
+    }
+
+    /// For stores that list in the order of their keys: the next page goes on after the last of this one.
+    /// A page that is not full is the last.
+    pub(super) fn move_after(&mut self, page: &[Listed], limit: usize) {
+        let last = page.last().filter(|_| page.len() >= limit);
+        self.move_to(last.map(|listed| listed.session_key.clone()));
+    }
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self.0 {
+            Place::Start => "Cursor(start)",
+            Place::At(_) => "Cursor(..)",
+            Place::End => "Cursor(end)",
+        })
+    }
+}
