@@ -124,6 +124,30 @@ async fn a_locked_row() {
     .await;
 }
 
+/// The cleaner has found an expired row and waits for it while somebody renews it.
+#[tokio::test(flavor = "multi_thread")]
+async fn t29_a_row_renewed_while_the_cleaner_waits_for_it_survives() {
+    let url = database().await;
+    let options = MysqlStore::options(&url).unwrap();
+    options.create_table(Default::default()).await.unwrap();
+    let store = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
+    let (session, other_session) = (create(&*store).await, create(&*store).await);
+    let mut other = connection(&url).await;
+    other.query_drop("BEGIN").await.unwrap();
+    let renew = "UPDATE django_session SET expire_date = '2099-01-01' WHERE session_key = ?";
+    other.exec_drop(renew, (session.0.as_str(),)).await.unwrap();
+    let cleaning = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.clear_expired(now() + TimeDelta::days(2)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!cleaning.is_finished(), "it does not wait");
+    other.query_drop("COMMIT").await.unwrap();
+    assert_eq!(cleaning.await.unwrap().unwrap(), 1, "the other one");
+    assert!(store.load(&session.0, now()).await.unwrap().is_some());
+    assert!(store.load(&other_session.0, now()).await.unwrap().is_none());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_locked_for_longer_than_the_deadline() {
     let url = database().await;

@@ -123,6 +123,26 @@ async fn a_locked_row() {
     .await;
 }
 
+/// The cleaner passes by a row that somebody is renewing.
+#[tokio::test(flavor = "multi_thread")]
+async fn t29_a_row_that_is_being_renewed_survives_the_cleaner() {
+    let url = database().await;
+    let options = PostgresStore::options(&url).unwrap();
+    options.create_table(Default::default()).await.unwrap();
+    let store = options.open(&Settings::new("secret")).await.unwrap();
+    let (session, other_session) = (create(&store).await, create(&store).await);
+    let other = client(&url).await;
+    other.batch_execute("BEGIN").await.unwrap();
+    let renew = "UPDATE django_session SET expire_date = '2099-01-01' WHERE session_key = $1";
+    other.execute(renew, &[&session.0.as_str()]).await.unwrap();
+    let cleaning = store.clear_expired(now() + TimeDelta::days(2));
+    let cleared = tokio::time::timeout(Duration::from_secs(3), cleaning).await.expect("it does not wait");
+    assert_eq!(cleared.unwrap(), 1, "the other one");
+    other.batch_execute("COMMIT").await.unwrap();
+    assert!(store.load(&session.0, now()).await.unwrap().is_some());
+    assert!(store.load(&other_session.0, now()).await.unwrap().is_none());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_locked_for_longer_than_the_deadline() {
     let url = database().await;
