@@ -6,7 +6,7 @@ use http::StatusCode;
 use http::request::Parts;
 
 use crate::error::Error;
-use crate::middleware::status_of;
+use crate::middleware::{message_of, status_of};
 use crate::session::{LazySession, Session};
 
 impl<S: Send + Sync> FromRequestParts<S> for LazySession {
@@ -25,17 +25,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
     }
 }
 
-/// A plain page with the status of [`status_of`]. The user learns what concerns the user; the log, the rest.
+/// A plain page with the status of [`status_of`] and the text of [`message_of`]; the log has the rest.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(status_of(&self)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         tracing::error!(status = status.as_u16(), error = &self as &dyn std::error::Error, "session error");
-        let message = match status {
-            StatusCode::BAD_REQUEST => "Your session ended while this page was being made. Please reload it.",
-            StatusCode::CONFLICT => "Your session was changed by another request. Please try again.",
-            StatusCode::SERVICE_UNAVAILABLE => "Your session cannot be read at the moment. Please try again.",
-            _ => "Your session cannot be read.",
-        };
-        (status, message).into_response()
+        (status, message_of(&self)).into_response()
     }
 }

@@ -6,6 +6,7 @@
 //! - [`Settings`]: Django's settings by their names. [`connect`], [`store`]: where sessions are kept.
 //! - [`SessionLayer`] for tower and axum; [`middleware`]: the rules behind it, for any other framework.
 //! - [`signing`], [`SessionCodec`], [`SessionData`], [`Value`]: the formats.
+//! - [`observe`]: what an operator sees of all that.
 //! - `conformance`: the suite that a store of your own should pass.
 
 pub mod auth;
@@ -18,6 +19,7 @@ pub mod conformance;
 mod error;
 mod expiry;
 pub mod middleware;
+pub mod observe;
 mod scratch;
 mod session;
 mod session_data;
@@ -41,7 +43,7 @@ pub use middleware::SessionMiddleware;
 pub use session::{AsKey, Key, LazySession, Session, TEST_COOKIE_NAME, TEST_COOKIE_VALUE};
 pub use session_data::SessionData;
 pub use session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
-pub use settings::{ConcurrentChanges, SameSite, Settings};
+pub use settings::{ConcurrentChanges, InterruptedSession, SameSite, Settings};
 #[cfg(feature = "file")]
 pub use store::FileStore;
 #[cfg(feature = "memcached")]
@@ -56,7 +58,7 @@ pub use store::RedisStore;
 pub use store::SqliteStore;
 pub use store::{CachedDbStore, MemoryStore, SessionStore, SignedCookieStore, connect};
 #[cfg(feature = "tower")]
-pub use tower::{SessionLayer, SessionService};
+pub use tower::{ErrorResponse, PlainText, SessionLayer, SessionService};
 pub use value::{Kind, MAX_DEPTH, Value, ValueError};
 
 /// Locks, also after another thread panicked with the lock held: what is under these locks is changed in

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::expiry::{ExpiryAge, ExpiryError};
 use crate::session::{LazySession, Session, Site};
 use crate::session_key::KeyGenerator;
-use crate::settings::Settings;
+use crate::settings::{InterruptedSession, Settings};
 use crate::store::SessionStore;
 
 /// The session middleware of one site: its store, settings and clock.
@@ -88,8 +88,9 @@ impl SessionMiddleware {
     /// Saves what is to be saved after a response with this status was made.
     ///
     /// # Errors
-    /// Whatever [`Session::save`] fails with. Then nothing goes on the response that was made; it is to be
-    /// replaced by one that [`status_of`] the error says.
+    /// Whatever [`Session::save`] fails with, but for [`Error::Interrupted`] where the settings' `interrupted` say
+    /// to continue. Then nothing goes on the response that was made; it is to be replaced by one with
+    /// `Vary: Cookie` and the status and text that [`status_of`] and [`message_of`] say.
     pub async fn finish(&self, session: &LazySession, status: u16) -> Result<Finished, Error> {
         let settings = self.settings();
         if settings.save_every_request && status < 500 && !session.is_empty() {
@@ -107,7 +108,14 @@ impl SessionMiddleware {
         };
         let set_cookie = match (decide(&observed, settings), loaded) {
             (Decision::DeleteCookie, _) => Some(cookie::delete(settings)),
-            (Decision::SaveAndSetCookie, Some(session)) => self.save(&session).await?,
+            (Decision::SaveAndSetCookie, Some(loaded)) => match self.save(&loaded).await {
+                Err(Error::Interrupted)
+                    if settings.interrupted == InterruptedSession::ContinueAnonymously =>
+                {
+                    session.cookie_sent().then(|| cookie::delete(settings))
+                }
+                saved => saved?,
+            },
             (Decision::SaveAndSetCookie, None) | (Decision::Nothing, _) => None,
         };
         Ok(Finished { vary_on_cookie: observed.accessed || set_cookie.is_some(), set_cookie })
@@ -207,5 +215,15 @@ pub fn status_of(error: &Error) -> u16 {
         Error::Conflict { .. } => 409,
         Error::Store(error) if error.kind() == crate::StoreErrorKind::Unavailable => 503,
         _ => 500,
+    }
+}
+
+/// What a user is told of this error, in plain text: what concerns the user; the log has the rest.
+pub fn message_of(error: &Error) -> &'static str {
+    match status_of(error) {
+        400 => "Your session ended while this page was being made. Please reload it.",
+        409 => "Your session was changed by another request. Please try again.",
+        503 => "Your session cannot be reached at the moment. Please try again.",
+        _ => "Your session cannot be read or saved.",
     }
 }

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use self::changes::{Change, Changes};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
+use crate::observe::{self, NotGenuine, Operation};
 use crate::session_data::SessionData;
 use crate::session_key::{KeyGenerator, RandomKeys, SessionKey};
 use crate::settings::Settings;
@@ -29,11 +30,18 @@ pub(crate) struct Site {
     pub(crate) settings: Arc<Settings>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: Arc<dyn KeyGenerator>,
+    not_genuine: Arc<NotGenuine>,
 }
 
 impl Site {
     pub(crate) fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Site {
-        Site { store, settings: Arc::new(settings), clock: Arc::new(SystemClock), keys: Arc::new(RandomKeys) }
+        Site {
+            store,
+            settings: Arc::new(settings),
+            clock: Arc::new(SystemClock),
+            keys: Arc::new(RandomKeys),
+            not_genuine: Arc::default(),
+        }
     }
 }
 
@@ -208,12 +216,11 @@ impl Session {
         let _busy = self.inner.busy.lock().await;
         let origin = self.inner.state().origin.clone();
         let loaded = match &origin {
-            Origin::NotLoaded(session_key) => self
-                .site()
-                .store
-                .load(session_key, self.site().clock.now())
-                .await?
-                .map(|loaded| (session_key, loaded)),
+            Origin::NotLoaded(session_key) => {
+                let loading = self.site().store.load(session_key, self.now());
+                let loaded = observe::call(Operation::Load, loading).await?;
+                loaded.map(|loaded| (session_key, loaded))
+            }
             Origin::NotAKey => None,
             _ => return Ok(()),
         };
@@ -223,7 +230,10 @@ impl Session {
                 state.origin = Origin::Stored(session_key.clone(), loaded.version);
                 state.data = loaded.data;
             }
-            Some(_) => state.origin = Origin::NotGenuine,
+            Some(_) => {
+                state.origin = Origin::NotGenuine;
+                self.site().not_genuine.warn(self.now());
+            }
             None => {
                 // The client's key is never adopted.
                 state.origin = Origin::New;
@@ -530,7 +540,9 @@ impl Session {
         let _busy = self.inner.busy.lock().await;
         let origin = self.inner.state().origin.clone();
         match origin {
-            Origin::Stored(session_key, _) => Ok(self.site().store.delete(&session_key).await?),
+            Origin::Stored(session_key, _) => {
+                Ok(observe::call(Operation::Delete, self.site().store.delete(&session_key)).await?)
+            }
             _ => Ok(false),
         }
     }
@@ -540,7 +552,7 @@ impl Session {
     /// # Errors
     /// [`Error::Store`].
     pub async fn exists(&self, session_key: &SessionKey) -> Result<bool, Error> {
-        Ok(self.site().store.exists(session_key, self.now()).await?)
+        Ok(observe::call(Operation::Exists, self.site().store.exists(session_key, self.now())).await?)
     }
 
     /// The site's settings.

@@ -66,6 +66,8 @@ pub struct Settings {
     pub concurrent_changes: ConcurrentChanges,
     /// How often saving is tried when other requests keep changing the same session: 100 times.
     pub max_save_attempts: u32,
+    /// What answers a request that changed a session which was deleted meanwhile: Django's 400.
+    pub interrupted: InterruptedSession,
 }
 
 impl Settings {
@@ -93,6 +95,7 @@ impl Settings {
             session_key_format: SessionKeyFormat::default(),
             concurrent_changes: ConcurrentChanges::default(),
             max_save_attempts: 100,
+            interrupted: InterruptedSession::default(),
         }
     }
 }
@@ -130,4 +133,16 @@ pub enum ConcurrentChanges {
     LastWriteWins,
     /// Saving fails with [`Error::Conflict`](crate::Error::Conflict).
     Reject,
+}
+
+/// What answers a request that changed a session which was deleted meanwhile, such as by a logout in another
+/// window. Whichever it is, the session is not brought back and the request's changes to it are dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InterruptedSession {
+    /// A 400 takes the place of the handler's response: Django's way, which raises `SessionInterrupted`.
+    #[default]
+    BadRequest,
+    /// The handler's response goes out and the cookie is deleted, as if the request had come without a session.
+    /// A login that the browser has made meanwhile under a cookie of the same name ends with it.
+    ContinueAnonymously,
 }

@@ -8,6 +8,7 @@ use super::changes::Changes;
 use super::{Inner, Origin, Session};
 use crate::error::Error;
 use crate::expiry::{EXPIRY_KEY, Moment, StoredExpiry};
+use crate::observe::{self, Operation};
 use crate::session_data::SessionData;
 use crate::session_key::SessionKey;
 use crate::settings::ConcurrentChanges;
@@ -107,11 +108,14 @@ impl Session {
             match self.save_once(attempt).await? {
                 Outcome::Saved(session_key, version) => {
                     if saves > 0 {
-                        tracing::debug!(retries = saves, "session saved on top of another request's changes");
+                        observe::merged(saves);
                     }
                     return Ok((session_key, version));
                 }
-                Outcome::Missing => return Err(Error::Interrupted),
+                Outcome::Missing => {
+                    observe::interrupted();
+                    return Err(Error::Interrupted);
+                }
                 Outcome::KeyTaken => {
                     keys += 1;
                     if keys >= MAX_KEY_ATTEMPTS {
@@ -124,8 +128,10 @@ impl Session {
                     if settings.concurrent_changes == ConcurrentChanges::Reject
                         || saves >= settings.max_save_attempts
                     {
+                        observe::refused(saves);
                         return Err(Error::Conflict { attempts: saves });
                     }
+                    observe::retried();
                     back_off(saves).await;
                     self.rebase(attempt, session_key).await?;
                 }
@@ -135,8 +141,12 @@ impl Session {
 
     /// Loads what another request saved, and puts this request's changes on top.
     async fn rebase(&self, attempt: &mut Attempt, session_key: SessionKey) -> Result<(), Error> {
-        let loaded = self.site().store.load_for_update(&session_key, self.now()).await?;
-        let loaded = loaded.filter(|loaded| loaded.genuine).ok_or(Error::Interrupted)?;
+        let loading = self.site().store.load_for_update(&session_key, self.now());
+        let loaded = observe::call(Operation::Load, loading).await?;
+        let Some(loaded) = loaded.filter(|loaded| loaded.genuine) else {
+            observe::interrupted();
+            return Err(Error::Interrupted);
+        };
         attempt.data = loaded.data;
         attempt.changes.replay(&mut attempt.data)?;
         attempt.origin = Origin::Stored(session_key, loaded.version);
@@ -153,14 +163,16 @@ impl Session {
                 let expected = (!last_write_wins).then_some(version);
                 let new_key = attempt.session_key.as_ref().filter(|session_key| *session_key != stored_key);
                 if let Some(new_key) = new_key {
-                    return Ok(match store.rotate(stored_key, expected, new_key, record).await? {
+                    let rotating = store.rotate(stored_key, expected, new_key, record);
+                    return Ok(match observe::call(Operation::Save, rotating).await? {
                         Rotated::Rotated(version) => Outcome::Saved(new_key.clone(), version),
                         Rotated::Missing => Outcome::Missing,
                         Rotated::Changed => Outcome::Changed(stored_key.clone()),
                         Rotated::KeyTaken => Outcome::KeyTaken,
                     });
                 }
-                Ok(match store.update(stored_key, expected, record).await? {
+                let updating = store.update(stored_key, expected, record);
+                Ok(match observe::call(Operation::Save, updating).await? {
                     Updated::Updated(version) => Outcome::Saved(stored_key.clone(), version),
                     Updated::Missing => Outcome::Missing,
                     Updated::Changed => Outcome::Changed(stored_key.clone()),
@@ -173,7 +185,8 @@ impl Session {
                     Some(session_key) => session_key,
                     None => self.site().keys.generate()?,
                 };
-                Ok(match store.create(&session_key, record).await? {
+                let creating = store.create(&session_key, record);
+                Ok(match observe::call(Operation::Save, creating).await? {
                     Created::Created(version) => Outcome::Saved(session_key, version),
                     Created::KeyTaken => Outcome::KeyTaken,
                 })

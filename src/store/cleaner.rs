@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::SessionStore;
 use crate::clock::Clock;
+use crate::observe::{self, Operation};
 
 /// How much longer or shorter than the interval a wait may be.
 const JITTER: f64 = 0.1;
@@ -89,10 +90,14 @@ async fn clean(
 ) {
     let mut wait = interval.mul_f64(random_fraction());
     while timeout(wait, stopping.wait_for(|stop| *stop)).await.is_err() {
-        let mut progress = |_| {
+        let mut counted = 0;
+        let mut progress = |cleared| {
+            observe::cleared(cleared - counted);
+            counted = cleared;
             if *stopping.borrow() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        match store.clear_expired_with_progress(clock.now(), &mut progress).await {
+        let clearing = store.clear_expired_with_progress(clock.now(), &mut progress);
+        match observe::call(Operation::ClearExpired, clearing).await {
             Ok(cleared) => tracing::debug!(cleared, "expired sessions cleared"),
             Err(error) => {
                 tracing::warn!(%error, "expired sessions could not be cleared; the next round tries again");

@@ -230,13 +230,6 @@ impl SessionStore for FileStore {
         if expire_date <= now {
             return Ok(None);
         }
-        if !genuine {
-            tracing::warn!(
-                store = "file",
-                "session data corrupted: its signature does not match and it reads as empty; if this happens to \
-                 every session, SECRET_KEY is wrong or lacks a fallback"
-            );
-        }
         let version = Version::from_bytes(found.text);
         Ok(Some(Loaded { data, version, expire_date: Some(expire_date), genuine }))
     }

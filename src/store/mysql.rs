@@ -35,7 +35,7 @@ use crate::error::StoreError;
 use crate::session_key::SessionKey;
 use crate::settings::Settings;
 
-pub use super::table::{Columns, CreateTable, MigrationRecord};
+pub use super::table::{ColumnValue, Columns, CreateTable, ExtraColumn, MigrationRecord};
 
 /// Keeps sessions in MySQL or MariaDB, in the table that Django's migration makes, beside a running Django.
 ///
@@ -71,6 +71,8 @@ pub struct MysqlOptions {
     pub table: String,
     /// The table's columns: Django's names.
     pub columns: Columns,
+    /// Further columns that each save fills, of a table that the site's own migration made: none.
+    pub extra_columns: Vec<ExtraColumn>,
     /// How long a request waits for its answer: 5 seconds.
     pub deadline: Duration,
     /// How many connections there are at most: 16.
@@ -138,6 +140,7 @@ impl MysqlStore {
             connection,
             table: table::DJANGO_TABLE.to_owned(),
             columns: Columns::default(),
+            extra_columns: Vec::new(),
             deadline: Duration::from_secs(5),
             connections: 16,
             clear_batch: 1_000,
@@ -180,7 +183,9 @@ impl MysqlStore {
         }
         let session_data = self.codec.encode(record.data, record.now);
         let session_data = session_data.map_err(|error| StoreError::not_carried("mysql", error))?;
-        Ok(Content { session_data, expire_date })
+        let extra = &self.shared.options.extra_columns;
+        let extra = extra.iter().map(|column| column.value(record.data).into()).collect();
+        Ok(Content { session_data, expire_date, extra })
     }
 }
 
@@ -194,7 +199,7 @@ impl SessionStore for MysqlStore {
         let Some(row) = self.read(session_key, now).await? else { return Ok(None) };
         let options = &self.shared.options;
         let bytes = row.session_data.ok_or_else(|| Failure::NotText.explain(options))?;
-        let (data, genuine) = table::decode(&self.codec, "mysql", &bytes)
+        let (data, genuine) = table::decode(&self.codec, &bytes)
             .map_err(|error| Failure::Unreadable(error).explain(options))?;
         let expire_date = row.expire_date.map(|time| self.time_zone.from_wall_clock(time));
         Ok(Some(Loaded { data, version: Version::from_bytes(bytes), expire_date, genuine }))
@@ -293,6 +298,7 @@ impl fmt::Debug for MysqlOptions {
             .field("place", &self.place())
             .field("table", &self.table)
             .field("columns", &self.columns)
+            .field("extra_columns", &self.extra_columns)
             .field("deadline", &self.deadline)
             .field("connections", &self.connections)
             .field("clear_batch", &self.clear_batch)

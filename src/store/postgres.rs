@@ -36,7 +36,7 @@ use self::connection::{Connection, Link};
 use self::error::{Failure, Task};
 use self::reads::{Read, Stored, Timestamp};
 use self::statements::Query;
-use self::writes::{Outcome, Work, Write};
+use self::writes::{Outcome, Row, Work, Write};
 use super::table::{self, expected_text};
 use super::{
     Count, Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version,
@@ -47,7 +47,7 @@ use crate::error::StoreError;
 use crate::session_key::SessionKey;
 use crate::settings::Settings;
 
-pub use super::table::{Columns, CreateTable, MigrationRecord};
+pub use super::table::{ColumnValue, Columns, CreateTable, ExtraColumn, MigrationRecord};
 
 /// Keeps sessions in PostgreSQL, in the table that Django's migration makes, beside a running Django.
 ///
@@ -83,6 +83,10 @@ pub struct PostgresOptions {
     pub table: String,
     /// The table's columns: Django's names.
     pub columns: Columns,
+    /// Further columns that each save fills, of a table that the site's own migration made: none.
+    pub extra_columns: Vec<ExtraColumn>,
+    /// Their types, as the table has them.
+    extra_types: Vec<String>,
     /// How long a request waits for its answer: 5 seconds.
     pub deadline: Duration,
     /// How many requests share one statement at most: 64.
@@ -96,14 +100,16 @@ impl PostgresOptions {
     ///
     /// # Errors
     /// When the server cannot be reached, refuses the user, or lacks the table or a column.
-    pub async fn open(self, settings: &Settings) -> Result<PostgresStore, StoreError> {
-        let options = Arc::new(self);
+    pub async fn open(mut self, settings: &Settings) -> Result<PostgresStore, StoreError> {
         let connect = async {
-            let reading = Connection::open(&options).await?;
-            reading.check_table(&options).await?;
-            Ok((reading, Connection::open(&options).await?))
+            let reading = Connection::open(&self).await?;
+            let extra_types = reading.check_table(&self).await?;
+            Ok((reading, Connection::open(&self).await?, extra_types))
         };
-        let (reading, writing) = connect.await.map_err(|failure: Failure| failure.explain(&options))?;
+        let (reading, writing, extra_types) =
+            connect.await.map_err(|failure: Failure| failure.explain(&self))?;
+        self.extra_types = extra_types;
+        let options = Arc::new(self);
         let alone = Alone::new(Arc::clone(&options));
         let (reads, read_requests) = mpsc::unbounded_channel();
         let (writes, write_requests) = mpsc::unbounded_channel();
@@ -157,6 +163,8 @@ impl PostgresStore {
             config,
             table: table::DJANGO_TABLE.to_owned(),
             columns: Columns::default(),
+            extra_columns: Vec::new(),
+            extra_types: Vec::new(),
             deadline: Duration::from_secs(5),
             batch: 64,
             clear_batch: 1_000,
@@ -210,8 +218,7 @@ impl PostgresStore {
         self.answer(answer).await
     }
 
-    /// The text and the time of a row.
-    fn row(&self, record: Record<'_>) -> Result<(String, DateTime<Utc>), StoreError> {
+    fn row(&self, record: Record<'_>) -> Result<Row, StoreError> {
         if !table::python_reads(record.expire_date) {
             return Err(Failure::BeyondPython.explain(&self.options));
         }
@@ -219,7 +226,10 @@ impl PostgresStore {
         let expire_date =
             record.expire_date.with_nanosecond(microseconds * 1_000).unwrap_or(record.expire_date);
         let session_data = self.codec.encode(record.data, record.now);
-        Ok((session_data.map_err(|error| StoreError::not_carried("postgres", error))?, expire_date))
+        let session_data = session_data.map_err(|error| StoreError::not_carried("postgres", error))?;
+        let extra =
+            self.options.extra_columns.iter().map(|column| column.value(record.data).into_text()).collect();
+        Ok(Row { session_data, expire_date, extra })
     }
 }
 
@@ -248,16 +258,16 @@ impl SessionStore for PostgresStore {
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let Some(row) = self.read(session_key, now).await? else { return Ok(None) };
         let text = row.session_data.ok_or_else(|| Failure::NotText.explain(&self.options))?;
-        let (data, genuine) = table::decode(&self.codec, "postgres", text.as_bytes())
+        let (data, genuine) = table::decode(&self.codec, text.as_bytes())
             .map_err(|error| Failure::Unreadable(error).explain(&self.options))?;
         let expire_date = row.expire_date.and_then(Timestamp::to_utc);
         Ok(Some(Loaded { data, version: Version::from_bytes(text.into_bytes()), expire_date, genuine }))
     }
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
-        let (session_data, expire_date) = self.row(record)?;
-        let version = Version::from_bytes(session_data.as_bytes());
-        Ok(match self.write(session_key, Work::Create { session_data, expire_date }).await? {
+        let row = self.row(record)?;
+        let version = row.version();
+        Ok(match self.write(session_key, Work::Create(row)).await? {
             Outcome::Done => Created::Created(version),
             _ => Created::KeyTaken,
         })
@@ -269,10 +279,9 @@ impl SessionStore for PostgresStore {
         expected: Option<&Version>,
         record: Record<'_>,
     ) -> Result<Updated, StoreError> {
-        let (session_data, expire_date) = self.row(record)?;
-        let version = Version::from_bytes(session_data.as_bytes());
-        let work =
-            Work::Update { session_data, expire_date, expected: expected_text(expected), new_key: None };
+        let row = self.row(record)?;
+        let version = row.version();
+        let work = Work::Update { row, expected: expected_text(expected), new_key: None };
         Ok(match self.write(session_key, work).await? {
             Outcome::Done => Updated::Updated(version),
             Outcome::Missing => Updated::Missing,
@@ -287,13 +296,13 @@ impl SessionStore for PostgresStore {
         new_session_key: &SessionKey,
         record: Record<'_>,
     ) -> Result<Rotated, StoreError> {
-        let (session_data, expire_date) = self.row(record)?;
-        let version = Version::from_bytes(session_data.as_bytes());
+        let row = self.row(record)?;
+        let version = row.version();
         if has_nul(new_session_key) {
             return Err(Failure::NoSuchKey.explain(&self.options));
         }
         let new_key = Some(new_session_key.clone());
-        let work = Work::Update { session_data, expire_date, expected: expected_text(expected), new_key };
+        let work = Work::Update { row, expected: expected_text(expected), new_key };
         Ok(match self.write(session_key, work).await? {
             Outcome::Done => Rotated::Rotated(version),
             Outcome::Missing => Rotated::Missing,
@@ -356,6 +365,7 @@ impl fmt::Debug for PostgresOptions {
             .field("place", &self.place())
             .field("table", &self.table)
             .field("columns", &self.columns)
+            .field("extra_columns", &self.extra_columns)
             .field("deadline", &self.deadline)
             .field("batch", &self.batch)
             .field("clear_batch", &self.clear_batch)

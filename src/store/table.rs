@@ -1,5 +1,7 @@
 //! What the SQL stores share: Django's table, and the way from a stored text to a session.
 
+pub(super) mod problem;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -115,6 +117,18 @@ pub enum ColumnValue {
     Text(String),
 }
 
+#[cfg(feature = "postgres")]
+impl ColumnValue {
+    /// As a text, which any column's type takes; none for null.
+    pub(super) fn into_text(self) -> Option<String> {
+        match self {
+            ColumnValue::Null => None,
+            ColumnValue::Integer(number) => Some(number.to_string()),
+            ColumnValue::Text(text) => Some(text),
+        }
+    }
+}
+
 impl From<i64> for ColumnValue {
     fn from(number: i64) -> Self {
         ColumnValue::Integer(number)
@@ -162,25 +176,8 @@ pub(super) fn index_name(table: &str, column: &str, suffix: &str, max_length: us
 }
 
 /// The session in a stored text, and whether it was signed with this secret. What was not reads as empty,
-/// with a warning, as in Django.
-pub(super) fn decode(
-    codec: &SessionCodec,
-    store: &'static str,
-    stored: &[u8],
-) -> Result<(SessionData, bool), DecodeError> {
-    let decoded = decode_quietly(codec, stored);
-    if let Ok((_, false)) = decoded {
-        tracing::warn!(
-            store,
-            "session data corrupted: its signature does not match and it reads as empty; if this \
-             happens to every session, SECRET_KEY is wrong or lacks a fallback"
-        );
-    }
-    decoded
-}
-
-/// [`decode`] without the warning, for listings, which tell it in another way.
-fn decode_quietly(codec: &SessionCodec, stored: &[u8]) -> Result<(SessionData, bool), DecodeError> {
+/// as in Django; the session that comes of it warns.
+pub(super) fn decode(codec: &SessionCodec, stored: &[u8]) -> Result<(SessionData, bool), DecodeError> {
     let decoded = match std::str::from_utf8(stored) {
         Ok(text) => codec.decode(text),
         Err(_) => Err(DecodeError::BadSignature),
@@ -201,7 +198,7 @@ pub(super) fn listed(
     explain: impl Fn(Option<DecodeError>) -> StoreError,
 ) -> Listed {
     let read = |stored: Vec<u8>| {
-        let (data, genuine) = decode_quietly(codec, &stored).map_err(|error| explain(Some(error)))?;
+        let (data, genuine) = decode(codec, &stored).map_err(|error| explain(Some(error)))?;
         Ok(Loaded { data, version: Version::from_bytes(stored), expire_date, genuine })
     };
     let session = stored.map_or_else(|| Err(explain(None)), read);

@@ -6,12 +6,17 @@ use serde::Serialize;
 use serde::ser::{self, Serializer};
 
 use super::MAX_DEPTH;
-use super::text::write_string;
+use super::text::{unescape, write_string};
 
 pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
-    let mut writer = Writer { out: String::new(), depth: 1 };
+    let mut writer = Writer { out: String::new(), depth: 1, foreign: false };
     value.serialize(&mut writer)?;
-    Ok(writer.out)
+    if !writer.foreign {
+        return Ok(writer.out);
+    }
+    // Somebody else's JSON is in it: whether Python reads the whole is still to be seen.
+    let checked = super::Value::from_json(&writer.out).map_err(|error| Error(error.to_string()))?;
+    Ok(checked.json().to_owned())
 }
 
 #[derive(Debug)]
@@ -34,6 +39,8 @@ impl ser::Error for Error {
 struct Writer {
     out: String,
     depth: usize,
+    /// Whether text was put in that was JSON already.
+    foreign: bool,
 }
 
 impl Writer {
@@ -68,7 +75,7 @@ impl Writer {
             writer: self,
             first: true,
             close: if close == '}' { "}" } else { "]" },
-            is_number: false,
+            disguise: None,
         })
     }
 
@@ -231,9 +238,9 @@ impl<'a> Serializer for &'a mut Writer {
         self.open('{', '}')
     }
     fn serialize_struct(self, name: &'static str, _length: usize) -> Result<Compound<'a>, Error> {
-        if name == JSON_NUMBER {
+        if let Some(disguise) = Disguise::of(name) {
             self.depth += 1;
-            return Ok(Compound { writer: self, first: true, close: "", is_number: true });
+            return Ok(Compound { writer: self, first: true, close: "", disguise: Some(disguise) });
         }
         self.open('{', '}')
     }
@@ -254,12 +261,27 @@ struct Compound<'a> {
     writer: &'a mut Writer,
     first: bool,
     close: &'static str,
-    /// Whether this is a number in disguise; see [`JSON_NUMBER`].
-    is_number: bool,
+    disguise: Option<Disguise>,
 }
 
-/// Under this name serde_json, with its feature `arbitrary_precision`, hands over numbers as text.
-const JSON_NUMBER: &str = "$serde_json::private::Number";
+/// What serde_json hands over as the one field of a structure, as text.
+#[derive(Clone, Copy)]
+enum Disguise {
+    /// Its numbers, with its feature `arbitrary_precision`.
+    Number,
+    /// Its `RawValue`: JSON as it was read.
+    Json,
+}
+
+impl Disguise {
+    fn of(name: &str) -> Option<Disguise> {
+        match name {
+            "$serde_json::private::Number" => Some(Disguise::Number),
+            "$serde_json::private::RawValue" => Some(Disguise::Json),
+            _ => None,
+        }
+    }
+}
 
 impl Compound<'_> {
     fn comma(&mut self) {
@@ -274,8 +296,16 @@ impl Compound<'_> {
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
-        if self.is_number {
-            return self.writer.put(to_json(value)?.trim_matches('"'));
+        match self.disguise {
+            None => {}
+            Some(Disguise::Number) => return self.writer.put(to_json(value)?.trim_matches('"')),
+            Some(Disguise::Json) => {
+                let string = to_json(value)?;
+                let between_quotes = string.get(1..string.len().saturating_sub(1)).unwrap_or_default();
+                let json = unescape(between_quotes).map_err(|_| Error("half a surrogate pair".into()))?;
+                self.writer.foreign = true;
+                return self.writer.put(json);
+            }
         }
         self.comma();
         write_string(&mut self.writer.out, key);

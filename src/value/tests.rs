@@ -119,6 +119,36 @@ fn serde_json_values_are_taken_whatever_its_features() {
 }
 
 #[test]
+fn json_as_serde_json_read_it_is_stored_as_that_json() {
+    let raw = |json: &str| serde_json::value::RawValue::from_string(json.to_owned()).unwrap();
+    for same in
+        [r#"{"a": [1, 2.50, 1E5], "b": "quoted \" \\"}"#, "\"text\"", "null", "12345678901234567890123"]
+    {
+        assert_eq!(json(raw(same)), same);
+    }
+    assert_eq!(json(raw("\"Zo\u{eb} \\u00e9\"")), r#""Zo\u00eb \u00e9""#);
+    assert_eq!(json(("before", raw("[1 ]"), Some(raw("{}")))), r#"["before",[1 ],{}]"#);
+    let deep = format!("{}{}", "[".repeat(MAX_DEPTH - 1), "]".repeat(MAX_DEPTH - 1));
+    let deep = RawDeep { deep };
+    assert!(Value::new(&deep).is_ok() && Value::new(&[&deep]).is_err(), "its nesting counts");
+}
+
+/// What serde_json, which reads no deeper than 128, does not make.
+struct RawDeep {
+    deep: String,
+}
+
+impl Serialize for RawDeep {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let name = "$serde_json::private::RawValue";
+        let mut structure = serializer.serialize_struct(name, 1)?;
+        structure.serialize_field(name, &self.deep)?;
+        structure.end()
+    }
+}
+
+#[test]
 fn what_python_refuses_is_refused() {
     for bad in [
         "",

@@ -1,11 +1,13 @@
 //! A real Django and a real axum site on one SQLite file: one browser goes to both.
 
-mod axum_site;
+pub(crate) mod axum_site;
+pub(crate) mod back_end;
 mod everywhere;
 mod expiry;
 mod login;
 mod parallel;
-mod process;
+pub(crate) mod process;
+mod soak;
 mod table;
 mod wrong_secret;
 
@@ -67,7 +69,7 @@ impl Sites {
 }
 
 /// The password of the one user of both sites, in a form.
-fn credentials() -> Value {
+pub(crate) fn credentials() -> Value {
     json!({ "username": USERNAME, "password": PASSWORD })
 }
 

@@ -13,13 +13,16 @@ mod extra_columns;
 mod file_store;
 mod json_dialect;
 mod listing;
+mod log;
 mod model;
+mod observed;
 mod pickles;
 #[cfg(feature = "redis-cluster")]
 mod redis_cluster;
 mod save_protocol;
 #[allow(dead_code, reason = "each feature uses a part of it")]
 mod servers;
+mod site_process;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sql_stores;
 mod sqlite_files;

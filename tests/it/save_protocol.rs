@@ -1,5 +1,7 @@
 //! Saving under concurrency: nothing lost, nobody resurrected, on every server-side store.
 
+mod processes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 

@@ -4,6 +4,7 @@ mod bad_cookies;
 mod cookies;
 mod failures;
 mod handlers;
+mod interrupted;
 mod round_trips;
 mod vary;
 

@@ -136,16 +136,21 @@ pub(super) async fn check_table(connection: &mut Conn, options: &MysqlOptions) -
     ];
     let there = statement.columns();
     let columns = &options.columns;
+    let column_of = |name: &str| {
+        let column = there.iter().find(|column| column.name_str() == name);
+        column.ok_or_else(|| Failure::MissingColumn(name.to_owned()))
+    };
     for (name, wanted, types) in [
         (&columns.session_key, "varchar(40)", texts.as_slice()),
         (&columns.session_data, "longtext", &long_texts),
         (&columns.expire_date, "datetime(6)", &[MYSQL_TYPE_DATETIME]),
     ] {
-        let column = there.iter().find(|column| column.name_str() == name.as_str());
-        let column = column.ok_or_else(|| Failure::MissingColumn(name.clone()))?;
-        if !types.contains(&column.column_type()) {
+        if !types.contains(&column_of(name)?.column_type()) {
             return Err(Failure::WrongType { column: name.clone(), wanted });
         }
+    }
+    for column in &options.extra_columns {
+        column_of(column.name())?;
     }
     Ok(connection.close(statement).await?)
 }

@@ -2,6 +2,7 @@
 
 use mysql_async::{Error, ServerError};
 
+use super::super::table::problem;
 use super::MysqlOptions;
 use crate::codec::DecodeError;
 use crate::error::{StoreError, StoreErrorKind};
@@ -79,7 +80,7 @@ impl Failure {
 
     /// The error for the caller: what is wrong, where, and what to do next.
     pub(super) fn explain(self, options: &MysqlOptions) -> StoreError {
-        use StoreErrorKind::{Misconfigured, Refused, Unavailable, Unreadable};
+        use StoreErrorKind::{Misconfigured, Unavailable, Unreadable};
         let place = options.place();
         let table = &options.table;
         let (kind, message) = match &self {
@@ -104,13 +105,7 @@ impl Failure {
                 ),
             ),
             Failure::Stopped => (Unavailable, format!("{place}: the runtime has stopped")),
-            Failure::MissingColumn(column) => (
-                Misconfigured,
-                format!(
-                    "{place}: the table {table} has no column {column}; Django's table has session_key, \
-                     session_data and expire_date. Is this the right table?"
-                ),
-            ),
+            Failure::MissingColumn(column) => problem::missing_column(&place, table, column),
             Failure::WrongType { column, wanted } => (
                 Misconfigured,
                 format!(
@@ -118,16 +113,8 @@ impl Failure {
                      {wanted}. Is this the right table?"
                 ),
             ),
-            Failure::NotText => {
-                (Unreadable, format!("{place}: a session in {table} holds no text; it was left as it is"))
-            }
-            Failure::BeyondPython => (
-                Refused,
-                format!(
-                    "{place}: the session would expire outside of the years 1 to 9999, which Python cannot \
-                     read; nothing was written. Give it a nearer expiry"
-                ),
-            ),
+            Failure::NotText => problem::not_text(&place, table),
+            Failure::BeyondPython => problem::beyond_python(&place),
             Failure::Unreadable(error) => (Unreadable, format!("{place}: {error}; it was left as it is")),
         };
         let error = StoreError::new("mysql", kind, message);
@@ -141,7 +128,7 @@ impl Failure {
 }
 
 fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKind, String) {
-    use StoreErrorKind::{Misconfigured, Refused, Unavailable};
+    use StoreErrorKind::{Misconfigured, Unavailable};
     let place = options.place();
     let table = &options.table;
     let ServerError { code, message, .. } = answer;
@@ -158,23 +145,10 @@ fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKi
             Misconfigured,
             "the URL names no database; write mysql://user:password@host:3306/database".to_owned(),
         ),
-        1146 => (
-            Misconfigured,
-            format!(
-                "{place}: no table {table}; make it with `cloakroom create-table` or Django's `manage.py migrate`"
-            ),
-        ),
+        1146 => problem::no_table(place, table),
         1054 => (Misconfigured, format!("{place}: {message}; is {table} the right table?")),
-        1142 | 1143 => (
-            Misconfigured,
-            format!("{place}: {message}; GRANT SELECT, INSERT, UPDATE, DELETE ON {table} to this user"),
-        ),
-        1290 | 1836 => (
-            Unavailable,
-            format!(
-                "{place}: the server only reads (a replica?); nothing was written. Use the primary's address"
-            ),
-        ),
+        1142 | 1143 => problem::no_permission(place, table, message),
+        1290 | 1836 => problem::only_reads(place),
         LOCK_WAIT_TIMEOUT | DEADLOCK => (
             Unavailable,
             format!(
@@ -184,14 +158,18 @@ fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKi
             ),
         ),
         1021 | 1114 => (Unavailable, format!("{place}: the server's disk is full; nothing was written")),
-        // The server's message would show the value.
-        1153 | 1292 | 1366 | 1406 => (
-            Refused,
+        1153 => (
+            StoreErrorKind::Refused,
             format!(
-                "{place}: the server refuses this value (error {code}), for example because it is too long for \
-                 its column or for max_allowed_packet; nothing was written"
+                "{place}: the session is larger than the server's max_allowed_packet; nothing was written"
             ),
         ),
+        1264 | 1265 | 1292 | 1366 | 1406 => problem::value(place, table, code),
+        // Without the server's words, which would show the value.
+        DUPLICATE => {
+            problem::constraint(place, table, "another session has the same value in a unique column")
+        }
+        1048 | 1364 | 1452 | 3819 | 4025 => problem::constraint(place, table, message),
         code => (Unavailable, format!("{place}: the server answers with error {code}; try again")),
     }
 }

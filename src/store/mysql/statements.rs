@@ -9,13 +9,14 @@ use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Row, Value};
 
-use super::MysqlOptions;
 use super::error::{DUPLICATE, Failure, Task};
+use super::{ColumnValue, MysqlOptions, quoted};
 use crate::session_key::SessionKey;
 
 pub(super) struct Statements {
     load: String,
     create: String,
+    key_taken: String,
     update: String,
     update_expected: String,
     delete: String,
@@ -38,6 +39,8 @@ pub(super) struct Stored {
 pub(super) struct Content {
     pub(super) session_data: String,
     pub(super) expire_date: NaiveDateTime,
+    /// The extra columns.
+    pub(super) extra: Vec<Value>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +56,18 @@ impl Statements {
         let table = options.quoted_table();
         let [key, data, expiry] = options.quoted_columns();
         let this_key = format!("{key} = ? AND CAST({key} AS BINARY) = CAST(? AS BINARY)");
-        let set = format!("UPDATE {table} SET {key} = ?, {data} = ?, {expiry} = ? WHERE {this_key}");
+        let extra: Vec<String> = options.extra_columns.iter().map(|column| quoted(column.name())).collect();
+        let columns: String = extra.iter().map(|name| format!(", {name}")).collect();
+        let set: String = extra.iter().map(|name| format!(", {name} = ?")).collect();
+        let set = format!("UPDATE {table} SET {key} = ?, {data} = ?, {expiry} = ?{set} WHERE {this_key}");
         Statements {
             load: format!("SELECT {data}, {expiry} FROM {table} WHERE {this_key}"),
-            create: format!("INSERT INTO {table} ({key}, {data}, {expiry}) VALUES (?, ?, ?)"),
+            create: format!(
+                "INSERT INTO {table} ({key}, {data}, {expiry}{columns}) VALUES (?, ?, ?{})",
+                ", ?".repeat(extra.len())
+            ),
+            // As the index sees it, by the collation.
+            key_taken: format!("SELECT 1 FROM {table} WHERE {key} = ?"),
             update_expected: format!("{set} AND CAST({data} AS BINARY) = CAST(? AS BINARY)"),
             update: set,
             delete: format!("DELETE FROM {table} WHERE {this_key}"),
@@ -127,13 +138,11 @@ impl Request for Create {
     type Answer = Outcome;
 
     async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Outcome> {
-        let Content { session_data, expire_date } = &self.content;
-        let values = (self.key.as_str(), session_data.as_str(), to_value(*expire_date));
-        let inserted = connection.exec_drop(statements.create.as_str(), values).await;
+        let values = self.content.values(&self.key);
+        let inserted = connection.exec_drop(statements.create.as_str(), Params::Positional(values)).await;
         match inserted.map_err(Failure::from) {
             Ok(()) => Ok(Outcome::Done),
-            Err(failure) if failure.is(DUPLICATE) => Ok(Outcome::KeyTaken),
-            Err(failure) => Err(failure),
+            Err(failure) => key_taken(failure, &self.key, statements, connection).await,
         }
     }
 }
@@ -151,21 +160,17 @@ impl Request for Update {
 
     async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Outcome> {
         let key = self.key.as_str();
-        let Content { session_data, expire_date } = &self.content;
-        let mut values: Vec<Value> = vec![
-            self.new_key.as_str().into(),
-            session_data.as_str().into(),
-            to_value(*expire_date),
-            key.into(),
-            key.into(),
-        ];
+        let mut values = self.content.values(&self.new_key);
+        values.extend([key.into(), key.into()]);
         values.extend(self.expected.as_deref().map(Value::from));
         let with = self.expected.is_some();
         let statement = if with { &statements.update_expected } else { &statements.update };
         let updated = connection.exec_drop(statement.as_str(), Params::Positional(values)).await;
         match updated.map_err(Failure::from) {
-            Err(failure) if failure.is(DUPLICATE) => return Ok(Outcome::KeyTaken),
             Err(failure) if failure.means_absent() => return Ok(Outcome::Missing),
+            Err(failure) if self.new_key != self.key => {
+                return key_taken(failure, &self.new_key, statements, connection).await;
+            }
             updated => updated?,
         }
         if connection.affected_rows() > 0 {
@@ -174,6 +179,32 @@ impl Request for Update {
         let there = Load { key: self.key.clone() }.run(statements, connection).await?.is_some();
         Ok(if there { Outcome::Changed } else { Outcome::Missing })
     }
+}
+
+impl Content {
+    /// The key that the row gets and the rest of it, in the order of the statements.
+    fn values(&self, key: &SessionKey) -> Vec<Value> {
+        let mut values: Vec<Value> =
+            vec![key.as_str().into(), self.session_data.as_str().into(), to_value(self.expire_date)];
+        values.extend(self.extra.iter().cloned());
+        values
+    }
+}
+
+/// Whether a failure to write means that the key is taken. A value in another unique column fails alike.
+async fn key_taken(
+    failure: Failure,
+    key: &SessionKey,
+    statements: &Statements,
+    connection: &mut Conn,
+) -> Task<Outcome> {
+    if failure.is(DUPLICATE) {
+        let found: Option<u8> = connection.exec_first(statements.key_taken.as_str(), (key.as_str(),)).await?;
+        if found.is_some() {
+            return Ok(Outcome::KeyTaken);
+        }
+    }
+    Err(failure)
 }
 
 /// Removes a row; tells whether there was one.
@@ -222,6 +253,16 @@ impl Request for Clear {
         let statement = format!("{}({marks})", statements.delete_expired);
         connection.exec_drop(statement, Params::Positional(values)).await?;
         Ok((found, connection.affected_rows()))
+    }
+}
+
+impl From<ColumnValue> for Value {
+    fn from(value: ColumnValue) -> Value {
+        match value {
+            ColumnValue::Null => Value::NULL,
+            ColumnValue::Integer(number) => Value::Int(number),
+            ColumnValue::Text(text) => Value::Bytes(text.into_bytes()),
+        }
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, NoTls, Row, Statement, Transaction};
+use tokio_postgres::{Client, Column, NoTls, Row, Statement, Transaction};
 
-use super::PostgresOptions;
 use super::error::{Failure, Task};
 use super::statements::{COUNT, Query};
+use super::{PostgresOptions, quoted};
 
 /// What is set on each connection. The statements are look-ups of single keys, so a plan made once serves
 /// for good, and a table without statistics shall not make it one that reads the whole table.
@@ -84,24 +84,31 @@ impl Connection {
         Ok(statement)
     }
 
-    /// Checks that the table is there and is Django's.
-    pub(super) async fn check_table(&self, options: &PostgresOptions) -> Task<()> {
+    /// Checks that the table is there and is Django's; gives the types of the extra columns.
+    pub(super) async fn check_table(&self, options: &PostgresOptions) -> Task<Vec<String>> {
         let statement =
             self.client.prepare(&format!("SELECT * FROM {} LIMIT 0", options.quoted_table())).await?;
+        let type_of = |name: &str| {
+            let column = statement.columns().iter().find(|column| column.name() == name);
+            column.map(Column::type_).ok_or_else(|| Failure::MissingColumn(name.to_owned()))
+        };
         let columns = &options.columns;
         for (name, wanted, types) in [
             (&columns.session_key, "character varying(40)", [Type::VARCHAR, Type::TEXT]),
             (&columns.session_data, "text", [Type::VARCHAR, Type::TEXT]),
             (&columns.expire_date, "timestamp with time zone", [Type::TIMESTAMPTZ, Type::TIMESTAMPTZ]),
         ] {
-            let column = statement.columns().iter().find(|column| column.name() == name);
-            let column = column.ok_or_else(|| Failure::MissingColumn(name.clone()))?;
-            if !types.contains(column.type_()) {
-                let found = column.type_().name().to_owned();
+            let found = type_of(name)?;
+            if !types.contains(found) {
+                let found = found.name().to_owned();
                 return Err(Failure::WrongType { column: name.clone(), found, wanted });
             }
         }
-        Ok(())
+        let extra = options.extra_columns.iter().map(|column| {
+            let column_type = type_of(column.name())?;
+            Ok(format!("{}.{}", quoted(column_type.schema()), quoted(column_type.name())))
+        });
+        extra.collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio_postgres::error::SqlState;
 
+use super::super::table::problem;
 use super::PostgresOptions;
 use crate::codec::DecodeError;
 use crate::error::{StoreError, StoreErrorKind};
@@ -107,13 +108,7 @@ impl Failure {
                 ),
             ),
             Failure::Closed => (Unavailable, format!("{place}: the server closed the connection; try again")),
-            Failure::MissingColumn(column) => (
-                Misconfigured,
-                format!(
-                    "{place}: the table {table} has no column {column}; Django's table has session_key, \
-                     session_data and expire_date. Is this the right table?"
-                ),
-            ),
+            Failure::MissingColumn(column) => problem::missing_column(&place, table, column),
             Failure::WrongType { column, found, wanted } => (
                 Misconfigured,
                 format!(
@@ -121,20 +116,12 @@ impl Failure {
                      this the right table?"
                 ),
             ),
-            Failure::NotText => {
-                (Unreadable, format!("{place}: a session in {table} holds no text; it was left as it is"))
-            }
+            Failure::NotText => problem::not_text(&place, table),
             Failure::NoSuchKey => (
                 Refused,
                 format!("{place}: PostgreSQL keeps no text with a NUL; use keys of letters and digits"),
             ),
-            Failure::BeyondPython => (
-                Refused,
-                format!(
-                    "{place}: the session would expire outside of the years 1 to 9999, which Python cannot \
-                     read; nothing was written. Give it a nearer expiry"
-                ),
-            ),
+            Failure::BeyondPython => problem::beyond_python(&place),
             Failure::Unreadable(error) => (Unreadable, format!("{place}: {error}; it was left as it is")),
         };
         let error = StoreError::new("postgres", kind, message);
@@ -163,23 +150,10 @@ fn explain_server(code: &SqlState, message: &str, options: &PostgresOptions) -> 
             Misconfigured,
             format!("{place}: {message}; check the database in the URL, or make it with createdb"),
         ),
-        "42P01" => (
-            Misconfigured,
-            format!(
-                "{place}: no table {table}; make it with `cloakroom create-table` or Django's `manage.py migrate`"
-            ),
-        ),
+        "42P01" => problem::no_table(place, table),
         "42703" => (Misconfigured, format!("{place}: {message}; is {table} the right table?")),
-        "42501" => (
-            Misconfigured,
-            format!("{place}: {message}; GRANT SELECT, INSERT, UPDATE, DELETE ON {table} to this user"),
-        ),
-        "25006" => (
-            Unavailable,
-            format!(
-                "{place}: the server only reads (a standby?); nothing was written. Use the primary's address"
-            ),
-        ),
+        "42501" => problem::no_permission(place, table, message),
+        "25006" => problem::only_reads(place),
         "57014" => (
             Unavailable,
             format!(
@@ -189,9 +163,9 @@ fn explain_server(code: &SqlState, message: &str, options: &PostgresOptions) -> 
             ),
         ),
         "53100" => (Unavailable, format!("{place}: the server's disk is full; nothing was written")),
-        code if code.starts_with("22") || code.starts_with("23") || code.starts_with("54") => {
-            (Refused, format!("{place}: {message}; nothing was written"))
-        }
+        code if code.starts_with("22") => problem::value(place, table, code),
+        code if code.starts_with("23") => problem::constraint(place, table, message),
+        code if code.starts_with("54") => (Refused, format!("{place}: {message}; nothing was written")),
         code => (Unavailable, format!("{place}: {message} (SQLSTATE {code}); try again")),
     }
 }

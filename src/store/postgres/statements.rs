@@ -1,16 +1,18 @@
 //! The statements, each prepared once on a connection.
 
-use super::PostgresOptions;
+use super::{PostgresOptions, quoted};
 
 /// Which statement.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Query {
     /// The rows under these keys: `$1`.
     Load,
-    /// Inserts rows: keys `$1`, data `$2`, expiries `$3`. Returns the keys that were free.
+    /// Inserts rows: keys `$1`, data `$2`, expiries `$3`, extra columns from `$4` on. Returns the keys that were
+    /// free.
     Create,
     /// Replaces rows that are what is expected and that nobody has locked: keys `$1`, data `$2`, expiries
-    /// `$3`, expected data or null `$4`, new keys `$5`. Returns the old keys of those replaced.
+    /// `$3`, expected data or null `$4`, new keys `$5`, extra columns from `$6` on. Returns the old keys of those
+    /// replaced.
     Update,
     /// Compares rows: keys `$1`, expected data or null `$2`. Returns the keys there are, and whether each
     /// holds what is expected.
@@ -43,25 +45,34 @@ impl Query {
             Query::Load => {
                 format!("SELECT {key}, {data}, {expiry} FROM {table} WHERE {key} = ANY ($1::text[])")
             }
-            Query::Create => format!(
-                "INSERT INTO {table} ({key}, {data}, {expiry}) \
-                 SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[]) \
-                 ON CONFLICT ({key}) DO NOTHING RETURNING {key}"
-            ),
+            Query::Create => {
+                let Extra { columns, arrays, names, values, .. } = Extra::of(options, 4);
+                format!(
+                    "INSERT INTO {table} ({key}, {data}, {expiry}{columns}) \
+                     SELECT input.session_key, input.session_data, input.expire_date{values} \
+                     FROM unnest($1::text[], $2::text[], $3::timestamptz[]{arrays}) \
+                         AS input (session_key, session_data, expire_date{names}) \
+                     ON CONFLICT ({key}) DO NOTHING RETURNING {key}"
+                )
+            }
             // The row's place (`ctid`) spares a second look into the index; a row that another transaction
             // replaced after this statement began has moved, is left out, and is then asked for alone.
-            Query::Update => format!(
-                "WITH input AS (SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], \
-                     $5::text[]) AS input (session_key, session_data, expire_date, expected, new_key)), \
-                 locked AS (SELECT stored.ctid AS place, input.* FROM {table} AS stored \
-                     JOIN input ON stored.{key} = input.session_key \
-                     WHERE input.expected IS NULL OR stored.{data} = input.expected \
-                     FOR UPDATE OF stored SKIP LOCKED) \
-                 UPDATE {table} AS stored SET {key} = locked.new_key, {data} = locked.session_data, \
-                     {expiry} = locked.expire_date \
-                 FROM locked WHERE stored.ctid = locked.place AND stored.{key} = locked.session_key \
-                 RETURNING locked.session_key"
-            ),
+            Query::Update => {
+                let Extra { arrays, names, set, .. } = Extra::of(options, 6);
+                format!(
+                    "WITH input AS (SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], \
+                         $5::text[]{arrays}) \
+                         AS input (session_key, session_data, expire_date, expected, new_key{names})), \
+                     locked AS (SELECT stored.ctid AS place, input.* FROM {table} AS stored \
+                         JOIN input ON stored.{key} = input.session_key \
+                         WHERE input.expected IS NULL OR stored.{data} = input.expected \
+                         FOR UPDATE OF stored SKIP LOCKED) \
+                     UPDATE {table} AS stored SET {key} = locked.new_key, {data} = locked.session_data, \
+                         {expiry} = locked.expire_date{set} \
+                     FROM locked WHERE stored.ctid = locked.place AND stored.{key} = locked.session_key \
+                     RETURNING locked.session_key"
+                )
+            }
             Query::Compare => format!(
                 "SELECT stored.{key}, (input.expected IS NULL OR stored.{data} = input.expected) IS TRUE \
                  FROM unnest($1::text[], $2::text[]) AS input (session_key, expected) \
@@ -71,10 +82,13 @@ impl Query {
                 "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} \
                  WHERE {key} = ANY ($1::text[]) FOR UPDATE SKIP LOCKED) RETURNING {key}"
             ),
-            Query::UpdateAlone => format!(
-                "UPDATE {table} SET {key} = $5::text, {data} = $2::text, {expiry} = $3::timestamptz \
-                 WHERE {key} = $1::text AND ($4::text IS NULL OR {data} = $4::text)"
-            ),
+            Query::UpdateAlone => {
+                let set_alone = Extra::of(options, 6).set_alone;
+                format!(
+                    "UPDATE {table} SET {key} = $5::text, {data} = $2::text, {expiry} = $3::timestamptz{set_alone} \
+                     WHERE {key} = $1::text AND ($4::text IS NULL OR {data} = $4::text)"
+                )
+            }
             Query::DeleteAlone => format!("DELETE FROM {table} WHERE {key} = $1::text"),
             Query::Exists => format!("SELECT 1 FROM {table} WHERE {key} = $1::text"),
             Query::Clear => format!(
@@ -89,5 +103,40 @@ impl Query {
                 format!("SELECT count(*) FILTER (WHERE {expiry} > $1::timestamptz), count(*) FROM {table}")
             }
         }
+    }
+}
+
+/// What the extra columns add to the statements, each part with its commas in front. Values travel as text, and
+/// the column's own type takes them from there.
+#[derive(Default)]
+struct Extra {
+    /// In the table.
+    columns: String,
+    /// The parameters.
+    arrays: String,
+    /// In the input.
+    names: String,
+    /// From the input.
+    values: String,
+    /// The assignments of the statement for many, and of that for one.
+    set: String,
+    set_alone: String,
+}
+
+impl Extra {
+    /// With parameters from this number on.
+    fn of(options: &PostgresOptions, first: usize) -> Extra {
+        let mut extra = Extra::default();
+        for (index, column) in options.extra_columns.iter().enumerate() {
+            let (column, number) = (quoted(column.name()), first + index);
+            let cast = options.extra_types.get(index).map(String::as_str).unwrap_or("text");
+            extra.columns += &format!(", {column}");
+            extra.arrays += &format!(", ${number}::text[]");
+            extra.names += &format!(", extra_{index}");
+            extra.values += &format!(", input.extra_{index}::{cast}");
+            extra.set += &format!(", {column} = locked.extra_{index}::{cast}");
+            extra.set_alone += &format!(", {column} = ${number}::text::{cast}");
+        }
+        extra
     }
 }

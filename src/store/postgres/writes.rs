@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 
 use super::PostgresOptions;
 use super::alone::Alone;
@@ -17,6 +18,7 @@ use super::connection::{Connection, Link};
 use super::error::Task;
 use super::statements::Query;
 use crate::session_key::SessionKey;
+use crate::store::Version;
 
 /// A request to write.
 pub(super) struct Write {
@@ -28,18 +30,29 @@ pub(super) struct Write {
 }
 
 pub(super) enum Work {
-    Create {
-        session_data: String,
-        expire_date: DateTime<Utc>,
-    },
+    Create(Row),
     /// Without a new key the row keeps its own.
     Update {
-        session_data: String,
-        expire_date: DateTime<Utc>,
+        row: Row,
         expected: Option<String>,
         new_key: Option<SessionKey>,
     },
     Delete,
+}
+
+/// What a row becomes.
+#[derive(Default)]
+pub(super) struct Row {
+    pub(super) session_data: String,
+    pub(super) expire_date: DateTime<Utc>,
+    /// The extra columns, as texts; none for null.
+    pub(super) extra: Vec<Option<String>>,
+}
+
+impl Row {
+    pub(super) fn version(&self) -> Version {
+        Version::from_bytes(self.session_data.as_bytes())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,14 +162,22 @@ async fn shared(
 ) -> Task<Vec<Option<Outcome>>> {
     let keys: Vec<&str> = writes.iter().map(|write| write.session_key.as_str()).collect();
     let new_keys: Vec<&str> = writes.iter().map(|write| write.new_key().as_str()).collect();
-    let data: Vec<&str> = writes.iter().map(|write| write.work.session_data()).collect();
-    let expiries: Vec<DateTime<Utc>> = writes.iter().map(|write| write.work.expire_date()).collect();
+    let rows: Vec<&Row> = writes.iter().filter_map(|write| write.work.row()).collect();
+    let data: Vec<&str> = rows.iter().map(|row| row.session_data.as_str()).collect();
+    let expiries: Vec<DateTime<Utc>> = rows.iter().map(|row| row.expire_date).collect();
     let expected: Vec<Option<&str>> = writes.iter().map(|write| write.work.expected()).collect();
-    let done = match query {
-        Query::Create => connection.rows(options, query, &[&keys, &data, &expiries]).await?,
-        Query::Delete => connection.rows(options, query, &[&keys]).await?,
-        _ => connection.rows(options, query, &[&keys, &data, &expiries, &expected, &new_keys]).await?,
+    let extra: Vec<Vec<Option<&str>>> = (0..options.extra_columns.len())
+        .map(|index| rows.iter().map(|row| row.extra[index].as_deref()).collect())
+        .collect();
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = match query {
+        Query::Create => vec![&keys, &data, &expiries],
+        Query::Delete => vec![&keys],
+        _ => vec![&keys, &data, &expiries, &expected, &new_keys],
     };
+    if !matches!(query, Query::Delete) {
+        parameters.extend(extra.iter().map(|column| column as &(dyn ToSql + Sync)));
+    }
+    let done = connection.rows(options, query, &parameters).await?;
     let done = done.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<&str>, _>>()?;
     let mut outcomes: Vec<Option<Outcome>> =
         keys.iter().map(|key| done.contains(key).then_some(Outcome::Done)).collect();
@@ -193,32 +214,33 @@ pub(super) async fn by_itself(
     write: &Write,
 ) -> Task<Outcome> {
     let (key, new_key) = (write.session_key.as_str(), write.new_key().as_str());
-    let (data, expiry, expected) =
-        (write.work.session_data(), write.work.expire_date(), write.work.expected());
-    let query = match write.work {
-        Work::Create { .. } => Query::Create,
-        Work::Update { .. } => Query::UpdateAlone,
-        Work::Delete => Query::DeleteAlone,
-    };
-    let count = match query {
-        Query::Create => {
-            connection
-                .count(options, query, &[&[key].as_slice(), &[data].as_slice(), &[expiry].as_slice()])
-                .await
+    let (query, count) = match &write.work {
+        // It waits for nobody, so that the one for many serves one as well.
+        Work::Create(_) => {
+            let outcomes = shared(connection, options, Query::Create, std::slice::from_ref(write)).await?;
+            return Ok(outcomes.into_iter().flatten().next().unwrap_or(Outcome::KeyTaken));
         }
-        Query::DeleteAlone => connection.count(options, query, &[&key]).await,
-        _ => connection.count(options, query, &[&key, &data, &expiry, &expected, &new_key]).await,
+        Work::Update { row, expected, .. } => {
+            let mut parameters: Vec<&(dyn ToSql + Sync)> =
+                vec![&key, &row.session_data, &row.expire_date, expected, &new_key];
+            parameters.extend(row.extra.iter().map(|value| value as &(dyn ToSql + Sync)));
+            (Query::UpdateAlone, connection.count(options, Query::UpdateAlone, &parameters).await)
+        }
+        Work::Delete => (Query::DeleteAlone, connection.count(options, Query::DeleteAlone, &[&key]).await),
     };
     match (count, query) {
-        (Ok(0), Query::Create) => Ok(Outcome::KeyTaken),
         (Ok(0), Query::DeleteAlone) => Ok(Outcome::Missing),
         (Ok(0), _) => match connection.rows(options, Query::Exists, &[&key]).await?.is_empty() {
             true => Ok(Outcome::Missing),
             false => Ok(Outcome::Changed),
         },
         (Ok(_), _) => Ok(Outcome::Done),
+        // The new key, or a value in another unique column.
         (Err(failure), _) if failure.is(&SqlState::UNIQUE_VIOLATION) && key != new_key => {
-            Ok(Outcome::KeyTaken)
+            match connection.rows(options, Query::Exists, &[&new_key]).await?.is_empty() {
+                true => Err(failure),
+                false => Ok(Outcome::KeyTaken),
+            }
         }
         (Err(failure), _) => Err(failure),
     }
@@ -228,23 +250,17 @@ impl Work {
     /// The statement that serves this kind of work for many.
     fn shared_query(&self) -> Query {
         match self {
-            Work::Create { .. } => Query::Create,
+            Work::Create(_) => Query::Create,
             Work::Update { .. } => Query::Update,
             Work::Delete => Query::Delete,
         }
     }
 
-    fn session_data(&self) -> &str {
+    /// What the row becomes; none when it goes.
+    fn row(&self) -> Option<&Row> {
         match self {
-            Work::Create { session_data, .. } | Work::Update { session_data, .. } => session_data,
-            Work::Delete => "",
-        }
-    }
-
-    fn expire_date(&self) -> DateTime<Utc> {
-        match self {
-            Work::Create { expire_date, .. } | Work::Update { expire_date, .. } => *expire_date,
-            Work::Delete => DateTime::UNIX_EPOCH,
+            Work::Create(row) | Work::Update { row, .. } => Some(row),
+            Work::Delete => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use rusqlite::ErrorCode;
 
+use super::super::table::problem;
 use super::SqliteOptions;
 use crate::codec::DecodeError;
 use crate::error::{StoreError, StoreErrorKind};
@@ -41,16 +42,8 @@ impl Failure {
                      Django's `manage.py migrate`"
                 ),
             ),
-            Failure::MissingColumn(column) => (
-                Misconfigured,
-                format!(
-                    "{path}: the table {table} has no column {column}; Django's table has session_key, session_data \
-                     and expire_date. Is this the right table?"
-                ),
-            ),
-            Failure::NotText => {
-                (Unreadable, format!("{path}: a session in {table} holds no text; it was left as it is"))
-            }
+            Failure::MissingColumn(column) => problem::missing_column(&path, table, column),
+            Failure::NotText => problem::not_text(&path, table),
             Failure::Unreadable(error) => (Unreadable, format!("{path}: {error}; it was left as it is")),
             Failure::Transaction(message) => (Unavailable, format!("{path}: {message}")),
             Failure::Stopped => (Unavailable, format!("{path}: the store's threads have stopped")),
@@ -70,7 +63,7 @@ fn explain_sqlite(
     path: &std::path::Display<'_>,
     options: &SqliteOptions,
 ) -> (StoreErrorKind, String) {
-    use StoreErrorKind::{Misconfigured, Refused, Unavailable};
+    use StoreErrorKind::{Misconfigured, Unavailable};
     let table = &options.table;
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
@@ -103,19 +96,8 @@ fn explain_sqlite(
             Misconfigured,
             format!("{path}: the database is damaged; run `PRAGMA integrity_check` and restore a backup"),
         ),
-        Some(ErrorCode::ConstraintViolation) => (
-            Refused,
-            format!(
-                "{path}: a constraint of the table {table} refuses the session ({error}); nothing was written. Check \
-                 what fills its extra columns"
-            ),
-        ),
-        _ if error.to_string().contains("no such table") => (
-            Misconfigured,
-            format!(
-                "{path}: no table {table}; make it with `cloakroom create-table` or Django's `manage.py migrate`"
-            ),
-        ),
+        Some(ErrorCode::ConstraintViolation) => problem::constraint(path, table, error),
+        _ if error.to_string().contains("no such table") => problem::no_table(path, table),
         _ => (Unavailable, format!("{path}: {error}")),
     }
 }

@@ -1,7 +1,8 @@
 //! An axum site that shares its sessions with Django, and does as it does under each path.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::extract::{Json, Query, State};
 use axum::routing::{get, post};
@@ -11,8 +12,9 @@ use cloakroom::{
     Error, Expiry, Moment, Session, SessionData, SessionLayer, SessionStore, Settings, SqliteStore, auth,
 };
 use rusqlite::{Connection, OptionalExtension};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 
 use crate::browser::serve;
 
@@ -20,6 +22,8 @@ use crate::browser::serve;
 struct Site {
     users: Users,
     store: Arc<dyn SessionStore>,
+    /// Where so many requests wait for each other.
+    gates: Arc<Mutex<HashMap<usize, Arc<Barrier>>>>,
 }
 
 /// Serves the site on this database; gives its address.
@@ -39,7 +43,7 @@ pub(crate) enum Users {
 
 /// Serves the site on any store; gives its address.
 pub(crate) async fn start_on(store: Arc<dyn SessionStore>, users: Users, settings: Settings) -> String {
-    let site = Site { users, store: Arc::clone(&store) };
+    let site = Site { users, store: Arc::clone(&store), gates: Arc::default() };
     let router = Router::new()
         .route("/whoami", get(whoami))
         .route("/login", post(login))
@@ -56,7 +60,7 @@ pub(crate) async fn start_on(store: Arc<dyn SessionStore>, users: Users, setting
 }
 
 /// A row of `auth_user`.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct UserRow {
     id: String,
     username: String,
@@ -84,6 +88,11 @@ impl Site {
 }
 
 impl UserRow {
+    /// For a site where nobody logs in.
+    pub(crate) fn nobody() -> UserRow {
+        UserRow { id: String::new(), username: String::new(), password: String::new() }
+    }
+
     fn as_user(&self) -> auth::User<'_> {
         auth::User { id: &self.id, password: &self.password, backend: auth::MODEL_BACKEND }
     }
@@ -138,10 +147,27 @@ async fn put_rust_values(session: Session) -> Result<(), Error> {
     session.set("nested", json!({ "numbers": [1, [2, []]], "deep": { "yes": true } }))
 }
 
+#[derive(Deserialize)]
+struct Together {
+    /// How many such requests wait for each other after loading.
+    together: Option<usize>,
+}
+
 /// Each number its own key, and all of them one counter.
-async fn count(session: Session, axum::extract::Path(number): axum::extract::Path<u32>) -> Result<(), Error> {
+async fn count(
+    State(site): State<Site>,
+    session: Session,
+    axum::extract::Path(number): axum::extract::Path<u32>,
+    Query(Together { together }): Query<Together>,
+) -> Result<(), Error> {
     session.set(&format!("key {number}"), number)?;
     session.modify::<u32>("counter", |counter| counter.unwrap_or(0) + 1)?;
+    if let Some(size) = together {
+        let gate = Arc::clone(
+            site.gates.lock().unwrap().entry(size).or_insert_with(|| Arc::new(Barrier::new(size))),
+        );
+        gate.wait().await;
+    }
     Ok(())
 }
 

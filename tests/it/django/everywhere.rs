@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 use std::path::Path;
 
+use super::back_end::BackEnd;
 use super::*;
 use crate::django::axum_site::Users;
 
@@ -13,20 +14,6 @@ const PYTHON_VALUES: &str = concat!(
     r#""odd":[NaN,-Infinity,-0.0],"nothing":null,"yes":true,"half":"\ud800","#,
     r#""nested":{"b":[true,null,[{"c":-1}]],"a":{}}}"#
 );
-
-/// One back end, as both sites are told of it.
-struct BackEnd {
-    name: &'static str,
-    /// Of Django.
-    engine: &'static str,
-    /// Of this library.
-    url: String,
-    /// Of Django: without one, it has users in a file of SQLite.
-    database: Option<Value>,
-    cache: Option<Value>,
-    /// Whether Django pickles the session, so that it may hold any object.
-    pickles: bool,
-}
 
 /// What was compared, and what was found to differ.
 struct Exchanges {
@@ -199,20 +186,7 @@ async fn exchange(back_end: impl AsyncFn(&Path) -> BackEnd) {
         let folder = tempfile::tempdir().unwrap();
         let back_end = back_end(folder.path()).await;
         name = back_end.name;
-        let mut project = match &back_end.database {
-            Some(database) => {
-                let project = Project::on(django, database.clone());
-                project.migrate();
-                project
-            }
-            None => Project::with_user(django, &folder.path().join("db.sqlite3")),
-        };
-        project.variables.push(("SITE_SESSION_ENGINE", back_end.engine.to_owned()));
-        project.variables.push(("SITE_SESSION_FILE_PATH", folder.path().to_str().unwrap().to_owned()));
-        if let Some(cache) = &back_end.cache {
-            project.variables.push(("SITE_CACHE", cache.to_string()));
-        }
-        let server = project.serve();
+        let server = back_end.project(django, folder.path()).serve();
         let user = Browser::new().get(format!("{}/account", server.address)).await.json();
         let users = Users::One(serde_json::from_value(user).unwrap());
         let settings = Settings::new(SECRET);
@@ -231,143 +205,75 @@ async fn exchange(back_end: impl AsyncFn(&Path) -> BackEnd) {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// A back end of Django that keeps sessions as signed text.
-fn text(name: &'static str, engine: &'static str, url: impl Into<String>) -> BackEnd {
-    BackEnd { name, engine, url: url.into(), database: None, cache: None, pickles: false }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite() {
-    exchange(async |folder: &Path| text("SQLite", "db", format!("sqlite:{}/db.sqlite3", folder.display())))
-        .await;
+    exchange(BackEnd::sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files() {
-    exchange(async |folder: &Path| text("files", "file", format!("file:{}", folder.display()))).await;
+    exchange(BackEnd::files).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signed_cookies() {
-    exchange(async |_: &Path| text("signed cookies", "signed_cookies", "cookie:")).await;
-}
-
-/// `DATABASES["default"]` for a URL of the tests' servers.
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-fn database(engine: &str, user: &str, password: &str, url: &str) -> Value {
-    let (address, name) = url.rsplit_once('/').unwrap();
-    let port = address.rsplit_once(':').unwrap().1;
-    json!({
-        "ENGINE": format!("django.db.backends.{engine}"),
-        "HOST": "127.0.0.1",
-        "PORT": port,
-        "USER": user,
-        "PASSWORD": password,
-        "NAME": name,
-    })
-}
-
-#[cfg(feature = "postgres")]
-async fn new_postgres() -> (String, Value) {
-    use crate::servers::postgres::{PASSWORD, USER};
-    let url = crate::servers::postgres::database().await;
-    let database = database("postgresql", USER, PASSWORD, &url);
-    (url, database)
+    exchange(BackEnd::signed_cookies).await;
 }
 
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres() {
-    exchange(async |_: &Path| {
-        let (url, database) = new_postgres().await;
-        BackEnd { database: Some(database), ..text("PostgreSQL", "db", url) }
-    })
-    .await;
+    exchange(BackEnd::postgres).await;
 }
 
 #[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread")]
 async fn mariadb() {
-    use crate::servers::mariadb::{PASSWORD, USER};
-    exchange(async |_: &Path| {
-        let url = crate::servers::mariadb::database().await;
-        let database = database("mysql", USER, PASSWORD, &url);
-        BackEnd { database: Some(database), ..text("MariaDB", "db", url) }
-    })
-    .await;
-}
-
-/// `CACHES["default"]` for a URL of the tests' servers.
-#[cfg(any(feature = "redis", feature = "memcached"))]
-fn cache(back_end: &str, url: &str, options: &Value) -> Value {
-    let (address, prefix) = url.split_once("?key_prefix=").unwrap();
-    let location = address.strip_prefix("memcached://").unwrap_or(address);
-    json!({ "BACKEND": back_end, "LOCATION": location, "KEY_PREFIX": prefix, "OPTIONS": options })
-}
-
-#[cfg(feature = "redis")]
-const REDIS: &str = "django.core.cache.backends.redis.RedisCache";
-#[cfg(feature = "redis")]
-const DJANGO_REDIS: &str = "django_redis.cache.RedisCache";
-
-/// The `cache` engine on Redis.
-#[cfg(feature = "redis")]
-async fn redis_cache(name: &'static str, cache_back_end: &str, options: Value, query: &str) {
-    exchange(async |_: &Path| {
-        let url = crate::servers::redis::url().await;
-        let cache = Some(cache(cache_back_end, &url, &options));
-        let pickles = !query.contains("json");
-        BackEnd { cache, pickles, ..text(name, "cache", format!("{url}{query}")) }
-    })
-    .await;
+    exchange(BackEnd::mariadb).await;
 }
 
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread")]
 async fn redis() {
-    redis_cache("Redis", REDIS, json!({}), "").await;
+    exchange(BackEnd::redis).await;
 }
 
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread")]
 async fn django_redis() {
-    redis_cache("django-redis", DJANGO_REDIS, json!({}), "").await;
+    exchange(async |_: &Path| BackEnd::django_redis("django-redis", json!({}), "").await).await;
 }
 
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread")]
 async fn django_redis_with_json() {
     let options = json!({ "SERIALIZER": "django_redis.serializers.json.JSONSerializer" });
-    redis_cache("django-redis with JSON", DJANGO_REDIS, options, "&serializer=json").await;
+    let name = "django-redis with JSON";
+    exchange(async |_: &Path| BackEnd::django_redis(name, options.clone(), "&serializer=json").await).await;
 }
 
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread")]
 async fn django_redis_with_zlib() {
     let options = json!({ "COMPRESSOR": "django_redis.compressors.zlib.ZlibCompressor" });
-    redis_cache("django-redis with zlib", DJANGO_REDIS, options, "&compressor=zlib").await;
+    let name = "django-redis with zlib";
+    exchange(async |_: &Path| BackEnd::django_redis(name, options.clone(), "&compressor=zlib").await).await;
 }
 
 #[cfg(feature = "memcached")]
 #[tokio::test(flavor = "multi_thread")]
 async fn memcached() {
-    exchange(async |_: &Path| {
-        let url = crate::servers::memcached::url().await;
-        let cache = cache("django.core.cache.backends.memcached.PyMemcacheCache", &url, &json!({}));
-        BackEnd { cache: Some(cache), pickles: true, ..text("memcached", "cache", url) }
-    })
-    .await;
+    exchange(BackEnd::memcached).await;
 }
 
 #[cfg(all(feature = "postgres", feature = "redis"))]
 #[tokio::test(flavor = "multi_thread")]
 async fn cached_db() {
-    exchange(async |_: &Path| {
-        let (postgres, database) = new_postgres().await;
-        let redis = crate::servers::redis::url().await;
-        let cache = Some(cache(REDIS, &redis, &json!({})));
-        let url = format!("cached_db:{postgres}|{redis}&engine=cached_db");
-        BackEnd { database: Some(database), cache, ..text("PostgreSQL and Redis", "cached_db", url) }
-    })
-    .await;
+    exchange(BackEnd::cached_db).await;
+}
+
+#[cfg(all(feature = "mysql", feature = "redis"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn cached_db_of_mariadb() {
+    exchange(BackEnd::cached_db_of_mariadb).await;
 }

@@ -32,7 +32,8 @@ def serve():
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["migrate"]:
-            call_command("migrate", verbosity=0)
+            # The session model of its own has no migrations.
+            call_command("migrate", verbosity=0, run_syncdb=True)
         case ["create-user", name, password]:
             get_user_model().objects.create_superuser(name, password=password)
         case ["serve"]:

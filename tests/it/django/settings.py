@@ -18,7 +18,10 @@ CACHES = {
         os.environ.get("SITE_CACHE", '{"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}')
     )
 }
-SESSION_ENGINE = "django.contrib.sessions.backends." + os.environ.get("SITE_SESSION_ENGINE", "db")
+SESSION_ENGINE = os.environ.get("SITE_SESSION_ENGINE", "db")
+OWN_APPS = ["custom_sessions"] if SESSION_ENGINE == "custom_sessions.engine" else []
+if not OWN_APPS:
+    SESSION_ENGINE = "django.contrib.sessions.backends." + SESSION_ENGINE
 SESSION_FILE_PATH = os.environ.get("SITE_SESSION_FILE_PATH")
 USE_TZ = not time_zone
 TIME_ZONE = time_zone or "UTC"
@@ -28,6 +31,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.messages",
     "django.contrib.sessions",
+    *OWN_APPS,
 ]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",

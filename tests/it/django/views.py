@@ -69,6 +69,13 @@ def account(request):
     return JsonResponse({"id": str(user.pk), "username": user.get_username(), "password": user.password})
 
 
+def sessions_of(request):
+    """The keys of an account's sessions, as the column of the session model of its own has them."""
+    account = json.loads(request.GET["account"])
+    found = request.session.get_model_class().objects.filter(account_id=account)
+    return JsonResponse({"session_keys": [session.session_key for session in found]})
+
+
 def set_expiry(request):
     form = json.loads(request.body)
     match form["kind"]:
@@ -106,6 +113,7 @@ urlpatterns = [
     path("put_python_objects", put_python_objects),
     path("python_values", python_values),
     path("account", account),
+    path("sessions_of", sessions_of),
     path("set_expiry", set_expiry),
     path("expiry", expiry),
     path("admin/", admin.site.urls),

@@ -1,47 +1,7 @@
 //! A wrong SECRET_KEY reads as no session, says so once, and costs nobody a session.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use super::*;
-
-/// What was logged while this is alive, on this thread.
-struct Log {
-    text: Arc<Mutex<Vec<u8>>>,
-    _guard: tracing::subscriber::DefaultGuard,
-}
-
-#[derive(Clone)]
-struct Writer(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Writer {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn start() -> Log {
-        let text = Arc::new(Mutex::default());
-        let writer = Writer(Arc::clone(&text));
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        Log { text, _guard: tracing::subscriber::set_default(subscriber) }
-    }
-
-    /// The lines of this library.
-    fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8(self.text.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| line.contains("cloakroom")).map(str::to_owned).collect()
-    }
-}
+use crate::log::Log;
 
 #[tokio::test]
 async fn a_wrong_secret_overwrites_nothing_and_is_logged_once() {

@@ -30,7 +30,7 @@ async fn a_handler_outside_of_the_layer_is_told_so() {
     let mut browser = Browser::new();
     assert_eq!(browser.get(format!("{address}/inside/visit")).await.ok().body, "1");
     let reply = browser.get(format!("{address}/outside")).await;
-    assert_eq!((reply.status, reply.body.as_str()), (500, "Your session cannot be read."));
+    assert_eq!((reply.status, reply.body.as_str()), (500, "Your session cannot be read or saved."));
     let advice = Error::NoLayer.to_string();
     assert_eq!(
         advice,

@@ -1,0 +1,253 @@
+//! What an operator sees: events of `tracing`, and with the feature `metrics` counters and latencies through the
+//! facade of the crate [`metrics`](https://docs.rs/metrics), for whichever exporter the application installs.
+//! Without the feature none of this costs anything. Neither shows a session key, a cookie or a secret.
+//!
+//! | metric | type | labels | what it counts |
+//! |---|---|---|---|
+//! | `cloakroom_loads_total` | counter | `outcome`: `found`, `absent`, `not_genuine` | sessions asked for |
+//! | `cloakroom_saves_total` | counter | `outcome`: `created`, `updated`, `rotated`, `missing`, `changed`, `key_taken` | writes tried; the last three wrote nothing |
+//! | `cloakroom_conflicts_total` | counter | `result`: `merged`, `refused` | saves that met another request's change, by how they ended |
+//! | `cloakroom_retries_total` | counter | | writes tried again on top of another request's change |
+//! | `cloakroom_interrupted_total` | counter | | saves of a session that was deleted meanwhile |
+//! | `cloakroom_deletes_total` | counter | `outcome`: `deleted`, `absent` | sessions removed, by logout for the most part |
+//! | `cloakroom_cleared_total` | counter | | expired sessions removed by [`spawn_cleaner`](crate::store::spawn_cleaner) |
+//! | `cloakroom_store_errors_total` | counter | `operation`; `store`; `kind`: `unavailable`, `misconfigured`, `unreadable`, `refused` | calls that failed |
+//! | `cloakroom_store_duration_seconds` | histogram | `operation`: `load`, `save`, `delete`, `exists`, `clear_expired` | how long calls of the store took |
+//!
+//! Many `changed` for few `merged` means that single sessions are written by many requests at once; any `refused`
+//! beside the policy `Reject`, that [`Settings::max_save_attempts`](crate::Settings) ran out. Many `not_genuine`
+//! mean a wrong `SECRET_KEY`. The example `metrics.rs` serves them to Prometheus.
+//!
+//! The events: an error that replaces a response is an `ERROR` with its causes; a session that is not genuine and
+//! a store that fails behind another are a `WARN`; saves on top of another request's change, refused and
+//! interrupted ones are `DEBUG`.
+
+use std::future::Future;
+use std::sync::Mutex;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::error::StoreError;
+use crate::store::{Created, Loaded, Rotated, Updated};
+
+/// A call of the store.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "only metrics tell them apart"))]
+pub(crate) enum Operation {
+    Load,
+    Save,
+    Delete,
+    Exists,
+    ClearExpired,
+}
+
+/// Counts a call of the store, and takes its time.
+#[cfg(not(feature = "metrics"))]
+pub(crate) fn call<T: Outcome>(
+    _operation: Operation,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> impl Future<Output = Result<T, StoreError>> {
+    call
+}
+
+/// Counts a call of the store, and takes its time.
+#[cfg(feature = "metrics")]
+pub(crate) async fn call<T: Outcome>(
+    operation: Operation,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let start = std::time::Instant::now();
+    let result = call.await;
+    recorder::called(operation, start.elapsed(), &result);
+    result
+}
+
+/// A save that met another request's change went through, after this many retries.
+pub(crate) fn merged(retries: u32) {
+    tracing::debug!(retries, "session saved on top of another request's changes");
+    #[cfg(feature = "metrics")]
+    recorder::conflict("merged");
+}
+
+/// A save that met another request's change was given up.
+pub(crate) fn refused(attempts: u32) {
+    tracing::debug!(attempts, "session not saved: other requests changed it meanwhile");
+    #[cfg(feature = "metrics")]
+    recorder::conflict("refused");
+}
+
+/// A save is tried again.
+pub(crate) fn retried() {
+    #[cfg(feature = "metrics")]
+    recorder::retried();
+}
+
+/// A save found its session deleted.
+pub(crate) fn interrupted() {
+    tracing::debug!("session not saved: it was deleted meanwhile");
+    #[cfg(feature = "metrics")]
+    recorder::interrupted();
+}
+
+/// The cleaner removed so many sessions more.
+pub(crate) fn cleared(_sessions: u64) {
+    #[cfg(feature = "metrics")]
+    recorder::cleared(_sessions);
+}
+
+/// What came of a call, as a label.
+pub(crate) trait Outcome {
+    #[cfg(feature = "metrics")]
+    fn outcome(&self) -> &'static str;
+}
+
+macro_rules! outcomes {
+    ($($type:ty { $($pattern:pat => $name:literal),+ })+) => {$(
+        impl Outcome for $type {
+            #[cfg(feature = "metrics")]
+            fn outcome(&self) -> &'static str {
+                match self {
+                    $($pattern => $name,)+
+                }
+            }
+        }
+    )+};
+}
+
+outcomes! {
+    Option<Loaded> {
+        Some(Loaded { genuine: true, .. }) => "found",
+        Some(Loaded { genuine: false, .. }) => "not_genuine",
+        None => "absent"
+    }
+    Created { Created::Created(_) => "created", Created::KeyTaken => "key_taken" }
+    Updated { Updated::Updated(_) => "updated", Updated::Missing => "missing", Updated::Changed => "changed" }
+    Rotated {
+        Rotated::Rotated(_) => "rotated",
+        Rotated::Missing => "missing",
+        Rotated::Changed => "changed",
+        Rotated::KeyTaken => "key_taken"
+    }
+    bool { true => "deleted", false => "absent" }
+    u64 { _ => "cleared" }
+}
+
+/// Warns of sessions that are not genuine: once, then at most once a minute with how many there were meanwhile,
+/// because under a wrong secret every request would.
+#[derive(Debug, Default)]
+pub(crate) struct NotGenuine(Mutex<Option<Warned>>);
+
+#[derive(Debug)]
+struct Warned {
+    at: DateTime<Utc>,
+    suppressed: u64,
+}
+
+impl NotGenuine {
+    pub(crate) fn warn(&self, now: DateTime<Utc>) {
+        let mut warned = crate::lock(&self.0);
+        let suppressed = match warned.as_mut() {
+            // `abs` for a clock that was set back.
+            Some(last) if (now - last.at).abs() < TimeDelta::minutes(1) => {
+                last.suppressed += 1;
+                return;
+            }
+            Some(last) => last.suppressed,
+            None => 0,
+        };
+        *warned = Some(Warned { at: now, suppressed: 0 });
+        tracing::warn!(
+            suppressed,
+            "session data corrupted: its signature does not match and it reads as empty; if this happens to \
+             every session, SECRET_KEY is wrong or lacks a fallback"
+        );
+    }
+}
+
+#[cfg(feature = "metrics")]
+pub use recorder::describe;
+
+#[cfg(feature = "metrics")]
+mod recorder {
+    use std::time::Duration;
+
+    use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+
+    use super::{Operation, Outcome};
+    use crate::error::{StoreError, StoreErrorKind};
+
+    impl Operation {
+        fn name(self) -> &'static str {
+            match self {
+                Operation::Load => "load",
+                Operation::Save => "save",
+                Operation::Delete => "delete",
+                Operation::Exists => "exists",
+                Operation::ClearExpired => "clear_expired",
+            }
+        }
+    }
+
+    pub(super) fn called<T: Outcome>(operation: Operation, took: Duration, result: &Result<T, StoreError>) {
+        histogram!("cloakroom_store_duration_seconds", "operation" => operation.name())
+            .record(took.as_secs_f64());
+        match (operation, result) {
+            (_, Err(error)) => failed(operation, error),
+            (Operation::Load, Ok(loaded)) => {
+                counter!("cloakroom_loads_total", "outcome" => loaded.outcome()).increment(1);
+            }
+            (Operation::Save, Ok(saved)) => {
+                counter!("cloakroom_saves_total", "outcome" => saved.outcome()).increment(1);
+            }
+            (Operation::Delete, Ok(deleted)) => {
+                counter!("cloakroom_deletes_total", "outcome" => deleted.outcome()).increment(1);
+            }
+            (Operation::Exists | Operation::ClearExpired, Ok(_)) => {}
+        }
+    }
+
+    fn failed(operation: Operation, error: &StoreError) {
+        let kind = match error.kind() {
+            StoreErrorKind::Unavailable => "unavailable",
+            StoreErrorKind::Misconfigured => "misconfigured",
+            StoreErrorKind::Unreadable => "unreadable",
+            StoreErrorKind::Refused => "refused",
+            StoreErrorKind::Unsupported => "unsupported",
+        };
+        let labels = [("operation", operation.name()), ("store", error.store()), ("kind", kind)];
+        counter!("cloakroom_store_errors_total", &labels).increment(1);
+    }
+
+    pub(super) fn conflict(result: &'static str) {
+        counter!("cloakroom_conflicts_total", "result" => result).increment(1);
+    }
+
+    pub(super) fn retried() {
+        counter!("cloakroom_retries_total").increment(1);
+    }
+
+    pub(super) fn interrupted() {
+        counter!("cloakroom_interrupted_total").increment(1);
+    }
+
+    pub(super) fn cleared(sessions: u64) {
+        counter!("cloakroom_cleared_total").increment(sessions);
+    }
+
+    /// Tells the installed recorder what each metric is; call it once, after installing it.
+    pub fn describe() {
+        describe_counter!("cloakroom_loads_total", "Sessions asked for.");
+        describe_counter!("cloakroom_saves_total", "Writes tried, by outcome.");
+        describe_counter!("cloakroom_conflicts_total", "Saves that met another request's change.");
+        describe_counter!(
+            "cloakroom_retries_total",
+            "Writes tried again on top of another request's change."
+        );
+        describe_counter!("cloakroom_interrupted_total", "Saves of a session that was deleted meanwhile.");
+        describe_counter!("cloakroom_deletes_total", "Sessions removed.");
+        describe_counter!("cloakroom_cleared_total", "Expired sessions removed by the cleaner.");
+        describe_counter!("cloakroom_store_errors_total", "Calls of the store that failed.");
+        let what = "How long calls of the store took.";
+        describe_histogram!("cloakroom_store_duration_seconds", Unit::Seconds, what);
+    }
+}
