@@ -242,3 +242,28 @@ impl Report {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cloakroom::store::Cursor;
+    use cloakroom::{MemoryStore, SessionKey};
+
+    /// Somebody logs out after the session was listed: it must not live on at the target.
+    #[tokio::test]
+    async fn what_is_deleted_meanwhile_is_deleted_at_the_target() {
+        let [source, target] = [(); 2].map(|()| Arc::new(MemoryStore::new()));
+        let (now, data) = (SystemClock.now(), SessionData::new());
+        let cookie_age = TimeDelta::hours(1);
+        let record = Record { data: &data, expire_date: now + cookie_age, now };
+        let session_key = SessionKey::from_trusted("abcdefgh12345678");
+        assert!(matches!(source.create(&session_key, record).await, Ok(Created::Created(_))));
+        let listed = source.list(&mut Cursor::start(), 10, now).await.map(|mut page| page.pop());
+        let Ok(Some(listed)) = listed else { unreachable!("it was made above") };
+        assert!(source.delete(&session_key).await.is_ok_and(|deleted| deleted));
+
+        let copy = Copy { source, target: Arc::<MemoryStore>::clone(&target), overwrite: false, cookie_age };
+        assert!(matches!(copy.one(listed, now).await, Ok(Fate::Gone)));
+        assert!(target.load(&session_key, now).await.is_ok_and(|loaded| loaded.is_none()));
+    }
+}

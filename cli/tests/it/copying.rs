@@ -123,15 +123,12 @@ async fn an_interrupted_copy_goes_on() {
     let mut command = crate::command::cloakroom(&["copy", "--from", &from, "--to", &to]);
     let mut child = command.env("CLOAKROOM_SECRET_KEY", crate::command::SECRET).spawn().unwrap();
     let target = open(&to).await;
-    let copied = loop {
-        let count = target.count(Utc::now()).await.unwrap().live;
-        if count > 100 {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            break target.count(Utc::now()).await.unwrap().live;
-        }
+    while target.count(Utc::now()).await.unwrap().live <= 100 {
         tokio::task::yield_now().await;
-    };
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let copied = target.count(Utc::now()).await.unwrap().live;
     assert!(copied < 3_000, "it was stopped half-way");
     let resumed = with_secret(&["copy", "--json", "--from", &from, "--to", &to], "");
     let resumed = resumed.json();
