@@ -66,3 +66,16 @@ pub use value::{Kind, MAX_DEPTH, Value, ValueError};
 pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+/// The documents: their examples compile.
+#[cfg(all(doctest, feature = "axum"))]
+mod documents {
+    #[doc = include_str!("../docs/from-django.md")]
+    mod from_django {}
+    #[doc = include_str!("../docs/from-tower-sessions.md")]
+    mod from_tower_sessions {}
+    #[doc = include_str!("../docs/operations.md")]
+    mod operations {}
+    #[doc = include_str!("../docs/stores.md")]
+    mod stores {}
+}

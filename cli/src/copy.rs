@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use cloakroom::chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::store::{Created, Listed, Record, Updated};
-use cloakroom::{Clock, SessionStore, StoreError, StoreErrorKind, SystemClock};
+use cloakroom::{Clock, SessionData, SessionStore, StoreError, StoreErrorKind, SystemClock};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
@@ -170,16 +170,16 @@ impl Copy {
             return Ok(fate);
         }
         let read_back = self.target.load(&listed.session_key, now).await.context("the target")?;
-        let is_same = read_back.is_some_and(|loaded| {
+        let came_back = read_back.is_some_and(|loaded| {
             let off = loaded.expire_date.map_or(TimeDelta::zero(), |end| (end - expire_date).abs());
-            loaded.genuine && loaded.data.to_json() == session.data.to_json() && off <= TimeDelta::seconds(1)
+            loaded.genuine && is_same(&loaded.data, &session.data) && off <= TimeDelta::seconds(1)
         });
         // Whoever logged out meanwhile was told that the session is dead.
         if !self.source.exists(&listed.session_key, now).await.context("the source")? {
             self.target.delete(&listed.session_key).await.context("the target")?;
             return Ok(Fate::Gone);
         }
-        if is_same { Ok(fate) } else { failed(&"the target gives back something else than was written") }
+        if came_back { Ok(fate) } else { failed(&"the target gives back something else than was written") }
     }
 
     async fn write(&self, listed: &Listed, record: Record<'_>) -> Result<Fate, StoreError> {
@@ -187,7 +187,7 @@ impl Copy {
         if let Created::Created(_) = self.target.create(key, record).await? {
             return Ok(Fate::Copied);
         }
-        let there = match self.target.load(key, record.now).await {
+        let there = match self.target.load_for_update(key, record.now).await {
             Err(error) if error.kind() == StoreErrorKind::Unreadable && !self.overwrite => {
                 return Ok(Fate::Kept);
             }
@@ -195,7 +195,7 @@ impl Copy {
             there => there?,
         };
         let expected = match &there {
-            Some(there) if there.genuine && there.data.to_json() == record.data.to_json() => {
+            Some(there) if there.genuine && is_same(&there.data, record.data) => {
                 return Ok(Fate::There);
             }
             Some(_) if !self.overwrite => return Ok(Fate::Kept),
@@ -209,6 +209,15 @@ impl Copy {
             Updated::Changed => Fate::Kept,
         })
     }
+}
+
+/// Whether both hold the same. A pickle keeps a number and not its spelling, as Python does.
+fn is_same(one: &SessionData, other: &SessionData) -> bool {
+    let pickled = |data: &SessionData| {
+        let pickle = data.to_pickle().ok()?;
+        Some(SessionData::from_pickle(&pickle, usize::MAX).ok()?.to_json())
+    };
+    one.to_json() == other.to_json() || pickled(one).is_some_and(|one| Some(one) == pickled(other))
 }
 
 /// The last that Python can read.
@@ -231,5 +240,30 @@ impl Report {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cloakroom::store::Cursor;
+    use cloakroom::{MemoryStore, SessionKey};
+
+    /// Somebody logs out after the session was listed: it must not live on at the target.
+    #[tokio::test]
+    async fn what_is_deleted_meanwhile_is_deleted_at_the_target() {
+        let [source, target] = [(); 2].map(|()| Arc::new(MemoryStore::new()));
+        let (now, data) = (SystemClock.now(), SessionData::new());
+        let cookie_age = TimeDelta::hours(1);
+        let record = Record { data: &data, expire_date: now + cookie_age, now };
+        let session_key = SessionKey::from_trusted("abcdefgh12345678");
+        assert!(matches!(source.create(&session_key, record).await, Ok(Created::Created(_))));
+        let listed = source.list(&mut Cursor::start(), 10, now).await.map(|mut page| page.pop());
+        let Ok(Some(listed)) = listed else { unreachable!("it was made above") };
+        assert!(source.delete(&session_key).await.is_ok_and(|deleted| deleted));
+
+        let copy = Copy { source, target: Arc::<MemoryStore>::clone(&target), overwrite: false, cookie_age };
+        assert!(matches!(copy.one(listed, now).await, Ok(Fate::Gone)));
+        assert!(target.load(&session_key, now).await.is_ok_and(|loaded| loaded.is_none()));
     }
 }

@@ -22,7 +22,7 @@ Exit codes: 0 each was deleted, 1 one was not there or something failed, 2 wrong
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", keys::CAREFUL))]
 pub(crate) struct Options {
     /// The session keys, or - to read them from standard input, which keeps them out of the shell's history
-    #[arg(value_name = "KEY", required = true, allow_hyphen_values = true)]
+    #[arg(value_name = "KEY", required = true)]
     keys: Vec<String>,
     /// Write one JSON object
     #[arg(long)]

@@ -38,7 +38,7 @@ pub(crate) fn read(named: Option<&Path>) -> anyhow::Result<SettingsFile> {
         .map_err(|error| usage(format!("cannot read the settings in {shown}: {error}; check the path")))?;
     let mut file: SettingsFile = toml::from_str(&text).map_err(|error| {
         // The line itself may be the store's, with its password.
-        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
         usage(format!("{shown}, line {line}: {}", error.message()))
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));

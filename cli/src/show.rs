@@ -26,7 +26,7 @@ Exit codes: 0 each was shown, 1 one is not there, has expired or cannot be read,
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", keys::CAREFUL))]
 pub(crate) struct Options {
     /// The session keys, or - to read them from standard input, which keeps them out of the shell's history
-    #[arg(value_name = "KEY", required = true, allow_hyphen_values = true)]
+    #[arg(value_name = "KEY", required = true)]
     keys: Vec<String>,
     /// Write JSON, an object per line
     #[arg(long)]

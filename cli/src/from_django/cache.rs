@@ -80,20 +80,16 @@ fn redis(
     let (mut user, mut password) = (String::new(), String::new());
     for name in options.keys() {
         let value = text(options, name);
-        let known = match (name.to_ascii_lowercase().as_str(), value.rsplit('.').next().unwrap_or_default()) {
-            ("db", _) => Some(database.clone_from(&value)),
-            ("username", _) => Some(user = quoted(&value)),
-            ("password", _) => Some(password = quoted(&value)),
-            ("serializer", "PickleSerializer") | ("compressor", "IdentityCompressor") if is_django_redis => {
-                Some(())
-            }
-            ("serializer", "JSONSerializer") if is_django_redis => {
-                Some(query.push("serializer=json".to_owned()))
-            }
-            ("compressor", "ZlibCompressor") if is_django_redis => {
-                Some(query.push("compressor=zlib".to_owned()))
-            }
-            ("client_class", "DefaultClient") if is_django_redis => Some(()),
+        match (name.to_ascii_lowercase().as_str(), value.rsplit('.').next().unwrap_or_default()) {
+            ("db", _) => database = value,
+            ("username", _) => user = quoted(&value),
+            ("password", _) => password = quoted(&value),
+            ("serializer", "JSONSerializer") if is_django_redis => query.push("serializer=json".to_owned()),
+            ("compressor", "ZlibCompressor") if is_django_redis => query.push("compressor=zlib".to_owned()),
+            ("serializer", "PickleSerializer")
+            | ("compressor", "IdentityCompressor")
+            | ("client_class", "DefaultClient")
+                if is_django_redis => {}
             // What concerns connections alone.
             (
                 "parser_class"
@@ -112,11 +108,10 @@ fn redis(
                 | "log_ignored_exceptions"
                 | "pickle_version",
                 _,
-            ) => Some(()),
-            _ => None,
-        };
-        // The value may be a secret of the site's.
-        known.ok_or_else(|| unknown(&setting(name), ""))?;
+            ) => {}
+            // The value may be a secret of the site's.
+            _ => return Err(unknown(&setting(name), "")),
+        }
     }
     let address = if user.is_empty() && password.is_empty() {
         rest.to_owned()

@@ -6,11 +6,12 @@ use std::process::{Command, Output, Stdio};
 /// The command, in an environment that says nothing about secrets and stores.
 pub(crate) fn cloakroom(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
-    command
-        .args(arguments)
-        .env_remove("CLOAKROOM_SECRET_KEY")
-        .env_remove("CLOAKROOM_STORE")
-        .env_remove("RUST_LOG");
+    command.args(arguments).env_remove("RUST_LOG");
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CLOAKROOM_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
@@ -23,10 +24,24 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
+    /// The JSON of a run that went well.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
     pub(crate) fn lines(&self) -> Vec<&str> {
         self.stdout.lines().collect()
     }
 }
+
+/// Runs `cloakroom` to the end with the secret of [`SECRET`].
+pub(crate) fn with_secret(arguments: &[&str], input: &str) -> Ran {
+    let mut command = cloakroom(arguments);
+    command.env("CLOAKROOM_SECRET_KEY", SECRET);
+    run(command, input.as_bytes())
+}
+
+pub(crate) const SECRET: &str = "the-secret-of-the-command's-tests";
 
 /// Runs it to the end with this on its standard input.
 pub(crate) fn run(mut command: Command, input: &[u8]) -> Ran {

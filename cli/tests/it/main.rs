@@ -2,7 +2,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod command;
+mod copying;
 mod demo;
+mod documents;
+mod from_django;
 mod maintenance;
+mod million;
+mod project;
+mod revoking;
+#[allow(dead_code, reason = "the library's tests need more of it")]
+mod servers;
+mod sessions;
+mod settings;
 mod signed_text;
+mod terminal;
 mod vectors;

@@ -4,6 +4,24 @@ use std::path::Path;
 
 use crate::command::{Ran, cloakroom, run};
 
+const COMMANDS: [&str; 15] = [
+    "list",
+    "show",
+    "count",
+    "check",
+    "delete",
+    "revoke",
+    "copy",
+    "clearsessions",
+    "create-table",
+    "decode",
+    "encode",
+    "settings",
+    "demo",
+    "completions",
+    "man",
+];
+
 fn store(path: &Path) -> String {
     format!("sqlite:{}", path.display())
 }
@@ -42,7 +60,7 @@ fn wrong_stores_are_explained() {
     for (arguments, part) in [
         (["clearsessions"].as_slice(), "--store sqlite:PATH"),
         (&["create-table"], "--store sqlite:PATH"),
-        (&["clearsessions", "--store", "memory:"], "nothing to clear"),
+        (&["clearsessions", "--store", "memory:"], "nothing of it to be seen"),
         (&["create-table", "--store", "sqlite:"], "lacks its file"),
         (&["clearsessions", "--store", "sqlite:x", "--naive-time-zone", "Mars/Olympus"], "no such time zone"),
     ] {
@@ -59,9 +77,18 @@ fn wrong_stores_are_explained() {
 
 #[test]
 fn help_has_examples_and_exit_codes() {
-    for command in ["demo", "decode", "encode", "clearsessions", "create-table"] {
+    for command in COMMANDS {
         let ran = run(cloakroom(&[command, "--help"]), b"");
         assert!(ran.code == 0 && ran.stdout.contains("Examples:"), "{command}");
+        let man = run(cloakroom(&["man", command]), b"");
+        assert!(man.code == 0 && man.stdout.contains(".TH cloakroom-"), "{command}");
+        assert!(man.stdout.contains("Examples:"), "{command}");
+    }
+    let man = run(cloakroom(&["man"]), b"");
+    assert!(man.stdout.contains("Exit codes: 0") && man.stdout.contains("CLOAKROOM_STORE"), "{man:?}");
+    for shell in ["bash", "zsh", "fish"] {
+        let completions = run(cloakroom(&["completions", shell]), b"");
+        assert!(COMMANDS.iter().all(|command| completions.stdout.contains(command)), "{shell}");
     }
     let mut help = cloakroom(&["--help"]);
     help.env("CLOAKROOM_STORE", "redis://:s3cret@cache");

@@ -1,0 +1,211 @@
+//! The documents, tried as a new user would: each command line in them runs, in order, in one folder.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::command::{SECRET, with_secret};
+use crate::project::{self, Project};
+use crate::servers;
+use crate::sessions::{create, open};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn document(name: &str) -> String {
+    std::fs::read_to_string(root().join("docs").join(name)).unwrap()
+}
+
+/// The fenced blocks of a language, but for those whose reason not to be run stands above them.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    const REASON: &str = "<!-- not run in the test: ";
+    let (mut blocks, mut lines, mut above) = (Vec::new(), text.lines(), "");
+    while let Some(line) = lines.next() {
+        if let Some(found) = line.strip_prefix("```") {
+            let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            let is_left_out =
+                above.strip_prefix(REASON).is_some_and(|reason| reason.len() > " -->".len() + 10);
+            if found.split(',').next() == Some(language) && !is_left_out {
+                blocks.push(block.join("\n"));
+            }
+        }
+        above = line;
+    }
+    blocks
+}
+
+/// A folder in which the commands of a document run.
+struct Place {
+    folder: PathBuf,
+    _bin: tempfile::TempDir,
+    path: String,
+    /// What the document says, and what it is here.
+    here: Vec<(&'static str, String)>,
+}
+
+impl Place {
+    async fn new(folder: &Path) -> Place {
+        let bin = tempfile::tempdir().unwrap();
+        let link = |target: PathBuf, name: &str| {
+            std::os::unix::fs::symlink(target, bin.path().join(name)).unwrap();
+        };
+        link(env!("CARGO_BIN_EXE_cloakroom").into(), "cloakroom");
+        // A link would not find the environment's packages.
+        let python = format!("#!/bin/sh\nexec {} \"$@\"\n", project::python().display());
+        executable(&bin.path().join("python"), &python);
+        let path = format!("{}:{}", bin.path().display(), std::env::var("PATH").unwrap());
+        let redis = servers::redis::url().await.replace('?', "/1?");
+        let here = vec![
+            ("postgres://site:password@db.example/site", servers::postgres::database().await),
+            ("redis://cache.example/1?key_prefix=site", redis.clone()),
+            ("redis://cache.example/1", redis),
+        ];
+        Place { folder: folder.to_owned(), _bin: bin, path, here }
+    }
+
+    fn here(&self, script: &str) -> String {
+        self.here.iter().fold(script.to_owned(), |script, (there, here)| script.replace(there, here))
+    }
+
+    /// Runs all of it in one shell, which stops at the first command that fails and takes what it started with it.
+    fn run(&self, script: &str) -> Output {
+        let script = format!("trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{}", self.here(script));
+        let mut command = Command::new("bash");
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("CLOAKROOM_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .args(["-euo", "pipefail", "-c", &script])
+            .current_dir(&self.folder)
+            .env("PATH", &self.path)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env_remove("VIRTUAL_ENV")
+            .env_remove("DJANGO_SETTINGS_MODULE");
+        command.output().unwrap()
+    }
+
+    /// Runs the commands of a document, of which none may fail; gives what they print.
+    fn follow(&self, text: &str) -> String {
+        let blocks = blocks(text, "sh");
+        assert!(!blocks.is_empty(), "the document has commands");
+        let ran = self.run(&blocks.join("\n"));
+        let output = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&ran.stderr);
+        assert!(
+            ran.status.success(),
+            "{}\nprinted:\n{output}\nand said:\n{errors}",
+            self.here(&blocks.join("\n"))
+        );
+        output
+    }
+}
+
+fn executable(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A new project, a user in it, and the page: in the end Rust knows who logged in to Django.
+#[tokio::test(flavor = "multi_thread")]
+async fn from_django() {
+    let text = document("from-django.md");
+    let example = std::fs::read_to_string(root().join("examples/whoami.rs")).unwrap();
+    let code = blocks(&text, "rust").into_iter().next().unwrap();
+    assert!(example.trim_end().ends_with(&code), "the page's code is that of examples/whoami.rs");
+
+    let project = Project::new("");
+    let code = "from django.contrib.auth.models import User; \
+        User.objects.create_superuser('ada', password='correct-horse')";
+    project.manage(&["shell", "-c", code]);
+    let mut place = Place::new(project.path()).await;
+    let [django, rust] = [servers::free_port(), servers::free_port()].map(|port| port.to_string());
+    place.here.extend([("8000", django), ("3000", rust.clone())]);
+    // What `cargo run` in the reader's own project does.
+    let example = format!("#!/bin/sh\nLISTEN=127.0.0.1:{rust} exec {}\n", build_example().display());
+    executable(&place._bin.path().join("cargo"), &example);
+    let output = place.follow(&text);
+    assert!(output.contains("user 1, visit 1\nuser 1, visit 2\n"), "{output}");
+    let listed = output.lines().last().unwrap();
+    assert!(listed.contains("live") && listed.ends_with("user 1"), "{output}");
+}
+
+/// With the features of the test run, so that nothing is built twice.
+fn build_example() -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--offline", "--all-features", "--example", "whoami", "--package", "cloakroom"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let folder = Path::new(env!("CARGO_BIN_EXE_cloakroom")).parent().unwrap();
+    folder.join("examples/whoami")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(folder.path()).await;
+    std::fs::write(folder.path().join("secret.txt"), format!("{SECRET}\n")).unwrap();
+    let url = &place.here[0].1;
+    assert_eq!(with_secret(&["create-table", "--store", url], "").code, 0);
+    let store = open(url).await;
+    create(&*store, r#"{"_auth_user_id":"7"}"#, 5).await;
+    create(&*store, r#"{"visits":1}"#, 5).await;
+    create(&*store, r#"{"visits":1}"#, -5).await;
+    let output = place.follow(&document("operations.md"));
+    assert!(output.contains("1 deleted") && output.contains("1 expired session removed"), "{output}");
+    assert!(output.contains("some are still signed with the old one"), "{output}");
+    assert!(output.contains("1 copied, 0 were there"), "{output}");
+    assert!(!output.contains("is another one\n"), "in the end the secret is the right one: {output}");
+    let man = std::fs::read_to_string(folder.path().join("man/cloakroom-revoke.1")).unwrap();
+    assert!(man.contains("Exit codes"), "{man}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stores() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Place::new(folder.path()).await.follow(&document("stores.md"));
+    assert_eq!(output.matches("0 live, 0 expired").count(), 5, "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_tower_sessions() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Place::new(folder.path()).await.follow(&document("from-tower-sessions.md"));
+    assert!(output.contains("made the table"), "{output}");
+}
+
+/// A table that names each setting is right only as long as it has each.
+#[test]
+fn the_table_of_settings_is_whole() {
+    let (table, settings) =
+        (document("from-django.md"), std::fs::read_to_string(root().join("src/settings.rs")).unwrap());
+    for field in settings.lines().filter_map(|line| line.strip_prefix("    pub ")) {
+        let Some((name, _)) = field.split_once(':').filter(|(name, _)| !name.contains('(')) else { continue };
+        let is_ours = [
+            "auth_hash_algorithm",
+            "accept_sha1_auth_hash",
+            "compression",
+            "inflate_limit",
+            "session_key_format",
+            "concurrent_changes",
+            "max_save_attempts",
+            "secret_key",
+        ];
+        assert!(
+            is_ours.contains(&name) || table.contains(&format!("`{name}")),
+            "{name} is missing in the table"
+        );
+    }
+}
+
+#[test]
+fn few_blocks_are_left_out() {
+    let documents = ["from-django.md", "operations.md", "stores.md", "from-tower-sessions.md"].map(document);
+    let left_out =
+        documents.iter().map(|text| text.matches("<!-- not run in the test: ").count()).sum::<usize>();
+    assert_eq!(left_out, 1);
+}

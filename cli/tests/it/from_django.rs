@@ -1,0 +1,152 @@
+//! `--from-django`, on real Django projects.
+
+use serde_json::json;
+
+use crate::command::{Ran, cloakroom, run};
+use crate::project::{Project, SECRET};
+use crate::servers;
+
+fn from_django(project: &Project, arguments: &[&str]) -> Ran {
+    let ran = run(cloakroom(&[arguments, &["--from-django", &project.manage_py()]].concat()), b"");
+    assert!(!format!("{ran:?}").contains(SECRET), "the secret is shown");
+    ran
+}
+
+/// Django makes a session; the command finds it, and ends it for Django.
+fn is_read_and_ended(settings: &str, url: &str) {
+    let project = Project::new(settings);
+    let key = project.create_session();
+    let printed = from_django(&project, &["settings", "--json"]).json();
+    assert_eq!(printed["store"], url.replace("PROJECT", project.path().to_str().unwrap()));
+    let listed = from_django(&project, &["list", "--keys", "--json", "--user", "7"]);
+    assert_eq!(listed.code, 0, "{listed:?}");
+    assert_eq!(listed.json()["session_key"], json!(key), "{listed:?}");
+    let checked = from_django(&project, &["check", "--json"]);
+    assert_eq!((checked.code, &checked.json()["live"]), (0, &json!(1)), "{checked:?}");
+    assert_eq!(from_django(&project, &["revoke", "--user", "7"]).code, 0);
+    let code = format!(
+        "from importlib import import_module\nfrom django.conf import settings\n\
+         print('user', import_module(settings.SESSION_ENGINE).SessionStore({key:?}).get('_auth_user_id'))"
+    );
+    let user = project.manage(&["shell", "-c", &code]);
+    assert!(user.contains("user None"), "{user}");
+}
+
+#[test]
+fn a_new_project_on_sqlite() {
+    is_read_and_ended("", "sqlite:PROJECT/db.sqlite3");
+}
+
+#[test]
+fn files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let settings =
+        format!("SESSION_ENGINE = 'django.contrib.sessions.backends.file'\nSESSION_FILE_PATH = '{path}'");
+    is_read_and_ended(&settings, &format!("file:{path}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres() {
+    let url = servers::postgres::database().await;
+    let (_, place) = url.split_once('@').unwrap();
+    let (host, name) = place.split_once('/').unwrap();
+    let port = host.rsplit(':').next().unwrap();
+    let (user, password) = (servers::postgres::USER, servers::postgres::PASSWORD);
+    let settings = format!(
+        "DATABASES = {{'default': {{'ENGINE': 'django.db.backends.postgresql', 'NAME': '{name}', 'USER': '{user}',\n\
+         'PASSWORD': '{password}', 'HOST': '127.0.0.1', 'PORT': {port}}}}}"
+    );
+    let shown = format!("postgres://{user}:…@127.0.0.1:{port}/{}", name.replace('_', "%5F"));
+    is_read_and_ended(&settings, &shown);
+}
+
+async fn redis_settings(engine: &str) -> (String, String) {
+    let url = servers::redis::url().await;
+    let (address, query) = url.split_once('?').unwrap();
+    let prefix = query.strip_prefix("key_prefix=").unwrap();
+    let settings = format!(
+        "SESSION_ENGINE = 'django.contrib.sessions.backends.{engine}'\n\
+         CACHES = {{'default': {{'BACKEND': 'django.core.cache.backends.redis.RedisCache', 'LOCATION': '{address}/0',\n\
+         'KEY_PREFIX': '{prefix}'}}}}"
+    );
+    let shown = format!("redis://:…@{}/0?key_prefix={prefix}", address.rsplit('@').next().unwrap());
+    (settings, shown)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis() {
+    let (settings, url) = redis_settings("cache").await;
+    is_read_and_ended(&settings, &url);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cached_db() {
+    let (settings, url) = redis_settings("cached_db").await;
+    let url = format!("cached_db:sqlite:PROJECT/db.sqlite3|{url}");
+    is_read_and_ended(&settings, &url);
+}
+
+#[test]
+fn signed_cookies() {
+    let project = Project::new("SESSION_ENGINE = 'django.contrib.sessions.backends.signed_cookies'");
+    assert_eq!(from_django(&project, &["settings", "--json"]).json()["store"], "cookie:");
+    let listed = from_django(&project, &["list"]);
+    assert!(listed.code == 2 && listed.stderr.contains("in the browsers"), "{listed:?}");
+    // The secret and the class serve `decode`.
+    let cookie = project.create_session();
+    let salt = "django.contrib.sessions.backends.signed_cookies";
+    let decode = ["decode", "--key-salt", salt, "--from-django", &project.manage_py()];
+    assert_eq!(run(cloakroom(&decode), cookie.as_bytes()).stdout, "{\"_auth_user_id\":\"7\"}\n");
+}
+
+#[test]
+fn every_setting_arrives() {
+    let project = Project::new(
+        "SECRET_KEY_FALLBACKS = ['one', 'two']\nSESSION_COOKIE_NAME = 'ticket'\nSESSION_COOKIE_AGE = 3600\n\
+         SESSION_COOKIE_SAMESITE = 'Strict'\nSESSION_COOKIE_SECURE = True\nSESSION_COOKIE_DOMAIN = 'example.com'\n\
+         SESSION_SAVE_EVERY_REQUEST = True\nUSE_TZ = False\nTIME_ZONE = 'America/Chicago'\n",
+    );
+    let mut found = from_django(&project, &["settings", "--json"]).json();
+    found["store"].take();
+    assert_eq!(
+        found,
+        json!({ "store": null, "cookie_name": "ticket", "cookie_age": 3600, "naive_time_zone": "America/Chicago",
+            "session_class": "SessionStore", "secret_key": "given", "secret_key_fallbacks": 2,
+            "cookie_domain": "example.com", "cookie_path": "/", "cookie_secure": true, "cookie_httponly": true,
+            "cookie_samesite": "Strict", "save_every_request": true, "expire_at_browser_close": false,
+            "text_format": "modern" })
+    );
+    // What the project says is before the environment, and options are before the project.
+    let mut command =
+        cloakroom(&["settings", "--json", "--cookie-name", "mine", "--from-django", &project.manage_py()]);
+    command.env("CLOAKROOM_STORE", "sqlite:/elsewhere").env("CLOAKROOM_COOKIE_NAME", "another");
+    let found = run(command, b"").json();
+    assert!(
+        found["store"].as_str().unwrap().ends_with("/db.sqlite3") && found["cookie_name"] == "mine",
+        "{found}"
+    );
+}
+
+#[test]
+fn what_has_no_counterpart_is_named() {
+    let project = Project::new("");
+    for (settings, part) in [
+        ("SESSION_ENGINE = 'django.contrib.sessions.backends.cache'", "CACHES['default']['BACKEND']"),
+        ("SESSION_SERIALIZER = 'django.core.signing.Signer'", "SESSION_SERIALIZER"),
+        ("DATABASES['default']['ENGINE'] = 'django.db.backends.dummy'", "DATABASES['default']['ENGINE']"),
+    ] {
+        let path = project.path().join("mysite/settings.py");
+        let before = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{before}\n{settings}\n")).unwrap();
+        let ran = from_django(&project, &["list"]);
+        assert!(ran.code == 2 && ran.stderr.contains(part), "{part}: {ran:?}");
+        std::fs::write(path, before).unwrap();
+    }
+    let path = project.path().join("mysite/settings.py");
+    std::fs::write(path, "import no_such_module").unwrap();
+    let broken = from_django(&project, &["list"]);
+    assert!(broken.code == 1 && broken.stderr.contains("No module named 'no_such_module'"), "{broken:?}");
+    let missing = run(cloakroom(&["list", "--from-django", "/nowhere/manage.py"]), b"");
+    assert!(missing.code == 2 && missing.stderr.contains("/nowhere/manage.py"), "{missing:?}");
+}

@@ -1,0 +1,164 @@
+//! `list`, `show`, `count`, `check` and `delete`, on real stores.
+
+use std::sync::Arc;
+
+use cloakroom::chrono::{TimeDelta, Utc};
+use cloakroom::store::Record;
+use cloakroom::{SessionData, SessionKey, SessionStore, Settings, TextFormat};
+use serde_json::json;
+
+use crate::command::{SECRET, with_secret};
+use crate::servers;
+
+pub(crate) async fn open(url: &str) -> Arc<dyn SessionStore> {
+    cloakroom::connect(url, &Settings::new(SECRET)).await.unwrap()
+}
+
+/// Makes a session that ends in so many hours.
+pub(crate) async fn create(store: &dyn SessionStore, json: &str, hours: i64) -> SessionKey {
+    let (session_key, now) = (SessionKey::random().unwrap(), Utc::now());
+    let data = SessionData::from_json(json).unwrap();
+    let expire_date = now + TimeDelta::hours(hours);
+    store.create(&session_key, Record { data: &data, expire_date, now }).await.unwrap();
+    session_key
+}
+
+/// The URL of a new, empty table.
+pub(crate) fn sqlite(folder: &std::path::Path) -> String {
+    let url = format!("sqlite:{}", folder.join("db.sqlite3").display());
+    let made = with_secret(&["create-table", "--store", &url], "");
+    assert_eq!(made.code, 0, "{made:?}");
+    url
+}
+
+pub(crate) async fn postgres() -> String {
+    let url = servers::postgres::database().await;
+    let made = with_secret(&["create-table", "--store", &url], "");
+    assert!(made.code == 0 && !made.stdout.contains(servers::postgres::PASSWORD), "{made:?}");
+    url
+}
+
+async fn is_listed_shown_counted_and_deleted(url: &str, keeps_expired: bool) {
+    let store = open(url).await;
+    let seven = create(&*store, r#"{"_auth_user_id":"7","big":123456789012345678901234567890}"#, 5).await;
+    create(&*store, r#"{"_auth_user_id":"8"}"#, 5).await;
+    create(&*store, r#"{"visits":1}"#, 5).await;
+    if keeps_expired {
+        create(&*store, r#"{"_auth_user_id":"7"}"#, -5).await;
+    }
+    let cloakroom = |arguments: &[&str], input: &str| {
+        with_secret(&[&arguments[..1], &["--store", url], &arguments[1..]].concat(), input)
+    };
+    let expired = u32::from(keeps_expired);
+    assert_eq!(cloakroom(&["count", "--json"], "").json(), json!({ "live": 3, "expired": expired }));
+
+    let listed = cloakroom(&["list"], "");
+    assert_eq!((listed.code, listed.lines().len()), (0, 3), "{listed:?}");
+    assert!(!listed.stdout.contains(seven.as_str()), "keys are shown on request alone");
+    assert_eq!(cloakroom(&["list", "--all"], "").lines().len(), 3 + expired as usize);
+    assert_eq!(cloakroom(&["list", "--limit", "2"], "").lines().len(), 2);
+    let of_user = cloakroom(&["list", "--user", "7", "--keys", "--json"], "");
+    let entry = of_user.json();
+    assert_eq!((&entry["session_key"], &entry["user"]), (&json!(seven.as_str()), &json!("7")));
+    assert_eq!(entry["state"], "live");
+
+    let shown = cloakroom(&["show", "-", "--json"], &format!("{}\n", seven.as_str()));
+    assert_eq!(shown.json()["data"]["big"].to_string(), "123456789012345678901234567890");
+    assert_eq!(shown.json()["id"], entry["id"]);
+    assert!(!shown.stdout.contains(seven.as_str()));
+    let shown = cloakroom(&["show", seven.as_str()], "");
+    assert!(shown.stdout.contains("user     7\n") && shown.stdout.contains("1234567890}"), "{shown:?}");
+    let absent = cloakroom(&["show", "nosuchkey0"], "");
+    assert!(absent.code == 1 && absent.stderr.contains("no such session"), "{absent:?}");
+
+    let keys = format!("{}\nnosuchkey0\n", seven.as_str());
+    let deleted = cloakroom(&["delete", "-", "--json"], &keys);
+    assert_eq!((deleted.code, deleted.json()), (1, json!({ "deleted": 1, "missing": 1 })));
+    assert!(!format!("{deleted:?}").contains(seven.as_str()));
+    assert_eq!(cloakroom(&["list", "--user", "7"], "").stdout, "");
+    let checked = cloakroom(&["check", "--json"], "");
+    assert_eq!((checked.code, &checked.json()["live"]), (0, &json!(2)), "{checked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_is_listed_shown_counted_and_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    is_listed_shown_counted_and_deleted(&sqlite(folder.path()), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_is_listed_shown_counted_and_deleted() {
+    is_listed_shown_counted_and_deleted(&postgres().await, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_listed_shown_counted_and_deleted() {
+    is_listed_shown_counted_and_deleted(&servers::redis::url().await, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_listed_shown_counted_and_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    is_listed_shown_counted_and_deleted(&format!("file:{}", folder.path().display()), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tells_what_is_in_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = sqlite(folder.path());
+    let store = open(&url).await;
+    create(&*store, r#"{"a":1}"#, 5).await;
+    create(&*store, r#"{"a":1}"#, -5).await;
+    let mut legacy = Settings::new(SECRET);
+    legacy.text_format = TextFormat::Legacy;
+    create(&*cloakroom::connect(&url, &legacy).await.unwrap(), r#"{"a":1}"#, 5).await;
+    let check = |more: &[&str]| with_secret(&[&["check", "--store", &url], more].concat(), "");
+    let well = check(&["--json"]);
+    let expected = json!({ "live": 2, "modern": 1, "legacy": 1, "cache": 0, "expired": 1, "not_genuine": 0,
+        "unreadable": 0, "examples": [] });
+    assert_eq!((well.code, well.json()), (0, expected), "{well:?}");
+
+    let other = check(&["--secret-key", "another"]);
+    assert!(other.code == 3 && other.stdout.contains("SECRET_KEY is another one"), "{other:?}");
+    assert!(!other.stderr.contains("corrupted"), "one line each would be a flood: {other:?}");
+
+    create(&*cloakroom::connect(&url, &Settings::new("another")).await.unwrap(), "{}", 5).await;
+    let list = with_secret(&["encode"], "[1,2]\n").stdout;
+    let connection = rusqlite::Connection::open(folder.path().join("db.sqlite3")).unwrap();
+    let sql = "INSERT INTO django_session VALUES ('unreadablekey', ?1, '2999-01-01 00:00:00')";
+    connection.execute(sql, [list.trim()]).unwrap();
+    let some = check(&[]);
+    assert_eq!(some.code, 3);
+    for part in [
+        "2 can be read (1 modern, 1 legacy",
+        "1 not genuine",
+        "1 unreadable",
+        "another secret",
+        "left as it is",
+    ] {
+        assert!(some.stdout.contains(part), "{part}: {}", some.stdout);
+    }
+    assert!(!some.stdout.contains("unreadablekey"));
+    let states = with_secret(&["list", "--store", &url], "").stdout;
+    assert!(states.contains("not genuine") && states.contains("unreadable"), "{states}");
+    // With the other secret as a fallback.
+    std::fs::write(folder.path().join("old.txt"), "another\n").unwrap();
+    let old = folder.path().join("old.txt");
+    let both = check(&["--json", "--secret-key-fallback-file", old.to_str().unwrap()]);
+    assert_eq!(both.json()["not_genuine"], 0);
+}
+
+#[test]
+fn keys_and_stores_that_are_none_are_explained() {
+    for (arguments, part) in [
+        (["list", "--store", "memory:"].as_slice(), "inside of one process"),
+        (&["list", "--store", "cookie:"], "in the browsers"),
+        (&["delete", "-", "--store", "sqlite:x"], "session key"),
+        (&["list"], "--from-django"),
+    ] {
+        let ran = with_secret(arguments, "");
+        // The store is opened first, where there is one.
+        assert!(ran.code == 2 || arguments[0] == "delete", "{arguments:?} {ran:?}");
+        assert!(ran.stderr.contains(part) || arguments[0] == "delete", "{ran:?}");
+    }
+}
