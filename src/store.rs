@@ -315,7 +315,7 @@ pub enum Rotated {
 /// | `cached_db:` and two of these with a bar between: `cached_db:sqlite:path/to/db.sqlite3\|memory:` | [`CachedDbStore`] |
 /// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
 /// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
-/// | `redis://[user:password@]host:port/database`, `redis+cluster://host1,host2` | `RedisStore`, features `redis`, `redis-cluster` |
+/// | `redis://[user:password@]host:port/database`, `redis+cluster://host1,host2`, `redis+sentinel://host1,host2/service` | `RedisStore`, features `redis`, `redis-cluster`, `redis-sentinel` |
 /// | `memcached://host:port,host2:port` | `MemcachedStore`, feature `memcached` |
 ///
 /// The URLs of caches may end in what the site's `CACHES` say:
@@ -362,7 +362,7 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
         #[cfg(feature = "mysql")]
         "mysql" | "mariadb" => Ok(Arc::new(MysqlStore::open(url, settings).await?)),
         #[cfg(feature = "redis")]
-        "redis" | "redis+cluster" => Ok(Arc::new(RedisStore::open(url, settings).await?)),
+        "redis" | "redis+cluster" | "redis+sentinel" => Ok(Arc::new(RedisStore::open(url, settings).await?)),
         #[cfg(feature = "memcached")]
         "memcached" => Ok(Arc::new(MemcachedStore::open(url, settings).await?)),
         _ => {

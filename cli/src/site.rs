@@ -74,7 +74,7 @@ impl SettingsOptions {
                 let DjangoSite { url, settings } = from_django::read(manage_py, self.python.as_deref())?;
                 Site { url: Some(url), settings, has_secret: true }
             }
-            None => self.from_environment_and_file()?,
+            None => self.environment_and_file()?,
         };
         if let Some(url) = store.and_then(StoreOption::given) {
             site.url = Some(url.to_owned());
@@ -98,7 +98,7 @@ impl SettingsOptions {
         Ok(site)
     }
 
-    fn from_environment_and_file(&self) -> anyhow::Result<Site> {
+    fn environment_and_file(&self) -> anyhow::Result<Site> {
         let file = settings_file::read(self.file.as_deref())?;
         let secret_key = match secrets::from_environment()? {
             Some(secret_key) => Some(secret_key),

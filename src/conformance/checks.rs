@@ -291,7 +291,9 @@ async fn expiry_counts_to_the_microsecond(store: Store) -> Outcome {
     let (session_key, empty, start) = (SessionKey::random()?, SessionData::new(), now());
     let expire_date = start + TimeDelta::seconds(60);
     store.create(&session_key, Record { data: &empty, expire_date, now: start }).await?;
-    let Some(known) = store.load(&session_key, start).await?.and_then(|loaded| loaded.expire_date) else {
+    let loaded = store.load(&session_key, start).await?;
+    ensure!(loaded.is_some(), "absent before it expires");
+    let Some(known) = loaded.and_then(|loaded| loaded.expire_date) else {
         // The server keeps the time, in units of its own.
         return Ok(());
     };
@@ -315,7 +317,8 @@ async fn clearing_removes_expired_sessions_only(store: Store) -> Outcome {
             .await?;
     }
     let loaded = store.load(&expired, start - TimeDelta::days(1)).await?;
-    if loaded.is_none_or(|loaded| loaded.expire_date.is_none()) {
+    ensure!(loaded.is_some(), "absent before it expires");
+    if loaded.is_some_and(|loaded| loaded.expire_date.is_none()) {
         // The server goes by its own clock and expires them itself.
         for session_key in [&expired, &exactly, &alive] {
             store.delete(session_key).await?;
@@ -399,6 +402,7 @@ async fn of_many_rotations_of_one_session_one_succeeds(store: Store) -> Outcome 
 async fn no_update_survives_a_deletion(store: Store) -> Outcome {
     for _ in 0..20 {
         let (session_key, version) = create(&store, r#"{"a":1}"#).await?;
+        ensure!(load(&store, &session_key).await?.is_some(), "absent before it is deleted");
         let attempts = race(|number| {
             let (store, session_key, version) = (Arc::clone(&store), session_key.clone(), version.clone());
             async move {
@@ -420,6 +424,7 @@ async fn no_update_survives_a_deletion(store: Store) -> Outcome {
 
 async fn keys_do_not_alias(store: Store) -> Outcome {
     let (session_key, _) = create(&store, r#"{"a":1}"#).await?;
+    ensure!(load(&store, &session_key).await?.is_some(), "absent under its own key");
     let text = session_key.as_str();
     for alias in [text.to_uppercase(), format!("{text} "), text[..31].to_owned(), format!("{text}0")] {
         if alias == text {

@@ -1,7 +1,9 @@
 //! What cache stores share: how Django's cache API names an entry, and what it writes into it.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -28,6 +30,8 @@ pub struct CacheFormat {
     pub key_prefix: String,
     /// `VERSION`: 1.
     pub version: u32,
+    /// `KEY_FUNCTION`, where the site has one of its own.
+    pub key_function: Option<KeyFunction>,
     /// Which session engine's entries these are: those of `cache`.
     pub engine: CacheEngine,
     /// What the value is: a pickle.
@@ -35,6 +39,45 @@ pub struct CacheFormat {
     /// Whether the value is compressed: no.
     pub compressor: CacheCompressor,
 }
+
+/// A site's own way to name entries, in place of `KEY_PREFIX:VERSION:key`: Django's `KEY_FUNCTION`.
+///
+/// ```
+/// use cloakroom::store::cache::{CacheFormat, KeyFunction};
+///
+/// let mut format = CacheFormat::default();
+/// // def make_key(key, key_prefix, version): return f"{key_prefix}|{version}|{key}"
+/// let pipes = |key: &str, key_prefix: &str, version: u32| format!("{key_prefix}|{version}|{key}");
+/// format.key_function = Some(KeyFunction::new(pipes));
+/// assert!(format.key_function.is_some());
+/// ```
+#[derive(Clone)]
+pub struct KeyFunction(Arc<MakeKey>);
+
+type MakeKey = dyn Fn(&str, &str, u32) -> String + Send + Sync;
+
+impl KeyFunction {
+    /// The function takes the entry's own name, `KEY_PREFIX` and `VERSION`, as Django's does, and must give each
+    /// session a name of its own. Sessions can be listed if the name it gives ends in the key.
+    pub fn new(make_key: impl Fn(&str, &str, u32) -> String + Send + Sync + 'static) -> KeyFunction {
+        KeyFunction(Arc::new(make_key))
+    }
+}
+
+impl fmt::Debug for KeyFunction {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("KeyFunction(..)")
+    }
+}
+
+/// The same function, not one that does the same.
+impl PartialEq for KeyFunction {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for KeyFunction {}
 
 /// The session engine, which is part of an entry's name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +115,7 @@ impl Default for CacheFormat {
         CacheFormat {
             key_prefix: String::new(),
             version: 1,
+            key_function: None,
             engine: CacheEngine::default(),
             serializer: CacheSerializer::default(),
             compressor: CacheCompressor::default(),
@@ -116,8 +160,24 @@ impl CacheFormat {
             CacheEngine::Cache => "cache",
             CacheEngine::CachedDb => "cached_db",
         };
+        let key = format!("django.contrib.sessions.{engine}{}", session_key.as_str());
         let (prefix, version) = (&self.key_prefix, self.version);
-        format!("{prefix}:{version}:django.contrib.sessions.{engine}{}", session_key.as_str())
+        match &self.key_function {
+            Some(KeyFunction(make_key)) => make_key(&key, prefix, version),
+            None => format!("{prefix}:{version}:{key}"),
+        }
+    }
+
+    /// With what the names of all sessions' entries begin, the session key following.
+    pub(crate) fn entry_prefix(&self, store: &'static str) -> Result<String, StoreError> {
+        let prefix = self.entry_key(&SessionKey::from_trusted(""));
+        let example = "abcdefgh";
+        if self.entry_key(&SessionKey::from_trusted(example)).strip_prefix(&prefix) == Some(example) {
+            return Ok(prefix);
+        }
+        let message = "sessions cannot be listed here: the site's KEY_FUNCTION does not end an entry's name with the \
+                       session key, so that no key can be told from a name";
+        Err(StoreError::new(store, StoreErrorKind::Unsupported, message))
     }
 
     pub(crate) fn encode(&self, data: &SessionData) -> Result<Vec<u8>, ValueError> {
@@ -237,8 +297,8 @@ pub(crate) fn inflate(entry: &[u8], limit: usize) -> Result<Vec<u8>, EntryError>
 pub(crate) struct Address<'a>(pub(crate) &'a str);
 
 #[cfg(feature = "redis")]
-impl std::fmt::Display for Address<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Address<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rest = self.0.split_once("://").map_or(self.0, |(_, rest)| rest);
         let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
         formatter.write_str(host.split(['/', '?', '#']).next().unwrap_or_default())

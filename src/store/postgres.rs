@@ -10,6 +10,11 @@
 //! 2. What the server refuses to a batch is tried one by one.
 //! 3. A cancelled request hurts nobody, and each request has a deadline.
 //! 4. A broken connection is made again; meanwhile requests fail soon, as unavailable.
+//!
+//! # TLS
+//! With `sslmode=require` in the URL, and the feature `postgres-tls`, connections are encrypted, and the server's
+//! certificate must be for the URL's host and signed by whom the system trusts, or by
+//! [`PostgresOptions::root_certificates`]: libpq's `verify-full`. Otherwise connections are plain.
 
 mod alone;
 mod connection;
@@ -18,6 +23,8 @@ mod list;
 mod reads;
 mod schema;
 mod statements;
+#[cfg(feature = "postgres-tls")]
+mod tls;
 mod writes;
 
 use std::fmt;
@@ -79,6 +86,10 @@ pub struct PostgresStore {
 pub struct PostgresOptions {
     /// The server, the user and the database.
     pub config: Config,
+    /// A file of certificates in PEM to trust with `sslmode=require`, in place of the system's: libpq's
+    /// `sslrootcert`. None.
+    #[cfg(feature = "postgres-tls")]
+    pub root_certificates: Option<std::path::PathBuf>,
     /// The table: `django_session`.
     pub table: String,
     /// The table's columns: Django's names.
@@ -161,6 +172,8 @@ impl PostgresStore {
     pub fn options(url: &str) -> Result<PostgresOptions, StoreError> {
         let options = |config| PostgresOptions {
             config,
+            #[cfg(feature = "postgres-tls")]
+            root_certificates: None,
             table: table::DJANGO_TABLE.to_owned(),
             columns: Columns::default(),
             extra_columns: Vec::new(),

@@ -11,9 +11,20 @@
 //! reaches both. There the session is written under the new key, then the old key is deleted if it still is
 //! what was expected, and if it is not, the new key again. Should this process die in between, the session
 //! as it was before stays under the old key, and nobody knows the new one, which the server expires.
+//!
+//! # Redis Sentinel
+//! `redis+sentinel://[user:password@]host1,host2/service[/database]` (feature `redis-sentinel`) asks the sentinels
+//! at these hosts, on port 26379 unless they say another, for the primary of the service, and asks again when it
+//! is lost or has become a replica. User, password and database are those of the server; the sentinels
+//! themselves are asked without a password. A fail-over loses what had not reached the replica: a session of
+//! before may be back, one that was logged out in that moment too. `min-replicas-to-write` on the server bounds how
+//! much that is. While no primary is known, calls fail with
+//! [`StoreErrorKind::Unavailable`](crate::StoreErrorKind::Unavailable).
 
 mod connection;
 mod list;
+#[cfg(feature = "redis-sentinel")]
+mod sentinel;
 
 use std::fmt;
 use std::time::Duration;
@@ -53,7 +64,8 @@ pub struct RedisStore {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RedisOptions {
-    /// `redis://[user:password@]host[:port][/database]`, or `redis+cluster://` with hosts between commas.
+    /// `redis://[user:password@]host[:port][/database]`, `redis+cluster://` with hosts between commas, or
+    /// `redis+sentinel://` with the hosts of the sentinels and the service.
     pub url: String,
     /// What the site's `CACHES` setting says; the URL's query is applied on top.
     pub format: CacheFormat,

@@ -4,6 +4,8 @@ pub(crate) mod axum_site;
 pub(crate) mod back_end;
 mod everywhere;
 mod expiry;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod key_function;
 mod login;
 mod parallel;
 pub(crate) mod process;

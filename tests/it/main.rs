@@ -19,6 +19,8 @@ mod observed;
 mod pickles;
 #[cfg(feature = "redis-cluster")]
 mod redis_cluster;
+#[cfg(all(feature = "redis-cluster", feature = "redis-sentinel"))]
+mod redis_sentinel;
 mod save_protocol;
 #[allow(dead_code, reason = "each feature uses a part of it")]
 mod servers;

@@ -20,7 +20,7 @@ async fn create(store: &Arc<dyn SessionStore>, number: usize) -> Result<SessionK
     }
 }
 
-async fn create_many(store: &Arc<dyn SessionStore>) -> Vec<SessionKey> {
+pub(crate) async fn create_many(store: &Arc<dyn SessionStore>) -> Vec<SessionKey> {
     let mut keys = Vec::new();
     for number in 0..100 {
         keys.push(create(store, number).await.unwrap());
@@ -29,7 +29,7 @@ async fn create_many(store: &Arc<dyn SessionStore>) -> Vec<SessionKey> {
 }
 
 /// Loads all; each that is there must be the right one. Gives how many are there and how many could not be asked for.
-async fn load_all(store: &Arc<dyn SessionStore>, keys: &[SessionKey]) -> (usize, usize) {
+pub(crate) async fn load_all(store: &Arc<dyn SessionStore>, keys: &[SessionKey]) -> (usize, usize) {
     let (mut found, mut errors) = (0, 0);
     for (number, session_key) in keys.iter().enumerate() {
         match store.load(session_key, Utc::now()).await {
@@ -55,9 +55,15 @@ async fn load_all(store: &Arc<dyn SessionStore>, keys: &[SessionKey]) -> (usize,
 
 /// Waits until a primary's replica has received all that was written.
 async fn wait_for_replica(port: u16) {
+    wait_for_replica_of(port, &[]).await;
+}
+
+/// The same, of a primary that wants these options to log in.
+pub(crate) async fn wait_for_replica_of(port: u16, login: &[&str]) {
     let start = Instant::now();
     loop {
         let output = std::process::Command::new(program("redis-cli", &[]))
+            .args(login)
             .args(["-p", &port.to_string(), "info", "replication"])
             .output()
             .unwrap();

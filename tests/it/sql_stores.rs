@@ -5,6 +5,8 @@
 mod mariadb;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres-tls")]
+mod postgres_tls;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

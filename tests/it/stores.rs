@@ -80,9 +80,13 @@ async fn signed_cookies() {
         ("rotating_to_a_taken_key_writes_nothing", NEVER_TAKEN),
         ("deleting_removes_for_good", NOTHING_TO_REMOVE),
         ("an_expired_session_is_absent", BY_COOKIE),
+        ("expiry_counts_to_the_microsecond", BY_COOKIE),
+        ("clearing_removes_expired_sessions_only", BY_COOKIE),
         ("of_many_creators_of_one_key_one_succeeds", NEVER_TAKEN),
         ("of_many_updates_of_one_version_one_succeeds", NOTHING_TO_COMPARE),
         ("of_many_rotations_of_one_session_one_succeeds", NOTHING_TO_COMPARE),
+        ("no_update_survives_a_deletion", NOTHING_TO_REMOVE),
+        ("keys_do_not_alias", BY_COOKIE),
     ];
     let store = Arc::new(SignedCookieStore::new(&Settings::new("secret")));
     conforms_but_for("signed_cookies", store, &differences).await;
@@ -168,6 +172,14 @@ async fn redis_cluster() {
 pub(crate) async fn new_redis_cluster() -> Arc<dyn SessionStore> {
     let url = crate::servers::redis::cluster_url().await;
     cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()
+}
+
+#[cfg(feature = "redis-sentinel")]
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_sentinel() {
+    let watched = crate::servers::redis::start_watched().await;
+    let store = cloakroom::connect(&watched.url, &Settings::new("secret")).await.unwrap();
+    conforms("redis sentinel", store).await;
 }
 
 #[cfg(feature = "memcached")]

@@ -80,7 +80,7 @@ impl MemcachedStore {
         now: DateTime<Utc>,
         mut each: impl FnMut(&str) + Send,
     ) -> Result<(), StoreError> {
-        let prefix = self.format.entry_key(&SessionKey::from_trusted(""));
+        let prefix = self.format.entry_prefix("memcached")?;
         let found = |name: &str, ends: i64| {
             if (ends < 0 || ends > now.timestamp())
                 && let Some(key) = name.strip_prefix(&prefix)

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Column, NoTls, Row, Statement, Transaction};
+use tokio_postgres::{Client, Column, Config, NoTls, Row, Socket, Statement, Transaction};
 
 use super::error::{Failure, Task};
 use super::statements::{COUNT, Query};
@@ -29,10 +31,13 @@ impl Connection {
     }
 
     async fn connect(options: &PostgresOptions) -> Task<Connection> {
-        // TLS goes in here: another connector than `NoTls`.
-        let (client, connection) = options.config.connect(NoTls).await?;
-        // It ends when the client is dropped, and whatever breaks it reaches the client too.
-        tokio::spawn(connection);
+        let client = match options.config.get_ssl_mode() {
+            #[cfg(feature = "postgres-tls")]
+            SslMode::Require => start(&options.config, super::tls::connector(options)?).await?,
+            #[cfg(not(feature = "postgres-tls"))]
+            SslMode::Require => return Err(Failure::NoTls),
+            _ => start(&options.config, NoTls).await?,
+        };
         let limit = statement_timeout(options.deadline);
         client.batch_execute(&format!("{SETTINGS}{limit}")).await?;
         Ok(Connection { client, statements: [const { None }; COUNT] })
@@ -110,6 +115,18 @@ impl Connection {
         });
         extra.collect()
     }
+}
+
+/// Connects, and lets the connection run.
+async fn start<T>(config: &Config, tls: T) -> Task<Client>
+where
+    T: MakeTlsConnect<Socket>,
+    T::Stream: Send + 'static,
+{
+    let (client, connection) = config.connect(tls).await?;
+    // It ends when the client is dropped, and whatever breaks it reaches the client too.
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 /// The server gives up a little before the caller does. So what waited for a lock in vain is known not to have

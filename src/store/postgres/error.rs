@@ -23,6 +23,12 @@ pub(super) enum Failure {
     },
     Connection(Arc<tokio_postgres::Error>),
     Url,
+    /// TLS is asked for, and this build has none.
+    #[cfg(not(feature = "postgres-tls"))]
+    NoTls,
+    /// TLS cannot be had, for this reason.
+    #[cfg(feature = "postgres-tls")]
+    Tls(String),
     Deadline,
     Closed,
     MissingColumn(String),
@@ -80,12 +86,26 @@ impl Failure {
         let table = &options.table;
         let (kind, message) = match &self {
             Failure::Server { code, message } => explain_server(code, message, options),
-            Failure::Connection(error) if is_tls(error) => (
+            #[cfg(not(feature = "postgres-tls"))]
+            Failure::NoTls => (
                 Misconfigured,
                 format!(
-                    "{place}: this build has no TLS, and the URL asks for it; use sslmode=disable or =prefer"
+                    "{place}: the URL asks for TLS, which this build lacks; add the feature `postgres-tls`, or use \
+                     sslmode=disable"
                 ),
             ),
+            #[cfg(feature = "postgres-tls")]
+            Failure::Tls(reason) => (Misconfigured, format!("{place}: no TLS: {reason}")),
+            Failure::Connection(error) if is_tls(error) => {
+                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                (
+                    Misconfigured,
+                    format!(
+                        "{place}: {error}{cause}; does the server offer TLS, with a certificate for this host \
+                         that is trusted here? sslmode=disable goes without"
+                    ),
+                )
+            }
             Failure::Connection(error) => {
                 let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
                 (

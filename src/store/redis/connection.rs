@@ -24,6 +24,8 @@ enum Link {
     Single(ConnectionManager),
     #[cfg(feature = "redis-cluster")]
     Cluster(redis::cluster_async::ClusterConnection),
+    #[cfg(feature = "redis-sentinel")]
+    Sentinel(std::sync::Arc<super::sentinel::Primary>),
 }
 
 /// What can go wrong on the way.
@@ -47,6 +49,9 @@ impl Connection {
             if let Some(hosts) = url.strip_prefix("redis+cluster://") {
                 return open_cluster(hosts, timeout).await;
             }
+            if let Some(sentinels) = url.strip_prefix("redis+sentinel://") {
+                return open_sentinel(sentinels, timeout);
+            }
             let config = ConnectionManagerConfig::new()
                 .set_connection_timeout(Some(timeout))
                 .set_response_timeout(Some(timeout))
@@ -68,9 +73,9 @@ impl Connection {
 
     pub(super) fn is_cluster(&self) -> bool {
         match &self.link {
-            Link::Single(_) => false,
             #[cfg(feature = "redis-cluster")]
             Link::Cluster(_) => true,
+            _ => false,
         }
     }
 
@@ -81,6 +86,8 @@ impl Connection {
                 Link::Single(connection) => command.query_async(connection).await,
                 #[cfg(feature = "redis-cluster")]
                 Link::Cluster(connection) => command.query_async(connection).await,
+                #[cfg(feature = "redis-sentinel")]
+                Link::Sentinel(primary) => primary.query(command).await,
             }
         };
         self.within(reply).await
@@ -98,7 +105,6 @@ impl Connection {
     /// The servers that [`query_at`](Connection::query_at) takes, which together have all entries.
     pub(super) async fn primaries(&self) -> Result<Vec<Option<String>>, Failure> {
         match &self.link {
-            Link::Single(_) => Ok(vec![None]),
             #[cfg(feature = "redis-cluster")]
             Link::Cluster(connection) => {
                 let mut connection = connection.clone();
@@ -112,6 +118,7 @@ impl Connection {
                 };
                 Ok(replies.into_iter().map(address).collect())
             }
+            _ => Ok(vec![None]),
         }
     }
 
@@ -178,6 +185,17 @@ async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Link, Failure>
     Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
 }
 
+#[cfg(feature = "redis-sentinel")]
+fn open_sentinel(sentinels: &str, timeout: Duration) -> Result<Link, Failure> {
+    Ok(Link::Sentinel(super::sentinel::Primary::new(sentinels, timeout)?.into()))
+}
+
+#[cfg(not(feature = "redis-sentinel"))]
+fn open_sentinel(_sentinels: &str, _timeout: Duration) -> Result<Link, Failure> {
+    let message = "Redis Sentinel needs the feature `redis-sentinel`";
+    Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
+}
+
 impl Failure {
     /// The error for the caller: what is wrong, where, and what to do next.
     pub(super) fn explain(self, connection: &Connection) -> StoreError {
@@ -197,7 +215,8 @@ impl Failure {
                 (ErrorKind::InvalidClientConfig, _) => (
                     Misconfigured,
                     "the URL is not taken; use redis://[user:password@]host[:port][/database], or \
-                     redis+cluster://host1,host2 with the feature `redis-cluster`"
+                     redis+cluster://host1,host2 with the feature `redis-cluster`, or \
+                     redis+sentinel://host1,host2/service[/database] with the feature `redis-sentinel`"
                         .to_owned(),
                 ),
                 (ErrorKind::AuthenticationFailed, _)

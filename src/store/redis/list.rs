@@ -65,7 +65,7 @@ impl RedisStore {
             }
         };
         let Some(server) = place.servers.last() else { return Ok((Vec::new(), None)) };
-        let prefix = self.format.entry_key(&SessionKey::from_trusted(""));
+        let prefix = self.format.entry_prefix("redis")?;
         let mut command = redis::cmd("SCAN");
         command.arg(&place.cursor).arg("MATCH").arg(format!("{}*", escaped(&prefix)));
         command.arg("COUNT").arg(limit.max(1));

@@ -1,6 +1,7 @@
 //! PostgreSQL: one server for all tests, and a database for each.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::OnceCell;
@@ -42,6 +43,34 @@ async fn try_client(url: &str) -> Result<Client, tokio_postgres::Error> {
 
 /// A server of one test's own.
 pub(crate) async fn start() -> Server {
+    start_with(|_, _| Vec::new()).await
+}
+
+/// A server that offers TLS with a certificate for 127.0.0.1, signed by `ca.pem` in its folder.
+#[cfg(feature = "postgres-tls")]
+pub(crate) async fn start_with_tls() -> Server {
+    start_with(|folder, user| {
+        let openssl = |arguments: &str| {
+            let words = arguments.split(' ').map(OsString::from);
+            run(user, std::iter::once(program("openssl", &[]).into()).chain(words), folder);
+        };
+        std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+        openssl(&format!("req -x509 {key} -days 2 -subj /CN=tests -keyout ca.key -out ca.pem"));
+        openssl(&format!("req {key} -subj /CN=server -keyout server.key -out server.csr"));
+        openssl(
+            "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
+        );
+        let file = |name: &str| folder.join(name).display().to_string();
+        let settings =
+            [format!("ssl_cert_file={}", file("server.pem")), format!("ssl_key_file={}", file("server.key"))];
+        settings.into_iter().chain(["ssl=on".to_owned()]).flat_map(|setting| ["-c".to_owned(), setting]).collect()
+    })
+    .await
+}
+
+/// `options` makes what the server's command line needs besides, in its folder and as its user.
+async fn start_with(options: impl FnOnce(&Path, Option<&str>) -> Vec<String>) -> Server {
     let hidden: Vec<String> =
         (13..=20).rev().map(|version| format!("/usr/lib/postgresql/{version}/bin")).collect();
     let hidden: Vec<&str> = hidden.iter().map(String::as_str).collect();
@@ -62,6 +91,7 @@ pub(crate) async fn start() -> Server {
     let mut command: Vec<OsString> = vec![postgres.into(), "-D".into(), data.into()];
     command.extend(["-h", "127.0.0.1", "-c", "max_connections=200", "-p"].map(Into::into));
     command.extend([port.to_string().into(), "-k".into(), (&folder).into()]);
+    command.extend(options(&folder, user).into_iter().map(OsString::from));
     let server = Server::start("PostgreSQL", folder, port, user, command);
     server.wait_until(async || try_client(&url(&server, "postgres")).await.is_ok()).await;
     server

@@ -1,4 +1,4 @@
-//! Redis: one server for all tests, and a key prefix for each; and a cluster.
+//! Redis: one server for all tests, and a key prefix for each; a cluster; and a primary that sentinels watch.
 
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -99,4 +99,84 @@ pub(crate) async fn start_cluster() -> (Vec<Server>, String) {
         node.wait_until(complete).await;
     }
     (nodes, url)
+}
+
+/// A primary, its replica and three sentinels that watch them; and the URL of it.
+#[cfg(feature = "redis-sentinel")]
+pub(crate) struct Watched {
+    pub(crate) primary: Server,
+    pub(crate) replica: Server,
+    sentinels: Vec<Server>,
+    pub(crate) url: String,
+}
+
+#[cfg(feature = "redis-sentinel")]
+pub(crate) async fn start_watched() -> Watched {
+    let login = ["--requirepass", PASSWORD, "--masterauth", PASSWORD];
+    let primary = node(&[&login[..], &["--repl-diskless-sync-delay", "0"]].concat());
+    let replica_of = format!("127.0.0.1 {}", primary.port);
+    let replica = node(&[&login[..], &["--replicaof", &replica_of]].concat());
+    wait_until_info(&replica, "master_link_status:up").await;
+    let sentinels: Vec<Server> = (0..3).map(|_| sentinel(&primary)).collect();
+    for sentinel in &sentinels {
+        // Each knows the others and the replica.
+        let known = || async {
+            let url = format!("redis://127.0.0.1:{}", sentinel.port);
+            let Ok(mut connection) = try_client(&url).await else { return false };
+            let info: String =
+                redis::cmd("INFO").arg("sentinel").query_async(&mut connection).await.unwrap_or_default();
+            info.contains("status=ok") && info.contains("slaves=1,sentinels=3")
+        };
+        sentinel.wait_until(known).await;
+    }
+    let hosts: Vec<String> =
+        sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
+    let url = format!("redis+sentinel://:{PASSWORD}@{}/sessions/1", hosts.join(","));
+    Watched { primary, replica, sentinels, url }
+}
+
+#[cfg(feature = "redis-sentinel")]
+impl Watched {
+    /// Asks for a fail-over without a failure.
+    pub(crate) async fn fail_over(&self) {
+        let url = format!("redis://127.0.0.1:{}", self.sentinels[0].port);
+        let mut connection = try_client(&url).await.unwrap();
+        redis::cmd("SENTINEL")
+            .arg("FAILOVER")
+            .arg("sessions")
+            .query_async::<()>(&mut connection)
+            .await
+            .unwrap();
+    }
+}
+
+/// Waits until a server says this about its replication.
+#[cfg(feature = "redis-sentinel")]
+pub(crate) async fn wait_until_info(server: &Server, text: &str) {
+    let says = || async {
+        let Ok(mut connection) = try_client(&url_of(server)).await else { return false };
+        let info: String =
+            redis::cmd("INFO").arg("replication").query_async(&mut connection).await.unwrap_or_default();
+        info.contains(text)
+    };
+    server.wait_until(says).await;
+}
+
+#[cfg(feature = "redis-sentinel")]
+fn sentinel(primary: &Server) -> Server {
+    let (folder, port) = (folder("sentinel", None), free_port());
+    let settings = folder.join("sentinel.conf");
+    // Two of three sentinels must agree.
+    let text = format!(
+        "port {port}\nbind 127.0.0.1\ndir {}\n\
+         sentinel monitor sessions 127.0.0.1 {} 2\n\
+         sentinel auth-pass sessions {PASSWORD}\n\
+         sentinel down-after-milliseconds sessions 500\n\
+         sentinel failover-timeout sessions 5000\n",
+        folder.display(),
+        primary.port
+    );
+    std::fs::write(&settings, text).unwrap();
+    let command = [program("redis-server", &[]).into(), settings.into(), "--sentinel".into()];
+    Server::start("sentinel", folder, port, None, command)
 }
