@@ -282,11 +282,14 @@ impl StoredExpiry {
     }
 }
 
-/// `timedelta(seconds=…)`, in whole microseconds.
+/// `timedelta(seconds=…)`, in whole microseconds. As in Python, what is rounded is the fraction alone: the product of
+/// all of it with a million is rounded by itself.
 fn delta(seconds: f64) -> Option<TimeDelta> {
-    let microseconds = (seconds * 1e6).round_ties_even();
     // The whole of time from year 1 to 9999 is below this.
-    (microseconds.abs() < 4e17).then(|| TimeDelta::microseconds(microseconds as i64))
+    (seconds.abs() < 4e11).then(|| {
+        let fraction = (seconds.fract() * 1e6).round_ties_even();
+        TimeDelta::microseconds(seconds as i64 * 1_000_000 + fraction as i64)
+    })
 }
 
 impl Expiry {

@@ -86,6 +86,7 @@ fn inflate(limit: usize, scratch: &mut Scratch) -> Result<&[u8], String> {
         if out.len() < out.capacity() {
             return Err("not zlib: the stream is incomplete".to_owned());
         }
-        out.reserve(out.len().min(limit - out.len() + 1));
+        // Doubled; and there is room for something even when there was none.
+        out.reserve(out.len().max(64).min(limit - out.len() + 1));
     }
 }

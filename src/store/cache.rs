@@ -228,6 +228,8 @@ impl CacheFormat {
                 _ => Err(()),
             };
             known.map_err(|()| {
+                // Where a password holds a question mark, what follows is the rest of it.
+                let name = if query.contains('@') { "text after `?`" } else { name };
                 let message = format!(
                     "the URL's `{name}` is not known or has no such value; there are key_prefix, version, \
                      engine=cache|cached_db, serializer=pickle|json and compressor=none|zlib"

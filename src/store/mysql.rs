@@ -31,7 +31,7 @@ use super::{
 };
 use crate::clock::TimeZone;
 use crate::codec::SessionCodec;
-use crate::error::StoreError;
+use crate::error::{StoreError, StoreErrorKind};
 use crate::session_key::SessionKey;
 use crate::settings::Settings;
 
@@ -147,6 +147,12 @@ impl MysqlStore {
         };
         let rest = url.strip_prefix("mariadb://").or(url.strip_prefix("mysql://")).unwrap_or_default();
         match Opts::from_url(&format!("mysql://{rest}")) {
+            // Without TLS compiled in, the driver would panic when it connects.
+            Ok(connection) if connection.ssl_opts().is_some() => {
+                let message = "the URL asks for TLS, which is not offered for MySQL; leave `require_ssl` out, and let a \
+                               tunnel or a private network protect the connection";
+                Err(StoreError::new("mysql", StoreErrorKind::Misconfigured, message))
+            }
             Ok(connection) => Ok(options(connection)),
             // The driver's own message may hold a part of the password.
             Err(_) => Err(Failure::Url.explain(&options(Opts::default()))),

@@ -1,12 +1,14 @@
 //! Connections: made with a deadline, made again when they break, with their statements prepared once.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::{Format, IsNull, ToSql, Type};
 use tokio_postgres::{Client, Column, Config, NoTls, Row, Socket, Statement, Transaction};
 
 use super::error::{Failure, Task};
@@ -66,7 +68,8 @@ impl Connection {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Task<Vec<Row>> {
         let statement = self.statement(options, query).await?;
-        Ok(self.client.query(&statement, parameters).await?)
+        let hidden = Hidden::all(parameters);
+        Ok(self.client.query(&statement, &Hidden::references(&hidden)).await?)
     }
 
     /// How many rows a statement changes.
@@ -77,7 +80,8 @@ impl Connection {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Task<u64> {
         let statement = self.statement(options, query).await?;
-        Ok(self.client.execute(&statement, parameters).await?)
+        let hidden = Hidden::all(parameters);
+        Ok(self.client.execute(&statement, &Hidden::references(&hidden)).await?)
     }
 
     async fn statement(&mut self, options: &PostgresOptions, query: Query) -> Task<Statement> {
@@ -128,6 +132,47 @@ where
     tokio::spawn(connection);
     Ok(client)
 }
+
+/// A parameter that shows nothing: the driver writes each statement's parameters, here keys and sessions, to the log
+/// where that asks for the level `debug`.
+struct Hidden<'a>(&'a (dyn ToSql + Sync));
+
+impl<'a> Hidden<'a> {
+    fn all(parameters: &[&'a (dyn ToSql + Sync)]) -> Vec<Hidden<'a>> {
+        parameters.iter().map(|parameter| Hidden(*parameter)).collect()
+    }
+
+    fn references(hidden: &'a [Hidden<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
+        hidden.iter().map(|parameter| parameter as &(dyn ToSql + Sync)).collect()
+    }
+}
+
+impl fmt::Debug for Hidden<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("..")
+    }
+}
+
+impl ToSql for Hidden<'_> {
+    fn to_sql(&self, column: &Type, out: &mut BytesMut) -> Result<IsNull, BoxedError> {
+        self.0.to_sql_checked(column, out)
+    }
+
+    fn accepts(_column: &Type) -> bool {
+        // What is inside is asked when it is written.
+        true
+    }
+
+    fn to_sql_checked(&self, column: &Type, out: &mut BytesMut) -> Result<IsNull, BoxedError> {
+        self.0.to_sql_checked(column, out)
+    }
+
+    fn encode_format(&self, column: &Type) -> Format {
+        self.0.encode_format(column)
+    }
+}
+
+type BoxedError = Box<dyn std::error::Error + Sync + Send>;
 
 /// The server gives up a little before the caller does. So what waited for a lock in vain is known not to have
 /// been written, and what nobody waits for holds no locks.

@@ -252,3 +252,11 @@ async fn t32_stopped_server() {
     let store = options.clone().open(&Settings::new("secret")).await.unwrap();
     t32_stopped(Arc::new(store), server, options.deadline).await;
 }
+
+#[tokio::test]
+async fn a_url_that_asks_for_tls_is_refused() {
+    let url = "mysql://site:open-sesame-8731@127.0.0.1:3306/site?require_ssl=true";
+    let error = cloakroom::connect(url, &cloakroom::Settings::new("secret")).await.unwrap_err();
+    assert_eq!(error.kind(), cloakroom::StoreErrorKind::Misconfigured);
+    assert!(error.to_string().contains("TLS") && !error.to_string().contains("open-sesame"), "{error}");
+}
