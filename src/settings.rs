@@ -28,7 +28,8 @@ pub struct Settings {
     /// `SESSION_COOKIE_NAME`: `sessionid`. Names are case-sensitive.
     pub cookie_name: String,
     /// `SESSION_COOKIE_AGE`: 14 days. How long a session lives after it was last saved, unless it has an
-    /// expiry of its own.
+    /// expiry of its own. A store whose sessions live for another time is given settings, and a layer, of its own:
+    /// Django's session class that overrides `get_session_cookie_age`.
     pub cookie_age: TimeDelta,
     /// `SESSION_COOKIE_DOMAIN`: none, which means the host that sent the cookie.
     pub cookie_domain: Option<String>,

@@ -8,6 +8,7 @@ mod cached_db;
 mod caches;
 mod cleaner;
 mod clearing;
+mod cookie_age;
 mod django;
 mod extra_columns;
 mod file_store;

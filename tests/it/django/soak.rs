@@ -402,11 +402,21 @@ async fn t49_the_soak_notices_a_missing_guard() {
         (Guard::LastWriteWins, ["after a crowd", "beside Django's writing"].as_slice()),
         (Guard::Resurrects, ["with the cookie of before the logout"].as_slice()),
     ] {
-        let plan = Plan { time: Duration::from_secs(30), ..Plan::new(guard) };
-        let folder = tempfile::tempdir().unwrap();
-        let back_end = BackEnd::sqlite(folder.path()).await;
-        let wrong = soak(TEST, back_end, folder, plan).await.err();
-        let wrong = wrong.unwrap_or_else(|| panic!("{guard:?} goes unnoticed, seed {}", plan.seed));
-        assert!(told.iter().any(|told| wrong.contains(told)), "{guard:?}: {wrong}");
+        // It is a race that has to be met; a machine that is busy with other tests may take several times.
+        let mut said = Vec::new();
+        let noticed = loop {
+            let plan = Plan { time: Duration::from_secs(30), ..Plan::new(guard) };
+            let folder = tempfile::tempdir().unwrap();
+            let back_end = BackEnd::sqlite(folder.path()).await;
+            let wrong = soak(TEST, back_end, folder, plan).await.err();
+            if wrong.as_ref().is_some_and(|wrong| told.iter().any(|told| wrong.contains(told))) {
+                break true;
+            }
+            said.push(wrong.unwrap_or_else(|| "nothing".to_owned()));
+            if said.len() == 4 {
+                break false;
+            }
+        };
+        assert!(noticed, "{guard:?} goes unnoticed: {}", said.join("\n"));
     }
 }
