@@ -400,7 +400,7 @@ async fn t49_the_soak_notices_a_missing_guard() {
     }
     for (guard, told) in [
         (Guard::LastWriteWins, ["after a crowd", "beside Django's writing"].as_slice()),
-        (Guard::Resurrects, ["with the cookie of before the logout"].as_slice()),
+        (Guard::Resurrects, ["with the cookie of before the logout", "\"ada\", not None"].as_slice()),
     ] {
         // It is a race that has to be met; a machine that is busy with other tests may take several times.
         let mut said = Vec::new();
