@@ -193,6 +193,7 @@ fn the_table_of_settings_is_whole() {
             "session_key_format",
             "concurrent_changes",
             "max_save_attempts",
+            "interrupted",
             "secret_key",
         ];
         assert!(
