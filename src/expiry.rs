@@ -317,3 +317,25 @@ impl Expiry {
 fn number<T: serde::Serialize>(value: &T) -> Result<Option<Value>, crate::Error> {
     Value::new(value).map(Some).map_err(|source| crate::Error::Value { key: EXPIRY_KEY.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_seconds_the_fraction_alone_is_rounded() {
+        // What `timedelta(seconds=…) // timedelta(microseconds=1)` is in Python.
+        for (seconds, microseconds) in [
+            (202.000_001_5, 202_000_001),
+            (-202.000_001_5, -202_000_001),
+            (0.000_000_5, 0),
+            (0.000_001_5, 2),
+            (1e11, 100_000_000_000_000_000),
+        ] {
+            assert_eq!(delta(seconds), Some(TimeDelta::microseconds(microseconds)), "{seconds}");
+        }
+        for seconds in [4e11, -4e11, f64::NAN, f64::INFINITY] {
+            assert_eq!(delta(seconds), None, "{seconds}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::Ending;
-use crate::keys;
+use crate::keys::{self, KeyOptions};
 use crate::lines::say;
 use crate::site::SiteOptions;
 
@@ -21,9 +21,8 @@ Exit codes: 0 each was deleted, 1 one was not there or something failed, 2 wrong
 #[derive(Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", keys::CAREFUL))]
 pub(crate) struct Options {
-    /// The session keys, or - to read them from standard input, which keeps them out of the shell's history
-    #[arg(value_name = "KEY", required = true)]
-    keys: Vec<String>,
+    #[command(flatten)]
+    keys: KeyOptions,
     /// Write one JSON object
     #[arg(long)]
     json: bool,
@@ -33,7 +32,7 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let store = options.site.read()?.connect().await?;
-    let keys = keys::read(&options.keys)?;
+    let keys = options.keys.read()?;
     let mut deleted = 0;
     for session_key in &keys {
         deleted += usize::from(store.delete(session_key).await?);

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use clap::Args;
 use cloakroom::SessionKey;
 
 use crate::usage;
@@ -11,21 +12,31 @@ pub(crate) const CAREFUL: &str = "Whoever knows a session key is that session's 
     stays in the shell's history, and other users see it in the process list: better give - and the key on \
     standard input.";
 
-/// The keys among the arguments, where `-` stands for the lines of standard input.
-pub(crate) fn read(arguments: &[String]) -> anyhow::Result<Vec<SessionKey>> {
-    let mut keys = Vec::new();
-    for argument in arguments {
-        if argument == "-" {
-            for line in io::stdin().lines() {
-                keys.push(line?);
+/// Which sessions a command is about.
+#[derive(Args)]
+pub(crate) struct KeyOptions {
+    /// The session keys, or - to read them from standard input, which keeps them out of the shell's history
+    #[arg(value_name = "KEY", required = true)]
+    keys: Vec<String>,
+}
+
+impl KeyOptions {
+    /// The keys among the arguments, where `-` stands for the lines of standard input.
+    pub(crate) fn read(&self) -> anyhow::Result<Vec<SessionKey>> {
+        let mut keys = Vec::new();
+        for argument in &self.keys {
+            if argument == "-" {
+                for line in io::stdin().lines() {
+                    keys.push(line?);
+                }
+            } else {
+                keys.push(argument.clone());
             }
-        } else {
-            keys.push(argument.clone());
         }
+        keys.retain(|key| !key.trim().is_empty());
+        if keys.is_empty() {
+            return Err(usage("no session key: give one, or - and the keys on standard input, a line each"));
+        }
+        Ok(keys.iter().map(|key| SessionKey::from_trusted(key.trim())).collect())
     }
-    keys.retain(|key| !key.trim().is_empty());
-    if keys.is_empty() {
-        return Err(usage("no session key: give one, or - and the keys on standard input, a line each"));
-    }
-    Ok(keys.iter().map(|key| SessionKey::from_trusted(key.trim())).collect())
 }

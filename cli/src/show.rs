@@ -6,7 +6,7 @@ use cloakroom::{Clock, SystemClock};
 
 use crate::Ending;
 use crate::entry::Entry;
-use crate::keys;
+use crate::keys::{self, KeyOptions};
 use crate::lines::{complain, say};
 use crate::site::SiteOptions;
 
@@ -25,9 +25,8 @@ Exit codes: 0 each was shown, 1 one is not there, has expired or cannot be read,
 #[derive(Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", keys::CAREFUL))]
 pub(crate) struct Options {
-    /// The session keys, or - to read them from standard input, which keeps them out of the shell's history
-    #[arg(value_name = "KEY", required = true)]
-    keys: Vec<String>,
+    #[command(flatten)]
+    keys: KeyOptions,
     /// Write JSON, an object per line
     #[arg(long)]
     json: bool,
@@ -39,7 +38,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let store = options.site.read()?.connect_to_read().await?;
     let now = SystemClock.now();
     let mut ending = Ending::Well;
-    for session_key in keys::read(&options.keys)? {
+    for session_key in options.keys.read()? {
         let Some(loaded) = store.load(&session_key, now).await? else {
             complain("no such session, or it has expired");
             ending = Ending::WithFailures;

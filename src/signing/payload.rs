@@ -90,3 +90,16 @@ fn inflate(limit: usize, scratch: &mut Scratch) -> Result<&[u8], String> {
         out.reserve(out.len().max(64).min(limit - out.len() + 1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compressed_nothing_is_incomplete() {
+        for limit in [0, 1, DEFAULT_INFLATE_LIMIT] {
+            let error = scratch::with(|scratch| decode_payload(".", limit, scratch).map(<[u8]>::to_vec));
+            assert_eq!(error, Err("not zlib: the stream is incomplete".to_owned()), "limit {limit}");
+        }
+    }
+}

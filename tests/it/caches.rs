@@ -313,3 +313,17 @@ mod memcached {
         }
     }
 }
+
+/// Behind a question mark in a password stands the rest of it, which no message may tell.
+#[tokio::test]
+async fn a_password_with_a_question_mark_is_not_shown() {
+    for url in [
+        #[cfg(feature = "redis")]
+        "redis://:open?sesame8731@127.0.0.1:1/0",
+        #[cfg(feature = "memcached")]
+        "memcached://open?sesame8731@127.0.0.1:1",
+    ] {
+        let error = cloakroom::connect(url, &Settings::new("secret")).await.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("sesame"), "{error}");
+    }
+}

@@ -5,6 +5,8 @@
 mod mariadb;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_log;
 #[cfg(feature = "postgres-tls")]
 mod postgres_tls;
 
