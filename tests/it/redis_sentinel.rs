@@ -7,7 +7,7 @@ use cloakroom::store::Updated;
 use cloakroom::{RedisStore, SessionStore, Settings, StoreErrorKind};
 
 use crate::redis_cluster::{create_many, load_all, wait_for_replica_of};
-use crate::servers::redis::{PASSWORD, start_watched, wait_until_info};
+use crate::servers::redis::{PASSWORD, client, start_watched, url_of, wait_until_info};
 
 const LOGIN: [&str; 3] = ["--no-auth-warning", "-a", PASSWORD];
 
@@ -65,6 +65,21 @@ async fn a_primary_that_became_a_replica_is_left() {
     }
     assert!(store.load(&keys[0], Utc::now()).await.unwrap().is_none());
     assert_eq!(load_all(&store, &keys).await, (99, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_no_writes_is_not_asked_again() {
+    let watched = start_watched().await;
+    let store = cloakroom::connect(&watched.url, &Settings::new("secret")).await.unwrap();
+    let keys = create_many(&store).await;
+    // By hand, so that no connection is closed and no sentinel has named another primary yet.
+    let mut connection = client(&url_of(&watched.primary)).await;
+    let mut command = redis::cmd("REPLICAOF");
+    command.arg("127.0.0.1").arg(watched.replica.port);
+    command.query_async::<()>(&mut connection).await.unwrap();
+    let error = store.delete(&keys[0]).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert!(!error.to_string().contains("is a replica"), "it asked the sentinels instead: {error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
