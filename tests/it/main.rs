@@ -12,10 +12,14 @@ mod cookie_age;
 mod django;
 mod extra_columns;
 mod file_store;
+mod fuzz_corpus;
+mod hostile_text;
 mod json_dialect;
+mod limited;
 mod listing;
 mod log;
 mod model;
+mod named_tests;
 mod observed;
 mod pickles;
 #[cfg(feature = "redis-cluster")]

@@ -6,6 +6,7 @@ mod copying;
 mod demo;
 mod documents;
 mod from_django;
+mod fuzz_corpus;
 mod maintenance;
 mod million;
 mod project;

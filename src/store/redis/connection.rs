@@ -45,26 +45,19 @@ impl From<RedisError> for Failure {
 impl Connection {
     pub(super) async fn open(url: &str, timeout: Duration) -> Result<Connection, StoreError> {
         let address = Address(url).to_string();
-        let link = async {
-            if let Some(hosts) = url.strip_prefix("redis+cluster://") {
-                return open_cluster(hosts, timeout).await;
-            }
-            if let Some(sentinels) = url.strip_prefix("redis+sentinel://") {
-                return open_sentinel(sentinels, timeout);
-            }
-            let config = ConnectionManagerConfig::new()
-                .set_connection_timeout(Some(timeout))
-                .set_response_timeout(Some(timeout))
-                // How often in a row; the next request begins anew.
-                .set_number_of_retries(2)
-                .set_max_delay(Duration::from_millis(500));
-            Ok(Link::Single(ConnectionManager::new_with_config(redis::Client::open(url)?, config).await?))
-        };
+        let link = async { Target::parse(url, timeout)?.connect(timeout).await };
         let opened = tokio::time::timeout(timeout, link).await.unwrap_or(Err(Failure::TimedOut));
         let link = opened.map_err(|failure| failure.explain_at(&address, timeout))?;
         let connection = Connection { link, address, timeout };
         connection.query(&redis::cmd("PING")).await.map_err(|failure| failure.explain(&connection))?;
         Ok(connection)
+    }
+
+    /// Whether the URL is one, without connecting.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn check(url: &str, timeout: Duration) -> Result<(), StoreError> {
+        let parsed = Target::parse(url, timeout).map(|_| ());
+        parsed.map_err(|failure| failure.explain_at(&Address(url).to_string(), timeout))
     }
 
     pub(super) fn address(&self) -> &str {
@@ -163,8 +156,47 @@ impl Connection {
     }
 }
 
+/// What a URL names, before anything is connected.
+enum Target {
+    Single(redis::Client),
+    #[cfg(feature = "redis-cluster")]
+    Cluster(Box<redis::cluster::ClusterClient>),
+    #[cfg(feature = "redis-sentinel")]
+    Sentinel(std::sync::Arc<super::sentinel::Primary>),
+}
+
+impl Target {
+    fn parse(url: &str, timeout: Duration) -> Result<Target, Failure> {
+        if let Some(hosts) = url.strip_prefix("redis+cluster://") {
+            return cluster(hosts, timeout);
+        }
+        if let Some(sentinels) = url.strip_prefix("redis+sentinel://") {
+            return sentinel(sentinels, timeout);
+        }
+        Ok(Target::Single(redis::Client::open(url)?))
+    }
+
+    async fn connect(self, timeout: Duration) -> Result<Link, Failure> {
+        match self {
+            Target::Single(client) => {
+                let config = ConnectionManagerConfig::new()
+                    .set_connection_timeout(Some(timeout))
+                    .set_response_timeout(Some(timeout))
+                    // How often in a row; the next request begins anew.
+                    .set_number_of_retries(2)
+                    .set_max_delay(Duration::from_millis(500));
+                Ok(Link::Single(ConnectionManager::new_with_config(client, config).await?))
+            }
+            #[cfg(feature = "redis-cluster")]
+            Target::Cluster(client) => Ok(Link::Cluster(client.get_async_connection().await?)),
+            #[cfg(feature = "redis-sentinel")]
+            Target::Sentinel(primary) => Ok(Link::Sentinel(primary)),
+        }
+    }
+}
+
 #[cfg(feature = "redis-cluster")]
-async fn open_cluster(hosts: &str, timeout: Duration) -> Result<Link, Failure> {
+fn cluster(hosts: &str, timeout: Duration) -> Result<Target, Failure> {
     let (login, hosts) = hosts.rsplit_once('@').map_or(("", hosts), |(login, hosts)| (login, hosts));
     let login = if login.is_empty() { String::new() } else { format!("{login}@") };
     let hosts = hosts.trim_end_matches('/').split(',').map(|host| format!("redis://{login}{host}"));
@@ -176,22 +208,22 @@ async fn open_cluster(hosts: &str, timeout: Duration) -> Result<Link, Failure> {
         .min_retry_wait(20)
         .max_retry_wait(300)
         .build()?;
-    Ok(Link::Cluster(client.get_async_connection().await?))
+    Ok(Target::Cluster(client.into()))
 }
 
 #[cfg(not(feature = "redis-cluster"))]
-async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Link, Failure> {
+fn cluster(_hosts: &str, _timeout: Duration) -> Result<Target, Failure> {
     let message = "Redis Cluster needs the feature `redis-cluster`";
     Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
 }
 
 #[cfg(feature = "redis-sentinel")]
-fn open_sentinel(sentinels: &str, timeout: Duration) -> Result<Link, Failure> {
-    Ok(Link::Sentinel(super::sentinel::Primary::new(sentinels, timeout)?.into()))
+fn sentinel(sentinels: &str, timeout: Duration) -> Result<Target, Failure> {
+    Ok(Target::Sentinel(super::sentinel::Primary::new(sentinels, timeout)?.into()))
 }
 
 #[cfg(not(feature = "redis-sentinel"))]
-fn open_sentinel(_sentinels: &str, _timeout: Duration) -> Result<Link, Failure> {
+fn sentinel(_sentinels: &str, _timeout: Duration) -> Result<Target, Failure> {
     let message = "Redis Sentinel needs the feature `redis-sentinel`";
     Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
 }
