@@ -5,6 +5,7 @@ mod answer;
 mod headers;
 mod json_tokens;
 mod outcome;
+mod race;
 mod secret_file;
 mod view;
 
@@ -113,6 +114,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
 }
 
 fn router(site: Site, settings: Settings) -> Router {
+    let site = Arc::new(site);
+    let race = race::router(&site, &settings);
     let layer = SessionLayer::new(Arc::clone(&site.store), settings);
     Router::new()
         .route("/", get(actions::front_door))
@@ -129,12 +132,14 @@ fn router(site: Site, settings: Settings) -> Router {
         .route("/test-cookie/check", post(actions::check_test_cookie))
         .route("/test-cookie/delete", post(actions::delete_test_cookie))
         .layer(layer)
+        .merge(race)
         .route("/style.css", get(answer::style))
         .route("/demo.js", get(answer::script))
+        .route("/race.js", get(answer::race_script))
         .fallback(answer::not_found)
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .layer(axum::middleware::from_fn(headers::guard))
-        .with_state(Arc::new(site))
+        .with_state(site)
 }
 
 async fn listen(address: &str) -> anyhow::Result<TcpListener> {
