@@ -59,7 +59,7 @@ pub fn cookie_header(data: &[u8]) {
         assert_eq!(find_cookie([data], "sessionid"), None);
     }
     // Whatever is in it, a header costs nothing but an unknown session.
-    let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new(SECRET));
+    let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new(SECRET)).unwrap();
     drop(middleware.begin([data]));
 }
 
@@ -228,8 +228,8 @@ pub fn expiry(data: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let clock = Arc::new(ManualClock::at_unix_seconds(NOW));
-        let middleware =
-            SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new(SECRET)).with_clock(clock);
+        let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new(SECRET));
+        let middleware = middleware.unwrap().with_clock(clock);
         let lazy = middleware.begin([]);
         let session = lazy.load().await.unwrap();
         session.set_value(EXPIRY_KEY, value);

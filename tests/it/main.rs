@@ -9,6 +9,7 @@ mod caches;
 mod cleaner;
 mod clearing;
 mod cookie_age;
+mod dependencies;
 mod django;
 mod extra_columns;
 mod file_store;

@@ -93,13 +93,19 @@ fn tests_in(root: &Path, file: &Path) -> Vec<Test> {
             .take_while(|above| above.starts_with('#'))
             .any(|above| above.starts_with("#[test]") || above.starts_with("#[tokio::test"))
     };
+    // Cases that run on each adapter stand in a list.
+    let mut listed = BTreeSet::new();
+    for list in text.split("on_every_adapter!(").skip(1) {
+        let names = list.split(')').next().unwrap_or_default();
+        listed.extend(names.split([',', '\n', ' ']).filter(|name| !name.is_empty()).map(str::to_owned));
+    }
     let function = |line: &str| {
         let rest = line.strip_prefix("async fn ").or(line.strip_prefix("fn "))?;
         Some(rest.split(['(', '<']).next()?.to_owned())
     };
     let found = lines.iter().enumerate().filter_map(|(number, line)| Some((number, function(line)?)));
     found
-        .filter(|(number, _)| is_test(*number))
+        .filter(|(number, name)| is_test(*number) || listed.contains(name))
         .map(|(_, name)| Test { modules: modules.clone(), name })
         .collect()
 }
