@@ -22,6 +22,7 @@ use crate::session::{LazySession, Session, Site};
 use crate::session_key::KeyGenerator;
 use crate::settings::{InterruptedSession, Settings};
 use crate::store::SessionStore;
+use crate::user_sessions::UserSessions;
 
 /// The session middleware of one site: its store, settings and clock.
 ///
@@ -74,6 +75,14 @@ impl SessionMiddleware {
         self
     }
 
+    /// Notes in which sessions users are logged in, to list and to end them: [`user_sessions`](crate::user_sessions).
+    /// To be given the same store as this.
+    #[must_use]
+    pub fn with_user_sessions(mut self, user_sessions: UserSessions) -> SessionMiddleware {
+        self.site.user_sessions = Some(user_sessions);
+        self
+    }
+
     /// The site's settings.
     pub fn settings(&self) -> &Settings {
         &self.site.settings
@@ -118,6 +127,9 @@ impl SessionMiddleware {
             },
             (Decision::SaveAndSetCookie, None) | (Decision::Nothing, _) => None,
         };
+        if let Some(loaded) = session.loaded() {
+            loaded.end_visit().await;
+        }
         Ok(Finished { vary_on_cookie: observed.accessed || set_cookie.is_some(), set_cookie })
     }
 
