@@ -334,7 +334,8 @@ pub enum Rotated {
 /// ```
 ///
 /// # Errors
-/// When the URL names no store that is compiled in, or the store cannot be opened.
+/// When the URL names no store that is compiled in, the store cannot be opened, or the settings that concern what is
+/// stored do not go together: see [`Settings::validate`].
 pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
     Ok(open(url, settings).await?.store)
 }
@@ -358,6 +359,9 @@ impl Opened {
 
 /// [`connect`], with the index of user sessions.
 pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, StoreError> {
+    settings.validate_stored().map_err(|error| {
+        StoreError::new("connect", StoreErrorKind::Misconfigured, error.to_string()).with_source(error)
+    })?;
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     match scheme {
         "memory" if rest.is_empty() => Ok(Opened::with_index(MemoryStore::new())),

@@ -55,13 +55,14 @@
 //! let settings = Settings::new("the site's SECRET_KEY");
 //! // Usually `sqlite:…` or `postgres://…`.
 //! let user_sessions = UserSessions::connect("memory:", &settings).await?;
-//! let middleware = SessionMiddleware::new(user_sessions.store(), settings).with_user_sessions(user_sessions);
+//! let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+//!     .with_user_sessions(user_sessions);
 //! let site: Router = Router::new()
 //!     .route("/devices", get(devices))
 //!     .route("/devices/log-out-others", post(log_out_the_others))
 //!     .layer(from_fn(note_client))
 //!     .layer(SessionLayer::from(middleware));
-//! # Ok::<(), cloakroom::Error>(()) }).unwrap();
+//! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 
 mod index;

@@ -27,6 +27,7 @@ impl Site {
         let clock = Arc::new(ManualClock::new(Utc::now().trunc_subsecs(6)));
         let user_sessions = user_sessions.with_clock(Arc::clone(&clock) as _);
         let middleware = SessionMiddleware::new(user_sessions.store(), settings())
+            .unwrap()
             .with_clock(Arc::clone(&clock) as _)
             .with_user_sessions(user_sessions.clone());
         Site { user_sessions, middleware, clock }
