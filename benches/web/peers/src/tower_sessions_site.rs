@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::{Router, routing::get};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use tower_sessions::session::Error;
+use tower_sessions::session;
 use tower_sessions::{MemoryStore, Session, SessionManagerLayer, SessionStore};
 use tower_sessions_redis_store::RedisStore;
 use tower_sessions_redis_store::fred::prelude::{ClientLike, Config, Pool};
@@ -56,6 +58,21 @@ fn routes<S: SessionStore + Clone>(store: S) -> Router {
         .route("/login", get(login))
         .route("/user", get(user))
         .layer(SessionManagerLayer::new(store).with_secure(false))
+}
+
+/// The library's error is no answer by itself.
+struct Error(session::Error);
+
+impl From<session::Error> for Error {
+    fn from(error: session::Error) -> Error {
+        Error(error)
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        (StatusCode::INTERNAL_SERVER_ERROR, self.0.to_string()).into_response()
+    }
 }
 
 async fn seed(session: Session) -> Result<&'static str, Error> {
