@@ -25,6 +25,7 @@ mod connection;
 mod list;
 #[cfg(feature = "redis-sentinel")]
 mod sentinel;
+mod single;
 
 use std::fmt;
 use std::time::Duration;
