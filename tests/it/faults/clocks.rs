@@ -154,7 +154,7 @@ async fn t41_nodes_with_clocks_apart_serve_one_browser() {
     for skew in [TimeDelta::seconds(-90), TimeDelta::seconds(90), TimeDelta::days(-1), TimeDelta::days(1)] {
         let node = |now| {
             let clock = Arc::new(ManualClock::new(now));
-            SessionMiddleware::new(Arc::clone(&store), settings()).with_clock(clock)
+            SessionMiddleware::new(Arc::clone(&store), settings()).unwrap().with_clock(clock)
         };
         let (here, there) = (node(now), node(now + skew));
         let mut cookie = String::new();
