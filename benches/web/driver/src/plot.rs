@@ -83,12 +83,13 @@ pub(crate) fn svg(store: Store, runs: &Runs, connections: usize) -> String {
             let Some(ratio) = ratio(name, *scenario) else { continue };
             let (from, to) = (x(ratio).min(x(1.0)), x(ratio).max(x(1.0)));
             let y = top + BAR * number as f64;
+            let digits = if ratio < 10.0 { 2 } else { 0 };
             // The number stands where the bar ends, on the side away from the floor.
             let (anchor, at) = if ratio < 1.0 { ("end", from - 4.0) } else { ("start", to + 4.0) };
             let _ = writeln!(
                 svg,
                 "<rect class=\"bar{number}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{}\"/>\
-                 <text class=\"small\" text-anchor=\"{anchor}\" x=\"{at:.1}\" y=\"{:.1}\">{ratio:.2}</text>",
+                 <text class=\"small\" text-anchor=\"{anchor}\" x=\"{at:.1}\" y=\"{:.1}\">{ratio:.digits$}</text>",
                 (to - from).max(1.0),
                 BAR - 2.0,
                 y + BAR - 3.0

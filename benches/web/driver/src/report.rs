@@ -15,7 +15,7 @@ pub(crate) fn label(contender: &str, store: Store) -> String {
         ("floor", _) => format!("floor: {}", store.floor()),
         ("cloakroom", _) => "Cloakroom".to_owned(),
         ("tower-sessions-no-ping", _) => "tower-sessions without pings".to_owned(),
-        ("axum_session-cached", _) => "axum_session, cached in the process".to_owned(),
+        ("axum_session-cached", _) => "axum_session, cached".to_owned(),
         ("actix-session", Store::Memory) => "actix-session, in the cookie".to_owned(),
         ("django", _) => "Django 5.2, gunicorn".to_owned(),
         (name, _) => name.to_owned(),

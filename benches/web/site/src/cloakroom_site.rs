@@ -22,7 +22,7 @@ pub(crate) async fn site(store: &str) -> Router {
         .route("/new", get(new))
         .route("/login", get(login))
         .route("/user", get(user))
-        .layer(SessionLayer::new(store, settings))
+        .layer(SessionLayer::new(store, settings).expect("settings that fit"))
 }
 
 async fn seed(session: Session) -> Result<&'static str, Error> {
