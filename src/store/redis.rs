@@ -26,6 +26,7 @@ mod list;
 #[cfg(feature = "redis-sentinel")]
 mod sentinel;
 mod single;
+mod user_sessions;
 
 use std::fmt;
 use std::time::Duration;
