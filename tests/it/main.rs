@@ -12,6 +12,7 @@ mod cookie_age;
 mod dependencies;
 mod django;
 mod extra_columns;
+mod faults;
 mod file_store;
 mod fuzz_corpus;
 mod hostile_text;
@@ -23,6 +24,7 @@ mod model;
 mod named_tests;
 mod observed;
 mod pickles;
+mod random;
 #[cfg(feature = "redis-cluster")]
 mod redis_cluster;
 #[cfg(all(feature = "redis-cluster", feature = "redis-sentinel"))]

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 #[cfg(feature = "redis-cluster")]
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use sha1::{Digest, Sha1};
 
 use super::Script;
+use super::single::Single;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::store::cache::Address;
 
@@ -21,7 +21,7 @@ pub(super) struct Connection {
 
 #[derive(Clone)]
 enum Link {
-    Single(ConnectionManager),
+    Single(std::sync::Arc<Single>),
     #[cfg(feature = "redis-cluster")]
     Cluster(redis::cluster_async::ClusterConnection),
     #[cfg(feature = "redis-sentinel")]
@@ -45,7 +45,15 @@ impl From<RedisError> for Failure {
 impl Connection {
     pub(super) async fn open(url: &str, timeout: Duration) -> Result<Connection, StoreError> {
         let address = Address(url).to_string();
-        let link = async { Target::parse(url, timeout)?.connect(timeout).await };
+        let link = async {
+            if let Some(hosts) = url.strip_prefix("redis+cluster://") {
+                return open_cluster(hosts, timeout).await;
+            }
+            if let Some(sentinels) = url.strip_prefix("redis+sentinel://") {
+                return open_sentinel(sentinels, timeout);
+            }
+            Ok(Link::Single(Single::open(url, timeout).await?.into()))
+        };
         let opened = tokio::time::timeout(timeout, link).await.unwrap_or(Err(Failure::TimedOut));
         let link = opened.map_err(|failure| failure.explain_at(&address, timeout))?;
         let connection = Connection { link, address, timeout };
@@ -56,7 +64,12 @@ impl Connection {
     /// Whether the URL is one, without connecting.
     #[cfg(feature = "fuzzing")]
     pub(super) fn check(url: &str, timeout: Duration) -> Result<(), StoreError> {
-        let parsed = Target::parse(url, timeout).map(|_| ());
+        let parsed = match url.split_once("://") {
+            #[cfg(feature = "redis-cluster")]
+            Some(("redis+cluster", hosts)) => cluster_client(hosts, timeout).map(drop).map_err(Failure::from),
+            Some(("redis+sentinel", sentinels)) => open_sentinel(sentinels, timeout).map(drop),
+            _ => redis::Client::open(url).map(drop).map_err(Failure::from),
+        };
         parsed.map_err(|failure| failure.explain_at(&Address(url).to_string(), timeout))
     }
 
@@ -73,17 +86,23 @@ impl Connection {
     }
 
     pub(super) async fn query(&self, command: &Cmd) -> Result<Value, Failure> {
-        let mut link = self.link.clone();
-        let reply = async {
-            match &mut link {
-                Link::Single(connection) => command.query_async(connection).await,
-                #[cfg(feature = "redis-cluster")]
-                Link::Cluster(connection) => command.query_async(connection).await,
-                #[cfg(feature = "redis-sentinel")]
-                Link::Sentinel(primary) => primary.query(command).await,
+        match &self.link {
+            Link::Single(single) => {
+                let (number, mut connection) = single.connection();
+                let reply = self.within(command.query_async(&mut connection)).await;
+                if reply.as_ref().is_err_and(Failure::spoils_connection) {
+                    single.give_up(number)?;
+                }
+                reply
             }
-        };
-        self.within(reply).await
+            #[cfg(feature = "redis-cluster")]
+            Link::Cluster(connection) => {
+                let mut connection = connection.clone();
+                self.within(command.query_async(&mut connection)).await
+            }
+            #[cfg(feature = "redis-sentinel")]
+            Link::Sentinel(primary) => self.within(primary.query(command)).await,
+        }
     }
 
     /// [`query`](Connection::query) for commands that may run twice: once more when the connection was lost,
@@ -172,79 +191,58 @@ impl Connection {
     }
 }
 
-/// What a URL names, before anything is connected.
-enum Target {
-    Single(redis::Client),
-    #[cfg(feature = "redis-cluster")]
-    Cluster(Box<redis::cluster::ClusterClient>),
-    #[cfg(feature = "redis-sentinel")]
-    Sentinel(std::sync::Arc<super::sentinel::Primary>),
-}
-
-impl Target {
-    fn parse(url: &str, timeout: Duration) -> Result<Target, Failure> {
-        if let Some(hosts) = url.strip_prefix("redis+cluster://") {
-            return cluster(hosts, timeout);
-        }
-        if let Some(sentinels) = url.strip_prefix("redis+sentinel://") {
-            return sentinel(sentinels, timeout);
-        }
-        Ok(Target::Single(redis::Client::open(url)?))
-    }
-
-    async fn connect(self, timeout: Duration) -> Result<Link, Failure> {
-        match self {
-            Target::Single(client) => {
-                let config = ConnectionManagerConfig::new()
-                    .set_connection_timeout(Some(timeout))
-                    .set_response_timeout(Some(timeout))
-                    // How often in a row; the next request begins anew.
-                    .set_number_of_retries(2)
-                    .set_max_delay(Duration::from_millis(500));
-                Ok(Link::Single(ConnectionManager::new_with_config(client, config).await?))
-            }
-            #[cfg(feature = "redis-cluster")]
-            Target::Cluster(client) => Ok(Link::Cluster(client.get_async_connection().await?)),
-            #[cfg(feature = "redis-sentinel")]
-            Target::Sentinel(primary) => Ok(Link::Sentinel(primary)),
-        }
-    }
+#[cfg(feature = "redis-cluster")]
+async fn open_cluster(hosts: &str, timeout: Duration) -> Result<Link, Failure> {
+    Ok(Link::Cluster(cluster_client(hosts, timeout)?.get_async_connection().await?))
 }
 
 #[cfg(feature = "redis-cluster")]
-fn cluster(hosts: &str, timeout: Duration) -> Result<Target, Failure> {
+fn cluster_client(hosts: &str, timeout: Duration) -> redis::RedisResult<redis::cluster::ClusterClient> {
     let (login, hosts) = hosts.rsplit_once('@').map_or(("", hosts), |(login, hosts)| (login, hosts));
     let login = if login.is_empty() { String::new() } else { format!("{login}@") };
     let hosts = hosts.trim_end_matches('/').split(',').map(|host| format!("redis://{login}{host}"));
-    let client = redis::cluster::ClusterClient::builder(hosts)
+    redis::cluster::ClusterClient::builder(hosts)
         // Time must be left to ask another node after one that does not answer.
         .connection_timeout(timeout / 4)
         .response_timeout(timeout / 2)
         .retries(8)
         .min_retry_wait(20)
         .max_retry_wait(300)
-        .build()?;
-    Ok(Target::Cluster(client.into()))
+        .build()
 }
 
 #[cfg(not(feature = "redis-cluster"))]
-fn cluster(_hosts: &str, _timeout: Duration) -> Result<Target, Failure> {
+async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Link, Failure> {
     let message = "Redis Cluster needs the feature `redis-cluster`";
     Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
 }
 
 #[cfg(feature = "redis-sentinel")]
-fn sentinel(sentinels: &str, timeout: Duration) -> Result<Target, Failure> {
-    Ok(Target::Sentinel(super::sentinel::Primary::new(sentinels, timeout)?.into()))
+fn open_sentinel(sentinels: &str, timeout: Duration) -> Result<Link, Failure> {
+    Ok(Link::Sentinel(super::sentinel::Primary::new(sentinels, timeout)?.into()))
 }
 
 #[cfg(not(feature = "redis-sentinel"))]
-fn sentinel(_sentinels: &str, _timeout: Duration) -> Result<Target, Failure> {
+fn open_sentinel(_sentinels: &str, _timeout: Duration) -> Result<Link, Failure> {
     let message = "Redis Sentinel needs the feature `redis-sentinel`";
     Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
 }
 
 impl Failure {
+    /// Whether the connection would fail for ever. The manager makes one again that broke, but not one whose first
+    /// exchange went wrong in another way: a reply cut in half, a password that was wrong for a moment.
+    fn spoils_connection(&self) -> bool {
+        match self {
+            Failure::TimedOut | Failure::Unexpected => true,
+            Failure::Redis(error) => match error.kind() {
+                ErrorKind::Server(_) | ErrorKind::Extension => {
+                    matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
+                }
+                _ => !error.is_io_error(),
+            },
+        }
+    }
+
     /// The error for the caller: what is wrong, where, and what to do next.
     pub(super) fn explain(self, connection: &Connection) -> StoreError {
         self.explain_at(&connection.address, connection.timeout)
