@@ -26,10 +26,7 @@ fn every_test_that_a_document_names_is_there() {
             let (modules, name) = path.rsplit_once("::").unwrap_or(("", &path));
             let modules: Vec<&str> = modules.split("::").filter(|module| *module != "tests").collect();
             let found = tests.iter().filter(|test| {
-                let fits = match name.strip_suffix('…') {
-                    Some(start) => test.name.starts_with(start),
-                    None => test.name == name,
-                };
+                let fits = fits(name, &test.name);
                 fits && modules.iter().all(|module| test.modules.contains(*module))
             });
             let found = found.count();
@@ -40,6 +37,14 @@ fn every_test_that_a_document_names_is_there() {
     }
     assert!(missing.is_empty(), "{}", missing.join("\n"));
     println!("{named} of {named} tests that documents name are there");
+}
+
+/// Whether this is the name, in which `…` stands for what was left out.
+fn fits(shortened: &str, name: &str) -> bool {
+    let Some((start, rest)) = shortened.split_once('…') else { return shortened == name };
+    let Some(after) = name.strip_prefix(start) else { return false };
+    let mut ends = after.char_indices().map(|(place, _)| &after[place..]).chain([""]);
+    ends.any(|end| fits(rest, end))
 }
 
 /// What stands between backticks in the columns called `test`, and the number in brackets behind it.
