@@ -38,29 +38,23 @@ async fn t03_an_alias_of_a_key_is_nobody(on: Adapter) {
 #[cfg(all(feature = "postgres", feature = "mysql"))]
 async fn t21_a_quoted_nul_in_the_cookie_is_an_unknown_session(on: Adapter) {
     for store in [crate::stores::new_postgres().await, crate::stores::new_mariadb().await] {
-        for lets_it_through in [false, true] {
-            let mut settings = Settings::new("secret");
-            if lets_it_through {
-                settings.session_key_format.also = "\0".to_owned();
+        let site = Site::start_on(on, store, pages(), Settings::new("secret")).await;
+        let mut browser = site.visitor().await;
+        let key = browser.session_key().unwrap().to_owned();
+        let values =
+            [format!("\"{key}\\000\""), format!("\"\\000{key}\""), "\"abcdefgh\\000\\000\"".to_owned()];
+        for value in &values {
+            for (path, body) in [("/read", "none"), ("/logout", ""), ("/visit", "1")] {
+                let client = reqwest::Client::builder().no_proxy().build().unwrap();
+                let cookie = format!("sessionid={value}");
+                let reply = client.get(site.url(path)).header("cookie", cookie).send().await.unwrap();
+                assert_eq!(reply.status(), 200, "{path} {value}");
+                assert_eq!(reply.text().await.unwrap(), body, "{path} {value}");
+                let calls = site.store.calls();
+                assert!(calls.is_empty() || calls == ["create"], "{path} {value}: {calls:?}");
             }
-            let site = Site::start_on(on, Arc::clone(&store), pages(), settings).await;
-            let mut browser = site.visitor().await;
-            let key = browser.session_key().unwrap().to_owned();
-            let values =
-                [format!("\"{key}\\000\""), format!("\"\\000{key}\""), "\"abcdefgh\\000\\000\"".to_owned()];
-            for value in &values {
-                for (path, body) in [("/read", "none"), ("/logout", ""), ("/visit", "1")] {
-                    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-                    let cookie = format!("sessionid={value}");
-                    let reply = client.get(site.url(path)).header("cookie", cookie).send().await.unwrap();
-                    assert_eq!(reply.status(), 200, "{path} {value}");
-                    assert_eq!(reply.text().await.unwrap(), body, "{path} {value}");
-                    let calls = site.store.calls();
-                    assert!(calls.is_empty() || lets_it_through || calls == ["create"], "{path}: {calls:?}");
-                }
-            }
-            assert_eq!(browser.get(site.url("/read")).await.ok().body, "1");
         }
+        assert_eq!(browser.get(site.url("/read")).await.ok().body, "1");
     }
 }
 
