@@ -30,6 +30,7 @@ pub mod store;
 #[cfg(feature = "tower")]
 mod tower;
 mod value;
+mod zlib;
 
 pub use async_trait::async_trait;
 pub use chrono;
