@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = Settings::new("the site's SECRET_KEY");
     let site = Router::new()
         .route("/", get(visit))
-        .layer(SessionLayer::new(Arc::new(MemoryStore::new()), settings))
+        .layer(SessionLayer::new(Arc::new(MemoryStore::new()), settings)?)
         // Outside of the layer: it has no session. Keep it from the public.
         .route("/metrics", get(move || std::future::ready(prometheus.render())));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;

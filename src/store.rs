@@ -333,8 +333,12 @@ pub enum Rotated {
 /// ```
 ///
 /// # Errors
-/// When the URL names no store that is compiled in, or the store cannot be opened.
+/// When the URL names no store that is compiled in, the store cannot be opened, or the settings that concern what is
+/// stored do not go together: see [`Settings::validate`].
 pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
+    settings.validate_stored().map_err(|error| {
+        StoreError::new("connect", StoreErrorKind::Misconfigured, error.to_string()).with_source(error)
+    })?;
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     match scheme {
         "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),

@@ -24,7 +24,7 @@ async fn of_sessions_that_are_not_genuine_it_warns_once_a_minute() {
 
     let store = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
     let middleware =
-        SessionMiddleware::new(store, Settings::new("secret")).with_clock(Arc::clone(&clock) as _);
+        SessionMiddleware::new(store, Settings::new("secret")).unwrap().with_clock(Arc::clone(&clock) as _);
     let cookie = format!("sessionid={}", session_key.as_str());
     let log = Log::start();
     let mut warnings = Vec::new();

@@ -12,6 +12,8 @@ use super::outcome::Done;
 // The page's template matches on the enums.
 use super::view::{ExpiryChoice, StoredText, View};
 
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
 /// Why a form was not followed, for the visitor to read.
 pub(super) struct Problem(pub(super) String);
 
@@ -42,7 +44,7 @@ pub(super) async fn page(
     message: Option<Result<&str, &str>>,
 ) -> Result<Response, Error> {
     let view = View::of(site, session).await?;
-    Ok(render(status, &FrontPage { view: &view, message }))
+    Ok(render(status, &FrontPage { view: &view, message, here: "counter" }))
 }
 
 /// What the page shows, for scripts.
@@ -62,7 +64,12 @@ pub(super) async fn json_document(
 
 /// A page that says one thing.
 pub(super) fn message_page(status: StatusCode, title: &str, message: &str) -> Response {
-    render(status, &MessagePage { title, message })
+    render(status, &MessagePage { title, message, here: "" })
+}
+
+/// The page of the requests at once.
+pub(super) fn race_page(store_name: &str) -> Response {
+    render(StatusCode::OK, &RacePage { store_name, here: "race" })
 }
 
 pub(super) async fn not_found() -> Response {
@@ -74,7 +81,11 @@ pub(super) async fn style() -> impl IntoResponse {
 }
 
 pub(super) async fn script() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("pages/demo.js"))
+    ([(header::CONTENT_TYPE, JAVASCRIPT)], include_str!("pages/demo.js"))
+}
+
+pub(super) async fn race_script() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, JAVASCRIPT)], include_str!("pages/race.js"))
 }
 
 #[derive(Template)]
@@ -82,6 +93,7 @@ pub(super) async fn script() -> impl IntoResponse {
 struct FrontPage<'a> {
     view: &'a View,
     message: Option<Result<&'a str, &'a str>>,
+    here: &'static str,
 }
 
 #[derive(Template)]
@@ -89,6 +101,14 @@ struct FrontPage<'a> {
 struct MessagePage<'a> {
     title: &'a str,
     message: &'a str,
+    here: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "race.html")]
+struct RacePage<'a> {
+    store_name: &'a str,
+    here: &'static str,
 }
 
 fn render(status: StatusCode, page: &impl Template) -> Response {

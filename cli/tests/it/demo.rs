@@ -1,5 +1,8 @@
-//! The demo over real HTTP, with a cookie jar of our own.
+//! The demo over real HTTP, with a cookie jar of our own, and in a real browser.
 
 mod browser;
+mod chromium;
+mod in_chromium;
 mod pages;
+mod pictures;
 mod start;

@@ -1,7 +1,8 @@
 //! A running demo, and a browser with one cookie.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
@@ -19,8 +20,18 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn start(store: &str, more: &[&str]) -> Demo {
-        let arguments = [&["demo", "--listen", "127.0.0.1:0", "--store", store], more].concat();
-        let mut child = cloakroom(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        Demo::run(cloakroom(&[&["demo", "--listen", "127.0.0.1:0", "--store", store], more].concat()))
+    }
+
+    /// With the store that it makes unless one is named, in this folder.
+    pub(crate) fn start_in(folder: &Path) -> Demo {
+        let mut command = cloakroom(&["demo", "--listen", "127.0.0.1:0"]);
+        command.current_dir(folder);
+        Demo::run(command)
+    }
+
+    fn run(mut command: Command) -> Demo {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();
         while !greeting.contains("Ctrl-C") {
