@@ -24,7 +24,10 @@ fn every_test_that_a_document_names_is_there() {
         for (path, count) in tests_named(&text) {
             named += 1;
             let (modules, name) = path.rsplit_once("::").unwrap_or(("", &path));
-            let modules: Vec<&str> = modules.split("::").filter(|module| *module != "tests").collect();
+            let modules: Vec<&str> =
+                modules.split("::").filter(|module| !matches!(*module, "tests" | "…")).collect();
+            // Modules that were left out are a macro's, and so is how many tests it makes.
+            let count = count.filter(|_| !path.contains("…::"));
             let found = tests.iter().filter(|test| {
                 let fits = fits(name, &test.name);
                 fits && modules.iter().all(|module| test.modules.contains(*module))
