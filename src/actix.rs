@@ -3,6 +3,7 @@
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -13,6 +14,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError};
 
+use crate::auth::UserId;
 use crate::error::Error;
 use crate::middleware::{ResponseHeaders, SessionMiddleware, message_of, refuse, status_of};
 use crate::session::{LazySession, Session};
@@ -188,6 +190,17 @@ impl FromRequest for Session {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let lazy = LazySession::from_request(request, payload);
         Box::pin(async move { lazy.await?.load().await })
+    }
+}
+
+/// 401 when nobody is logged in.
+impl<T: FromStr> FromRequest for UserId<T> {
+    type Error = Error;
+    type Future = LocalFuture<Result<UserId<T>, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let session = Session::from_request(request, payload);
+        Box::pin(async move { UserId::required(&session.await?) })
     }
 }
 
