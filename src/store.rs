@@ -71,6 +71,11 @@ use crate::settings::Settings;
 /// [`Session`](crate::Session).
 #[async_trait]
 pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
+    /// A short name for logs and traces, such as `sqlite`. `other` unless the store has one.
+    fn name(&self) -> &'static str {
+        "other"
+    }
+
     /// Whether the cookie holds the session itself and not a key to it. Then what a writing call returns as
     /// the version is the new cookie, and takes the session key's place.
     fn keeps_data_in_cookie(&self) -> bool {
