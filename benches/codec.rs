@@ -92,7 +92,8 @@ fn requests(criterion: &mut Criterion) {
     });
 
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), settings);
+    let middleware =
+        SessionMiddleware::new(Arc::new(MemoryStore::new()), settings).expect("the defaults go together");
     let cookie = b"theme=dark; csrftoken=q1w2e3r4t5z6; sessionid=abcdefgh12345678abcdefgh12345678";
     criterion.bench_function("untouched request", |bencher| {
         bencher.iter(|| {

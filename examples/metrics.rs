@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use axum::{Router, routing::get};
 use cloakroom::store::spawn_cleaner;
-use cloakroom::{MemoryStore, Session, SessionLayer, SessionStore, Settings, SystemClock, observe};
+use cloakroom::{
+    MemoryStore, Session, SessionLayer, SessionStore, Settings, SettingsError, SystemClock, observe,
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 async fn visit(session: Session) -> Result<String, cloakroom::Error> {
@@ -16,12 +18,16 @@ async fn visit(session: Session) -> Result<String, cloakroom::Error> {
     Ok(format!("visit {visits}"))
 }
 
-pub(crate) fn site(store: Arc<dyn SessionStore>, prometheus: PrometheusHandle) -> Router {
-    Router::new()
+pub(crate) fn site(
+    store: Arc<dyn SessionStore>,
+    prometheus: PrometheusHandle,
+) -> Result<Router, SettingsError> {
+    let router = Router::new()
         .route("/", get(visit))
-        .layer(SessionLayer::new(store, Settings::new("the site's SECRET_KEY")))
+        .layer(SessionLayer::new(store, Settings::new("the site's SECRET_KEY"))?)
         // Outside of the layer: it has no session. Keep it from the public.
-        .route("/metrics", get(move || std::future::ready(prometheus.render())))
+        .route("/metrics", get(move || std::future::ready(prometheus.render())));
+    Ok(router)
 }
 
 pub(crate) fn prometheus() -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildError> {
@@ -38,5 +44,5 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store: Arc<dyn SessionStore> = Arc::new(MemoryStore::new());
     let _cleaner = spawn_cleaner(Arc::clone(&store), Arc::new(SystemClock), Duration::from_secs(3600));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    Ok(axum::serve(listener, site(store, prometheus)).await?)
+    Ok(axum::serve(listener, site(store, prometheus)?).await?)
 }

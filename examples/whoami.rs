@@ -19,7 +19,7 @@ async fn whoami(session: Session) -> Result<String, cloakroom::Error> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = Settings::new(env::var("SECRET_KEY")?);
     let store = connect(&env::var("STORE")?, &settings).await?;
-    let app = Router::new().route("/whoami", get(whoami)).layer(SessionLayer::new(store, settings));
+    let app = Router::new().route("/whoami", get(whoami)).layer(SessionLayer::new(store, settings)?);
     let address = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = tokio::net::TcpListener::bind(address).await?;
     Ok(axum::serve(listener, app).await?)

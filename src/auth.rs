@@ -143,6 +143,7 @@ pub async fn login(session: &Session, user: User<'_>) -> Result<(), Error> {
             }
         }
     }
+    session.restart_absolute_age()?;
     session.set(SESSION_KEY, user.id.to_owned())?;
     session.set(BACKEND_SESSION_KEY, user.backend.to_owned())?;
     session.set(HASH_SESSION_KEY, session_auth_hash(user.password, session.settings()))

@@ -6,7 +6,7 @@ use http::StatusCode;
 use http::request::Parts;
 
 use crate::error::Error;
-use crate::middleware::{message_of, status_of};
+use crate::middleware::refuse;
 use crate::session::{LazySession, Session};
 
 impl<S: Send + Sync> FromRequestParts<S> for LazySession {
@@ -28,8 +28,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
 /// A plain page with the status of [`status_of`] and the text of [`message_of`]; the log has the rest.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(status_of(&self)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        tracing::error!(status = status.as_u16(), error = &self as &dyn std::error::Error, "session error");
-        (status, message_of(&self)).into_response()
+        let (status, message) = refuse(&self);
+        (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), message).into_response()
     }
 }

@@ -46,7 +46,9 @@ pub enum Error {
     #[error("no random bytes from the operating system for a session key: {0}")]
     Random(String),
     /// A handler asked for the session, but the request did not pass through the session layer.
-    #[error("no session on this request; add `SessionLayer` to the router, outside of this handler")]
+    #[error(
+        "no session on this request; put `SessionLayer` (tower, axum) or `SessionTransform` (actix-web) around this handler"
+    )]
     NoLayer,
 }
 

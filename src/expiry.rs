@@ -172,6 +172,11 @@ impl fmt::Display for Moment {
 pub struct ExpiryAge(f64);
 
 impl ExpiryAge {
+    /// The age of what ends then, in whole seconds.
+    pub(crate) fn between(now: DateTime<Utc>, end: DateTime<Utc>) -> ExpiryAge {
+        ExpiryAge((end - now).num_seconds() as f64)
+    }
+
     /// The age in seconds; negative when it is over.
     pub fn seconds(self) -> f64 {
         self.0

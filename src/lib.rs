@@ -4,11 +4,13 @@
 //!
 //! - [`Session`], [`LazySession`], [`Key`]: what handlers use. [`auth`]: Django's login in it.
 //! - [`Settings`]: Django's settings by their names. [`connect`], [`store`]: where sessions are kept.
-//! - [`SessionLayer`] for tower and axum; [`middleware`]: the rules behind it, for any other framework.
+//! - [`SessionLayer`] for tower and axum, `SessionTransform` for actix-web; [`middleware`]: the rules behind it, for any other framework.
 //! - [`signing`], [`SessionCodec`], [`SessionData`], [`Value`]: the formats.
 //! - [`observe`]: what an operator sees of all that.
 //! - `conformance`: the suite that a store of your own should pass.
 
+#[cfg(feature = "actix")]
+mod actix;
 pub mod auth;
 #[cfg(feature = "axum")]
 mod axum;
@@ -31,6 +33,8 @@ pub mod store;
 mod tower;
 mod value;
 
+#[cfg(feature = "actix")]
+pub use actix::SessionTransform;
 pub use async_trait::async_trait;
 pub use chrono;
 
@@ -40,10 +44,10 @@ pub use codec::{DecodeError, SessionCodec, TextFormat};
 pub use error::{Error, StoreError, StoreErrorKind};
 pub use expiry::{EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, Moment};
 pub use middleware::SessionMiddleware;
-pub use session::{AsKey, Key, LazySession, Session, TEST_COOKIE_NAME, TEST_COOKIE_VALUE};
+pub use session::{AsKey, Key, LazySession, STARTED_KEY, Session, TEST_COOKIE_NAME, TEST_COOKIE_VALUE};
 pub use session_data::SessionData;
 pub use session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
-pub use settings::{ConcurrentChanges, InterruptedSession, SameSite, Settings};
+pub use settings::{ConcurrentChanges, InterruptedSession, SameSite, Settings, SettingsError, Transport};
 #[cfg(feature = "file")]
 pub use store::FileStore;
 #[cfg(feature = "memcached")]

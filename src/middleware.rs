@@ -2,17 +2,21 @@
 //!
 //! An adapter calls [`begin`](SessionMiddleware::begin) with the request's `Cookie` headers, puts the
 //! [`LazySession`] where handlers find it, and after the response was made calls
-//! [`finish`](SessionMiddleware::finish), which saves and says what to put on the response. The rules
-//! themselves are [`decide`], a function of what happened.
+//! [`finish`](SessionMiddleware::finish), which saves and says what to put on the response, and
+//! [`Finished::apply`], which puts it there. The rules themselves are [`decide`], a function of what happened.
 
 mod cookie;
+mod response;
 mod vary;
+
+use std::borrow::Cow;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 pub use cookie::find_cookie;
+pub use response::{Finished, ResponseHeaders};
 pub use vary::patch_vary;
 
 use crate::clock::Clock;
@@ -20,7 +24,7 @@ use crate::error::Error;
 use crate::expiry::{ExpiryAge, ExpiryError};
 use crate::session::{LazySession, Session, Site};
 use crate::session_key::KeyGenerator;
-use crate::settings::{InterruptedSession, Settings};
+use crate::settings::{InterruptedSession, Settings, SettingsError, Transport};
 use crate::store::SessionStore;
 
 /// The session middleware of one site: its store, settings and clock.
@@ -30,47 +34,42 @@ use crate::store::SessionStore;
 /// use cloakroom::{MemoryStore, SessionMiddleware, Settings};
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
 ///
 /// let lazy = middleware.begin(["theme=dark".as_bytes()]);
 /// lazy.load().await?.set("visits", 1)?;
 /// let finished = middleware.finish(&lazy, 200).await?;
 ///
-/// assert!(finished.vary_on_cookie);
+/// assert_eq!(finished.vary.as_deref(), Some("Cookie"));
 /// assert!(finished.set_cookie.unwrap().starts_with("sessionid="));
-/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 #[derive(Clone)]
 pub struct SessionMiddleware {
-    site: Site,
-}
-
-/// What goes on the response.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Finished {
-    /// Whether `Cookie` belongs into the `Vary` header; see [`patch_vary`].
-    pub vary_on_cookie: bool,
-    /// The value of a `Set-Cookie` header, instead of any that a handler set for the same name.
-    pub set_cookie: Option<String>,
+    site: Arc<Site>,
 }
 
 impl SessionMiddleware {
     /// The middleware with the machine's clock and random keys.
-    pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> SessionMiddleware {
-        SessionMiddleware { site: Site::new(store, settings) }
+    ///
+    /// # Errors
+    /// When the settings do not go together: [`Settings::validate`].
+    pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Result<SessionMiddleware, SettingsError> {
+        settings.validate()?;
+        Ok(SessionMiddleware { site: Arc::new(Site::new(store, settings)) })
     }
 
     /// Takes the time from another clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> SessionMiddleware {
-        self.site.clock = clock;
+        Arc::make_mut(&mut self.site).clock = clock;
         self
     }
 
     /// Takes new session keys from another generator.
     #[must_use]
     pub fn with_key_generator(mut self, keys: Arc<dyn KeyGenerator>) -> SessionMiddleware {
-        self.site.keys = keys;
+        Arc::make_mut(&mut self.site).keys = keys;
         self
     }
 
@@ -79,58 +78,119 @@ impl SessionMiddleware {
         &self.site.settings
     }
 
-    /// The session of a request with these `Cookie` headers. Asks the store nothing.
-    pub fn begin<'a>(&self, cookie_headers: impl IntoIterator<Item = &'a [u8]>) -> LazySession {
-        let value = find_cookie(cookie_headers, &self.site.settings.cookie_name);
-        LazySession::new(self.site.clone(), value.as_deref())
+    /// The header that carries the session key: `Cookie`, unless the settings' [`Transport`] names another.
+    pub fn header(&self) -> &str {
+        match &self.settings().transport {
+            Transport::Cookie => "Cookie",
+            Transport::Header(name) => name,
+        }
+    }
+
+    /// The session of a request in which the header [`header`](SessionMiddleware::header) has these values. Asks
+    /// the store nothing.
+    pub fn begin<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> LazySession {
+        let ticket = self.ticket(values.into_iter());
+        LazySession::new(Arc::clone(&self.site), ticket.as_deref())
+    }
+
+    fn ticket<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>) -> Option<Cow<'a, str>> {
+        let settings = self.settings();
+        let (ticket, is_one) = match &settings.transport {
+            Transport::Cookie => {
+                let (ticket, count) = cookie::find_cookies(values, &settings.cookie_name);
+                (ticket, count < 2 || !settings.reject_duplicate_cookies)
+            }
+            Transport::Header(_) => {
+                let ticket = values.next().map(|value| String::from_utf8_lossy(value.trim_ascii()));
+                (ticket, values.next().is_none())
+            }
+        };
+        if !is_one {
+            tracing::debug!("the request has several session keys; it is taken for one without a session");
+        }
+        ticket.filter(|_| is_one)
     }
 
     /// Saves what is to be saved after a response with this status was made.
     ///
     /// # Errors
     /// Whatever [`Session::save`] fails with, but for [`Error::Interrupted`] where the settings' `interrupted` say
-    /// to continue. Then nothing goes on the response that was made; it is to be replaced by one with
-    /// `Vary: Cookie` and the status and text that [`status_of`] and [`message_of`] say.
+    /// to continue. Then the response that was made is to be replaced by one with the status and text that
+    /// [`status_of`] and [`message_of`] say, and with what [`failed`](SessionMiddleware::failed) gives.
     pub async fn finish(&self, session: &LazySession, status: u16) -> Result<Finished, Error> {
         let settings = self.settings();
         if settings.save_every_request && status < 500 && !session.is_empty() {
             // An unknown key is found out before anything is made for it.
             session.load().await?;
         }
-        let loaded = session.loaded();
-        let observed = Observed {
-            status,
-            cookie_sent: session.cookie_sent(),
-            empty: session.is_empty(),
-            accessed: session.accessed(),
-            modified: session.modified(),
-            genuine: loaded.as_ref().is_none_or(|session| !session.is_not_genuine()),
-        };
-        let set_cookie = match (decide(&observed, settings), loaded) {
-            (Decision::DeleteCookie, _) => Some(cookie::delete(settings)),
-            (Decision::SaveAndSetCookie, Some(loaded)) => match self.save(&loaded).await {
-                Err(Error::Interrupted)
-                    if settings.interrupted == InterruptedSession::ContinueAnonymously =>
-                {
-                    session.cookie_sent().then(|| cookie::delete(settings))
-                }
-                saved => saved?,
+        let observed = session.observed(status);
+        match decide(&observed, settings) {
+            Decision::Nothing if observed.accessed => Ok(self.vary()),
+            Decision::Nothing => Ok(Finished::default()),
+            Decision::DeleteCookie => Ok(self.delete()),
+            Decision::SaveAndSetCookie => match session.loaded() {
+                Some(loaded) => match self.save(&loaded).await {
+                    Err(Error::Interrupted)
+                        if settings.interrupted == InterruptedSession::ContinueAnonymously =>
+                    {
+                        Ok(if observed.cookie_sent { self.delete() } else { self.vary() })
+                    }
+                    saved => saved,
+                },
+                None => Ok(self.vary()),
             },
-            (Decision::SaveAndSetCookie, None) | (Decision::Nothing, _) => None,
-        };
-        Ok(Finished { vary_on_cookie: observed.accessed || set_cookie.is_some(), set_cookie })
+        }
     }
 
-    async fn save(&self, session: &Session) -> Result<Option<String>, Error> {
+    /// What goes on the response that takes the handler's place after [`finish`](SessionMiddleware::finish)
+    /// failed with this error: what it says is for its owner. Logs the error.
+    pub fn failed(&self, error: &Error) -> Finished {
+        let status = status_of(error);
+        tracing::error!(status, error = error as &dyn std::error::Error, "session not saved");
+        self.vary()
+    }
+
+    async fn save(&self, session: &Session) -> Result<Finished, Error> {
         let settings = self.settings();
         let expiry = if session.get_expire_at_browser_close() {
             None
         } else {
-            let age = session.get_expiry_age()?;
-            Some((age, end_of_cookie(self.site.clock.now(), age)?))
+            let (now, age) = (self.site.clock.now(), session.get_expiry_age()?);
+            let end = end_of_cookie(now, age)?;
+            let last = session.absolute_end().filter(|last| *last < end);
+            Some(last.map_or((age, end), |last| (ExpiryAge::between(now, last), last)))
         };
         session.save_if_needed(settings.save_every_request).await?;
-        Ok(session.session_key().map(|session_key| cookie::set(settings, session_key.as_str(), expiry)))
+        let Some(session_key) = session.session_key() else { return Ok(self.vary()) };
+        Ok(match &settings.transport {
+            Transport::Cookie => Finished {
+                set_cookie: Some(cookie::set(settings, session_key.as_str(), expiry)),
+                no_store: settings.no_store,
+                ..self.vary()
+            },
+            Transport::Header(name) => self.set_header(name, session_key.as_str()),
+        })
+    }
+
+    fn delete(&self) -> Finished {
+        let settings = self.settings();
+        match &settings.transport {
+            Transport::Cookie => Finished {
+                set_cookie: Some(cookie::delete(settings)),
+                no_store: settings.no_store,
+                ..self.vary()
+            },
+            Transport::Header(name) => self.set_header(name, ""),
+        }
+    }
+
+    fn set_header(&self, name: &str, value: &str) -> Finished {
+        let set_header = Some((name.to_owned(), value.to_owned()));
+        Finished { set_header, no_store: self.settings().no_store, ..self.vary() }
+    }
+
+    fn vary(&self) -> Finished {
+        Finished { vary: Some(self.header().to_owned()), ..Finished::default() }
     }
 }
 
@@ -152,7 +212,7 @@ fn end_of_cookie(now: DateTime<Utc>, age: ExpiryAge) -> Result<DateTime<Utc>, Ex
 pub struct Observed {
     /// The response's status.
     pub status: u16,
-    /// Whether the request brought a session cookie, whatever its value.
+    /// Whether the request brought a session cookie (or the header in its place), whatever its value.
     pub cookie_sent: bool,
     /// Whether the session has neither key nor data.
     pub empty: bool,
@@ -216,6 +276,14 @@ pub fn status_of(error: &Error) -> u16 {
         Error::Store(error) if error.kind() == crate::StoreErrorKind::Unavailable => 503,
         _ => 500,
     }
+}
+
+/// Logs an error that a handler's argument or result was, and tells the response's status and text.
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) fn refuse(error: &Error) -> (u16, &'static str) {
+    let status = status_of(error);
+    tracing::error!(status, error = error as &dyn std::error::Error, "session error");
+    (status, message_of(error))
 }
 
 /// What a user is told of this error, in plain text: what concerns the user; the log has the rest.

@@ -1,5 +1,6 @@
 //! The session of one request: a dictionary that knows what was looked at and what was changed.
 
+mod absolute_age;
 mod changes;
 mod expiry;
 mod save;
@@ -13,9 +14,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::absolute_age::STARTED_KEY;
 use self::changes::{Change, Changes};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
+use crate::middleware::Observed;
 use crate::observe::{self, NotGenuine, Operation, spans};
 use crate::session_data::SessionData;
 use crate::session_key::{KeyGenerator, RandomKeys, SessionKey};
@@ -77,7 +80,7 @@ pub struct LazySession {
 }
 
 struct Inner {
-    site: Site,
+    site: Arc<Site>,
     /// Whether the request brought a session cookie, whatever its value.
     cookie_sent: bool,
     state: Mutex<State>,
@@ -114,7 +117,7 @@ enum Origin {
 }
 
 impl LazySession {
-    pub(crate) fn new(site: Site, cookie_value: Option<&str>) -> LazySession {
+    pub(crate) fn new(site: Arc<Site>, cookie_value: Option<&str>) -> LazySession {
         let format = &site.settings.session_key_format;
         let origin = match cookie_value {
             // Django takes fewer than 8 characters for no key at all, and others for a key to look up.
@@ -158,8 +161,17 @@ impl LazySession {
         loaded.then(|| Session { inner: Arc::clone(&self.inner) })
     }
 
-    pub(crate) fn cookie_sent(&self) -> bool {
-        self.inner.cookie_sent
+    /// What the rules need to know, after a response with this status was made.
+    pub(crate) fn observed(&self, status: u16) -> Observed {
+        let state = self.inner.state();
+        Observed {
+            status,
+            cookie_sent: self.inner.cookie_sent,
+            empty: state.is_empty(),
+            accessed: state.accessed,
+            modified: state.modified,
+            genuine: !matches!(state.origin, Origin::NotGenuine),
+        }
     }
 
     /// Whether a new, empty session: there is neither a key nor data. Django's `is_empty`, which does not load.
@@ -186,7 +198,7 @@ impl LazySession {
 impl Session {
     /// A new, empty session outside of any request, for scripts and tests.
     pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Session {
-        Session { inner: LazySession::new(Site::new(store, settings), None).inner }
+        Session { inner: LazySession::new(Arc::new(Site::new(store, settings)), None).inner }
     }
 
     /// The stored session under this key, outside of any request: `SessionStore(session_key=…)` in Django.
@@ -199,7 +211,7 @@ impl Session {
         settings: Settings,
         session_key: SessionKey,
     ) -> Result<Session, Error> {
-        let lazy = LazySession::new(Site::new(store, settings), None);
+        let lazy = LazySession::new(Arc::new(Site::new(store, settings)), None);
         {
             let mut state = lazy.inner.state();
             state.session_key = Some(session_key.clone());
@@ -225,15 +237,18 @@ impl Session {
             Origin::NotAKey => None,
             _ => return Ok(()),
         };
+        let now = self.now();
+        let loaded = loaded.filter(|(_, loaded)| !absolute_age::is_over(&loaded.data, self.settings(), now));
         let mut state = self.inner.state();
         match loaded {
             Some((session_key, loaded)) if loaded.genuine => {
                 state.origin = Origin::Stored(session_key.clone(), loaded.version);
                 state.data = loaded.data;
+                state.mark_start(self.settings(), now);
             }
             Some(_) => {
                 state.origin = Origin::NotGenuine;
-                self.site().not_genuine.warn(self.now());
+                self.site().not_genuine.warn(now);
             }
             None => {
                 // The client's key is never adopted.
@@ -431,7 +446,7 @@ impl Session {
     }
 
     /// Removes all keys, also those that another request is adding meanwhile; the session itself stays, with
-    /// its key. Django's `session.clear()`. To log out, [`flush`](Session::flush).
+    /// its key and, where there is an absolute age, its beginning. Django's `session.clear()`. To log out, [`flush`](Session::flush).
     pub fn clear(&self) {
         self.change(Change::Clear);
     }

@@ -1,4 +1,6 @@
-//! Django's session settings, by their names.
+//! Django's session settings, by their names, and what goes beyond them.
+
+mod validate;
 
 use chrono::TimeDelta;
 
@@ -6,6 +8,8 @@ use crate::clock::TimeZone;
 use crate::codec::TextFormat;
 use crate::session_key::SessionKeyFormat;
 use crate::signing::{Algorithm, Compression, DEFAULT_INFLATE_LIMIT, SecretKey};
+
+pub use validate::SettingsError;
 
 /// The settings of one site. To share sessions with a Django site, give both the same.
 ///
@@ -69,6 +73,25 @@ pub struct Settings {
     pub max_save_attempts: u32,
     /// What answers a request that changed a session which was deleted meanwhile: Django's 400.
     pub interrupted: InterruptedSession,
+    /// How long a session lives at the most, from its first save or from
+    /// [`auth::login`](crate::auth::login), however active it is: no limit. The beginning is kept in the session
+    /// under [`STARTED_KEY`](crate::STARTED_KEY), which Django carries along; a session without one, such as
+    /// Django's, begins when it is first loaded here. Checked when loading; expiries are cut to it.
+    pub absolute_age: Option<TimeDelta>,
+    /// Whether a request with several cookies of the session's name counts as one without a session: false, which
+    /// takes the last as Django does. Two of a name mean that somebody planted one, from a neighbouring subdomain
+    /// or another path. The cookies are left alone: deleting would take the user's own and leave the planted one.
+    pub reject_duplicate_cookies: bool,
+    /// Whether a response that sets or deletes the cookie gets `Cache-Control: no-store` in place of what the
+    /// handler said: false.
+    pub no_store: bool,
+    /// Whether the cookie is `Partitioned`, which gives each site that embeds this one its own: false.
+    pub cookie_partitioned: bool,
+    /// Whether the header that deletes the cookie carries all attributes of the one that set it: false, which
+    /// leaves out `HttpOnly` and mostly `Secure`, as Django does.
+    pub full_removal_cookie: bool,
+    /// How the session key travels: in a cookie.
+    pub transport: Transport,
 }
 
 impl Settings {
@@ -97,8 +120,89 @@ impl Settings {
             concurrent_changes: ConcurrentChanges::default(),
             max_save_attempts: 100,
             interrupted: InterruptedSession::default(),
+            absolute_age: None,
+            reject_duplicate_cookies: false,
+            no_store: false,
+            cookie_partitioned: false,
+            full_removal_cookie: false,
+            transport: Transport::Cookie,
         }
     }
+
+    /// As strict as browsers allow, for sites that are served over HTTPS. Each part is a field of its own, to be
+    /// loosened or tightened. A Django site that shares the sessions needs the first three too.
+    ///
+    /// | what | value |
+    /// |---|---|
+    /// | `cookie_name` | `__Host-sessionid`: browsers take it from this very host alone, for all its paths |
+    /// | `cookie_secure`, `cookie_httponly` | true |
+    /// | `cookie_samesite` | `Lax` |
+    /// | `cookie_age` | a day after it was last saved |
+    /// | `absolute_age` | a week after the login |
+    /// | `reject_duplicate_cookies`, `no_store`, `full_removal_cookie` | true |
+    ///
+    /// `Lax`, because with `Strict` who follows a link from elsewhere comes without a session; a page that
+    /// then writes to its session would give that user a new, empty one in place of the login.
+    ///
+    /// ```
+    /// use cloakroom::Settings;
+    ///
+    /// let mut settings = Settings::hardened("the site's SECRET_KEY");
+    /// assert!(settings.validate().is_ok());
+    /// settings.cookie_domain = Some("example.com".to_owned());
+    /// let error = settings.validate().unwrap_err();
+    /// assert_eq!(error.setting(), "cookie_domain");
+    /// assert!(error.to_string().contains("`__Host-`"), "{error}");
+    /// ```
+    pub fn hardened(secret_key: impl Into<SecretKey>) -> Settings {
+        Settings {
+            cookie_name: "__Host-sessionid".to_owned(),
+            cookie_age: TimeDelta::days(1),
+            cookie_secure: true,
+            absolute_age: Some(TimeDelta::weeks(1)),
+            reject_duplicate_cookies: true,
+            no_store: true,
+            full_removal_cookie: true,
+            ..Settings::new(secret_key)
+        }
+    }
+}
+
+/// How the session key travels between client and server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Transport {
+    /// In the cookie that the other settings describe.
+    #[default]
+    Cookie,
+    /// In a header of this name, for clients that keep no cookies, such as mobile applications: usually
+    /// `X-Session-Token`. The response gives the key under the same name when a cookie would be set, and an empty
+    /// one when it would be deleted; responses vary on it. Cookies are not looked at, and nothing is sent
+    /// by a browser on its own, so that requests cannot be forged from other sites.
+    ///
+    /// Where the client is a script in a page, any other script in that page can read the key, which `HttpOnly`
+    /// prevents; and from another origin it sees the header only if `Access-Control-Expose-Headers` names it.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings, Transport};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let mut settings = Settings::new("secret");
+    /// settings.transport = Transport::Header("X-Session-Token".to_owned());
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), settings)?;
+    ///
+    /// let lazy = middleware.begin([]);
+    /// lazy.load().await?.set("visits", 1)?;
+    /// let finished = middleware.finish(&lazy, 200).await?;
+    /// let (name, token) = finished.set_header.unwrap();
+    /// assert_eq!((name.as_str(), token.len()), ("X-Session-Token", 32));
+    ///
+    /// let again = middleware.begin([token.as_bytes()]);
+    /// assert_eq!(again.load().await?.get::<u32>("visits")?, Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    Header(String),
 }
 
 /// The cookie's `SameSite` attribute.

@@ -324,7 +324,8 @@ pub enum Rotated {
 /// | `memcached://host:port,host2:port` | `MemcachedStore`, feature `memcached` |
 ///
 /// The URLs of caches may end in what the site's `CACHES` say:
-/// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`. In a `cached_db:` URL the engine
+/// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`, and for a `KEY_FUNCTION` that puts
+/// something else than `KEY_PREFIX:VERSION:` before the key, `entry_prefix=…`. In a `cached_db:` URL the engine
 /// is `cached_db` unless it says otherwise.
 ///
 /// ```
@@ -338,8 +339,12 @@ pub enum Rotated {
 /// ```
 ///
 /// # Errors
-/// When the URL names no store that is compiled in, or the store cannot be opened.
+/// When the URL names no store that is compiled in, the store cannot be opened, or the settings that concern what is
+/// stored do not go together: see [`Settings::validate`].
 pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
+    settings.validate_stored().map_err(|error| {
+        StoreError::new("connect", StoreErrorKind::Misconfigured, error.to_string()).with_source(error)
+    })?;
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     match scheme {
         "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),

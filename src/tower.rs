@@ -5,14 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE, VARY};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::error::Error;
-use crate::middleware::{Finished, SessionMiddleware, message_of, patch_vary, status_of};
-use crate::settings::Settings;
+use crate::middleware::{ResponseHeaders, SessionMiddleware, message_of, status_of};
+use crate::settings::{Settings, SettingsError};
 use crate::store::SessionStore;
 
 /// Gives each request a session and saves it after the response. Django's `SessionMiddleware`.
@@ -28,8 +28,11 @@ pub struct SessionLayer<E = PlainText> {
 
 impl SessionLayer {
     /// A layer for this store and site.
-    pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> SessionLayer {
-        SessionMiddleware::new(store, settings).into()
+    ///
+    /// # Errors
+    /// When the settings do not go together: [`Settings::validate`].
+    pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Result<SessionLayer, SettingsError> {
+        Ok(SessionMiddleware::new(store, settings)?.into())
     }
 }
 
@@ -44,7 +47,7 @@ impl<E> SessionLayer<E> {
     /// use axum::{body::Body, http::Response, Router};
     /// use cloakroom::{Error, MemoryStore, SessionLayer, Settings, middleware::status_of};
     ///
-    /// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
     /// let layer = layer.on_error(|error: &Error| match error {
     ///     Error::Interrupted => {
     ///         Response::builder().status(303).header("location", "/login").body(Body::empty()).unwrap()
@@ -52,6 +55,7 @@ impl<E> SessionLayer<E> {
     ///     other => Response::builder().status(status_of(other)).body(Body::from("Please try again.")).unwrap(),
     /// });
     /// let site: Router = Router::new().layer(layer);
+    /// # Ok::<(), cloakroom::SettingsError>(())
     /// ```
     #[must_use]
     pub fn on_error<F>(self, on_error: F) -> SessionLayer<F> {
@@ -137,7 +141,8 @@ where
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
         let SessionLayer { middleware, on_error } = self.layer.clone();
-        let session = middleware.begin(request.headers().get_all(COOKIE).iter().map(HeaderValue::as_bytes));
+        let keys = request.headers().get_all(middleware.header()).iter().map(HeaderValue::as_bytes);
+        let session = middleware.begin(keys);
         request.extensions_mut().insert(session.clone());
         // The service that was polled ready is the one to call; a clone takes its place.
         let clone = self.inner.clone();
@@ -145,12 +150,10 @@ where
         Box::pin(async move {
             let mut response = inner.call(request).await?;
             match middleware.finish(&session, response.status().as_u16()).await {
-                Ok(finished) => apply(finished, &middleware.settings().cookie_name, response.headers_mut()),
+                Ok(finished) => finished.apply(response.headers_mut()),
                 Err(error) => {
-                    let status = status_of(&error);
-                    tracing::error!(status, error = &error as &dyn std::error::Error, "session not saved");
                     response = on_error.error_response(&error);
-                    vary_on_cookie(response.headers_mut());
+                    middleware.failed(&error).apply(response.headers_mut());
                 }
             }
             Ok(response)
@@ -158,35 +161,16 @@ where
     }
 }
 
-fn apply(finished: Finished, cookie_name: &str, headers: &mut HeaderMap) {
-    if finished.vary_on_cookie {
-        vary_on_cookie(headers);
+impl ResponseHeaders for HeaderMap {
+    fn values(&self, name: &str) -> Vec<&[u8]> {
+        self.get_all(name).iter().map(HeaderValue::as_bytes).collect()
     }
-    if let Some(set_cookie) = finished.set_cookie.and_then(|cookie| HeaderValue::try_from(cookie).ok()) {
-        remove_cookie(cookie_name, headers);
-        headers.append(SET_COOKIE, set_cookie);
-    }
-}
 
-fn vary_on_cookie(headers: &mut HeaderMap) {
-    let fields: Vec<_> = headers.get_all(VARY).iter().filter_map(|value| value.to_str().ok()).collect();
-    let existing = (!fields.is_empty()).then(|| fields.join(", "));
-    if let Ok(value) = HeaderValue::try_from(patch_vary(existing.as_deref())) {
-        headers.insert(VARY, value);
-    }
-}
-
-/// Drops a cookie of this name that the handler set: the session's own takes its place.
-fn remove_cookie(name: &str, headers: &mut HeaderMap) {
-    let is_named = |value: &HeaderValue| {
-        value.as_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
-    };
-    if headers.get_all(SET_COOKIE).iter().any(is_named) {
-        let others: Vec<_> =
-            headers.get_all(SET_COOKIE).iter().filter(|value| !is_named(value)).cloned().collect();
-        headers.remove(SET_COOKIE);
-        others.into_iter().for_each(|value| {
-            headers.append(SET_COOKIE, value);
-        });
+    fn replace(&mut self, name: &str, values: Vec<Vec<u8>>) {
+        let Ok(name) = HeaderName::try_from(name) else { return };
+        self.remove(&name);
+        for value in values.into_iter().filter_map(|value| HeaderValue::try_from(value).ok()) {
+            self.append(&name, value);
+        }
     }
 }

@@ -19,7 +19,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use clap::Args;
 use cloakroom::store::sqlite::CreateTable;
-use cloakroom::{SessionCodec, SessionLayer, SessionStore, Settings, SqliteStore};
+use cloakroom::{SessionCodec, SessionLayer, SessionStore, Settings, SettingsError, SqliteStore};
 use tokio::net::TcpListener;
 
 use self::secret_file::Secret;
@@ -103,7 +103,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     say("  Stop with Ctrl-C.");
 
     let site = Site { store, store_name, codec: SessionCodec::new(&settings) };
-    let server = axum::serve(listener, router(site, settings)).with_graceful_shutdown(interrupted());
+    let server = axum::serve(listener, router(site, settings)?).with_graceful_shutdown(interrupted());
     tokio::select! {
         ended = server.into_future() => ended.context("the server stopped")?,
         // Browsers hold connections open on which they have sent nothing yet.
@@ -113,11 +113,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     Ok(Ending::Well)
 }
 
-fn router(site: Site, settings: Settings) -> Router {
+fn router(site: Site, settings: Settings) -> Result<Router, SettingsError> {
     let site = Arc::new(site);
-    let race = race::router(&site, &settings);
-    let layer = SessionLayer::new(Arc::clone(&site.store), settings);
-    Router::new()
+    let race = race::router(&site, &settings)?;
+    let layer = SessionLayer::new(Arc::clone(&site.store), settings)?;
+    let router = Router::new()
         .route("/", get(actions::front_door))
         .route("/session.json", get(actions::session_json))
         .route("/bye", get(actions::bye))
@@ -139,7 +139,8 @@ fn router(site: Site, settings: Settings) -> Router {
         .fallback(answer::not_found)
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .layer(axum::middleware::from_fn(headers::guard))
-        .with_state(site)
+        .with_state(site);
+    Ok(router)
 }
 
 async fn listen(address: &str) -> anyhow::Result<TcpListener> {

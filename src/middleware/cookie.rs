@@ -19,18 +19,44 @@ use crate::settings::{SameSite, Settings};
 /// assert_eq!(find_cookie(headers, "a").as_deref(), Some("2"));
 /// assert_eq!(find_cookie(headers, "A"), None);
 /// ```
-pub fn find_cookie<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<String> {
-    let mut found = None;
+pub fn find_cookie<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<Cow<'a, str>> {
+    find_cookies(headers, name).0
+}
+
+/// As [`find_cookie`], and how many cookies of the name there are.
+pub(super) fn find_cookies<'a>(
+    headers: impl IntoIterator<Item = &'a [u8]>,
+    name: &str,
+) -> (Option<Cow<'a, str>>, usize) {
+    let (mut found, mut count) = (None, 0);
     for header in headers {
         for pair in header.split(|byte| *byte == b';') {
-            let mut halves = pair.splitn(2, |byte| *byte == b'=');
-            let (Some(key), Some(value)) = (halves.next(), halves.next()) else { continue };
-            if strip(&String::from_utf8_lossy(key)) == name {
-                found = Some(value);
+            let Some(equals) = pair.iter().position(|byte| *byte == b'=') else { continue };
+            if is_named(&pair[..equals], name) {
+                found = Some(&pair[equals + 1..]);
+                count += 1;
             }
         }
     }
-    found.map(|value| unquote(strip(&String::from_utf8_lossy(value))).into_owned())
+    (found.map(read_value), count)
+}
+
+fn is_named(key: &[u8], name: &str) -> bool {
+    // What almost every header looks like needs no decoding.
+    let bare = key.trim_ascii();
+    bare == name.as_bytes() || (!bare.is_ascii() || bare.len() > name.len()) && strip(&decode(key)) == name
+}
+
+/// A cookie's value as Python reads it.
+fn read_value(value: &[u8]) -> Cow<'_, str> {
+    match String::from_utf8_lossy(value) {
+        Cow::Borrowed(value) => unquote(strip(value)),
+        Cow::Owned(value) => Cow::Owned(unquote(strip(&value)).into_owned()),
+    }
+}
+
+fn decode(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
 }
 
 /// Python's `str.strip()`.
@@ -75,12 +101,15 @@ pub(super) fn set(settings: &Settings, value: &str, expiry: Option<(ExpiryAge, D
 }
 
 /// The header that takes the cookie away. As Django's `delete_cookie`, without `HttpOnly`, and with `Secure`
-/// only where browsers would refuse the cookie otherwise.
+/// only where browsers would refuse the cookie otherwise, unless the settings ask for all.
 pub(super) fn delete(settings: &Settings) -> String {
-    let secure = settings.cookie_name.starts_with("__Secure-")
+    let is_needed = settings.cookie_name.starts_with("__Secure-")
         || settings.cookie_name.starts_with("__Host-")
-        || settings.cookie_samesite == Some(SameSite::None);
-    write(settings, "\"\"", Some(("Thu, 01 Jan 1970 00:00:00 GMT".to_owned(), 0)), false, secure)
+        || settings.cookie_samesite == Some(SameSite::None)
+        || settings.cookie_partitioned;
+    let all = settings.full_removal_cookie;
+    let (httponly, secure) = (all && settings.cookie_httponly, is_needed || all && settings.cookie_secure);
+    write(settings, "\"\"", Some(("Thu, 01 Jan 1970 00:00:00 GMT".to_owned(), 0)), httponly, secure)
 }
 
 fn http_date(moment: DateTime<Utc>) -> String {
@@ -109,6 +138,10 @@ fn write(
     if let Some((_, max_age)) = &expiry {
         let _ = write!(header, "; Max-Age={max_age}");
     }
+    // As Python 3.14 writes it. Browsers keep a partitioned cookie apart, so its removal says so too.
+    if settings.cookie_partitioned {
+        header.push_str("; Partitioned");
+    }
     let _ = write!(header, "; Path={}", settings.cookie_path);
     if let Some(same_site) = settings.cookie_samesite {
         let _ = write!(header, "; SameSite={}", same_site.as_str());
@@ -123,7 +156,7 @@ fn write(
 mod tests {
     use super::*;
 
-    fn find(header: &str) -> Option<String> {
+    fn find(header: &str) -> Option<Cow<'_, str>> {
         find_cookie([header.as_bytes()], "s")
     }
 

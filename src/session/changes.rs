@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::STARTED_KEY;
 use crate::error::Error;
 use crate::session_data::SessionData;
 use crate::value::{Value, ValueError};
@@ -30,7 +31,13 @@ impl Change {
             Change::Remove(key) => {
                 data.remove(key);
             }
-            Change::Clear => data.clear(),
+            Change::Clear => {
+                let started = data.get(STARTED_KEY).cloned();
+                data.clear();
+                if let Some(started) = started {
+                    data.insert(STARTED_KEY, started);
+                }
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use tracing::Instrument;
 
 use super::changes::Changes;
-use super::{Inner, Origin, Session};
+use super::{Inner, Origin, Session, absolute_age};
 use crate::error::Error;
 use crate::expiry::{EXPIRY_KEY, Moment, StoredExpiry};
 use crate::observe::{self, Operation, spans};
@@ -73,6 +73,7 @@ impl Session {
         let _busy = self.inner.busy.lock().await;
         let (mut attempt, mut unfinished) = {
             let mut state = self.inner.state();
+            state.mark_start(self.settings(), self.now());
             state.unsaved = false;
             let attempt = Attempt {
                 origin: state.origin.clone(),
@@ -111,11 +112,6 @@ impl Session {
     pub(crate) async fn save_if_needed(&self, prolong: bool) -> Result<(), Error> {
         let unsaved = self.inner.state().unsaved;
         if unsaved || prolong { self.save().await } else { Ok(()) }
-    }
-
-    /// Whether saving would leave a session alone that is stored but not genuine.
-    pub(crate) fn is_not_genuine(&self) -> bool {
-        matches!(self.inner.state().origin, Origin::NotGenuine)
     }
 
     async fn save_with_retries(&self, attempt: &mut Attempt) -> Result<(SessionKey, Version), Error> {
@@ -216,7 +212,8 @@ impl Session {
         let settings = self.settings();
         let modification = Moment::at(now, settings.time_zone);
         let end = StoredExpiry::read(data.get(EXPIRY_KEY)).date(modification, settings)?;
-        Ok(end.to_utc(settings.time_zone)?)
+        let end = end.to_utc(settings.time_zone)?;
+        Ok(absolute_age::end(data, settings, now).map_or(end, |last| last.min(end)))
     }
 }
 

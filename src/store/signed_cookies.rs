@@ -32,9 +32,10 @@ use crate::settings::Settings;
 pub struct SignedCookieStore {
     codec: SessionCodec,
     max_age: TimeDelta,
+    cookie_name: String,
 }
 
-/// What browsers keep at the most of a cookie's name, value and attributes.
+/// What browsers keep at the most of a cookie's name and value together; attributes are measured apart.
 const MAX_COOKIE_LENGTH: usize = 4_096;
 
 impl SignedCookieStore {
@@ -43,17 +44,18 @@ impl SignedCookieStore {
         SignedCookieStore {
             codec: SessionCodec::with_salt(settings, "django.contrib.sessions.backends.signed_cookies"),
             max_age: settings.cookie_age,
+            cookie_name: settings.cookie_name.clone(),
         }
     }
 
     fn sign(&self, record: Record<'_>) -> Result<Version, StoreError> {
         let text = self.codec.encode(record.data, record.now);
         let text = text.map_err(|error| StoreError::not_carried("signed_cookies", error))?;
-        if text.len() > MAX_COOKIE_LENGTH {
+        let length = self.cookie_name.len() + text.len();
+        if length > MAX_COOKIE_LENGTH {
             let message = format!(
-                "the session takes {} bytes and a cookie holds {MAX_COOKIE_LENGTH}; keep less in it, or use a \
-                 store on the server",
-                text.len()
+                "the session takes {length} bytes with the cookie's name, and a cookie holds \
+                 {MAX_COOKIE_LENGTH}; keep less in it, or use a store on the server"
             );
             return Err(StoreError::new("signed_cookies", StoreErrorKind::Refused, message));
         }

@@ -42,6 +42,11 @@ impl Browser {
         self.send(request).await
     }
 
+    pub(crate) async fn request(&mut self, method: &str, url: impl AsRef<str>) -> Reply {
+        let request = self.client.request(method.parse().unwrap(), url.as_ref());
+        self.send(request).await
+    }
+
     pub(crate) async fn post(&mut self, url: impl AsRef<str>, body: impl ToString) -> Reply {
         let request = self.client.post(url.as_ref()).body(body.to_string());
         self.send(request).await

@@ -11,7 +11,7 @@ async fn each_site_gives_its_store_an_age() {
         let store: Arc<dyn SessionStore> = Arc::new(MemoryStore::new());
         let mut settings = Settings::new("secret");
         settings.cookie_age = age;
-        let middleware = SessionMiddleware::new(Arc::clone(&store), settings);
+        let middleware = SessionMiddleware::new(Arc::clone(&store), settings).unwrap();
         let lazy = middleware.begin([]);
         lazy.load().await.unwrap().set("a", 1).unwrap();
         let cookie = middleware.finish(&lazy, 200).await.unwrap().set_cookie.unwrap();

@@ -29,7 +29,7 @@ async fn of_sessions_that_are_not_genuine_it_warns_once_a_minute() {
 
     let store = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
     let middleware =
-        SessionMiddleware::new(store, Settings::new("secret")).with_clock(Arc::clone(&clock) as _);
+        SessionMiddleware::new(store, Settings::new("secret")).unwrap().with_clock(Arc::clone(&clock) as _);
     let cookie = format!("sessionid={}", session_key.as_str());
     let log = Log::start();
     let mut warnings = Vec::new();
@@ -171,7 +171,7 @@ mod metrics {
         options.create_table(Default::default()).await.unwrap();
         let sqlite = options.open(&Settings::new("the site's SECRET_KEY")).await.unwrap();
         let store = WatchedStore::new(Arc::new(sqlite));
-        let site = example::site(Arc::clone(&store) as _, recorder.handle());
+        let site = example::site(Arc::clone(&store) as _, recorder.handle()).unwrap();
         let ask = async |path: &str, cookie: &str| {
             let request = axum::http::Request::get(path).header("cookie", cookie);
             let request = request.body(axum::body::Body::empty()).unwrap();

@@ -187,7 +187,7 @@ async fn t01_a_session_that_was_logged_out_meanwhile_stays_dead() {
 #[tokio::test]
 async fn t04_no_key_of_a_client_is_adopted() {
     for (name, store, _keep) in stores().await {
-        let middleware = SessionMiddleware::new(Arc::clone(&store), Settings::new("secret"));
+        let middleware = SessionMiddleware::new(Arc::clone(&store), Settings::new("secret")).unwrap();
         for clear in [false, true] {
             let lazy = middleware.begin([b"sessionid=attackersattackers".as_slice()]);
             let session = lazy.load().await.unwrap();
@@ -267,6 +267,7 @@ async fn t07_a_taken_key_is_tried_once_and_its_session_stays() {
             let mine = new_session(&store).await;
             let cookie = if cycle { format!("sessionid={}", mine.as_str()) } else { String::new() };
             let middleware = SessionMiddleware::new(Arc::clone(&store), Settings::new("secret"))
+                .unwrap()
                 .with_key_generator(Arc::new(keys));
             let session = middleware.begin([cookie.as_bytes()]).load().await.unwrap();
             if cycle {

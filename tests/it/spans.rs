@@ -135,7 +135,7 @@ async fn each_load_save_and_delete_has_a_span_that_tells_what_came_of_it() {
 async fn a_request_that_leaves_its_session_alone_has_none() {
     let spans = Spans::default();
     let _guard = tracing::subscriber::set_default(Registry::default().with(spans.clone()));
-    let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret")).unwrap();
     let session = middleware.begin([b"sessionid=abcdefgh12345678abcdefgh12345678".as_slice()]);
     middleware.finish(&session, 200).await.unwrap();
     assert_eq!(spans.take(), [String::new(); 0]);

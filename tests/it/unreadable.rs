@@ -160,7 +160,7 @@ async fn t05_what_is_not_signed_for_this_place_logs_nobody_in() {
     }
     // What the database keeps is no cookie either.
     let cookies: Arc<dyn SessionStore> = Arc::new(SignedCookieStore::new(&Settings::new(SECRET)));
-    let middleware = SessionMiddleware::new(cookies, Settings::new(SECRET));
+    let middleware = SessionMiddleware::new(cookies, Settings::new(SECRET)).unwrap();
     let of_the_database = SessionCodec::new(&Settings::new(SECRET)).encode(&login(), Utc::now()).unwrap();
     for (case, stored) in
         cases.iter().filter(|(case, _)| *case != "a signed cookie").chain([&("a row", of_the_database)])
@@ -203,7 +203,7 @@ async fn t47_what_cannot_be_carried_is_never_overwritten() {
             // A handler that goes on without it, on a site that saves every request.
             let mut settings = Settings::new(SECRET);
             settings.save_every_request = true;
-            let middleware = SessionMiddleware::new(Arc::clone(&place.store), settings);
+            let middleware = SessionMiddleware::new(Arc::clone(&place.store), settings).unwrap();
             let lazy = middleware.begin([format!("sessionid={}", session_key.as_str()).as_bytes()]);
             assert!(lazy.load().await.is_err() && middleware.finish(&lazy, 200).await.is_err(), "{name}");
             let data = SessionData::new();

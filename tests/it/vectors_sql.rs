@@ -85,6 +85,7 @@ async fn row(raw: &mut Raw, case: &Json) {
     let store = store(raw, &settings).await;
     let session_key = SessionKey::from_trusted(text(case, "session_key"));
     let middleware = SessionMiddleware::new(Arc::clone(&store), settings)
+        .unwrap()
         .with_clock(Arc::new(ManualClock::new(now)))
         .with_key_generator(Arc::new(GivenKey(session_key.clone())));
     let session: Session = middleware.begin([]).load().await.unwrap();

@@ -1,21 +1,57 @@
-//! A store that tells which calls reach it, and fails when told to.
+//! A store that tells which calls reach it, and fails or waits when told to.
 
 use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use cloakroom::store::{Created, Loaded, Record, Rotated, Updated, Version};
 use cloakroom::{SessionKey, SessionStore, StoreError, StoreErrorKind, async_trait};
+use tokio::sync::Notify;
 
 #[derive(Debug)]
 pub(crate) struct WatchedStore {
     inner: Arc<dyn SessionStore>,
     calls: Mutex<Vec<&'static str>>,
     failure: Mutex<Option<(&'static str, StoreErrorKind)>>,
+    hold: Mutex<Option<Hold>>,
+}
+
+/// Where a writing call waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Hold {
+    call: &'static str,
+    after: bool,
+    reached: Arc<Notify>,
+    release: Arc<Notify>,
+}
+
+impl Hold {
+    /// Before the call has done anything.
+    pub(crate) fn before(call: &'static str) -> Hold {
+        Hold { call, after: false, reached: Arc::default(), release: Arc::default() }
+    }
+
+    /// After the call has done its work, before anybody is told.
+    pub(crate) fn after(call: &'static str) -> Hold {
+        Hold { after: true, ..Hold::before(call) }
+    }
+
+    pub(crate) async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    pub(crate) fn release(&self) {
+        self.release.notify_one();
+    }
 }
 
 impl WatchedStore {
     pub(crate) fn new(inner: Arc<dyn SessionStore>) -> Arc<WatchedStore> {
-        Arc::new(WatchedStore { inner, calls: Mutex::default(), failure: Mutex::default() })
+        Arc::new(WatchedStore {
+            inner,
+            calls: Mutex::default(),
+            failure: Mutex::default(),
+            hold: Mutex::default(),
+        })
     }
 
     /// The names of the calls since the last look.
@@ -26,6 +62,19 @@ impl WatchedStore {
     /// From now on this call fails; with none, all work again.
     pub(crate) fn fail(&self, failure: Option<(&'static str, StoreErrorKind)>) {
         *self.failure.lock().unwrap() = failure;
+    }
+
+    /// From now on calls wait there; with none, they go on.
+    pub(crate) fn hold(&self, hold: Option<Hold>) {
+        *self.hold.lock().unwrap() = hold;
+    }
+
+    async fn wait(&self, call: &'static str, after: bool) {
+        let hold = self.hold.lock().unwrap().clone();
+        if let Some(hold) = hold.filter(|hold| hold.call == call && hold.after == after) {
+            hold.reached.notify_one();
+            hold.release.notified().await;
+        }
     }
 
     /// Whether this session is there, without counting as a call.
@@ -70,7 +119,10 @@ impl SessionStore for WatchedStore {
         record: Record<'_>,
     ) -> Result<Updated, StoreError> {
         self.called("update")?;
-        self.inner.update(session_key, expected, record).await
+        self.wait("update", false).await;
+        let updated = self.inner.update(session_key, expected, record).await;
+        self.wait("update", true).await;
+        updated
     }
 
     async fn rotate(
@@ -81,7 +133,10 @@ impl SessionStore for WatchedStore {
         record: Record<'_>,
     ) -> Result<Rotated, StoreError> {
         self.called("rotate")?;
-        self.inner.rotate(session_key, expected, new_session_key, record).await
+        self.wait("rotate", false).await;
+        let rotated = self.inner.rotate(session_key, expected, new_session_key, record).await;
+        self.wait("rotate", true).await;
+        rotated
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {

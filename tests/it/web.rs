@@ -1,55 +1,135 @@
-//! Requests over HTTP through the session layer, to an axum site that listens.
+//! Requests over HTTP through the session layers. One list of cases: each is written once, against a site in terms of
+//! no web framework, and run over TCP against every adapter.
 
 mod bad_cookies;
 mod cookies;
 mod failures;
 mod handlers;
+mod hang_ups;
+mod hardened;
+mod header_transport;
 mod interrupted;
+mod layers;
+mod on_actix;
+mod on_axum;
 mod proxy;
 mod real_stores;
 mod round_trips;
+mod secrecy;
+mod site;
+mod streams;
 mod vary;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::get;
-use cloakroom::{
-    Error, ManualClock, MemoryStore, Session, SessionLayer, SessionMiddleware, SessionStore, Settings, auth,
-};
+use axum::body::Bytes;
+use cloakroom::{Error, ManualClock, MemoryStore, Session, SessionMiddleware, SessionStore, Settings, auth};
+use futures_util::Stream;
+use tokio::sync::mpsc;
 
-use crate::browser::{Browser, serve};
+pub(crate) use self::site::{Answer, Call, Layer, Pages, both, lazy, loaded, plain};
+use crate::browser::Browser;
 use crate::watched_store::WatchedStore;
 
 /// 14 November 2023, 22:13:20.
 const NOW: i64 = 1_700_000_000;
 const USER: auth::User<'static> = auth::User { id: "7", password: "hash", backend: auth::MODEL_BACKEND };
 
+/// What serves the pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Adapter {
+    Axum,
+    Actix,
+}
+
+/// Makes of each case one test for each adapter.
+macro_rules! on_every_adapter {
+    ($($case:ident),* $(,)?) => {$(
+        mod $case {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn axum() {
+                super::$case($crate::web::Adapter::Axum).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn actix() {
+                super::$case($crate::web::Adapter::Actix).await;
+            }
+        }
+    )*};
+}
+pub(crate) use on_every_adapter;
+
+impl Adapter {
+    /// Serves the pages on a free port of this machine until what comes back is dropped.
+    pub(crate) async fn serve(self, pages: Pages) -> Served {
+        match self {
+            Adapter::Axum => {
+                Served { address: crate::browser::serve(on_axum::router(pages)).await, _server: None }
+            }
+            Adapter::Actix => {
+                let (address, server) = on_actix::serve(pages).await;
+                Served { address, _server: Some(server) }
+            }
+        }
+    }
+}
+
+/// A site that listens.
+pub(crate) struct Served {
+    pub(crate) address: String,
+    _server: Option<on_actix::Server>,
+}
+
+impl Served {
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.address)
+    }
+}
+
+fn stream_of(pieces: mpsc::Receiver<Vec<u8>>) -> impl Stream<Item = std::io::Result<Bytes>> {
+    futures_util::stream::unfold(pieces, |mut pieces| async move {
+        let piece = pieces.recv().await?;
+        Some((Ok(Bytes::from(piece)), pieces))
+    })
+}
+
 /// A site with a store that is watched and a clock that stands still.
 struct Site {
-    address: String,
+    served: Served,
     store: Arc<WatchedStore>,
     clock: Arc<ManualClock>,
 }
 
 impl Site {
-    async fn start(routes: Router) -> Site {
-        Site::start_with(routes, Settings::new("secret")).await
+    async fn start(on: Adapter, pages: Pages) -> Site {
+        Site::start_with(on, pages, Settings::new("secret")).await
     }
 
-    async fn start_with(routes: Router, settings: Settings) -> Site {
-        Site::start_on(Arc::new(MemoryStore::new()), routes, settings).await
+    async fn start_with(on: Adapter, pages: Pages, settings: Settings) -> Site {
+        Site::start_on(on, Arc::new(MemoryStore::new()), pages, settings).await
     }
 
-    async fn start_on(store: Arc<dyn SessionStore>, routes: Router, settings: Settings) -> Site {
+    async fn start_on(on: Adapter, store: Arc<dyn SessionStore>, pages: Pages, settings: Settings) -> Site {
+        Site::start_layered(on, store, pages, settings, |layer| layer).await
+    }
+
+    async fn start_layered(
+        on: Adapter,
+        store: Arc<dyn SessionStore>,
+        pages: Pages,
+        settings: Settings,
+        options: impl FnOnce(Layer) -> Layer,
+    ) -> Site {
         let store = WatchedStore::new(store);
         let clock = Arc::new(ManualClock::at_unix_seconds(NOW));
-        let address = serve(routes.layer(layer(&store, &clock, settings))).await;
-        Site { address, store, clock }
+        let layer = options(middleware(&store, &clock, settings).into());
+        let served = on.serve(pages.layer(layer)).await;
+        Site { served, store, clock }
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.address)
+        self.served.url(path)
     }
 
     /// A browser whose session holds a visit, with the calls forgotten that this took.
@@ -61,18 +141,19 @@ impl Site {
     }
 }
 
-fn layer(store: &Arc<WatchedStore>, clock: &Arc<ManualClock>, settings: Settings) -> SessionLayer {
-    SessionMiddleware::new(Arc::clone(store) as _, settings).with_clock(Arc::clone(clock) as _).into()
+fn middleware(store: &Arc<WatchedStore>, clock: &Arc<ManualClock>, settings: Settings) -> SessionMiddleware {
+    let middleware = SessionMiddleware::new(Arc::clone(store) as _, settings).unwrap();
+    middleware.with_clock(Arc::clone(clock) as _)
 }
 
 /// What most tests need: reading, changing, logging in and out.
-fn routes() -> Router {
-    Router::new()
-        .route("/untouched", get(|| async { "no session here" }))
-        .route("/read", get(read))
-        .route("/visit", get(visit))
-        .route("/login", get(|session: Session| async move { auth::login(&session, USER).await }))
-        .route("/logout", get(|session: Session| async move { auth::logout(&session).await }))
+fn pages() -> Pages {
+    Pages::new()
+        .page("/untouched", plain(|_| async { "no session here" }))
+        .page("/read", loaded(|session, _| read(session)))
+        .page("/visit", loaded(|session, _| visit(session)))
+        .page("/login", loaded(|session, _| async move { auth::login(&session, USER).await }))
+        .page("/logout", loaded(|session, _| async move { auth::logout(&session).await }))
 }
 
 async fn read(session: Session) -> Result<String, Error> {
@@ -83,4 +164,33 @@ async fn visit(session: Session) -> Result<String, Error> {
     let visits = session.get::<u32>("visits")?.unwrap_or(0) + 1;
     session.set("visits", visits)?;
     Ok(visits.to_string())
+}
+
+/// A page that waits at a gate with a changed session, and the gate.
+fn slow(page: impl Fn(&Session) -> Result<(), Error> + Clone + Send + Sync + 'static) -> (site::Page, Gate) {
+    let gate: Gate = Arc::new(tokio::sync::Barrier::new(2));
+    let waits = Arc::clone(&gate);
+    let slow = loaded(move |session, _| {
+        let (page, waits) = (page.clone(), Arc::clone(&waits));
+        async move {
+            page(&session)?;
+            waits.wait().await;
+            waits.wait().await;
+            Ok("the handler's own")
+        }
+    });
+    (slow, gate)
+}
+
+/// Where a slow request and the test meet.
+type Gate = Arc<tokio::sync::Barrier>;
+
+/// The reply to a slow page while which the same browser asks for another.
+async fn slow_while(site: &Site, gate: &Gate, browser: &mut Browser, path: &str) -> crate::browser::Reply {
+    let (mut other, url) = (browser.clone(), site.url("/slow"));
+    let slow = tokio::spawn(async move { other.get(url).await });
+    gate.wait().await;
+    browser.get(site.url(path)).await.ok();
+    gate.wait().await;
+    slow.await.unwrap()
 }

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use cloakroom::{ConcurrentChanges, Error, Key, Session, SessionLayer, Settings};
+use cloakroom::{ConcurrentChanges, Error, Key, Session, SessionLayer, Settings, SettingsError};
 use serde::Serialize;
 
 use super::Site;
@@ -31,7 +31,7 @@ struct Arrived {
     counter: u64,
 }
 
-pub(super) fn router(site: &Arc<Site>, settings: &Settings) -> Router<Arc<Site>> {
+pub(super) fn router(site: &Arc<Site>, settings: &Settings) -> Result<Router<Arc<Site>>, SettingsError> {
     let mut router = Router::new().route("/race", get(page));
     for (way, concurrent_changes) in WAYS {
         let mut settings = settings.clone();
@@ -43,10 +43,10 @@ pub(super) fn router(site: &Arc<Site>, settings: &Settings) -> Router<Arc<Site>>
             .route("/start", post(start))
             .route("/clear", post(clear))
             .route("/add/{name}", post(add))
-            .layer(SessionLayer::new(Arc::clone(&site.store), settings));
+            .layer(SessionLayer::new(Arc::clone(&site.store), settings)?);
         router = router.nest(&format!("/race/{way}"), ways);
     }
-    router
+    Ok(router)
 }
 
 async fn page(State(site): State<Arc<Site>>) -> Response {

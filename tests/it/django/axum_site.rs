@@ -54,7 +54,7 @@ pub(crate) async fn start_on(store: Arc<dyn SessionStore>, users: Users, setting
         .route("/count/{number}", get(count))
         .route("/set_expiry", post(set_expiry))
         .route("/expiry", get(expiry))
-        .layer(SessionLayer::new(store, settings))
+        .layer(SessionLayer::new(store, settings).unwrap())
         .with_state(site);
     serve(router).await
 }

@@ -174,8 +174,9 @@ async fn inject_faults() {
 
 /// A request through the layer with a cookie of the old session; gives the status and the cookies set.
 async fn request(store: Arc<dyn SessionStore>) -> (u16, usize) {
-    let middleware =
-        SessionMiddleware::new(store, settings()).with_clock(Arc::new(cloakroom::ManualClock::new(now())));
+    let middleware = SessionMiddleware::new(store, settings())
+        .unwrap()
+        .with_clock(Arc::new(cloakroom::ManualClock::new(now())));
     let service = SessionLayer::from(middleware).layer(service_fn(|request: Request<Body>| async move {
         let lazy = request.extensions().get::<LazySession>().cloned().unwrap();
         let status = match lazy.load().await {

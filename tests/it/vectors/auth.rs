@@ -76,6 +76,7 @@ async fn flow(case: &Json) {
         cookie = Some(format!("sessionid={session_key}"));
     }
     let middleware = SessionMiddleware::new(Arc::clone(&store) as _, release_settings(case))
+        .unwrap()
         .with_clock(Arc::new(ManualClock::new(now)))
         .with_key_generator(Arc::new(NewKey));
     let session = middleware.begin(cookie.as_deref().map(str::as_bytes)).load().await.unwrap();

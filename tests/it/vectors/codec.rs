@@ -186,6 +186,7 @@ fn set_expiry(case: &Json) -> Reproduced {
     settings.compression = Compression::Never;
     let codec = SessionCodec::new(&settings);
     let middleware = SessionMiddleware::new(std::sync::Arc::new(MemoryStore::new()), settings)
+        .unwrap()
         .with_clock(std::sync::Arc::new(ManualClock::new(now)));
     block_on(async {
         let session = middleware.begin([]).load().await.unwrap();

@@ -92,6 +92,7 @@ async fn row(case: &Json) {
     let database = Database::new().await;
     let store: Arc<dyn SessionStore> = Arc::new(SqliteStore::open(database.path(), &settings).await.unwrap());
     let middleware = SessionMiddleware::new(Arc::clone(&store), settings.clone())
+        .unwrap()
         .with_clock(Arc::new(ManualClock::new(now)))
         .with_key_generator(Arc::new(GivenKey(SessionKey::from_trusted(text(case, "session_key")))));
     let session: Session = middleware.begin([]).load().await.unwrap();

@@ -64,7 +64,8 @@ fn session(case: &Json, clock: Arc<ManualClock>) -> Session {
     settings.expire_at_browser_close = fields["SESSION_EXPIRE_AT_BROWSER_CLOSE"].as_bool().unwrap();
     settings.time_zone =
         time_zone(fields["USE_TZ"].as_bool().unwrap(), fields["TIME_ZONE"].as_str().unwrap());
-    let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), settings).with_clock(clock);
+    let middleware =
+        SessionMiddleware::new(Arc::new(MemoryStore::new()), settings).unwrap().with_clock(clock);
     let session = block_on(middleware.begin([]).load()).unwrap();
     for (key, value) in case["session"].as_object().into_iter().flatten() {
         session.set(key, value).unwrap();

@@ -79,6 +79,7 @@ impl Site<'_> {
     /// The session of a request with this cookie; new ones get `new_key`.
     async fn session(&self, cookie: Option<&str>, new_key: &str) -> Session {
         let middleware = SessionMiddleware::new(Arc::clone(&self.store), self.settings.clone())
+            .unwrap()
             .with_clock(Arc::new(ManualClock::new(self.now)))
             .with_key_generator(Arc::new(GivenKey(SessionKey::from_trusted(new_key))));
         let cookie = cookie.map(|key| format!("{}={key}", self.settings.cookie_name));

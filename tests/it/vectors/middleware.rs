@@ -1,4 +1,4 @@
-//! Whole requests through the tower layer, against what Django's handler did with the same actions.
+//! Whole requests over HTTP through each adapter, against what Django's handler did with the same actions.
 
 mod actions;
 mod differences;
@@ -7,26 +7,29 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use axum::body::Body;
 use cloakroom::chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::signing::Compression;
 use cloakroom::store::Record;
 use cloakroom::{
-    CachedDbStore, Error, FileStore, KeyGenerator, LazySession, ManualClock, MemoryStore, SameSite,
-    SessionData, SessionKey, SessionLayer, SessionMiddleware, SessionStore, Settings, SignedCookieStore,
-    SqliteStore,
+    CachedDbStore, Error, FileStore, KeyGenerator, ManualClock, MemoryStore, SameSite, SessionData,
+    SessionKey, SessionMiddleware, SessionStore, Settings, SignedCookieStore, SqliteStore,
 };
-use http::{Request, Response, header};
+use http::header;
 use serde_json::{Value as Json, json};
-use tower::{Layer, ServiceExt, service_fn};
 
 use self::actions::View;
 use super::file_sessions::files_in;
 use super::{Reproduced, Vectors, block_on, settings, text, time};
+use crate::web::{Adapter, Pages, lazy};
 
 #[test]
-fn middleware() {
-    Vectors::read("middleware").run(|case| block_on(scenario(case)));
+fn middleware_on_axum() {
+    Vectors::read("middleware").run(|case| block_on(scenario(Adapter::Axum, case)));
+}
+
+#[test]
+fn middleware_on_actix() {
+    Vectors::read("middleware").run(|case| block_on(scenario(Adapter::Actix, case)));
 }
 
 /// `newkey` and a counter, as when the vectors were made.
@@ -53,36 +56,42 @@ struct Stage {
     _folder: tempfile::TempDir,
 }
 
-async fn scenario(case: &Json) -> Reproduced {
+async fn scenario(on: Adapter, case: &Json) -> Reproduced {
+    let djangos = case;
     let case = &differences::declared(case);
+    if let Some(refused) = case["refused_setting"].as_str() {
+        assert_eq!(scenario_settings(djangos).validate().unwrap_err().setting(), refused);
+    }
     let settings = scenario_settings(case);
     let clock = Arc::new(ManualClock::at_unix_seconds(0));
     let mut stage = Stage::set(case, &settings).await;
+    if case["requests"] == json!([]) {
+        return Reproduced::Differently;
+    }
     let middleware = SessionMiddleware::new(Arc::clone(&stage.store), settings)
+        .unwrap()
         .with_clock(Arc::clone(&clock) as _)
         .with_key_generator(Arc::new(CountedKeys(AtomicU32::new(0))));
     for request in case["requests"].as_array().unwrap() {
         clock.set(time(&request["time"]));
-        perform(request, &middleware, &mut stage).await;
+        perform(on, request, &middleware, &mut stage).await;
     }
     if case["declared_difference"].is_null() { Reproduced::Exactly } else { Reproduced::Differently }
 }
 
-async fn perform(request: &Json, middleware: &SessionMiddleware, stage: &mut Stage) {
+async fn perform(on: Adapter, request: &Json, middleware: &SessionMiddleware, stage: &mut Stage) {
     let view = Arc::new(View::new(request["actions"].as_array().unwrap().clone(), Arc::clone(&stage.store)));
     let handler = Arc::clone(&view);
-    let service = SessionLayer::from(middleware.clone()).layer(service_fn(move |request: Request<Body>| {
+    let page = lazy(move |session, _| {
         let view = Arc::clone(&handler);
-        async move {
-            let lazy = request.extensions().get::<LazySession>().cloned().unwrap();
-            Ok::<Response<Body>, std::convert::Infallible>(view.respond(lazy).await)
-        }
-    }));
-    let mut builder = Request::builder().uri("/");
+        async move { Ok(view.respond(session).await) }
+    });
+    let site = on.serve(Pages::new().page("/page", page).layer(middleware.clone())).await;
+    let mut builder = reqwest::Client::builder().no_proxy().build().unwrap().get(site.url("/page"));
     if let Some(cookie) = request["cookie_header"].as_str() {
         builder = builder.header(header::COOKIE, cookie);
     }
-    let response = service.oneshot(builder.body(Body::empty()).unwrap()).await.unwrap();
+    let response = builder.send().await.unwrap();
     view.after_the_response().await;
 
     assert_eq!(json!(*view.results()), request["action_results"], "action results");

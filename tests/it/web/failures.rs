@@ -1,13 +1,19 @@
 //! A store that fails is a 5xx, and nobody loses a cookie over it.
 
-use cloakroom::{ConcurrentChanges, LazySession, StoreErrorKind};
+use cloakroom::{ConcurrentChanges, StoreErrorKind};
 
 use super::*;
 
 const UNAVAILABLE: StoreErrorKind = StoreErrorKind::Unavailable;
 
-#[tokio::test]
-async fn t08_a_store_that_fails_is_a_5xx_without_a_cookie() {
+on_every_adapter!(
+    t08_a_store_that_fails_is_a_5xx_without_a_cookie,
+    t08_a_handler_that_swallows_the_error_costs_nobody_a_cookie,
+    a_conflict_is_refused_where_the_settings_say_so,
+    a_wrong_type_in_the_session_is_a_500_that_changes_nothing,
+);
+
+async fn t08_a_store_that_fails_is_a_5xx_without_a_cookie(on: Adapter) {
     let cases = [
         ("/read", "load", UNAVAILABLE, 503),
         ("/visit", "load", UNAVAILABLE, 503),
@@ -19,7 +25,7 @@ async fn t08_a_store_that_fails_is_a_5xx_without_a_cookie() {
         ("/login", "rotate", UNAVAILABLE, 503),
         ("/logout", "delete", UNAVAILABLE, 503),
     ];
-    let site = Site::start(routes()).await;
+    let site = Site::start(on, pages()).await;
     for (path, call, kind, status) in cases {
         let mut browser = site.visitor().await;
         site.store.fail(Some((call, kind)));
@@ -47,16 +53,15 @@ async fn t08_a_store_that_fails_is_a_5xx_without_a_cookie() {
 }
 
 /// A handler that answers 200 although it could not load.
-#[tokio::test]
-async fn t08_a_handler_that_swallows_the_error_costs_nobody_a_cookie() {
-    let swallows = get(|lazy: LazySession| async move {
+async fn t08_a_handler_that_swallows_the_error_costs_nobody_a_cookie(on: Adapter) {
+    let swallows = lazy(|lazy, _| async move {
         assert!(lazy.load().await.is_err());
-        "fine"
+        Ok("fine")
     });
     for save_every_request in [false, true] {
         let mut settings = Settings::new("secret");
         settings.save_every_request = save_every_request;
-        let site = Site::start_with(routes().route("/swallows", swallows.clone()), settings).await;
+        let site = Site::start_with(on, pages().page("/swallows", swallows.clone()), settings).await;
         let mut browser = site.visitor().await;
         site.store.fail(Some(("load", UNAVAILABLE)));
         let reply = browser.get(site.url("/swallows")).await;
@@ -67,37 +72,23 @@ async fn t08_a_handler_that_swallows_the_error_costs_nobody_a_cookie() {
     }
 }
 
-#[tokio::test]
-async fn a_conflict_is_refused_where_the_settings_say_so() {
-    let gate = Arc::new(tokio::sync::Barrier::new(2));
-    let waits = Arc::clone(&gate);
-    let slow = get(|session: Session| async move {
-        session.set("slow", true)?;
-        waits.wait().await;
-        waits.wait().await;
-        Ok::<_, Error>(())
-    });
+async fn a_conflict_is_refused_where_the_settings_say_so(on: Adapter) {
+    let (page, gate) = slow(|session| session.set("slow", true));
     let mut settings = Settings::new("secret");
     settings.concurrent_changes = ConcurrentChanges::Reject;
-    let site = Site::start_with(routes().route("/slow", slow), settings).await;
+    let site = Site::start_with(on, pages().page("/slow", page), settings).await;
     let mut browser = site.visitor().await;
-    let (mut other, url) = (browser.clone(), site.url("/slow"));
-    let slow = tokio::spawn(async move { other.get(url).await });
-    gate.wait().await;
-    browser.get(site.url("/visit")).await.ok();
-    gate.wait().await;
-    let reply = slow.await.unwrap();
+    let reply = slow_while(&site, &gate, &mut browser, "/visit").await;
     assert_eq!((reply.status, reply.set_cookies().len()), (409, 0));
     assert_eq!(browser.get(site.url("/read")).await.body, "2");
 }
 
-#[tokio::test]
-async fn a_wrong_type_in_the_session_is_a_500_that_changes_nothing() {
-    let wrong = get(|session: Session| async move {
+async fn a_wrong_type_in_the_session_is_a_500_that_changes_nothing(on: Adapter) {
+    let wrong = loaded(|session, _| async move {
         session.set("other", 1)?;
         session.get::<Vec<String>>("visits").map(drop)
     });
-    let site = Site::start(routes().route("/wrong", wrong)).await;
+    let site = Site::start(on, pages().page("/wrong", wrong)).await;
     let mut browser = site.visitor().await;
     assert_eq!(browser.get(site.url("/wrong")).await.status, 500);
     assert_eq!(site.store.calls(), ["load"]);

@@ -1,49 +1,25 @@
 //! What the user gets whose session was deleted while a request changed it, and other answers to failing saves.
 
-use axum::body::Body;
-use axum::response::Response;
 use cloakroom::middleware::status_of;
-use cloakroom::{ConcurrentChanges, ErrorResponse, InterruptedSession, StoreErrorKind};
+use cloakroom::{ConcurrentChanges, InterruptedSession, StoreErrorKind};
 
 use super::*;
-use crate::browser::Reply;
 
-/// Where a slow request and the test meet.
-type Gate = Arc<tokio::sync::Barrier>;
+on_every_adapter!(
+    an_interrupted_request_is_a_400_as_in_django,
+    an_interrupted_request_may_go_on_anonymously,
+    the_application_answers_a_failing_save_its_own_way,
+);
 
 /// A site with `/slow`, which waits at the gate with a changed session.
-async fn site<E: ErrorResponse<Body>>(
-    settings: Settings,
-    layer: impl FnOnce(SessionLayer) -> SessionLayer<E>,
-) -> (Site, Gate) {
-    let gate = Arc::new(tokio::sync::Barrier::new(2));
-    let waits = Arc::clone(&gate);
-    let slow = get(move |session: Session| async move {
-        session.set("slow", true)?;
-        waits.wait().await;
-        waits.wait().await;
-        Ok::<_, Error>("the handler's own")
-    });
-    let store = WatchedStore::new(Arc::new(MemoryStore::new()));
-    let clock = Arc::new(ManualClock::at_unix_seconds(NOW));
-    let layer = layer(super::layer(&store, &clock, settings));
-    let address = serve(routes().route("/slow", slow).layer(layer)).await;
-    (Site { address, store, clock }, gate)
+async fn site(on: Adapter, settings: Settings, options: impl FnOnce(Layer) -> Layer) -> (Site, Gate) {
+    let (page, gate) = slow(|session| session.set("slow", true));
+    let store = Arc::new(MemoryStore::new());
+    (Site::start_layered(on, store, pages().page("/slow", page), settings, options).await, gate)
 }
 
-/// The reply to `/slow` while which the same browser asks for another page.
-async fn slow_while(site: &Site, gate: &Gate, browser: &mut Browser, path: &str) -> Reply {
-    let (mut other, url) = (browser.clone(), site.url("/slow"));
-    let slow = tokio::spawn(async move { other.get(url).await });
-    gate.wait().await;
-    browser.get(site.url(path)).await.ok();
-    gate.wait().await;
-    slow.await.unwrap()
-}
-
-#[tokio::test]
-async fn an_interrupted_request_is_a_400_as_in_django() {
-    let (site, gate) = site(Settings::new("secret"), |layer| layer).await;
+async fn an_interrupted_request_is_a_400_as_in_django(on: Adapter) {
+    let (site, gate) = site(on, Settings::new("secret"), |layer| layer).await;
     let mut browser = site.visitor().await;
     let key = browser.session_key().unwrap().to_owned();
     let reply = slow_while(&site, &gate, &mut browser, "/logout").await;
@@ -53,11 +29,10 @@ async fn an_interrupted_request_is_a_400_as_in_django() {
     assert!(!site.store.has(&key).await);
 }
 
-#[tokio::test]
-async fn an_interrupted_request_may_go_on_anonymously() {
+async fn an_interrupted_request_may_go_on_anonymously(on: Adapter) {
     let mut settings = Settings::new("secret");
     settings.interrupted = InterruptedSession::ContinueAnonymously;
-    let (site, gate) = site(settings, |layer| layer).await;
+    let (site, gate) = site(on, settings, |layer| layer).await;
     let mut browser = site.visitor().await;
     let key = browser.session_key().unwrap().to_owned();
     let reply = slow_while(&site, &gate, &mut browser, "/logout").await;
@@ -75,20 +50,17 @@ async fn an_interrupted_request_may_go_on_anonymously() {
     assert_eq!((reply.status, reply.set_cookies().len()), (503, 0));
 }
 
-#[tokio::test]
-async fn the_application_answers_a_failing_save_its_own_way() {
-    fn own(error: &Error) -> Response {
-        let response = Response::builder().header("vary", "Accept").header("x-of", "the application");
-        match error {
-            Error::Interrupted => {
-                response.status(303).header("location", "/login").body(Body::empty()).unwrap()
-            }
-            other => response.status(status_of(other)).body(Body::from("<p>sorry</p>")).unwrap(),
-        }
+async fn the_application_answers_a_failing_save_its_own_way(on: Adapter) {
+    fn own(error: &Error) -> Answer {
+        let answer = match error {
+            Error::Interrupted => Answer::status(303).header("location", "/login"),
+            other => Answer { status: status_of(other), ..Answer::from("<p>sorry</p>") },
+        };
+        answer.header("vary", "Accept").header("x-of", "the application")
     }
     let mut settings = Settings::new("secret");
     settings.concurrent_changes = ConcurrentChanges::Reject;
-    let (site, gate) = site(settings, |layer| layer.on_error(own)).await;
+    let (site, gate) = site(on, settings, |layer| layer.on_error(own)).await;
 
     let mut browser = site.visitor().await;
     let interrupted = slow_while(&site, &gate, &mut browser, "/logout").await;

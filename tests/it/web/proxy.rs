@@ -1,20 +1,21 @@
 //! A real shared cache in front of the site, which keeps pages for all users.
 
-use axum::response::AppendHeaders;
-
 use super::*;
 
-/// What lets a shared cache keep the page: the application thought only of its content.
-const KEEP: AppendHeaders<[(&str, &str); 1]> = AppendHeaders([("cache-control", "public, max-age=600")]);
+on_every_adapter!(t12_behind_a_shared_cache_nobody_gets_anothers_page_or_cookie);
 
-#[tokio::test]
-async fn t12_behind_a_shared_cache_nobody_gets_anothers_page_or_cookie() {
-    let pages = Router::new()
-        .route("/kept/visit", get(|session: Session| async move { (KEEP, visit(session).await) }))
-        .route("/kept/read", get(|session: Session| async move { (KEEP, read(session).await) }))
-        .route("/kept/public", get(|| async { (KEEP, "the same for all") }));
-    let site = Site::start(routes().merge(pages)).await;
-    let port = site.address.rsplit_once(':').unwrap().1.parse().unwrap();
+/// What a shared cache may keep: the application thought only of the page's content.
+fn kept(text: impl Into<Answer>) -> Answer {
+    text.into().header("cache-control", "public, max-age=600")
+}
+
+async fn t12_behind_a_shared_cache_nobody_gets_anothers_page_or_cookie(on: Adapter) {
+    let pages = pages()
+        .page("/kept/visit", loaded(|session, _| async move { visit(session).await.map(kept) }))
+        .page("/kept/read", loaded(|session, _| async move { read(session).await.map(kept) }))
+        .page("/kept/public", plain(|_| async { kept("the same for all") }));
+    let site = Site::start(on, pages).await;
+    let port = site.served.address.rsplit_once(':').unwrap().1.parse().unwrap();
     let cache = crate::servers::nginx::before(port).await;
     let url = |path: &str| format!("http://127.0.0.1:{}{path}", cache.port);
     let had = |reply: &crate::browser::Reply| reply.headers["x-cache"] == "HIT";

@@ -4,21 +4,29 @@ use cloakroom::LazySession;
 
 use super::*;
 
-#[tokio::test]
-async fn each_kind_of_request_makes_these_calls_and_no_others() {
-    let more = Router::new()
-        .route("/lazy", get(|_: LazySession| async {}))
-        .route("/twice", get(|one: Session, _: Session| async move { visit(one).await }))
-        .route(
-            "/saved",
-            get(|session: Session| async move {
-                session.set("visits", 1)?;
-                session.save().await
-            }),
-        )
-        .route("/clear", get(|session: Session| async move { session.clear() }))
-        .route("/cycle_key", get(|session: Session| async move { session.cycle_key() }));
-    let site = Site::start(routes().merge(more)).await;
+on_every_adapter!(
+    each_kind_of_request_makes_these_calls_and_no_others,
+    saving_every_request_costs_one_update_more,
+    a_request_that_lost_the_race_loads_and_saves_once_more,
+);
+
+async fn each_kind_of_request_makes_these_calls_and_no_others(on: Adapter) {
+    let twice = |lazy: LazySession, _, _| async move { visit(lazy.load().await?).await };
+    let saved = |session: Session, _| async move {
+        session.set("visits", 1)?;
+        session.save().await
+    };
+    let clear = |session: Session, _| async move {
+        session.clear();
+        Ok(())
+    };
+    let more = pages()
+        .page("/lazy", lazy(|_, _| async { Ok(()) }))
+        .page("/twice", both(twice))
+        .page("/saved", loaded(saved))
+        .page("/clear", loaded(clear))
+        .page("/cycle_key", loaded(|session, _| async move { session.cycle_key() }));
+    let site = Site::start(on, more).await;
 
     let known: [(&str, &[&str]); 9] = [
         ("/untouched", &[]),
@@ -75,11 +83,10 @@ async fn each_kind_of_request_makes_these_calls_and_no_others() {
     );
 }
 
-#[tokio::test]
-async fn saving_every_request_costs_one_update_more() {
+async fn saving_every_request_costs_one_update_more(on: Adapter) {
     let mut settings = Settings::new("secret");
     settings.save_every_request = true;
-    let site = Site::start_with(routes(), settings).await;
+    let site = Site::start_with(on, pages(), settings).await;
     let mut browser = site.visitor().await;
     for path in ["/untouched", "/read", "/visit"] {
         let reply = browser.get(site.url(path)).await.ok();
@@ -89,27 +96,11 @@ async fn saving_every_request_costs_one_update_more() {
     assert_eq!(site.store.calls(), [""; 0]);
 }
 
-#[tokio::test]
-async fn a_request_that_lost_the_race_loads_and_saves_once_more() {
-    let gate = Arc::new(tokio::sync::Barrier::new(2));
-    let waits = Arc::clone(&gate);
-    let slow = Router::new().route(
-        "/slow",
-        get(|session: Session| async move {
-            session.set("slow", true)?;
-            waits.wait().await;
-            waits.wait().await;
-            Ok::<_, Error>(())
-        }),
-    );
-    let site = Site::start(routes().merge(slow)).await;
+async fn a_request_that_lost_the_race_loads_and_saves_once_more(on: Adapter) {
+    let (page, gate) = slow(|session| session.set("slow", true));
+    let site = Site::start(on, pages().page("/slow", page)).await;
     let mut browser = site.visitor().await;
-    let (mut other, url) = (browser.clone(), site.url("/slow"));
-    let slow = tokio::spawn(async move { other.get(url).await.status });
-    gate.wait().await;
-    browser.get(site.url("/visit")).await.ok();
-    gate.wait().await;
-    assert_eq!(slow.await.unwrap(), 200);
+    assert_eq!(slow_while(&site, &gate, &mut browser, "/visit").await.status, 200);
     assert_eq!(site.store.calls(), ["load", "load", "update", "update", "load", "update"]);
     assert_eq!(browser.get(site.url("/read")).await.body, "2", "the other change is there still");
 }

@@ -1,16 +1,18 @@
 //! `Vary: Cookie`, which keeps caches from giving one user's page to another.
 
-use axum::response::AppendHeaders;
-use cloakroom::LazySession;
-use http::header::VARY;
-
 use super::*;
+
+on_every_adapter!(
+    t11_each_look_at_the_data_varies_on_the_cookie,
+    t11_what_the_handler_varies_on_stays,
+    t11_a_cookie_that_is_sent_or_deleted_varies_too,
+    a_lazy_session_varies_only_when_it_is_loaded_and_looked_at,
+);
 
 /// Takes what came out of a look; only the look counts.
 fn see<T>(_: T) {}
 
-#[tokio::test]
-async fn t11_each_look_at_the_data_varies_on_the_cookie() {
+async fn t11_each_look_at_the_data_varies_on_the_cookie(on: Adapter) {
     type Look = fn(&Session);
     let looks: [(&str, bool, Look); 22] = [
         ("nothing", false, |_| {}),
@@ -36,11 +38,15 @@ async fn t11_each_look_at_the_data_varies_on_the_cookie() {
         ("get_expire_at_browser_close", true, |session| see(session.get_expire_at_browser_close())),
         ("set", true, |session| see(session.set("visits", 1))),
     ];
-    let mut site = routes();
+    let mut site = pages();
     for (number, (_, _, look)) in looks.into_iter().enumerate() {
-        site = site.route(&format!("/{number}"), get(move |session: Session| async move { look(&session) }));
+        let page = loaded(move |session, _| async move {
+            look(&session);
+            Ok(())
+        });
+        site = site.page(format!("/{number}"), page);
     }
-    let site = Site::start(site).await;
+    let site = Site::start(on, site).await;
     for (number, (name, varies, _)) in looks.into_iter().enumerate() {
         for mut browser in [site.visitor().await, Browser::new()] {
             let reply = browser.get(site.url(&format!("/{number}"))).await.ok();
@@ -50,9 +56,8 @@ async fn t11_each_look_at_the_data_varies_on_the_cookie() {
     println!("{0} of {0} ways to look at a session set Vary as they should", looks.len());
 }
 
-#[tokio::test]
-async fn t11_what_the_handler_varies_on_stays() {
-    let cases: [(&[&str], &str); 7] = [
+async fn t11_what_the_handler_varies_on_stays(on: Adapter) {
+    let cases: [(&'static [&'static str], &str); 7] = [
         (&[], "Cookie"),
         (&["Accept"], "Accept, Cookie"),
         (&["Accept", "Accept-Language, Origin"], "Accept, Accept-Language, Origin, Cookie"),
@@ -62,34 +67,31 @@ async fn t11_what_the_handler_varies_on_stays() {
         (&["Accept", "*"], "*"),
     ];
     for (set, expected) in cases {
-        let headers: Vec<_> = set.iter().map(|value| (VARY, *value)).collect();
-        let handler = |session: Session| async move {
+        let page = loaded(move |session, _| async move {
             session.keys();
-            AppendHeaders(headers)
-        };
-        let site = Site::start(Router::new().route("/", get(handler))).await;
-        assert_eq!(Browser::new().get(site.url("/")).await.ok().vary(), Some(expected), "{set:?}");
+            Ok(set.iter().fold(Answer::from(()), |answer, value| answer.header("Vary", *value)))
+        });
+        let site = Site::start(on, Pages::new().page("/page", page)).await;
+        assert_eq!(Browser::new().get(site.url("/page")).await.ok().vary(), Some(expected), "{set:?}");
     }
 }
 
-#[tokio::test]
-async fn t11_a_cookie_that_is_sent_or_deleted_varies_too() {
+async fn t11_a_cookie_that_is_sent_or_deleted_varies_too(on: Adapter) {
     let mut settings = Settings::new("secret");
     settings.save_every_request = true;
-    let site = Site::start_with(routes(), settings).await;
+    let site = Site::start_with(on, pages(), settings).await;
     let mut browser = site.visitor().await;
     assert_eq!(browser.get(site.url("/untouched")).await.vary(), Some("Cookie"), "each request is saved");
     let deleted = Browser::with_session("short").get(site.url("/untouched")).await;
     assert_eq!((deleted.vary(), deleted.set_cookies().len()), (Some("Cookie"), 1));
 }
 
-#[tokio::test]
-async fn a_lazy_session_varies_only_when_it_is_loaded_and_looked_at() {
-    let lazy = Router::new().route("/ignored", get(|_: LazySession| async {})).route(
+async fn a_lazy_session_varies_only_when_it_is_loaded_and_looked_at(on: Adapter) {
+    let site = pages().page("/ignored", lazy(|_, _| async { Ok(()) })).page(
         "/looked",
-        get(|session: LazySession| async move { session.load().await.map(|s| see(s.len())) }),
+        lazy(|session, _| async move { session.load().await.map(|session| see(session.len())) }),
     );
-    let site = Site::start(routes().merge(lazy)).await;
+    let site = Site::start(on, site).await;
     let mut browser = site.visitor().await;
     assert_eq!(browser.get(site.url("/ignored")).await.vary(), None);
     assert_eq!(browser.get(site.url("/looked")).await.vary(), Some("Cookie"));

@@ -2,25 +2,18 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use axum::body::Body;
 use cloakroom::chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use cloakroom::store::Record;
 use cloakroom::{Error, Expiry, LazySession, Moment, Session, SessionKey, SessionStore, Value};
-use http::{HeaderName, Response, header};
 use serde_json::{Value as Json, json};
+
+use crate::web::Answer;
 
 pub(super) struct View {
     actions: Vec<Json>,
     store: Arc<dyn SessionStore>,
     results: Mutex<Vec<Json>>,
     session: Mutex<Option<LazySession>>,
-}
-
-/// What the actions say about the response.
-#[derive(Default)]
-struct Answer {
-    status: u16,
-    headers: Vec<(HeaderName, String)>,
 }
 
 /// An action that raises in Django: the response is a 500.
@@ -45,9 +38,9 @@ impl View {
         self.session.lock().unwrap().clone()
     }
 
-    pub(super) async fn respond(&self, lazy: LazySession) -> Response<Body> {
+    pub(super) async fn respond(&self, lazy: LazySession) -> Answer {
         *self.session.lock().unwrap() = Some(lazy.clone());
-        let mut answer = Answer { status: 200, ..Answer::default() };
+        let mut answer = Answer::from("ok");
         for action in &self.actions {
             match self.perform(action, &lazy, &mut answer).await {
                 Ok(result) => self.results().push(result),
@@ -57,11 +50,7 @@ impl View {
                 }
             }
         }
-        let mut response = Response::builder().status(answer.status);
-        for (name, value) in answer.headers {
-            response = response.header(name, value);
-        }
-        response.body(Body::from("ok")).unwrap()
+        answer
     }
 
     /// What a streaming response writes when its body is sent: too late to be saved.
@@ -77,9 +66,10 @@ impl View {
         let argument = |at: usize| action[at].as_str().unwrap();
         match name {
             "status" => answer.status = action[1].as_u64().unwrap() as u16,
-            "vary" => answer.headers.push((header::VARY, argument(1).to_owned())),
+            "vary" => answer.headers.push(("vary".to_owned(), argument(1).to_owned())),
             "response_cookie" => {
-                answer.headers.push((header::SET_COOKIE, format!("{}={}; Path=/", argument(1), argument(2))));
+                let cookie = format!("{}={}; Path=/", argument(1), argument(2));
+                answer.headers.push(("set-cookie".to_owned(), cookie));
             }
             "raise" => return Err(Raised),
             "stream" | "stream_set" | "remove_session_attribute" => {}

@@ -28,6 +28,24 @@ pub(super) fn declared(case: &Json) -> Json {
             json!("what is said of a session that could not be saved is for its owner");
         return case;
     }
+    let refused = "what browsers refuse, or what ends at once, is refused at the start";
+    match id.as_str() {
+        "samesite-none" | "samesite-none-delete" => {
+            case["refused_setting"] = json!("cookie_samesite");
+            case["settings"]["SESSION_COOKIE_SECURE"] = json!(true);
+            let cookie = case["requests"][0]["set_cookie"][0].as_str().unwrap().trim_end_matches("; Secure");
+            case["requests"][0]["set_cookie"] = json!([format!("{cookie}; Secure")]);
+            case["declared_difference"] = json!(refused);
+            return case;
+        }
+        "age-0" => {
+            case["refused_setting"] = json!("cookie_age");
+            case["requests"] = json!([]);
+            case["declared_difference"] = json!(refused);
+            return case;
+        }
+        _ => {}
+    }
     let request = &mut case["requests"][0];
     let reason = match id.as_str() {
         "clear-stale" => {

@@ -1,0 +1,64 @@
+//! The end of a session that no activity puts off: [`Settings::absolute_age`].
+
+use chrono::{DateTime, Utc};
+
+use super::changes::Change;
+use super::{Session, State};
+use crate::error::Error;
+use crate::session_data::SessionData;
+use crate::settings::Settings;
+use crate::value::Value;
+
+/// The key in the session that says when it began, in whole Unix seconds, where there is an absolute age. Django
+/// carries it along like any other.
+pub const STARTED_KEY: &str = "_session_started";
+
+impl Session {
+    /// Has the absolute age count from now on, because the user has just proved who it is. [`auth::login`](crate::auth::login)
+    /// does so; a login of another kind calls it beside [`cycle_key`](Session::cycle_key), which does not: a key is also
+    /// changed when nobody entered a password. Does nothing where there is no absolute age.
+    ///
+    /// # Errors
+    /// None that can be met: a number can always be stored.
+    pub fn restart_absolute_age(&self) -> Result<(), Error> {
+        if self.settings().absolute_age.is_some() {
+            self.set(STARTED_KEY, self.now().timestamp())?;
+        }
+        Ok(())
+    }
+
+    /// When this session ends however active it is; none where there is no absolute age.
+    pub fn absolute_end(&self) -> Option<DateTime<Utc>> {
+        end(&self.inner.state().data, self.settings(), self.now())
+    }
+}
+
+impl State {
+    /// Puts the beginning into a session that has none. Nobody looked at the data, and a retry keeps the
+    /// beginning that another request wrote.
+    pub(super) fn mark_start(&mut self, settings: &Settings, now: DateTime<Utc>) {
+        if settings.absolute_age.is_none() || self.data.contains_key(STARTED_KEY) {
+            return;
+        }
+        let Ok(started) = Value::new(&now.timestamp()) else { return };
+        let accessed = self.accessed;
+        self.change(Change::SetDefault(STARTED_KEY.to_owned(), started));
+        self.accessed = accessed;
+    }
+}
+
+/// Whether a stored session has ended by its absolute age. What is no beginning, nobody can count from: it has.
+pub(super) fn is_over(data: &SessionData, settings: &Settings, now: DateTime<Utc>) -> bool {
+    data.contains_key(STARTED_KEY) && end(data, settings, now).is_some_and(|end| end <= now)
+}
+
+/// When a session with this data ends; one without a beginning begins now.
+pub(super) fn end(data: &SessionData, settings: &Settings, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let age = settings.absolute_age?;
+    let started = match data.get(STARTED_KEY) {
+        None => Some(now),
+        Some(started) => started.to::<i64>().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0)),
+    };
+    // Beyond the end of time there is no end to cut to.
+    Some(started.map_or(now, |started| started.checked_add_signed(age).unwrap_or(DateTime::<Utc>::MAX_UTC)))
+}

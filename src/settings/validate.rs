@@ -1,0 +1,276 @@
+//! Which settings go together.
+
+use std::fmt;
+
+use chrono::TimeDelta;
+
+use super::{SameSite, Settings, Transport};
+
+/// A setting that cannot work: which, why, and what to do. Never shows a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsError {
+    setting: &'static str,
+    problem: &'static str,
+    remedy: &'static str,
+}
+
+impl SettingsError {
+    /// The field of [`Settings`].
+    pub fn setting(&self) -> &'static str {
+        self.setting
+    }
+
+    /// What is wrong with it.
+    pub fn problem(&self) -> &'static str {
+        self.problem
+    }
+
+    /// What to do.
+    pub fn remedy(&self) -> &'static str {
+        self.remedy
+    }
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "setting `{}`: {}; {}", self.setting, self.problem, self.remedy)
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+/// What browsers keep of one attribute's value.
+const MAX_ATTRIBUTE_LENGTH: usize = 1_024;
+/// Headers that mean something else.
+const TAKEN_HEADERS: [&str; 9] = [
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-length",
+    "cookie",
+    "host",
+    "set-cookie",
+    "transfer-encoding",
+    "vary",
+];
+
+impl Settings {
+    /// Whether these settings go together, so that a mistake is found at the start and not in the browser. The
+    /// layers check it; so does [`connect`](crate::connect), but for the secrets and the cookie's attributes,
+    /// without which a command can clear expired sessions.
+    ///
+    /// ```
+    /// use cloakroom::{SameSite, Settings};
+    ///
+    /// let mut settings = Settings::new("secret");
+    /// assert!(settings.validate().is_ok());
+    /// settings.cookie_samesite = Some(SameSite::None);
+    /// assert_eq!(
+    ///     settings.validate().unwrap_err().to_string(),
+    ///     "setting `cookie_samesite`: browsers refuse a cookie with `SameSite=None` that is not `Secure`; \
+    ///      set `cookie_secure`"
+    /// );
+    /// ```
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        self.validate_secrets()?;
+        self.validate_stored()?;
+        match &self.transport {
+            Transport::Cookie => self.validate_cookie(),
+            Transport::Header(name) => {
+                let remedy = "use a name such as `X-Session-Token`";
+                refuse("transport", !is_token(name), "it is no name of a header", remedy)?;
+                let taken = TAKEN_HEADERS.iter().any(|taken| name.eq_ignore_ascii_case(taken));
+                refuse("transport", taken, "this header has another meaning", remedy)
+            }
+        }
+    }
+
+    fn validate_secrets(&self) -> Result<(), SettingsError> {
+        let problem = "anybody can sign with an empty secret";
+        refuse("secret_key", self.secret_key.as_bytes().is_empty(), problem, "use the site's `SECRET_KEY`")?;
+        let empty = self.secret_key_fallbacks.iter().any(|secret| secret.as_bytes().is_empty());
+        refuse("secret_key_fallbacks", empty, problem, "leave it out")
+    }
+
+    /// What concerns stores and saving.
+    pub(crate) fn validate_stored(&self) -> Result<(), SettingsError> {
+        let too_short = |age: TimeDelta| age < TimeDelta::seconds(1);
+        let problem = "a session would end before it begins";
+        refuse("cookie_age", too_short(self.cookie_age), problem, "set a second or more")?;
+        let remedy = "set a second or more, or none for no limit";
+        refuse("absolute_age", self.absolute_age.is_some_and(too_short), problem, remedy)?;
+        let none = self.max_save_attempts == 0;
+        refuse("max_save_attempts", none, "nothing could be saved", "set 1 or more")?;
+        let none = self.inflate_limit == 0;
+        refuse("inflate_limit", none, "no compressed session could be read", "set it in bytes")?;
+        let format = &self.session_key_format;
+        let none = format.min_length > format.max_length;
+        let problem = "its `min_length` is above its `max_length`: nobody's key would be looked up";
+        refuse("session_key_format", none, problem, "exchange them")?;
+        let problem = "its `also` has a character that a cookie cannot hold";
+        refuse("session_key_format", !format.also.bytes().all(is_cookie_byte), problem, "leave it out")
+    }
+
+    fn validate_cookie(&self) -> Result<(), SettingsError> {
+        let name = &self.cookie_name;
+        let remedy = "use letters, digits, `-` and `_`, as in `sessionid`";
+        refuse("cookie_name", name.is_empty(), "it is empty", remedy)?;
+        refuse("cookie_name", !is_token(name), "it has a character that no cookie's name can have", remedy)?;
+
+        let remedy = "leave it out for the host itself, or write it as in `example.com`";
+        let domain = self.cookie_domain.as_deref();
+        refuse("cookie_domain", domain == Some(""), "it is empty", remedy)?;
+        let odd = domain.is_some_and(|domain| !is_attribute(domain) || domain.contains([' ', '/', ':']));
+        refuse("cookie_domain", odd, "it is no name of a host", remedy)?;
+
+        let remedy = "write it as in `/` or `/shop`";
+        let path = &self.cookie_path;
+        refuse("cookie_path", !path.starts_with('/'), "it does not begin with `/`", remedy)?;
+        refuse(
+            "cookie_path",
+            !is_attribute(path),
+            "it has a character that ends it, or is too long",
+            remedy,
+        )?;
+
+        self.validate_secure()
+    }
+
+    /// What browsers ask of a cookie with this name and these attributes.
+    fn validate_secure(&self) -> Result<(), SettingsError> {
+        let insecure = !self.cookie_secure;
+        let starts_with = |prefix: &str| {
+            self.cookie_name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        let is_host = starts_with("__Host-");
+        let problem = "browsers refuse a cookie whose name begins with `__Secure-` or `__Host-` and that is not `Secure`";
+        let prefixed = is_host || starts_with("__Secure-");
+        refuse("cookie_secure", prefixed && insecure, problem, "set it, or take another `cookie_name`")?;
+        let problem = "browsers refuse a cookie whose name begins with `__Host-` and that has a `Domain`";
+        let remedy = "leave it out, or take another `cookie_name`";
+        refuse("cookie_domain", is_host && self.cookie_domain.is_some(), problem, remedy)?;
+        let problem = "browsers refuse a cookie whose name begins with `__Host-` and whose `Path` is not `/`";
+        let remedy = "set `/`, or take another `cookie_name`";
+        refuse("cookie_path", is_host && self.cookie_path != "/", problem, remedy)?;
+
+        let is_none = self.cookie_samesite == Some(SameSite::None);
+        let problem = "browsers refuse a cookie with `SameSite=None` that is not `Secure`";
+        refuse("cookie_samesite", is_none && insecure, problem, "set `cookie_secure`")?;
+        let problem = "browsers refuse a `Partitioned` cookie that is not `Secure`";
+        refuse("cookie_partitioned", self.cookie_partitioned && insecure, problem, "set `cookie_secure`")
+    }
+}
+
+fn refuse(
+    setting: &'static str,
+    is_wrong: bool,
+    problem: &'static str,
+    remedy: &'static str,
+) -> Result<(), SettingsError> {
+    if is_wrong { Err(SettingsError { setting, problem, remedy }) } else { Ok(()) }
+}
+
+/// RFC 9110's `token`.
+fn is_token(text: &str) -> bool {
+    let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_token_byte)
+}
+
+/// RFC 6265's `av-octet`, as long as browsers keep it.
+fn is_attribute(text: &str) -> bool {
+    text.len() <= MAX_ATTRIBUTE_LENGTH && text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b';')
+}
+
+/// RFC 6265's `cookie-octet`.
+fn is_cookie_byte(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'~') && !b"\",;\\".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Spoil = fn(&mut Settings);
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        let spoils: [(&str, Spoil); 30] = [
+            ("secret_key", |settings| settings.secret_key = "".into()),
+            ("secret_key_fallbacks", |settings| settings.secret_key_fallbacks = vec!["".into()]),
+            ("cookie_age", |settings| settings.cookie_age = TimeDelta::zero()),
+            ("cookie_age", |settings| settings.cookie_age = TimeDelta::days(-1)),
+            ("cookie_age", |settings| settings.cookie_age = TimeDelta::milliseconds(999)),
+            ("absolute_age", |settings| settings.absolute_age = Some(TimeDelta::zero())),
+            ("max_save_attempts", |settings| settings.max_save_attempts = 0),
+            ("inflate_limit", |settings| settings.inflate_limit = 0),
+            ("session_key_format", |settings| settings.session_key_format.max_length = 7),
+            ("session_key_format", |settings| settings.session_key_format.also = "-;".to_owned()),
+            ("cookie_name", |settings| settings.cookie_name = String::new()),
+            ("cookie_name", |settings| settings.cookie_name = "session id".to_owned()),
+            ("cookie_name", |settings| settings.cookie_name = "a=b".to_owned()),
+            ("cookie_name", |settings| settings.cookie_name = "a\r\nSet-Cookie: b".to_owned()),
+            ("cookie_domain", |settings| settings.cookie_domain = Some(String::new())),
+            ("cookie_domain", |settings| settings.cookie_domain = Some("a.com; Path=/x".to_owned())),
+            ("cookie_domain", |settings| settings.cookie_domain = Some("a.com\r\n".to_owned())),
+            ("cookie_domain", |settings| settings.cookie_domain = Some("https://a.com".to_owned())),
+            ("cookie_path", |settings| settings.cookie_path = String::new()),
+            ("cookie_path", |settings| settings.cookie_path = "shop".to_owned()),
+            ("cookie_path", |settings| settings.cookie_path = "/; Domain=a.com".to_owned()),
+            ("cookie_path", |settings| settings.cookie_path = "/\n".to_owned()),
+            ("cookie_path", |settings| settings.cookie_path = format!("/{}", "a".repeat(1_024))),
+            ("cookie_secure", |settings| settings.cookie_name = "__Secure-id".to_owned()),
+            ("cookie_secure", |settings| settings.cookie_name = "__host-id".to_owned()),
+            ("cookie_domain", |settings| {
+                *settings = Settings::hardened("secret");
+                settings.cookie_domain = Some("a.com".to_owned());
+            }),
+            ("cookie_path", |settings| {
+                *settings = Settings::hardened("secret");
+                settings.cookie_path = "/shop".to_owned();
+            }),
+            ("cookie_samesite", |settings| settings.cookie_samesite = Some(SameSite::None)),
+            ("cookie_partitioned", |settings| settings.cookie_partitioned = true),
+            ("transport", |settings| settings.transport = Transport::Header("X Session".to_owned())),
+        ];
+        for (setting, spoil) in spoils {
+            let mut settings = Settings::new("secret");
+            spoil(&mut settings);
+            let error = settings.validate().unwrap_err();
+            assert_eq!(error.setting(), setting, "{error}");
+            assert!(!error.problem().is_empty() && !error.remedy().is_empty());
+        }
+        for taken in ["Cookie", "set-cookie", "VARY"] {
+            let mut settings = Settings::new("secret");
+            settings.transport = Transport::Header(taken.to_owned());
+            assert_eq!(settings.validate().unwrap_err().setting(), "transport", "{taken}");
+        }
+    }
+
+    #[test]
+    fn what_works_is_taken() {
+        let works: [Spoil; 7] = [
+            |_| {},
+            |settings| *settings = Settings::hardened("secret"),
+            |settings| settings.cookie_domain = Some(".example.com".to_owned()),
+            |settings| settings.cookie_path = "/a b/".to_owned(),
+            |settings| {
+                (settings.cookie_samesite, settings.cookie_secure) = (Some(SameSite::None), true);
+                settings.cookie_partitioned = true;
+            },
+            |settings| settings.session_key_format.also = "-_".to_owned(),
+            // The cookie's settings are not looked at where there is none.
+            |settings| {
+                settings.transport = Transport::Header("X-Session-Token".to_owned());
+                settings.cookie_name = String::new();
+            },
+        ];
+        for spoil in works {
+            let mut settings = Settings::new("secret");
+            spoil(&mut settings);
+            assert_eq!(settings.validate(), Ok(()));
+        }
+    }
+}
