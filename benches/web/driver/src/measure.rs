@@ -1,0 +1,210 @@
+//! The order of things: each contender is started once per store, and then they take turns.
+
+use std::time::Duration;
+
+use crate::contenders::{self, Contender, Program, Store};
+use crate::cpu::Snapshot;
+use crate::load::{self, Browser, SCENARIOS, Scenario};
+use crate::locked_row::{self, LockedRow};
+use crate::process::{self, Process, free_port};
+use crate::servers::{self, Server};
+use crate::{Options, Result};
+
+/// How many sessions the requests go to.
+const SESSIONS: usize = 1_000;
+
+/// What one contender did in one scenario of one round.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) contender: &'static str,
+    pub(crate) scenario: Scenario,
+    pub(crate) connections: usize,
+    pub(crate) round: u32,
+    pub(crate) requests: usize,
+    pub(crate) per_second: f64,
+    /// Milliseconds.
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    /// Processor seconds for 10,000 requests, of the application and of the server, where there is one.
+    pub(crate) application: f64,
+    pub(crate) server: Option<f64>,
+}
+
+pub(crate) struct Runs {
+    pub(crate) runs: Vec<Run>,
+    pub(crate) locked: Vec<LockedRow>,
+}
+
+/// A contender that runs.
+pub(crate) struct Site {
+    pub(crate) contender: Contender,
+    pub(crate) process: Process,
+    pub(crate) place: String,
+    browsers: Vec<Browser>,
+}
+
+/// Measures all contenders of a store.
+pub(crate) async fn store(options: &Options, store: Store) -> Result<Runs> {
+    let server = Server::start(store, &options.folder).await?;
+    let mut sites = Vec::new();
+    for (number, contender) in contenders::of(store, &options.only).into_iter().enumerate() {
+        let site = Site::start(options, &server, contender, number, store).await;
+        sites.push(site.map_err(|error| format!("{} with {}: {error}", contender.name, store.name()))?);
+    }
+    let mut runs = Runs { runs: Vec::new(), locked: Vec::new() };
+    let many = SCENARIOS.map(|scenario| (scenario, options.connections));
+    let one = [Scenario::Read, Scenario::Count, Scenario::New].map(|scenario| (scenario, 1));
+    for round in 0..options.rounds {
+        for (scenario, connections) in many.into_iter().chain(one) {
+            for turn in 0..sites.len() {
+                // Who comes first changes, so that nobody always follows the same one.
+                let index = (turn + round as usize) % sites.len();
+                let site = &mut sites[index];
+                if !takes_part(&site.contender, store, scenario, connections) {
+                    continue;
+                }
+                let run = site.measure(options, &server, scenario, connections, round).await;
+                let run =
+                    run.map_err(|error| format!("{} with {}: {error}", site.contender.name, store.name()))?;
+                eprintln!(
+                    "{:8} {:14} {:2} {:22} {:8.0}/s  p50 {:7.2} ms  p99 {:7.2} ms  cpu {:6.3}  server {}",
+                    store.name(),
+                    scenario.name(),
+                    connections,
+                    run.contender,
+                    run.per_second,
+                    run.p50,
+                    run.p99,
+                    run.application,
+                    run.server.map_or("-".to_owned(), |server| format!("{server:.3}")),
+                );
+                runs.runs.push(run);
+            }
+        }
+        if store == Store::Postgres {
+            for site in sites.iter_mut().filter(|site| ["floor", "cloakroom"].contains(&site.contender.name))
+            {
+                let browsers = std::mem::take(&mut site.browsers);
+                let (locked, browsers) = locked_row::measure(options, site, browsers, round).await?;
+                site.browsers = browsers;
+                eprintln!("{locked:?}");
+                runs.locked.push(locked);
+            }
+        }
+    }
+    Ok(runs)
+}
+
+fn takes_part(contender: &Contender, store: Store, scenario: Scenario, connections: usize) -> bool {
+    match store {
+        // A session that is not looked at costs the same with every store.
+        Store::Memory if scenario == Scenario::Untouched => connections > 1,
+        Store::Memory => contender.name != "floor" && connections > 1,
+        _ => scenario != Scenario::Untouched && (connections > 1 || contender.alone),
+    }
+}
+
+impl Site {
+    async fn start(
+        options: &Options,
+        server: &Server,
+        contender: Contender,
+        number: usize,
+        store: Store,
+    ) -> Result<Site> {
+        let place = server.make_place(options, &contender, number).await?;
+        let port = free_port()?;
+        let program = match contender.program {
+            Program::Site => &options.site,
+            Program::Peers => &options.peers,
+            Program::Django => &options.python,
+        };
+        let mut command = process::command(None, program);
+        if contender.program == Program::Django {
+            let mut migrate = process::command(None, program);
+            migrate.arg(&options.django_site).env("BENCH_DATABASE", &place);
+            process::run(migrate)?;
+            let folder = options.django_site.parent().ok_or("Django's site is in a folder")?;
+            // As many workers as gunicorn's documents recommend for two processors.
+            command.args(["-m", "gunicorn", "--workers", "5", "--worker-class", "gthread", "--threads", "4"]);
+            command.args([
+                "--keep-alive",
+                "75",
+                "--log-level",
+                "warning",
+                "--bind",
+                &format!("127.0.0.1:{port}"),
+            ]);
+            command.arg("--chdir").arg(folder).arg("django_site:application").env("BENCH_DATABASE", &place);
+        } else {
+            command.args([contender.name, &port.to_string(), &place]);
+        }
+        let log = options.folder.join(format!("{}-{}.log", contender.name, store.name()));
+        let process = Process::start(command, port, &log)?;
+        let mut browsers = Vec::new();
+        if !(contender.name == "floor" && store == Store::Memory) {
+            browsers = load::seed(port, options.connections, SESSIONS, Duration::from_secs(60)).await?;
+            servers::fill(&place, &contender).await?;
+        } else {
+            browsers.resize(
+                SESSIONS,
+                Browser { cookies: "sessionid=0123456789abcdefghijklmnopqrstuv".into(), count: 0 },
+            );
+        }
+        Ok(Site { contender, process, place, browsers })
+    }
+
+    async fn measure(
+        &mut self,
+        options: &Options,
+        server: &Server,
+        scenario: Scenario,
+        connections: usize,
+        round: u32,
+    ) -> Result<Run> {
+        servers::tidy(&self.place).await?;
+        let port = self.process.port;
+        // Warm, and for a login with sessions that are not logged in yet, made in the same time.
+        let browsers = if scenario == Scenario::Login {
+            let fresh = load::seed(port, connections, usize::MAX / 2, options.duration()).await?;
+            let warm = load::run(port, scenario, fresh, connections, options.duration() / 20).await?;
+            warm.browsers
+        } else {
+            let browsers = std::mem::take(&mut self.browsers);
+            load::run(port, scenario, browsers, connections, options.duration() / 6).await?.browsers
+        };
+        let application = Snapshot::of(self.process.id())?;
+        let server_before = server.id().map(Snapshot::of).transpose()?;
+        let mut answers = load::run(port, scenario, browsers, connections, options.duration()).await?;
+        let application = Snapshot::of(self.process.id())?.since(&application);
+        let server = match (server.id(), server_before) {
+            (Some(id), Some(before)) => Some(Snapshot::of(id)?.since(&before)),
+            _ => None,
+        };
+        if scenario != Scenario::Login {
+            self.browsers = std::mem::take(&mut answers.browsers);
+        }
+        let on_server = !self.place.starts_with("memory:") || self.contender.name != "actix-session";
+        load::verify(port, scenario, &answers.samples, on_server).await?;
+        let requests = answers.latencies.len();
+        let of_ten_thousand = |seconds: f64| seconds * 10_000.0 / requests as f64;
+        Ok(Run {
+            contender: self.contender.name,
+            scenario,
+            connections,
+            round,
+            requests,
+            per_second: requests as f64 / answers.seconds,
+            p50: percentile(&answers.latencies, 0.5),
+            p99: percentile(&answers.latencies, 0.99),
+            application: of_ten_thousand(application),
+            server: server.map(of_ten_thousand),
+        })
+    }
+}
+
+/// In milliseconds, of sorted microseconds.
+pub(crate) fn percentile(sorted: &[u32], part: f64) -> f64 {
+    let index = (sorted.len() as f64 * part) as usize;
+    f64::from(sorted[index.min(sorted.len() - 1)]) / 1_000.0
+}
