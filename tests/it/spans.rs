@@ -138,7 +138,7 @@ async fn a_request_that_leaves_its_session_alone_has_none() {
     let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret")).unwrap();
     let session = middleware.begin([b"sessionid=abcdefgh12345678abcdefgh12345678".as_slice()]);
     middleware.finish(&session, 200).await.unwrap();
-    assert_eq!(spans.take(), [String::new(); 0]);
+    assert!(spans.take().is_empty());
 }
 
 #[test]
