@@ -2,8 +2,10 @@
 
 use crate::error::Error;
 use crate::session::Session;
+use crate::session_data::SessionData;
 use crate::settings::Settings;
 use crate::signing::{Algorithm, SecretKey, constant_time_equal, salted_hmac_hex};
+use crate::value::Kind;
 
 /// The key of the user's id: text, as Django's `value_to_string` makes it.
 pub const SESSION_KEY: &str = "_auth_user_id";
@@ -80,10 +82,16 @@ impl std::fmt::Debug for User<'_> {
 pub fn user_id(session: &Session) -> Result<Option<String>, Error> {
     let Some(value) = session.get_value(SESSION_KEY) else { return Ok(None) };
     // Other software stores it as a number.
-    if value.kind() == crate::Kind::Int {
+    if value.kind() == Kind::Int {
         return Ok(Some(value.json().to_owned()));
     }
     session.get::<String>(SESSION_KEY)
+}
+
+/// The id of the user who is logged in, of data that is at hand; none where it is of another type.
+pub(crate) fn user_id_in(data: &SessionData) -> Option<String> {
+    let value = data.get(SESSION_KEY)?;
+    if value.kind() == Kind::Int { Some(value.json().to_owned()) } else { value.to().ok() }
 }
 
 /// Whether this user, whom the caller looked up by [`user_id`], is logged in: Django's `get_user`, with all

@@ -6,6 +6,7 @@
 //! - [`Settings`]: Django's settings by their names. [`connect`], [`store`]: where sessions are kept.
 //! - [`SessionLayer`] for tower and axum, `SessionTransform` for actix-web; [`middleware`]: the rules behind it, for any other framework.
 //! - [`signing`], [`SessionCodec`], [`SessionData`], [`Value`]: the formats.
+//! - [`user_sessions`]: where a user is logged in, and how to log out everywhere.
 //! - [`observe`]: what an operator sees of all that.
 //! - `conformance`: the suite that a store of your own should pass.
 
@@ -31,6 +32,7 @@ pub mod signing;
 pub mod store;
 #[cfg(feature = "tower")]
 mod tower;
+pub mod user_sessions;
 mod value;
 
 #[cfg(feature = "actix")]
@@ -63,6 +65,7 @@ pub use store::SqliteStore;
 pub use store::{CachedDbStore, MemoryStore, SessionStore, SignedCookieStore, connect};
 #[cfg(feature = "tower")]
 pub use tower::{ErrorResponse, PlainText, SessionLayer, SessionService};
+pub use user_sessions::UserSessions;
 pub use value::{Kind, MAX_DEPTH, Value, ValueError};
 
 /// Locks, also after another thread panicked with the lock held: what is under these locks is changed in

@@ -26,6 +26,7 @@ use crate::session::{LazySession, Session, Site};
 use crate::session_key::KeyGenerator;
 use crate::settings::{InterruptedSession, Settings, SettingsError, Transport};
 use crate::store::SessionStore;
+use crate::user_sessions::UserSessions;
 
 /// The session middleware of one site: its store, settings and clock.
 ///
@@ -70,6 +71,14 @@ impl SessionMiddleware {
     #[must_use]
     pub fn with_key_generator(mut self, keys: Arc<dyn KeyGenerator>) -> SessionMiddleware {
         Arc::make_mut(&mut self.site).keys = keys;
+        self
+    }
+
+    /// Notes in which sessions users are logged in, to list and to end them: [`user_sessions`](crate::user_sessions).
+    /// To be given the same store as this.
+    #[must_use]
+    pub fn with_user_sessions(mut self, user_sessions: UserSessions) -> SessionMiddleware {
+        Arc::make_mut(&mut self.site).user_sessions = Some(user_sessions);
         self
     }
 
@@ -123,6 +132,15 @@ impl SessionMiddleware {
             // An unknown key is found out before anything is made for it.
             session.load().await?;
         }
+        let finished = self.save_as_decided(session, status).await?;
+        if let Some(loaded) = session.loaded() {
+            loaded.end_visit().await;
+        }
+        Ok(finished)
+    }
+
+    async fn save_as_decided(&self, session: &LazySession, status: u16) -> Result<Finished, Error> {
+        let settings = self.settings();
         let observed = session.observed(status);
         match decide(&observed, settings) {
             Decision::Nothing if observed.accessed => Ok(self.vary()),

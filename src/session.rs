@@ -4,6 +4,7 @@ mod absolute_age;
 mod changes;
 mod expiry;
 mod save;
+mod user_session;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,6 +25,7 @@ use crate::session_data::SessionData;
 use crate::session_key::{KeyGenerator, RandomKeys, SessionKey};
 use crate::settings::Settings;
 use crate::store::{SessionStore, Version};
+use crate::user_sessions::UserSessions;
 use crate::value::Value;
 
 /// What all sessions of a site share.
@@ -33,6 +35,7 @@ pub(crate) struct Site {
     pub(crate) settings: Arc<Settings>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: Arc<dyn KeyGenerator>,
+    pub(crate) user_sessions: Option<UserSessions>,
     not_genuine: Arc<NotGenuine>,
 }
 
@@ -43,6 +46,7 @@ impl Site {
             settings: Arc::new(settings),
             clock: Arc::new(SystemClock),
             keys: Arc::new(RandomKeys),
+            user_sessions: None,
             not_genuine: Arc::default(),
         }
     }
@@ -84,6 +88,7 @@ struct Inner {
     /// Whether the request brought a session cookie, whatever its value.
     cookie_sent: bool,
     state: Mutex<State>,
+    visit: Mutex<user_session::Visit>,
     /// Held while loading or saving, so that each happens once at a time.
     busy: tokio::sync::Mutex<()>,
 }
@@ -141,8 +146,14 @@ impl LazySession {
             accessed: false,
             modified: false,
         };
-        let (state, busy) = (Mutex::new(state), tokio::sync::Mutex::default());
-        LazySession { inner: Arc::new(Inner { site, cookie_sent: cookie_value.is_some(), state, busy }) }
+        let inner = Inner {
+            site,
+            cookie_sent: cookie_value.is_some(),
+            state: Mutex::new(state),
+            visit: Mutex::default(),
+            busy: tokio::sync::Mutex::default(),
+        };
+        LazySession { inner: Arc::new(inner) }
     }
 
     /// The session, loaded from the store unless it is already. One round trip at most.
@@ -241,6 +252,7 @@ impl Session {
         let mut state = self.inner.state();
         match loaded {
             Some((session_key, loaded)) if loaded.genuine => {
+                self.is_stored(&loaded.data);
                 state.origin = Origin::Stored(session_key.clone(), loaded.version);
                 state.data = loaded.data;
                 state.mark_start(self.settings(), now);
@@ -556,7 +568,10 @@ impl Session {
         let origin = self.inner.state().origin.clone();
         match origin {
             Origin::Stored(session_key, _) => {
-                Ok(observe::call(Operation::Delete, self.site().store.delete(&session_key)).await?)
+                let deleted =
+                    observe::call(Operation::Delete, self.site().store.delete(&session_key)).await?;
+                self.has_left(&session_key);
+                Ok(deleted)
             }
             _ => Ok(false),
         }

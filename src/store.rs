@@ -51,6 +51,7 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::session_data::SessionData;
 use crate::session_key::SessionKey;
 use crate::settings::Settings;
+use crate::user_sessions::UserSessionIndex;
 
 /// Keeps sessions. What the words mean here, and what the suite in `cloakroom::conformance` checks:
 ///
@@ -336,20 +337,42 @@ pub enum Rotated {
 /// When the URL names no store that is compiled in, the store cannot be opened, or the settings that concern what is
 /// stored do not go together: see [`Settings::validate`].
 pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
+    Ok(open(url, settings).await?.store)
+}
+
+/// A store, and the index of user sessions that it can keep, if it can.
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) index: Option<Arc<dyn UserSessionIndex>>,
+}
+
+impl Opened {
+    fn with_index<S: SessionStore + UserSessionIndex>(store: S) -> Opened {
+        let store = Arc::new(store);
+        Opened { index: Some(Arc::clone(&store) as _), store }
+    }
+
+    fn without_index(store: impl SessionStore) -> Opened {
+        Opened { store: Arc::new(store), index: None }
+    }
+}
+
+/// [`connect`], with the index of user sessions.
+pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, StoreError> {
     settings.validate_stored().map_err(|error| {
         StoreError::new("connect", StoreErrorKind::Misconfigured, error.to_string()).with_source(error)
     })?;
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     match scheme {
-        "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::new())),
-        "cookie" if rest.is_empty() => Ok(Arc::new(SignedCookieStore::new(settings))),
+        "memory" if rest.is_empty() => Ok(Opened::with_index(MemoryStore::new())),
+        "cookie" if rest.is_empty() => Ok(Opened::without_index(SignedCookieStore::new(settings))),
         #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(Arc::new(SqliteStore::open(file_path(url), settings).await?)),
+        "sqlite" => Ok(Opened::with_index(SqliteStore::open(file_path(url), settings).await?)),
         #[cfg(feature = "file")]
         "file" => {
             let path = Some(file_path(url)).filter(|path| !path.is_empty());
             let path = path.map_or_else(FileStore::default_path, Into::into);
-            Ok(Arc::new(FileStore::open(path, settings).await?))
+            Ok(Opened::without_index(FileStore::open(path, settings).await?))
         }
         "cached_db" => {
             // No address of a cache has a bar in it, where a path may.
@@ -357,18 +380,21 @@ pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionSt
                 let message = "`cached_db:` takes a database and a cache: `cached_db:DATABASE|CACHE`";
                 return Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message));
             };
-            let database = Box::pin(connect(database, settings)).await?;
-            let cache = Box::pin(connect(&cached_db_cache(cache), settings)).await?;
-            Ok(Arc::new(CachedDbStore::new(database, cache)?))
+            let database = Box::pin(open(database, settings)).await?;
+            let cache = Box::pin(open(&cached_db_cache(cache), settings)).await?;
+            let store = CachedDbStore::new(database.store, cache.store)?;
+            Ok(Opened { store: Arc::new(store), index: database.index })
         }
         #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::open(url, settings).await?)),
+        "postgres" | "postgresql" => Ok(Opened::with_index(PostgresStore::open(url, settings).await?)),
         #[cfg(feature = "mysql")]
-        "mysql" | "mariadb" => Ok(Arc::new(MysqlStore::open(url, settings).await?)),
+        "mysql" | "mariadb" => Ok(Opened::with_index(MysqlStore::open(url, settings).await?)),
         #[cfg(feature = "redis")]
-        "redis" | "redis+cluster" | "redis+sentinel" => Ok(Arc::new(RedisStore::open(url, settings).await?)),
+        "redis" | "redis+cluster" | "redis+sentinel" => {
+            Ok(Opened::with_index(RedisStore::open(url, settings).await?))
+        }
         #[cfg(feature = "memcached")]
-        "memcached" => Ok(Arc::new(MemcachedStore::open(url, settings).await?)),
+        "memcached" => Ok(Opened::without_index(MemcachedStore::open(url, settings).await?)),
         _ => {
             let message = "this URL names no store that is compiled in; use `memory:`, `cookie:`, `sqlite:PATH` (feature \
                            `sqlite`), `file:FOLDER` (feature `file`), `postgres://…` (feature `postgres`), \
@@ -412,6 +438,33 @@ pub async fn create_table(
             let message = "this URL names no store with a table; those are `sqlite:PATH`, `postgres://…` and \
                            `mysql://…`, each with the feature of its name";
             Err(StoreError::new("create_table", StoreErrorKind::Misconfigured, message))
+        }
+    }
+}
+
+/// Makes the table for the index of user sessions in the store that a URL names: `cloakroom_user_session`. Of a
+/// `cached_db:`, in its database; Redis needs none. A table that is there stays as it is. Django knows nothing of it.
+///
+/// # Errors
+/// When the URL names no store that keeps an index, or the table cannot be made.
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub async fn create_user_session_table(url: &str) -> Result<table::CreateTable, StoreError> {
+    match url.split(':').next().unwrap_or_default() {
+        "cached_db" => {
+            let database = url.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|'));
+            Box::pin(create_user_session_table(database.map_or("", |(database, _)| database))).await
+        }
+        #[cfg(feature = "sqlite")]
+        "sqlite" => SqliteStore::options(file_path(url)).create_user_session_table().await,
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => PostgresStore::options(url)?.create_user_session_table().await,
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => MysqlStore::options(url)?.create_user_session_table().await,
+        "memory" | "redis" | "redis+cluster" | "redis+sentinel" => Ok(table::CreateTable::AlreadyThere),
+        _ => {
+            let message = "this URL names no store that keeps an index of user sessions; those are `sqlite:PATH`, \
+                           `postgres://…`, `mysql://…` and `redis://…`, each with the feature of its name";
+            Err(StoreError::new("create_user_session_table", StoreErrorKind::Unsupported, message))
         }
     }
 }

@@ -78,6 +78,12 @@ impl Session {
             let cookie = version.as_bytes().map(String::from_utf8_lossy).unwrap_or_default();
             session_key = SessionKey::from_trusted(cookie.as_ref());
         }
+        if let Origin::Stored(stored_key, _) = &attempt.origin
+            && *stored_key != session_key
+        {
+            self.has_left(stored_key);
+        }
+        self.is_stored(&attempt.data);
         let mut state = self.inner.state();
         // What was changed while saving is still to be saved, on top of what is stored now.
         let later = state.changes.clone();
@@ -159,6 +165,7 @@ impl Session {
                 let expected = (!last_write_wins).then_some(version);
                 let new_key = attempt.session_key.as_ref().filter(|session_key| *session_key != stored_key);
                 if let Some(new_key) = new_key {
+                    self.see_user(&attempt.data, new_key, Some(stored_key)).await?;
                     let rotating = store.rotate(stored_key, expected, new_key, record);
                     return Ok(match observe::call(Operation::Save, rotating).await? {
                         Rotated::Rotated(version) => Outcome::Saved(new_key.clone(), version),
@@ -167,6 +174,7 @@ impl Session {
                         Rotated::KeyTaken => Outcome::KeyTaken,
                     });
                 }
+                self.see_user_again(&attempt.data, stored_key).await;
                 let updating = store.update(stored_key, expected, record);
                 Ok(match observe::call(Operation::Save, updating).await? {
                     Updated::Updated(version) => Outcome::Saved(stored_key.clone(), version),
@@ -181,6 +189,7 @@ impl Session {
                     Some(session_key) => session_key,
                     None => self.site().keys.generate()?,
                 };
+                self.see_user(&attempt.data, &session_key, None).await?;
                 let creating = store.create(&session_key, record);
                 Ok(match observe::call(Operation::Save, creating).await? {
                     Created::Created(version) => Outcome::Saved(session_key, version),

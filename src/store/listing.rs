@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::Loaded;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::session_key::SessionKey;
+use crate::user_sessions::Entry;
 
 /// A session as [`SessionStore::list`](super::SessionStore::list) finds it: live, expired, not genuine or
 /// unreadable.
@@ -93,6 +94,12 @@ impl Cursor {
     pub(super) fn move_after(&mut self, page: &[Listed], limit: usize) {
         let last = page.last().filter(|_| page.len() >= limit);
         self.move_to(last.map(|listed| listed.session_key.clone()));
+    }
+
+    /// The same for a page of an index of user sessions, in the order of users and keys.
+    pub(super) fn move_after_entry(&mut self, page: &[Entry], limit: usize) {
+        let last = page.last().filter(|_| page.len() >= limit.max(1));
+        self.move_to(last.map(|entry| (entry.user_id.clone(), entry.session_key.clone())));
     }
 }
 

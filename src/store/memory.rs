@@ -1,5 +1,7 @@
 //! Sessions in this process, for tests and for single-process services that may forget on restart.
 
+mod user_sessions;
+
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::fmt;
@@ -22,6 +24,7 @@ pub struct MemoryStore {
     shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
     next_version: AtomicU64,
+    user_sessions: user_sessions::Index,
 }
 
 type Shard = HashMap<SessionKey, Slot>;
@@ -42,6 +45,7 @@ impl MemoryStore {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             next_version: AtomicU64::new(1),
+            user_sessions: user_sessions::Index::default(),
         }
     }
 

@@ -11,6 +11,7 @@ mod error;
 mod list;
 mod schema;
 mod statements;
+mod user_sessions;
 
 use std::fmt;
 use std::sync::Arc;
@@ -73,6 +74,9 @@ pub struct MysqlOptions {
     pub columns: Columns,
     /// Further columns that each save fills, of a table that the site's own migration made: none.
     pub extra_columns: Vec<ExtraColumn>,
+    /// The table of the [index of user sessions](crate::user_sessions), where the site has one:
+    /// `cloakroom_user_session`. Sites that share a database have one each.
+    pub user_session_table: String,
     /// How long a request waits for its answer: 5 seconds.
     pub deadline: Duration,
     /// How many connections there are at most: 16.
@@ -141,6 +145,7 @@ impl MysqlStore {
             table: table::DJANGO_TABLE.to_owned(),
             columns: Columns::default(),
             extra_columns: Vec::new(),
+            user_session_table: table::USER_SESSION_TABLE.to_owned(),
             deadline: Duration::from_secs(5),
             connections: 16,
             clear_batch: 1_000,

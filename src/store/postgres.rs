@@ -25,6 +25,7 @@ mod schema;
 mod statements;
 #[cfg(feature = "postgres-tls")]
 mod tls;
+mod user_sessions;
 mod writes;
 
 use std::fmt;
@@ -78,6 +79,8 @@ pub struct PostgresStore {
     reads: mpsc::UnboundedSender<Read>,
     writes: mpsc::UnboundedSender<Write>,
     alone: Alone,
+    /// For the index of user sessions.
+    index: tokio::sync::Mutex<Link>,
 }
 
 /// Where a [`PostgresStore`] keeps its sessions, and how.
@@ -98,6 +101,9 @@ pub struct PostgresOptions {
     pub extra_columns: Vec<ExtraColumn>,
     /// Their types, as the table has them.
     extra_types: Vec<String>,
+    /// The table of the [index of user sessions](crate::user_sessions), where the site has one:
+    /// `cloakroom_user_session`. Sites that share a database have one each.
+    pub user_session_table: String,
     /// How long a request waits for its answer: 5 seconds.
     pub deadline: Duration,
     /// How many requests share one statement at most: 64.
@@ -128,7 +134,8 @@ impl PostgresOptions {
         tokio::spawn(reads::serve(link, Arc::clone(&options), read_requests));
         let link = Link::new(Arc::clone(&options), writing);
         tokio::spawn(writes::serve(link, alone.clone(), Arc::clone(&options), write_requests));
-        Ok(PostgresStore { options, codec: SessionCodec::new(settings), reads, writes, alone })
+        let index = Link::unopened(Arc::clone(&options)).into();
+        Ok(PostgresStore { options, codec: SessionCodec::new(settings), reads, writes, alone, index })
     }
 
     fn quoted_table(&self) -> String {
@@ -178,6 +185,7 @@ impl PostgresStore {
             columns: Columns::default(),
             extra_columns: Vec::new(),
             extra_types: Vec::new(),
+            user_session_table: table::USER_SESSION_TABLE.to_owned(),
             deadline: Duration::from_secs(5),
             batch: 64,
             clear_batch: 1_000,

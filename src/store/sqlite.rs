@@ -7,6 +7,7 @@ mod error;
 mod list;
 mod schema;
 mod threads;
+mod user_sessions;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -68,6 +69,9 @@ pub struct SqliteOptions {
     pub columns: Columns,
     /// Further columns that each save fills, of a table that the site's own migration made: none.
     pub extra_columns: Vec<ExtraColumn>,
+    /// The table of the [index of user sessions](crate::user_sessions), where the site has one:
+    /// `cloakroom_user_session`. Sites that share a database have one each.
+    pub user_session_table: String,
     /// How long to wait for a lock that another program holds: 5 seconds, as Django.
     pub busy_timeout: Duration,
     /// How many threads read: 2.
@@ -127,6 +131,7 @@ impl SqliteStore {
             table: table::DJANGO_TABLE.to_owned(),
             columns: Columns::default(),
             extra_columns: Vec::new(),
+            user_session_table: table::USER_SESSION_TABLE.to_owned(),
             busy_timeout: Duration::from_secs(5),
             readers: 2,
             write_batch: 64,

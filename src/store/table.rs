@@ -36,6 +36,13 @@ pub enum MigrationRecord {
 /// The table of Django's own model, `Session`; only making this one is a migration that Django knows.
 pub(super) const DJANGO_TABLE: &str = "django_session";
 
+/// The table of the index of user sessions.
+pub(super) const USER_SESSION_TABLE: &str = "cloakroom_user_session";
+
+/// Its columns. The first two are the primary key, in the order in which a user's entries are found.
+pub(super) const USER_SESSION_COLUMNS: &str =
+    "user_id, session_key, first_seen, last_seen, address, user_agent";
+
 /// The names of the table's columns: Django's, unless the site has a session model of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns {

@@ -31,6 +31,7 @@ mod sql_stores;
 mod sqlite_files;
 mod stores;
 mod unreadable;
+mod user_sessions;
 mod vectors;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod vectors_cache;

@@ -308,7 +308,7 @@ impl Request for Totals {
 }
 
 /// The protocol's time for a wall clock within the years that Python has.
-fn to_value(time: NaiveDateTime) -> Value {
+pub(super) fn to_value(time: NaiveDateTime) -> Value {
     Value::Date(
         time.year().clamp(1, 9_999) as u16,
         time.month() as u8,
@@ -320,7 +320,7 @@ fn to_value(time: NaiveDateTime) -> Value {
     )
 }
 
-fn from_value(value: &Value) -> Option<NaiveDateTime> {
+pub(super) fn from_value(value: &Value) -> Option<NaiveDateTime> {
     let Value::Date(year, month, day, hour, minute, second, microsecond) = *value else { return None };
     NaiveDate::from_ymd_opt(year.into(), month.into(), day.into())?.and_hms_micro_opt(
         hour.into(),

@@ -203,6 +203,11 @@ impl Link {
         Link { options, connection: Some(connection), failed: None }
     }
 
+    /// Connects when there is work.
+    pub(super) fn unopened(options: Arc<PostgresOptions>) -> Link {
+        Link { options, connection: None, failed: None }
+    }
+
     /// Does one piece of work within the deadline. Afterwards the connection is whole or gone.
     pub(super) async fn run<T>(&mut self, work: impl AsyncFnOnce(&mut Connection) -> Task<T>) -> Task<T> {
         let deadline = self.options.deadline;

@@ -1,5 +1,6 @@
 //! The statements, each prepared once on a connection.
 
+use super::super::table::USER_SESSION_COLUMNS;
 use super::{PostgresOptions, quoted};
 
 /// Which statement.
@@ -31,16 +32,28 @@ pub(super) enum Query {
     List,
     /// How many rows expire after `$1`, and how many there are.
     Count,
+    /// Puts an entry into the index of user sessions: user `$1`, key `$2`, first and last seen `$3`, `$4`, address `$5`,
+    /// user agent `$6`, the key that it moved from or null `$7`.
+    IndexPut,
+    /// Adds entries that are not there: the same, in arrays.
+    IndexFill,
+    /// The entries of the user `$1`.
+    IndexOfUser,
+    /// Removes the entries of the users `$1` and keys `$2`.
+    IndexRemove,
+    /// The entries after the user `$1` and key `$2`, `$3` of them.
+    IndexPage,
 }
 
 /// How many statements there are.
-pub(super) const COUNT: usize = Query::Count as usize + 1;
+pub(super) const COUNT: usize = Query::IndexPage as usize + 1;
 
 impl Query {
     /// The statement's text.
     pub(super) fn sql(self, options: &PostgresOptions) -> String {
         let table = options.quoted_table();
         let [key, data, expiry] = options.quoted_columns();
+        let index = quoted(&options.user_session_table);
         match self {
             Query::Load => {
                 format!("SELECT {key}, {data}, {expiry} FROM {table} WHERE {key} = ANY ($1::text[])")
@@ -98,6 +111,33 @@ impl Query {
             Query::List => format!(
                 "SELECT {key}, {data}, {expiry} FROM {table} WHERE {key} > $1::text \
                  ORDER BY {key} LIMIT $2::bigint"
+            ),
+            Query::IndexPut => format!(
+                "INSERT INTO {index} AS entry ({USER_SESSION_COLUMNS}) \
+                 SELECT $1::text, $2::text, coalesce(old.first_seen, $3::timestamptz), $4::timestamptz, \
+                     coalesce($5::text, old.address), coalesce($6::text, old.user_agent) \
+                 FROM (SELECT 1) AS one LEFT JOIN {index} AS old \
+                     ON old.user_id = $1::text AND old.session_key = $7::text \
+                 ON CONFLICT (user_id, session_key) DO UPDATE SET \
+                     last_seen = greatest(entry.last_seen, excluded.last_seen), \
+                     address = coalesce(excluded.address, entry.address), \
+                     user_agent = coalesce(excluded.user_agent, entry.user_agent)"
+            ),
+            Query::IndexFill => format!(
+                "INSERT INTO {index} ({USER_SESSION_COLUMNS}) \
+                 SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], \
+                     $6::text[]) ON CONFLICT (user_id, session_key) DO NOTHING"
+            ),
+            Query::IndexOfUser => {
+                format!("SELECT {USER_SESSION_COLUMNS} FROM {index} WHERE user_id = $1::text")
+            }
+            Query::IndexRemove => format!(
+                "DELETE FROM {index} AS entry USING unnest($1::text[], $2::text[]) AS gone (user_id, session_key) \
+                 WHERE entry.user_id = gone.user_id AND entry.session_key = gone.session_key"
+            ),
+            Query::IndexPage => format!(
+                "SELECT {USER_SESSION_COLUMNS} FROM {index} WHERE (user_id, session_key) > ($1::text, $2::text) \
+                 ORDER BY user_id, session_key LIMIT $3::bigint"
             ),
             Query::Count => {
                 format!("SELECT count(*) FILTER (WHERE {expiry} > $1::timestamptz), count(*) FROM {table}")

@@ -146,17 +146,33 @@ impl Connection {
 
     /// Runs a script by its hash, and by its text where the server has not seen it since it started.
     pub(super) async fn script(&self, script: &Script<'_>) -> Result<Value, Failure> {
+        let milliseconds = script.entry.milliseconds.to_string();
+        let expected: &[u8] = if script.expected.is_some() { b"1" } else { b"0" };
+        let arguments = [
+            expected,
+            script.expected.unwrap_or_default(),
+            script.entry.value.as_slice(),
+            milliseconds.as_bytes(),
+        ];
+        self.run_script(script.code, script.keys, &arguments).await
+    }
+
+    /// The same for a script with other arguments.
+    pub(super) async fn run_script(
+        &self,
+        code: &str,
+        keys: &[&str],
+        arguments: &[&[u8]],
+    ) -> Result<Value, Failure> {
         let command = |name: &str, code: &str| {
             let mut command = redis::cmd(name);
-            command.arg(code).arg(script.keys.len()).arg(script.keys);
-            command.arg(i32::from(script.expected.is_some())).arg(script.expected.unwrap_or_default());
-            command.arg(&script.entry.value).arg(script.entry.milliseconds);
+            command.arg(code).arg(keys.len()).arg(keys).arg(arguments);
             command
         };
-        let hash: String = Sha1::digest(script.code).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash: String = Sha1::digest(code).iter().map(|byte| format!("{byte:02x}")).collect();
         match self.query(&command("EVALSHA", &hash)).await {
             Err(Failure::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.query(&command("EVAL", script.code)).await
+                self.query(&command("EVAL", code)).await
             }
             reply => reply,
         }

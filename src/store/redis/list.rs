@@ -13,15 +13,15 @@ use crate::store::{Count, Cursor, Listed, Loaded, Version};
 
 /// How far the scan has come. The server keeps nothing of it.
 #[derive(Clone)]
-struct Scan {
+pub(super) struct Scan {
     /// The servers that are left, the one at work last.
-    servers: Vec<Option<String>>,
+    pub(super) servers: Vec<Option<String>>,
     /// Its cursor.
-    cursor: Vec<u8>,
+    pub(super) cursor: Vec<u8>,
 }
 
 /// With which each scan begins and ends.
-const START: &[u8] = b"0";
+pub(super) const START: &[u8] = b"0";
 
 impl RedisStore {
     pub(super) async fn page(
@@ -119,7 +119,7 @@ impl RedisStore {
 }
 
 /// The new cursor and the names in an answer to `SCAN`.
-fn scanned(reply: Reply) -> Result<(Vec<u8>, Vec<Vec<u8>>), Failure> {
+pub(super) fn scanned(reply: Reply) -> Result<(Vec<u8>, Vec<Vec<u8>>), Failure> {
     let Reply::Array(parts) = reply else { return Err(Failure::Unexpected) };
     let Ok([Reply::BulkString(cursor), Reply::Array(names)]) = <[Reply; 2]>::try_from(parts) else {
         return Err(Failure::Unexpected);
@@ -132,7 +132,7 @@ fn scanned(reply: Reply) -> Result<(Vec<u8>, Vec<Vec<u8>>), Failure> {
 }
 
 /// The text as a pattern that only it matches.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for character in text.chars() {
         if r"*?[]^-\".contains(character) {

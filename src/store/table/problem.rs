@@ -7,6 +7,11 @@ use crate::error::StoreErrorKind::{self, Misconfigured, Refused, Unreadable};
 type Problem = (StoreErrorKind, String);
 
 pub(crate) fn no_table(place: impl Display, table: &str) -> Problem {
+    if table == super::USER_SESSION_TABLE {
+        let message =
+            format!("{place}: no table {table}; make it with `cloakroom create-table --user-sessions`");
+        return (Misconfigured, message);
+    }
     let message = format!(
         "{place}: no table {table}; make it with `cloakroom create-table` or Django's `manage.py migrate`"
     );

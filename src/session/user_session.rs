@@ -1,0 +1,110 @@
+//! What a session tells the index of user sessions, where the site has one.
+
+use crate::error::StoreError;
+use crate::session_data::SessionData;
+use crate::session_key::SessionKey;
+use crate::user_sessions::{Client, UserSessions};
+use crate::{auth, lock};
+
+use super::{LazySession, Origin, Session};
+
+/// What of this request concerns the index.
+#[derive(Default)]
+pub(super) struct Visit {
+    client: Client,
+    /// Who is logged in in the session as it is stored.
+    user_id: Option<String>,
+    /// A session that this request ended, whose entry is to go.
+    ended: Option<(String, SessionKey)>,
+}
+
+impl LazySession {
+    /// Says where the request comes from, for the [index of user sessions](crate::user_sessions).
+    pub fn set_client(&self, client: Client) {
+        lock(&self.inner.visit).client = client;
+    }
+}
+
+impl Session {
+    /// Says where the request comes from, for the [index of user sessions](crate::user_sessions).
+    pub fn set_client(&self, client: Client) {
+        lock(&self.inner.visit).client = client;
+    }
+
+    /// The index of user sessions, where the site has one: `SessionMiddleware::with_user_sessions`.
+    pub fn user_sessions(&self) -> Option<&UserSessions> {
+        self.site().user_sessions.as_ref()
+    }
+
+    /// The keys that are this session: where it is stored, and where it will be.
+    pub(crate) fn own_keys(&self) -> Vec<SessionKey> {
+        let state = self.inner.state();
+        let stored = match &state.origin {
+            Origin::Stored(session_key, _) => Some(session_key.clone()),
+            _ => None,
+        };
+        stored.into_iter().chain(state.session_key.clone()).collect()
+    }
+
+    /// Before a session with this data is written under this key: notes the user who is logged in.
+    pub(super) async fn see_user(
+        &self,
+        data: &SessionData,
+        session_key: &SessionKey,
+        moved_from: Option<&SessionKey>,
+    ) -> Result<(), StoreError> {
+        let Some(user_sessions) = self.user_sessions() else { return Ok(()) };
+        let Some(user_id) = auth::user_id_in(data) else { return Ok(()) };
+        let client = lock(&self.inner.visit).client.clone();
+        user_sessions.see(&user_id, session_key, moved_from, client, self.now()).await?;
+        // What this request ended before, a listing removes: a login shall cost one round trip more, not two.
+        lock(&self.inner.visit).ended = None;
+        Ok(())
+    }
+
+    /// As [`see_user`](Session::see_user), of a session that is stored already: when it fails, the next request tries
+    /// again.
+    pub(super) async fn see_user_again(&self, data: &SessionData, session_key: &SessionKey) {
+        self.see_user(data, session_key, None).await.unwrap_or_else(|error| warn(&error));
+    }
+
+    /// After a session with this data was loaded or saved.
+    pub(super) fn is_stored(&self, data: &SessionData) {
+        if self.user_sessions().is_some() {
+            lock(&self.inner.visit).user_id = auth::user_id_in(data);
+        }
+    }
+
+    /// After the session was removed from this key.
+    pub(super) fn has_left(&self, session_key: &SessionKey) {
+        let mut visit = lock(&self.inner.visit);
+        visit.ended = visit.user_id.take().map(|user_id| (user_id, session_key.clone()));
+    }
+
+    /// At the end of a request: notes the user of a session that was only read, and forgets one that was ended.
+    pub(crate) async fn end_visit(&self) {
+        let Some(user_sessions) = self.user_sessions() else { return };
+        let seen = {
+            let state = self.inner.state();
+            match &state.origin {
+                Origin::Stored(session_key, _) => {
+                    auth::user_id_in(&state.data).map(|user_id| (user_id, session_key.clone()))
+                }
+                _ => None,
+            }
+        };
+        if let Some((user_id, session_key)) = seen {
+            let client = lock(&self.inner.visit).client.clone();
+            let seen = user_sessions.see(&user_id, &session_key, None, client, self.now());
+            seen.await.unwrap_or_else(|error| warn(&error));
+        }
+        let ended = lock(&self.inner.visit).ended.take();
+        if let Some((user_id, session_key)) = ended {
+            user_sessions.forget(&user_id, &session_key).await;
+        }
+    }
+}
+
+fn warn(error: &StoreError) {
+    tracing::warn!(error = error as &dyn std::error::Error, "a user's session was not noted");
+}

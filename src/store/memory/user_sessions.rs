@@ -1,0 +1,84 @@
+//! The index of user sessions.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+
+use super::MemoryStore;
+use crate::error::StoreError;
+use crate::session_key::SessionKey;
+use crate::store::Cursor;
+use crate::user_sessions::{Client, Entry, UserSessionIndex};
+
+/// By user and session.
+pub(super) type Index = Mutex<BTreeMap<Place, Entry>>;
+
+type Place = (String, SessionKey);
+
+fn place(entry: &Entry) -> Place {
+    (entry.user_id.clone(), entry.session_key.clone())
+}
+
+#[async_trait]
+impl UserSessionIndex for MemoryStore {
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn put(&self, entry: &Entry, moved_from: Option<&SessionKey>) -> Result<(), StoreError> {
+        let mut index = crate::lock(&self.user_sessions);
+        let known = match index.get(&place(entry)) {
+            None => moved_from.and_then(|old| index.get(&(entry.user_id.clone(), old.clone()))),
+            known => known,
+        };
+        let mut entry = entry.clone();
+        if let Some(known) = known {
+            entry.first_seen = known.first_seen;
+            entry.last_seen = entry.last_seen.max(known.last_seen);
+            entry.client = Client::new(
+                entry.client.address().or(known.client.address()),
+                entry.client.user_agent().or(known.client.user_agent()),
+            );
+        }
+        index.insert(place(&entry), entry);
+        Ok(())
+    }
+
+    async fn fill(&self, entries: &[Entry]) -> Result<(), StoreError> {
+        let mut index = crate::lock(&self.user_sessions);
+        for entry in entries {
+            index.entry(place(entry)).or_insert_with(|| entry.clone());
+        }
+        Ok(())
+    }
+
+    async fn of_user(&self, user_id: &str) -> Result<Vec<Entry>, StoreError> {
+        let index = crate::lock(&self.user_sessions);
+        let first = (user_id.to_owned(), SessionKey::from_trusted(""));
+        let all = index.range(first..).map(|(_, entry)| entry);
+        Ok(all.take_while(|entry| entry.user_id == user_id).cloned().collect())
+    }
+
+    async fn remove(&self, entries: &[(&str, &SessionKey)]) -> Result<(), StoreError> {
+        let mut index = crate::lock(&self.user_sessions);
+        for (user_id, session_key) in entries {
+            index.remove(&((*user_id).to_owned(), (*session_key).clone()));
+        }
+        Ok(())
+    }
+
+    async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let index = crate::lock(&self.user_sessions);
+        let after = cursor.place::<Place>()?.cloned().map_or(Bound::Unbounded, Bound::Excluded);
+        let page: Vec<Entry> = index
+            .range((after, Bound::Unbounded))
+            .take(limit.max(1))
+            .map(|(_, entry)| entry.clone())
+            .collect();
+        drop(index);
+        cursor.move_after_entry(&page, limit);
+        Ok(page)
+    }
+}

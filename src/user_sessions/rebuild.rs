@@ -1,0 +1,140 @@
+//! Bringing the index up to date with all sessions.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use chrono::{DateTime, SubsecRound, Utc};
+
+use super::{Client, Entry, UserSessions, each, is_settled};
+use crate::auth;
+use crate::error::Error;
+use crate::expiry::EXPIRY_KEY;
+use crate::settings::Settings;
+use crate::store::{Cursor, Listed};
+
+/// How many sessions or entries are in memory at a time.
+const PAGE: usize = 500;
+
+/// What [`UserSessions::rebuild`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// How many sessions it looked at.
+    pub sessions: u64,
+    /// In how many of them a user is logged in: they are in the index now.
+    pub logged_in: u64,
+    /// How many could not be read, or are not signed with this secret, and so may be somebody's.
+    pub unread: u64,
+}
+
+/// What [`UserSessions::clean`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// How many entries it looked at.
+    pub entries: u64,
+    /// How many of them it removed, because their session is gone.
+    pub removed: u64,
+}
+
+/// What is told how many sessions or entries were looked at so far, and says whether to go on.
+pub type Progress<'a> = dyn FnMut(u64) -> ControlFlow<()> + Send + 'a;
+
+impl UserSessions {
+    /// Notes all logins that there are, Django's too: goes through all sessions and adds the entries that are
+    /// missing. What is in the index stays as it is, so that it can be used meanwhile, and so that this can be broken
+    /// off and begun again at any time. Needs memory for one page.
+    ///
+    /// When a user was seen in such a session is not known; the time of its last save stands for it, where its
+    /// end tells, and otherwise the time now.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use cloakroom::{Session, Settings, user_sessions::UserSessions};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let settings = Settings::new("secret");
+    /// let user_sessions = UserSessions::connect("memory:", &settings).await?;
+    /// // As Django leaves it.
+    /// let session = Session::new(user_sessions.store(), settings.clone());
+    /// session.set("_auth_user_id", "7")?;
+    /// session.save().await?;
+    ///
+    /// let rebuilt = user_sessions.rebuild(&settings, &mut |_| ControlFlow::Continue(())).await?;
+    /// assert_eq!((rebuilt.sessions, rebuilt.logged_in), (1, 1));
+    /// assert_eq!(user_sessions.list("7").await?.len(), 1);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Store`], also when the store cannot list its sessions.
+    pub async fn rebuild(&self, settings: &Settings, progress: &mut Progress<'_>) -> Result<Rebuilt, Error> {
+        let (mut rebuilt, mut cursor) = (Rebuilt::default(), Cursor::start());
+        while !cursor.is_done() {
+            let now = self.clock.now();
+            let page = self.store.list(&mut cursor, PAGE, now).await?;
+            rebuilt.sessions += page.len() as u64;
+            let live = page.iter().filter(|listed| !listed.is_expired(now));
+            let mut entries = Vec::new();
+            for listed in live {
+                match &listed.session {
+                    Ok(loaded) if loaded.genuine => entries.extend(entry(listed, settings, now)),
+                    _ => rebuilt.unread += 1,
+                }
+            }
+            if !entries.is_empty() {
+                self.index.fill(&entries).await?;
+            }
+            rebuilt.logged_in += entries.len() as u64;
+            if progress(rebuilt.sessions).is_break() {
+                break;
+            }
+        }
+        Ok(rebuilt)
+    }
+
+    /// Removes the entries whose session is gone: ended by Django, expired, or cleared. What `clearsessions` is to
+    /// sessions; listings do the same for their user. Needs memory for one page.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn clean(&self, progress: &mut Progress<'_>) -> Result<Cleaned, Error> {
+        let (mut cleaned, mut cursor) = (Cleaned::default(), Cursor::start());
+        while !cursor.is_done() {
+            let page = self.index.page(&mut cursor, PAGE).await?;
+            let now = self.clock.now();
+            let there = each(&page, |session_key| {
+                let store = Arc::clone(&self.store);
+                async move { store.exists(&session_key, now).await }
+            });
+            let mut gone = Vec::new();
+            for (entry, is_there) in page.iter().zip(there.await?) {
+                if !is_there? && is_settled(entry, now) {
+                    gone.push((entry.user_id.as_str(), &entry.session_key));
+                }
+            }
+            if !gone.is_empty() {
+                self.index.remove(&gone).await?;
+            }
+            cleaned.entries += page.len() as u64;
+            cleaned.removed += gone.len() as u64;
+            if progress(cleaned.entries).is_break() {
+                break;
+            }
+        }
+        Ok(cleaned)
+    }
+}
+
+/// The entry of a session in which somebody is logged in.
+fn entry(listed: &Listed, settings: &Settings, now: DateTime<Utc>) -> Option<Entry> {
+    let data = &listed.session.as_ref().ok()?.data;
+    let user_id = auth::user_id_in(data).filter(|id| id.chars().count() <= super::MAX_USER_ID)?;
+    let saved = match listed.expire_date {
+        Some(expire_date) if data.get(EXPIRY_KEY).is_none() => {
+            expire_date.checked_sub_signed(settings.cookie_age).filter(|saved| *saved < now)
+        }
+        _ => None,
+    };
+    let seen = saved.unwrap_or(now).trunc_subsecs(6);
+    let entry = Entry::new(user_id, listed.session_key.clone(), now, Client::default());
+    Some(Entry { first_seen: seen, last_seen: seen, ..entry })
+}

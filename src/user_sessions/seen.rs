@@ -1,0 +1,71 @@
+//! Which sessions this process has noted lately, so that not each request writes.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Mutex;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::session_key::SessionKey;
+
+/// So many sessions are remembered; of more, each may be written once more than need be.
+const REMEMBERED: usize = 100_000;
+
+/// Remembers hashes only: neither keys nor users.
+#[derive(Default)]
+pub(super) struct Seen {
+    hasher: RandomState,
+    noted: Mutex<HashMap<u64, DateTime<Utc>>>,
+}
+
+impl Seen {
+    /// Whether this user in this session was noted within the interval.
+    pub(super) fn is_recent(
+        &self,
+        user_id: &str,
+        session_key: &SessionKey,
+        now: DateTime<Utc>,
+        interval: TimeDelta,
+    ) -> bool {
+        let noted = crate::lock(&self.noted).get(&self.hash(user_id, session_key)).copied();
+        noted.is_some_and(|noted| (now - noted).abs() < interval)
+    }
+
+    /// Remembers that it was noted now.
+    pub(super) fn note(
+        &self,
+        user_id: &str,
+        session_key: &SessionKey,
+        now: DateTime<Utc>,
+        interval: TimeDelta,
+    ) {
+        let hash = self.hash(user_id, session_key);
+        let mut noted = crate::lock(&self.noted);
+        if noted.len() >= REMEMBERED {
+            noted.retain(|_, noted| (now - *noted).abs() < interval);
+            if noted.len() >= REMEMBERED {
+                noted.clear();
+            }
+        }
+        noted.insert(hash, now);
+    }
+
+    fn hash(&self, user_id: &str, session_key: &SessionKey) -> u64 {
+        self.hasher.hash_one((user_id, session_key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_bounded() {
+        let (seen, now, interval) = (Seen::default(), Utc::now(), TimeDelta::minutes(5));
+        for number in 0..REMEMBERED + 10 {
+            seen.note(&number.to_string(), &SessionKey::from_trusted("key00000"), now, interval);
+        }
+        assert!(crate::lock(&seen.noted).len() <= REMEMBERED);
+    }
+}
