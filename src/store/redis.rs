@@ -25,6 +25,7 @@ mod connection;
 mod list;
 #[cfg(feature = "redis-sentinel")]
 mod sentinel;
+mod single;
 mod user_sessions;
 
 use std::fmt;
