@@ -1,23 +1,21 @@
-//! The actix-web middleware, and the extractors: a handler that names [`Session`] gets it loaded.
+//! The actix-web middleware.
+
+mod extract;
 
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
-use std::rc::Rc;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use actix_web::body::{BoxBody, EitherBody, MessageBody};
-use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::error::InternalError;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
-use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError};
+use actix_web::{HttpMessage, HttpResponse, ResponseError};
 
-use crate::auth::UserId;
 use crate::error::Error;
-use crate::middleware::{ResponseHeaders, SessionMiddleware, message_of, refuse, status_of};
-use crate::session::{LazySession, Session};
+use crate::middleware::{ResponseHeaders, SessionMiddleware, message_of};
+use crate::session::LazySession;
 use crate::settings::{Settings, SettingsError};
 use crate::store::SessionStore;
 
@@ -27,9 +25,9 @@ type OnError = dyn Fn(&Error) -> HttpResponse + Send + Sync;
 /// What `App::wrap` takes to give each request a session and save it after the response. Django's
 /// `SessionMiddleware`. Made once, outside of the closure that makes each worker's application, and cloned into it.
 ///
-/// Handlers name [`Session`] or [`LazySession`] as an argument; other middleware finds the latter among the
+/// Handlers name [`Session`](crate::Session) or [`LazySession`] as an argument; other middleware finds the latter among the
 /// request's extensions. When saving fails, the response is replaced: by a line of plain text with the status of
-/// [`status_of`], or by what [`on_error`](SessionTransform::on_error) was given.
+/// [`status_of`](crate::middleware::status_of), or by what [`on_error`](SessionTransform::on_error) was given.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -62,7 +60,7 @@ impl SessionTransform {
 
     /// Answers with a response of the application's own when a session could not be saved; see
     /// [`SessionLayer::on_error`](https://docs.rs/cloakroom/latest/cloakroom/struct.SessionLayer.html#method.on_error).
-    /// What [`Session`] as an argument fails with is answered by [`Error`] itself.
+    /// What [`Session`](crate::Session) as an argument fails with is answered by [`Error`] itself.
     #[must_use]
     pub fn on_error(
         mut self,
@@ -70,6 +68,26 @@ impl SessionTransform {
     ) -> SessionTransform {
         self.on_error = Arc::new(on_error);
         self
+    }
+
+    /// Saves, and puts on the response what belongs there; or gives the response that takes its place.
+    async fn finish(
+        &self,
+        session: &LazySession,
+        status: u16,
+        headers: &mut HeaderMap,
+    ) -> Option<HttpResponse> {
+        match self.middleware.finish(session, status).await {
+            Ok(finished) => {
+                finished.apply(headers);
+                None
+            }
+            Err(error) => {
+                let mut instead = (self.on_error)(&error);
+                self.middleware.failed(&error).apply(instead.headers_mut());
+                Some(instead)
+            }
+        }
     }
 }
 
@@ -100,14 +118,14 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        ready(Ok(SessionTransformService { inner: Rc::new(inner), transform: self.clone() }))
+        ready(Ok(SessionTransformService { inner, transform: self.clone() }))
     }
 }
 
 /// What [`SessionTransform`] makes of a service.
 #[derive(Debug)]
 pub struct SessionTransformService<S> {
-    inner: Rc<S>,
+    inner: S,
     transform: SessionTransform,
 }
 
@@ -125,35 +143,26 @@ where
     }
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let SessionTransform { middleware, on_error } = self.transform.clone();
-        let keys = request.headers().get_all(middleware.header()).map(HeaderValue::as_bytes);
-        let session = middleware.begin(keys);
+        let transform = self.transform.clone();
+        let keys = request.headers().get_all(transform.middleware.header()).map(HeaderValue::as_bytes);
+        let session = transform.middleware.begin(keys);
         request.extensions_mut().insert(session.clone());
         let answer = self.inner.call(request);
         Box::pin(async move {
             match answer.await {
                 Ok(mut response) => {
-                    match middleware.finish(&session, response.status().as_u16()).await {
-                        Ok(finished) => finished.apply(response.headers_mut()),
-                        Err(error) => {
-                            let mut instead = on_error(&error);
-                            middleware.failed(&error).apply(instead.headers_mut());
-                            return Ok(response.into_response(instead.map_into_right_body()));
-                        }
-                    }
-                    Ok(response.map_into_left_body())
+                    let status = response.status().as_u16();
+                    Ok(match transform.finish(&session, status, response.headers_mut()).await {
+                        None => response.map_into_left_body(),
+                        Some(instead) => response.into_response(instead.map_into_right_body()),
+                    })
                 }
                 // Other middleware gave up; its error is a response all the same.
                 Err(cause) => {
                     let mut response = cause.error_response();
-                    match middleware.finish(&session, response.status().as_u16()).await {
-                        Ok(finished) => finished.apply(response.headers_mut()),
-                        Err(error) => {
-                            response = on_error(&error);
-                            middleware.failed(&error).apply(response.headers_mut());
-                        }
-                    }
-                    Err(InternalError::from_response(cause, response).into())
+                    let status = response.status().as_u16();
+                    let instead = transform.finish(&session, status, response.headers_mut()).await;
+                    Err(InternalError::from_response(cause, instead.unwrap_or(response)).into())
                 }
             }
         })
@@ -171,48 +180,6 @@ impl ResponseHeaders for HeaderMap {
         for value in values.into_iter().filter_map(|value| HeaderValue::try_from(value).ok()) {
             self.append(name.clone(), value);
         }
-    }
-}
-
-impl FromRequest for LazySession {
-    type Error = Error;
-    type Future = Ready<Result<LazySession, Error>>;
-
-    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        ready(request.extensions().get::<LazySession>().cloned().ok_or(Error::NoLayer))
-    }
-}
-
-impl FromRequest for Session {
-    type Error = Error;
-    type Future = LocalFuture<Result<Session, Error>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let lazy = LazySession::from_request(request, payload);
-        Box::pin(async move { lazy.await?.load().await })
-    }
-}
-
-/// 401 when nobody is logged in.
-impl<T: FromStr> FromRequest for UserId<T> {
-    type Error = Error;
-    type Future = LocalFuture<Result<UserId<T>, Error>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let session = Session::from_request(request, payload);
-        Box::pin(async move { UserId::required(&session.await?) })
-    }
-}
-
-/// A plain page with the status of [`status_of`] and the text of [`message_of`]; the log has the rest.
-impl ResponseError for Error {
-    fn status_code(&self) -> StatusCode {
-        StatusCode::from_u16(status_of(self)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-    }
-
-    fn error_response(&self) -> HttpResponse<BoxBody> {
-        refuse(self);
-        plain_text(self)
     }
 }
 

@@ -233,9 +233,8 @@ impl SessionCodec {
     }
 
     /// The JSON bytes of a legacy text. What is not base64 carries no signature either.
-    fn decode_legacy<'a>(&self, text: &str, decoded: &'a mut Vec<u8>) -> Result<&'a [u8], DecodeError> {
-        decoded.clear();
-        signing::decode_standard_into(decoded, text).ok_or(DecodeError::BadSignature)?;
+    fn decode_legacy<'a>(&self, text: &str, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], DecodeError> {
+        let decoded = signing::decode_standard(text, buffer).ok_or(DecodeError::BadSignature)?;
         let colon = decoded.iter().position(|byte| *byte == b':').ok_or(DecodeError::BadSignature)?;
         let (digest, json) = (&decoded[..colon], &decoded[colon + 1..]);
         let genuine =

@@ -34,6 +34,7 @@ pub mod store;
 mod tower;
 pub mod user_sessions;
 mod value;
+mod zlib;
 
 #[cfg(feature = "actix")]
 pub use actix::SessionTransform;

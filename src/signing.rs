@@ -34,7 +34,7 @@ use subtle::ConstantTimeEq;
 use crate::scratch;
 use crate::value::{Value, normalize_latin1};
 
-pub(crate) use base64::{decode_standard_into, encode_standard, encode_url_safe_into};
+pub(crate) use base64::{decode_standard, encode_standard, encode_url_safe_into};
 pub use payload::{Compression, DEFAULT_INFLATE_LIMIT};
 pub(crate) use payload::{decode_payload, encode_payload_into};
 

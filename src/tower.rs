@@ -125,10 +125,9 @@ impl<S: Clone, E> Clone for SessionService<S, E> {
 
 impl<S, E, RequestBody, ResponseBody> Service<Request<RequestBody>> for SessionService<S, E>
 where
-    S: Service<Request<RequestBody>, Response = Response<ResponseBody>> + Clone + Send + 'static,
-    S::Future: Send,
+    S: Service<Request<RequestBody>, Response = Response<ResponseBody>>,
+    S::Future: Send + 'static,
     E: ErrorResponse<ResponseBody>,
-    RequestBody: Send + 'static,
     ResponseBody: Send,
 {
     type Response = Response<ResponseBody>;
@@ -144,11 +143,10 @@ where
         let keys = request.headers().get_all(middleware.header()).iter().map(HeaderValue::as_bytes);
         let session = middleware.begin(keys);
         request.extensions_mut().insert(session.clone());
-        // The service that was polled ready is the one to call; a clone takes its place.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
+        // Called here, the service need not be cloned into the future.
+        let answer = self.inner.call(request);
         Box::pin(async move {
-            let mut response = inner.call(request).await?;
+            let mut response = answer.await?;
             match middleware.finish(&session, response.status().as_u16()).await {
                 Ok(finished) => finished.apply(response.headers_mut()),
                 Err(error) => {

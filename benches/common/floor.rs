@@ -9,13 +9,16 @@ use std::hint::black_box;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom::signing::Compression;
-use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
 use hmac::{Hmac, KeyInit, Mac};
+use libdeflater::{CompressionLvl, Compressor, Decompressor};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// As in `src/scratch.rs`.
-const LEVEL: flate2::Compression = flate2::Compression::new(3);
+/// The levels of `Compression::AtLeast` and of `Compression::Always`: see `src/zlib.rs`.
+fn level(compression: Compression) -> CompressionLvl {
+    let level = if compression == Compression::Always { 6 } else { 1 };
+    CompressionLvl::new(level).expect("from 0 to 12")
+}
 
 pub(crate) struct Floor {
     key: Hmac<Sha256>,
@@ -31,8 +34,10 @@ pub(crate) struct Floor {
     deflates: bool,
     /// Whether what was written is zlib.
     inflates: bool,
-    compress: Compress,
-    decompress: Decompress,
+    compressor: Compressor,
+    decompressor: Decompressor,
+    /// How long what was compressed or decompressed is.
+    length: usize,
     base64: Vec<u8>,
     zlib: Vec<u8>,
 }
@@ -59,10 +64,11 @@ impl Floor {
             mac,
             deflates: compression != Compression::Never,
             inflates,
-            compress: Compress::new(LEVEL, true),
-            decompress: Decompress::new(true),
+            compressor: Compressor::new(level(compression)),
+            decompressor: Decompressor::new(),
+            length: 0,
             base64: vec![0; 2 * json.len() + 64],
-            zlib: Vec::with_capacity(2 * json.len() + 64),
+            zlib: vec![0; 2 * json.len() + 64],
         };
         floor.assert_same_bytes();
         floor
@@ -72,17 +78,20 @@ impl Floor {
     fn assert_same_bytes(&mut self) {
         self.encode();
         assert!(self.base64.starts_with(&self.payload));
-        assert_eq!(self.zlib == self.carried, self.inflates, "is LEVEL that of src/scratch.rs?");
+        assert_eq!(
+            self.zlib[..self.length] == self.carried,
+            self.inflates,
+            "are the levels those of src/zlib.rs?"
+        );
         assert!(self.decode());
         assert!(self.base64.starts_with(&self.carried));
-        assert_eq!(self.zlib == self.json, self.inflates);
+        assert_eq!(self.zlib[..self.length] == self.json, self.inflates);
     }
 
     pub(crate) fn encode(&mut self) {
         if self.deflates {
-            self.compress.reset();
-            self.zlib.clear();
-            let _ = black_box(self.compress.compress_vec(&self.json, &mut self.zlib, FlushCompress::Finish));
+            let length = self.compressor.zlib_compress(black_box(&self.json), &mut self.zlib);
+            self.length = black_box(length.expect("room"));
         }
         let _ = black_box(URL_SAFE_NO_PAD.encode_slice(&self.carried, &mut self.base64));
         black_box(&self.base64);
@@ -94,11 +103,9 @@ impl Floor {
         let genuine = bool::from(mac.as_slice().ct_eq(black_box(&self.mac)));
         let _ = black_box(URL_SAFE_NO_PAD.decode_slice(black_box(&self.payload), &mut self.base64));
         if self.inflates {
-            self.decompress.reset(true);
-            self.zlib.clear();
             let carried = &self.base64[..self.carried.len()];
-            let _ =
-                black_box(self.decompress.decompress_vec(carried, &mut self.zlib, FlushDecompress::Finish));
+            let length = self.decompressor.zlib_decompress(black_box(carried), &mut self.zlib);
+            self.length = black_box(length.expect("room"));
         }
         black_box(genuine)
     }

@@ -1,7 +1,6 @@
 //! What cache stores share: how Django's cache API names an entry, and what it writes into it.
 
 use std::fmt;
-use std::io::{Read, Write};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -10,9 +9,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::Record;
 use crate::codec::pickle::{self, PickleError};
 use crate::error::{StoreError, StoreErrorKind};
+use crate::scratch::{self, Scratch};
 use crate::session_data::SessionData;
 use crate::session_key::SessionKey;
 use crate::value::ValueError;
+use crate::zlib::{Effort, InflateError};
 
 /// How a Django site's cache names and writes sessions: its settings in `CACHES`.
 ///
@@ -140,10 +141,8 @@ pub(crate) enum EntryError {
     NoPickle(u32),
     #[error("it is not UTF-8, which JSON must be")]
     NotText,
-    #[error("it is not zlib: {0}")]
-    NotZlib(std::io::Error),
-    #[error("it is larger than the limit of {0} bytes when decompressed")]
-    TooLarge(usize),
+    #[error("it is {0}")]
+    Inflate(#[from] InflateError),
 }
 
 impl EntryError {
@@ -222,6 +221,12 @@ impl CacheFormat {
             let known = match name {
                 "key_prefix" => value.parse().map(|prefix| self.key_prefix = prefix).map_err(|_| ()),
                 "version" => value.parse().map(|version| self.version = version).map_err(|_| ()),
+                "entry_prefix" => {
+                    let head = value.to_owned();
+                    let name = move |key: &str, _: &str, _: u32| format!("{head}{key}");
+                    self.key_function = Some(KeyFunction::new(name));
+                    Ok(())
+                }
                 "engine" => value.parse().map(|engine| self.engine = engine),
                 "serializer" => value.parse().map(|serializer| self.serializer = serializer),
                 "compressor" => value.parse().map(|compressor| self.compressor = compressor),
@@ -232,7 +237,7 @@ impl CacheFormat {
                 let name = if query.contains('@') { "text after `?`" } else { name };
                 let message = format!(
                     "the URL's `{name}` is not known or has no such value; there are key_prefix, version, \
-                     engine=cache|cached_db, serializer=pickle|json and compressor=none|zlib"
+                     entry_prefix, engine=cache|cached_db, serializer=pickle|json and compressor=none|zlib"
                 );
                 StoreError::new(store, StoreErrorKind::Misconfigured, message)
             })?;
@@ -271,10 +276,12 @@ pub(crate) fn ends_in(now: DateTime<Utc>, left: Option<TimeDelta>) -> DateTime<U
     left.and_then(|left| now.checked_add_signed(left)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
+/// As django-redis, also where that makes it longer.
 fn deflate(plain: &[u8]) -> Option<Vec<u8>> {
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(plain).ok()?;
-    encoder.finish().ok()
+    scratch::with(|Scratch { deflate, zlib, .. }| {
+        let longest = plain.len() + plain.len() / 1_000 + 64;
+        deflate.run(plain, Effort::Fast, longest, zlib).map(<[u8]>::to_vec)
+    })
 }
 
 /// Neither a pickle nor JSON begins like that.
@@ -288,10 +295,7 @@ fn is_zlib(entry: &[u8]) -> bool {
 }
 
 pub(crate) fn inflate(entry: &[u8], limit: usize) -> Result<Vec<u8>, EntryError> {
-    let mut plain = Vec::with_capacity((entry.len() * 3).min(limit));
-    let mut decoder = flate2::read::ZlibDecoder::new(entry).take(limit as u64 + 1);
-    decoder.read_to_end(&mut plain).map_err(EntryError::NotZlib)?;
-    if plain.len() > limit { Err(EntryError::TooLarge(limit)) } else { Ok(plain) }
+    scratch::with(|Scratch { inflate, zlib, .. }| Ok(inflate.run(entry, limit, zlib)?.to_vec()))
 }
 
 /// A server's address without what must not be shown.

@@ -18,12 +18,16 @@
 //!    session for `copy_age`; other processes may see the old copy until it ends, for `copy_age` at the most
 //!    if this library made it. Logout reports the failure as an error, with the row gone: call it again.
 //!
+//! 6. A cache that is silent, and fails only after it has kept a request waiting, is then asked by one request a second
+//!    until it answers; the others do without it, as if it had failed at once. A logout always asks it.
+//!
 //! So after a logout that succeeded the session is dead at once, for every process of this library whose cache
 //! is the same; after one that reported an error, and with a cache that is not shared (`memory:` in several
 //! processes), within `copy_age`.
 
 mod copy;
 mod distrust;
+mod pause;
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,6 +39,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub(super) use self::copy::CopyVersion;
 use self::copy::{Copies, Put, Seen};
 use self::distrust::Distrust;
+use self::pause::Pause;
 use super::{
     Count, Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version,
     no_progress,
@@ -101,6 +106,7 @@ impl CachedDbOptions {
             fill_within: self.tombstone_age / 2,
             clock: self.clock,
             distrust: Distrust::new(self.copy_age),
+            pause: Pause::new(),
         };
         Ok(CachedDbStore { database: self.database, copies })
     }
@@ -246,6 +252,10 @@ enum Expected {
 
 #[async_trait]
 impl SessionStore for CachedDbStore {
+    fn name(&self) -> &'static str {
+        "cached_db"
+    }
+
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let start = Instant::now();
         let (seen, copy) = self.copies.look(session_key, now).await;

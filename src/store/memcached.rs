@@ -155,7 +155,7 @@ impl MemcachedStore {
         record: Record<'_>,
     ) -> Result<Reply, StoreError> {
         let ((server, key), value) = (self.entry(session_key)?, self.encode(record)?);
-        let Some(ends) = end(record) else {
+        let Some(ends) = end(record)? else {
             // It is over already: nothing is kept, and the outcome is as if it had been.
             return self.set_nothing(server, &key, condition).await;
         };
@@ -195,19 +195,24 @@ impl MemcachedStore {
 }
 
 /// When the entry is to end, in memcached's words; none when it is over.
-fn end(record: Record<'_>) -> Option<i64> {
+fn end(record: Record<'_>) -> Result<Option<i64>, StoreError> {
     let left = time_to_live(record);
     if left <= chrono::TimeDelta::zero() {
-        return None;
+        return Ok(None);
     }
     // Whole seconds, and 0 would mean for ever.
     let seconds = left.num_seconds().max(1);
     if seconds <= LONGEST_RELATIVE {
-        return Some(seconds);
+        return Ok(Some(seconds));
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    // memcached counts in 32 bits.
-    Some((i64::try_from(now).unwrap_or(0) + seconds).min(i64::from(i32::MAX)))
+    let ends = i64::try_from(now).unwrap_or(i64::MAX).saturating_add(seconds);
+    if ends > i64::from(i32::MAX) {
+        let message = "memcached counts time in 32 bits: an entry that lives for longer than 30 days cannot end after \
+                       19 January 2038; give the session a nearer expiry. What was stored stays";
+        return Err(StoreError::new("memcached", StoreErrorKind::Refused, message));
+    }
+    Ok(Some(ends))
 }
 
 /// The condition that an entry is what was loaded. Number 0 is an unknown version, which no entry has.
@@ -217,6 +222,10 @@ fn is_version(expected: &Version) -> String {
 
 #[async_trait]
 impl SessionStore for MemcachedStore {
+    fn name(&self) -> &'static str {
+        "memcached"
+    }
+
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let (server, key) = self.entry(session_key)?;
         let reply = self.get(server, &format!("mg {key} v f c t")).await?;

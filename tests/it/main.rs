@@ -11,6 +11,7 @@ mod clearing;
 mod cookie_age;
 mod django;
 mod extra_columns;
+mod faults;
 mod file_store;
 mod json_dialect;
 mod listing;
@@ -18,6 +19,7 @@ mod log;
 mod model;
 mod observed;
 mod pickles;
+mod random;
 #[cfg(feature = "redis-cluster")]
 mod redis_cluster;
 #[cfg(all(feature = "redis-cluster", feature = "redis-sentinel"))]
@@ -28,6 +30,7 @@ mod secrets;
 mod servers;
 
 mod site_process;
+mod spans;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sql_stores;
 mod sqlite_files;

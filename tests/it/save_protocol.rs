@@ -16,7 +16,7 @@ use cloakroom::{
 };
 
 /// The stores under test, each with what must live as long as it.
-async fn stores() -> Vec<(&'static str, Arc<dyn SessionStore>, Option<tempfile::TempDir>)> {
+pub(crate) async fn stores() -> Vec<(&'static str, Arc<dyn SessionStore>, Option<tempfile::TempDir>)> {
     let folder = tempfile::tempdir().unwrap();
     let options = SqliteStore::options(folder.path().join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();

@@ -90,6 +90,12 @@ impl SiteProcess {
     }
 }
 
+impl SiteProcess {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
 impl Drop for SiteProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -230,7 +230,8 @@ async fn t31_killed_and_started_again(store: Arc<dyn SessionStore>, mut server: 
 async fn t32_stopped(store: Arc<dyn SessionStore>, mut server: crate::servers::Server, deadline: Duration) {
     let session = create(&*store).await;
     server.send("STOP");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // Nobody tells when a signal has arrived.
+    while store.load(&session.0, now()).await.is_ok() {}
     for _ in 0..2 {
         let start = Instant::now();
         let error = store.load(&session.0, now()).await.unwrap_err();

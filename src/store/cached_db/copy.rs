@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::distrust::Distrust;
+use super::pause::Pause;
 use crate::clock::Clock;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::session_data::SessionData;
@@ -72,12 +73,16 @@ pub(super) struct Copies {
     pub(super) fill_within: Duration,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) distrust: Distrust,
+    pub(super) pause: Pause,
 }
 
 impl Copies {
     /// What is in this session's place, and the copy if there is one to believe or not.
     pub(super) async fn look(&self, session_key: &SessionKey, now: DateTime<Utc>) -> (Seen, Option<Loaded>) {
-        match self.cache.load(session_key, now).await {
+        if !self.pause.may_ask() {
+            return (Seen::Unknown, None);
+        }
+        match self.pause.watch(self.cache.load(session_key, now)).await {
             Ok(None) => (Seen::Nothing, None),
             Ok(Some(copy)) if !copy.genuine => (Seen::Copy(copy.version), None),
             Ok(Some(copy)) if copy.data.is_empty() => (Seen::Empty, None),
@@ -95,7 +100,7 @@ impl Copies {
     pub(super) async fn look_before_writing(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Seen {
         match self.look(session_key, now).await.0 {
             // Were it left, Django would read it until it ends.
-            Seen::Empty => match self.cache.delete(session_key).await {
+            Seen::Empty => match self.pause.watch(self.cache.delete(session_key)).await {
                 Ok(_) => Seen::Nothing,
                 Err(error) => {
                     warn(&error);
@@ -126,16 +131,21 @@ impl Copies {
         let record = Record { expire_date: record.expire_date.min(end), ..record };
         let outcome = match seen {
             Seen::Nothing if start.elapsed() >= self.fill_within => Ok(Put::Conflict),
-            Seen::Nothing => match self.cache.create(session_key, record).await {
+            Seen::Nothing if !self.pause.may_ask() => Ok(Put::Failed),
+            Seen::Nothing => match self.pause.watch(self.cache.create(session_key, record)).await {
                 Ok(Created::Created(version)) => Ok(Put::Done(version)),
                 Ok(Created::KeyTaken) => Ok(Put::Conflict),
                 Err(error) => Err(error),
             },
-            Seen::Copy(version) => match self.cache.update(session_key, Some(&version), record).await {
-                Ok(Updated::Updated(version)) => Ok(Put::Done(version)),
-                Ok(Updated::Missing | Updated::Changed) => Ok(Put::Conflict),
-                Err(error) => Err(error),
-            },
+            Seen::Copy(_) if !self.pause.may_ask() => Ok(Put::Failed),
+            Seen::Copy(version) => {
+                let update = self.cache.update(session_key, Some(&version), record);
+                match self.pause.watch(update).await {
+                    Ok(Updated::Updated(version)) => Ok(Put::Done(version)),
+                    Ok(Updated::Missing | Updated::Changed) => Ok(Put::Conflict),
+                    Err(error) => Err(error),
+                }
+            }
             Seen::Empty => Ok(Put::Conflict),
             Seen::Unknown => Ok(Put::Failed),
         };
@@ -148,24 +158,28 @@ impl Copies {
     /// Puts a tombstone in the copy's place; without `always` only if there is something. When the cache
     /// fails, the copy is not believed for a while.
     pub(super) async fn bury(&self, session_key: &SessionKey, always: bool) {
-        if let Err(error) = self.try_to_bury(session_key, always).await {
+        if !self.pause.may_ask() {
+            self.distrust.add(session_key);
+        } else if let Err(error) = self.try_to_bury(session_key, always).await {
             warn(&error);
             self.distrust.add(session_key);
         }
     }
 
+    /// Puts a tombstone in the copy's place, whether the cache is left alone or not: a logout must try.
     pub(super) async fn try_to_bury(&self, session_key: &SessionKey, always: bool) -> Result<(), StoreError> {
         const ATTEMPTS: usize = 8;
         let (empty, now) = (SessionData::new(), self.clock.now());
         let expire_date = now.checked_add_signed(self.tombstone_age).unwrap_or(now);
         let tombstone = Record { data: &empty, expire_date, now };
         for _ in 0..ATTEMPTS {
-            match self.cache.update(session_key, None, tombstone).await? {
+            match self.pause.watch(self.cache.update(session_key, None, tombstone)).await? {
                 Updated::Updated(_) => return Ok(()),
                 Updated::Missing if !always => return Ok(()),
                 Updated::Missing | Updated::Changed => {}
             }
-            if matches!(self.cache.create(session_key, tombstone).await?, Created::Created(_)) {
+            let create = self.cache.create(session_key, tombstone);
+            if matches!(self.pause.watch(create).await?, Created::Created(_)) {
                 return Ok(());
             }
         }

@@ -120,7 +120,12 @@ impl Server {
             crate::lock(&self.idle).push(connection);
             Ok(reply)
         };
-        self.in_time(asked).await
+        let reply = self.in_time(asked).await;
+        if matches!(reply, Err(Failure::TimedOut)) {
+            // The others have probably gone the same way, and nobody else shall wait for them one by one.
+            crate::lock(&self.idle).clear();
+        }
+        reply
     }
 
     /// Tells of each entry: its name, and when it ends in Unix seconds, or -1. On a connection of its own.

@@ -29,6 +29,9 @@ struct Idle {
 /// After so long a firewall or the server may have dropped the connection.
 const RESTED: Duration = Duration::from_secs(20);
 
+/// How long the server is given to take leave.
+const FAREWELL: Duration = Duration::from_millis(100);
+
 /// Waits between attempts after a deadlock grow from this.
 const FIRST_WAIT: Duration = Duration::from_millis(2);
 
@@ -60,24 +63,23 @@ impl Connections {
             let _permit = self.free.acquire().await.map_err(|_| Failure::Stopped)?;
             let mut wait = FIRST_WAIT;
             loop {
-                let (mut connection, used) = self.connection().await?;
-                let result = request.run(statements, &mut connection).await;
+                let (mut lent, used) = self.connection().await?;
+                let result = request.run(statements, lent.connection()?).await;
                 let failure = match result {
                     Err(failure) => failure,
                     Ok(value) => {
-                        self.give_back(connection);
+                        lent.give_back();
                         return Ok(value);
                     }
                 };
                 if failure.ends_connection() {
-                    // The others have probably gone the same way.
-                    crate::lock(&self.idle).clear();
+                    drop(lent);
                     if used && R::READS {
                         continue;
                     }
                     return Err(failure);
                 }
-                self.give_back(connection);
+                lent.give_back();
                 // An attempt that the deadline would cut off might still be carried out.
                 let longest = if failure.waited_for_a_lock() { LOCK_WAIT } else { Duration::ZERO };
                 if !failure.may_be_repeated() || Instant::now() + wait + longest >= end {
@@ -90,19 +92,47 @@ impl Connections {
         timeout(deadline, attempts).await.unwrap_or(Err(Failure::Deadline))
     }
 
-    fn give_back(&self, connection: Conn) {
-        crate::lock(&self.idle).push(Idle { connection, since: Instant::now() });
-    }
-
     /// A connection, and whether it has been used before.
-    async fn connection(&self) -> Task<(Conn, bool)> {
+    async fn connection(&self) -> Task<(Lent<'_>, bool)> {
         loop {
-            let Some(mut idle) = crate::lock(&self.idle).pop() else { break };
-            if idle.since.elapsed() < RESTED || idle.connection.ping().await.is_ok() {
-                return Ok((idle.connection, true));
+            let Some(Idle { connection, since }) = crate::lock(&self.idle).pop() else { break };
+            let mut lent = Lent { connection: Some(connection), home: self };
+            if since.elapsed() < RESTED || lent.connection()?.ping().await.is_ok() {
+                return Ok((lent, true));
             }
         }
-        Ok((connect(&self.options).await?, false))
+        let connection = connect(&self.options).await?;
+        Ok((Lent { connection: Some(connection), home: self }, false))
+    }
+}
+
+/// A connection at work. Dropped before it is given back, at the deadline or as it broke, it is closed.
+struct Lent<'a> {
+    connection: Option<Conn>,
+    home: &'a Connections,
+}
+
+impl Lent<'_> {
+    fn connection(&mut self) -> Task<&mut Conn> {
+        self.connection.as_mut().ok_or(Failure::Stopped)
+    }
+
+    fn give_back(mut self) {
+        if let Some(connection) = self.connection.take() {
+            crate::lock(&self.home.idle).push(Idle { connection, since: Instant::now() });
+        }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        // The others have probably gone the same way.
+        crate::lock(&self.home.idle).clear();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // Left to itself, the driver keeps the connection open until the answer has come that nobody waits for.
+            runtime.spawn(timeout(FAREWELL, connection.disconnect()));
+        }
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 #[cfg(feature = "redis-cluster")]
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use sha1::{Digest, Sha1};
 
 use super::Script;
+use super::single::Single;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::store::cache::Address;
 
@@ -21,7 +21,7 @@ pub(super) struct Connection {
 
 #[derive(Clone)]
 enum Link {
-    Single(ConnectionManager),
+    Single(std::sync::Arc<Single>),
     #[cfg(feature = "redis-cluster")]
     Cluster(redis::cluster_async::ClusterConnection),
     #[cfg(feature = "redis-sentinel")]
@@ -52,13 +52,7 @@ impl Connection {
             if let Some(sentinels) = url.strip_prefix("redis+sentinel://") {
                 return open_sentinel(sentinels, timeout);
             }
-            let config = ConnectionManagerConfig::new()
-                .set_connection_timeout(Some(timeout))
-                .set_response_timeout(Some(timeout))
-                // How often in a row; the next request begins anew.
-                .set_number_of_retries(2)
-                .set_max_delay(Duration::from_millis(500));
-            Ok(Link::Single(ConnectionManager::new_with_config(redis::Client::open(url)?, config).await?))
+            Ok(Link::Single(Single::open(url, timeout).await?.into()))
         };
         let opened = tokio::time::timeout(timeout, link).await.unwrap_or(Err(Failure::TimedOut));
         let link = opened.map_err(|failure| failure.explain_at(&address, timeout))?;
@@ -80,17 +74,23 @@ impl Connection {
     }
 
     pub(super) async fn query(&self, command: &Cmd) -> Result<Value, Failure> {
-        let mut link = self.link.clone();
-        let reply = async {
-            match &mut link {
-                Link::Single(connection) => command.query_async(connection).await,
-                #[cfg(feature = "redis-cluster")]
-                Link::Cluster(connection) => command.query_async(connection).await,
-                #[cfg(feature = "redis-sentinel")]
-                Link::Sentinel(primary) => primary.query(command).await,
+        match &self.link {
+            Link::Single(single) => {
+                let (number, mut connection) = single.connection();
+                let reply = self.within(command.query_async(&mut connection)).await;
+                if reply.as_ref().is_err_and(Failure::spoils_connection) {
+                    single.give_up(number)?;
+                }
+                reply
             }
-        };
-        self.within(reply).await
+            #[cfg(feature = "redis-cluster")]
+            Link::Cluster(connection) => {
+                let mut connection = connection.clone();
+                self.within(command.query_async(&mut connection)).await
+            }
+            #[cfg(feature = "redis-sentinel")]
+            Link::Sentinel(primary) => self.within(primary.query(command)).await,
+        }
     }
 
     /// [`query`](Connection::query) for commands that may run twice: once more when the connection was lost,
@@ -213,6 +213,20 @@ fn open_sentinel(_sentinels: &str, _timeout: Duration) -> Result<Link, Failure> 
 }
 
 impl Failure {
+    /// Whether the connection would fail for ever. The manager makes one again that broke, but not one whose first
+    /// exchange went wrong in another way: a reply cut in half, a password that was wrong for a moment.
+    fn spoils_connection(&self) -> bool {
+        match self {
+            Failure::TimedOut | Failure::Unexpected => true,
+            Failure::Redis(error) => match error.kind() {
+                ErrorKind::Server(_) | ErrorKind::Extension => {
+                    matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
+                }
+                _ => !error.is_io_error(),
+            },
+        }
+    }
+
     /// The error for the caller: what is wrong, where, and what to do next.
     pub(super) fn explain(self, connection: &Connection) -> StoreError {
         self.explain_at(&connection.address, connection.timeout)

@@ -1,5 +1,7 @@
 //! Which of 64 bytes are of a kind, a bit for each, the first byte's lowest.
 
+use wide::u8x16;
+
 /// The n-th 64 bytes of the text. Behind its end there are zeros, which JSON holds nowhere.
 #[inline(always)]
 fn block_of(bytes: &[u8], block: usize) -> [u8; 64] {
@@ -21,17 +23,35 @@ pub(super) fn special_bytes(bytes: &[u8], block: usize) -> u64 {
 
 #[inline(always)]
 fn special_bytes_of(chunk: &[u8; 64]) -> u64 {
-    mask(chunk, |byte| (byte == b'"') | (byte == b'\\') | !(b' '..=b'~').contains(&byte))
+    mask(chunk, |bytes| {
+        // Above `~` and below the space are the bytes that are at least so far from the space.
+        let from_space = bytes - u8x16::splat(b' ');
+        let not_printable = from_space.max(u8x16::splat(b'~' - b' ' + 1)).simd_eq(from_space);
+        equal(bytes, b'"') | equal(bytes, b'\\') | not_printable
+    })
 }
 
 #[inline(always)]
-fn mask(chunk: &[u8; 64], is: impl Fn(u8) -> bool) -> u64 {
-    // The compiler turns this into comparisons of 16 bytes or more, each giving a byte of 0 or 1.
-    let found = chunk.map(|byte| u8::from(is(byte)));
-    // The product's highest byte collects the 8 bits of a word.
-    let bits = |word: &[u8; 8]| u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-    let words = found.as_chunks::<8>().0.iter().enumerate();
-    words.fold(0, |mask, (position, word)| mask | bits(word) << (8 * position))
+fn mask(chunk: &[u8; 64], is: impl Fn(u8x16) -> u8x16) -> u64 {
+    let lanes = chunk.as_chunks::<16>().0.iter().enumerate();
+    lanes.fold(0, |mask, (lane, bytes)| mask | u64::from(is(u8x16::new(*bytes)).to_bitmask()) << (16 * lane))
+}
+
+#[inline(always)]
+fn equal(bytes: u8x16, byte: u8) -> u8x16 {
+    bytes.simd_eq(u8x16::splat(byte))
+}
+
+#[inline(always)]
+fn any_control(chunk: &[u8; 64]) -> bool {
+    let lanes = chunk.as_chunks::<16>().0.iter();
+    let lowest = lanes.fold(u8x16::splat(u8::MAX), |lowest, bytes| lowest.min(u8x16::new(*bytes)));
+    control(lowest).to_bitmask() != 0
+}
+
+#[inline(always)]
+fn control(bytes: u8x16) -> u8x16 {
+    bytes.min(u8x16::splat(b' ' - 1)).simd_eq(bytes)
 }
 
 /// Reads a text block by block and knows what in it is a string.
@@ -62,21 +82,22 @@ impl Strings {
     pub(super) fn next(&mut self, bytes: &[u8], block: usize, first: usize) -> Block {
         let chunk = block_of(bytes, block);
         let from = u64::MAX << first;
-        let mut quotes = mask(&chunk, |byte| byte == b'"') & from;
-        // Compact JSON has no control characters at all, and half of the blocks no backslash.
-        let odd = |byte: u8| (byte == b'\\') | (byte < b' ');
-        let some_odd = chunk.iter().fold(false, |some, byte| some | odd(*byte));
-        let (mut backslashes, mut controls) = (0, 0);
-        if some_odd | (self.escaped != 0) {
-            backslashes = mask(&chunk, |byte| byte == b'\\') & from;
-            controls = mask(&chunk, |byte| byte < b' ') & from;
+        let mut quotes = mask(&chunk, |bytes| equal(bytes, b'"')) & from;
+        let backslashes = mask(&chunk, |bytes| equal(bytes, b'\\')) & from;
+        if (backslashes | self.escaped) != 0 {
             quotes &= !self.escaped(backslashes);
         }
+        // Compact JSON has no control characters at all.
+        let controls = if any_control(&chunk) { mask(&chunk, control) & from } else { 0 };
         let strings = up_to_each(quotes) ^ self.inside;
         // The highest bit tells how the next block begins.
         self.inside = (strings as i64 >> 63) as u64;
         // `[` and `{`, `]` and `}` differ in one bit.
-        let brackets = mask(&chunk, |byte| matches!(byte | 0x20, b'{' | b'}')) & from & !strings;
+        let brackets = mask(&chunk, |bytes| {
+            let bytes = bytes | u8x16::splat(0x20);
+            equal(bytes, b'{') | equal(bytes, b'}')
+        });
+        let brackets = brackets & from & !strings;
         Block { chunk, brackets, wrong: controls & strings | backslashes & !strings }
     }
 

@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use super::axum_site::UserRow;
 use super::back_end::BackEnd;
 use super::*;
+use crate::random::Random;
 use crate::site_process::{Guard, Site, SiteProcess, serve_if_asked};
 
 /// How long in seconds, and the seed of a run to repeat.
@@ -46,18 +47,6 @@ const VALUES: [&str; 8] = [
     r#"{"b":[true,null,[{"c":-1}]],"a":{}}"#,
     "[]",
 ];
-
-/// Sebastiano Vigna's SplitMix64: the same seed, the same choices.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % limit as u64) as usize
-    }
-}
 
 #[derive(Default)]
 struct Counts {

@@ -1,4 +1,4 @@
-//! Killed at any moment, and what is on the disk when a save is acknowledged.
+//! What crashed writers left behind, and what is on the disk when a save is acknowledged.
 
 use std::time::Duration;
 
@@ -6,88 +6,8 @@ use cloakroom::FileStore;
 
 use super::*;
 
-const LOOPS: usize = 30;
-
-/// A session that shows when it is torn: its number, as often as its text says.
-fn numbered(number: usize) -> String {
-    let text = format!("{number:06}").repeat(2_000);
-    format!(r#"{{"number":{number},"text":"{text}"}}"#)
-}
-
 fn key(number: usize) -> SessionKey {
     SessionKey::from_trusted(format!("session{number:020}"))
-}
-
-#[tokio::test]
-async fn t26_killed_while_saving_the_old_or_the_new_is_there() {
-    const TEST: &str = "crashes::t26_killed_while_saving_the_old_or_the_new_is_there";
-    if let Some(folder) = restarted::folder_given() {
-        return save_for_ever(&folder).await;
-    }
-    let (mut saves, mut leftovers_seen) = (0, 0);
-    for loops in 0..LOOPS {
-        let place = tempfile::tempdir().unwrap();
-        let folder = place.path();
-        let store = open(folder).await;
-        create(&store, &session_key(), &numbered(0)).await;
-        create(&store, &key(0), &numbered(0)).await;
-        let mut child = restarted::start(TEST, folder);
-        // Once it is at work, at one moment or another.
-        while load(&store, &session_key()).await.unwrap() == numbered(0) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        tokio::time::sleep(Duration::from_micros(loops as u64 * 997 % 20_000)).await;
-        child.kill().unwrap();
-        child.wait().unwrap();
-
-        let number: usize = number_of(&load(&store, &session_key()).await.unwrap());
-        assert!(number > 0);
-        saves += number;
-        leftovers_seen += leftovers(folder);
-        // T06: the session that changes its key all the time is there once, under whatever key.
-        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
-        let names: Vec<_> = names.filter(|name| name.to_string_lossy().contains("session0")).collect();
-        assert_eq!(names.len(), 1, "{names:?}");
-        let rotated = names[0].to_str().unwrap().strip_prefix("sessionid").unwrap();
-        number_of(&load(&store, &SessionKey::from_trusted(rotated)).await.unwrap());
-
-        let mut options = FileStore::options(folder);
-        store.clear_expired(now()).await.unwrap();
-        let young = leftovers(folder);
-        options.leftover_age = Duration::ZERO;
-        let reaper = options.open(&settings()).await.unwrap();
-        assert_eq!(reaper.clear_expired(now()).await.unwrap(), 0);
-        assert_eq!(leftovers(folder), 0, "of {young}");
-    }
-    println!(
-        "t26: killed {LOOPS} of {LOOPS} times, after {saves} saves: old or new each time; {leftovers_seen} files left \
-         behind and reaped"
-    );
-}
-
-async fn save_for_ever(folder: &Path) {
-    let store = open(folder).await;
-    let rotating = async {
-        for number in 1.. {
-            let data = data(&numbered(number));
-            store.rotate(&key(number - 1), None, &key(number), record(&data)).await.unwrap();
-        }
-    };
-    let saving = async {
-        for number in 1.. {
-            let data = data(&numbered(number));
-            store.update(&session_key(), None, record(&data)).await.unwrap();
-        }
-    };
-    tokio::join!(rotating, saving);
-}
-
-/// Checks that the session is whole.
-fn number_of(json: &str) -> usize {
-    let digits = json.trim_start_matches(r#"{"number":"#).split(',').next().unwrap();
-    let number = digits.parse().unwrap();
-    assert_eq!(json, numbered(number));
-    number
 }
 
 #[tokio::test]

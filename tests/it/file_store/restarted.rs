@@ -1,7 +1,7 @@
 //! The test program run again in another process, under a limit or a tracer.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
 /// Tells the other process the folder it works in.
 const FOLDER: &str = "CLOAKROOM_TEST_FILE_FOLDER";
@@ -37,9 +37,4 @@ pub(super) fn run(in_front: &[&str], test: &str, folder: &Path) -> Output {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && told.contains("1 passed"), "{in_front:?}:\n{told}{error}");
     output
-}
-
-/// Starts the test again and leaves it running.
-pub(super) fn start(test: &str, folder: &Path) -> Child {
-    again(&[], test, folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }

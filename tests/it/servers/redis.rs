@@ -42,11 +42,19 @@ pub(crate) async fn start() -> Server {
     server
 }
 
+/// A server of one test's own that has each acknowledged write on the disk, and so still has it after a kill.
+pub(crate) async fn start_durable() -> Server {
+    let server = node(&["--requirepass", PASSWORD, "--appendonly", "yes", "--appendfsync", "always"]);
+    server.wait_until(|| async { try_client(&url_of(&server)).await.is_ok() }).await;
+    server
+}
+
 fn node(options: &[&str]) -> Server {
     let (folder, port) = (folder("redis", None), free_port());
     let mut command: Vec<OsString> = vec![program("redis-server", &[]).into()];
     command.extend(["--port".into(), port.to_string().into(), "--dir".into(), (&folder).into()]);
-    command.extend(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"].map(Into::into));
+    // Redis writes nothing to the disk that is not asked for in `options`.
+    command.extend(["--bind", "127.0.0.1", "--save", ""].map(Into::into));
     command.extend(options.iter().map(Into::into));
     Server::start("redis", folder, port, None, command)
 }

@@ -6,6 +6,7 @@ on_every_adapter!(
     a_handler_outside_of_the_layer_is_told_so,
     nested_scopes_and_middleware_share_the_requests_session,
     both_extractors_are_the_same_session,
+    what_middleware_answers_instead_of_the_handler_is_saved_too,
     t46_a_panic_leaves_the_session_as_it_was,
     t01_a_slow_request_does_not_bring_back_a_session_that_logged_out,
 );
@@ -35,7 +36,7 @@ async fn nested_scopes_and_middleware_share_the_requests_session(on: Adapter) {
     };
     let deep = Pages::new()
         .page("/handler", loaded(handler))
-        .before(|session| async move { session.set("seen", "by the middleware").unwrap() });
+        .before(|session| async move { session.set("seen", "by the middleware").map_err(|_| 500) });
     let site = Site::start(on, Pages::new().nest("/a", Pages::new().nest("/b", deep))).await;
     let reply = Browser::new().get(site.url("/a/b/handler")).await.ok();
     assert_eq!(reply.body, "by the middleware and the handler");
@@ -49,6 +50,26 @@ async fn both_extractors_are_the_same_session(on: Adapter) {
     });
     let site = Site::start(on, Pages::new().page("/page", page)).await;
     assert_eq!(Browser::new().get(site.url("/page")).await.ok().body, "5");
+}
+
+async fn what_middleware_answers_instead_of_the_handler_is_saved_too(on: Adapter) {
+    for (status, saves) in [(403, true), (503, false)] {
+        let guarded = pages().before(move |session| async move {
+            session.set("visits", 9).unwrap();
+            Err(status)
+        });
+        let site = Site::start(on, Pages::new().nest("/guarded", guarded).nest("/open", pages())).await;
+        let mut browser = Browser::new();
+        let reply = browser.get(site.url("/guarded/read")).await;
+        assert_eq!((reply.status, reply.vary()), (status, Some("Cookie")));
+        assert_eq!(reply.set_cookies().len(), usize::from(saves), "{status}");
+        let expected = if saves { "9" } else { "none" };
+        assert_eq!(browser.get(site.url("/open/read")).await.ok().body, expected, "{status}");
+
+        site.store.fail(Some(("load", cloakroom::StoreErrorKind::Unavailable)));
+        let reply = Browser::with_session(&"k".repeat(32)).get(site.url("/guarded/read")).await;
+        assert_eq!((reply.status, reply.set_cookies().len()), (503, 0), "middleware's extractor fails alike");
+    }
 }
 
 async fn t46_a_panic_leaves_the_session_as_it_was(on: Adapter) {

@@ -113,7 +113,6 @@ async fn a_session_ends_after_its_absolute_age_however_active_it_is(on: Adapter)
     assert_eq!(site.store.calls(), ["load", "create"]);
 }
 
-/// The server decides, whatever a Django beside it has written as the row's end.
 async fn a_login_begins_the_absolute_age_again_and_clear_does_not(on: Adapter) {
     let site = hardened(on, |settings| settings.absolute_age = Some(TimeDelta::hours(30))).await;
     let (mut anonymous, mut user) = (Browser::new(), Browser::new());
@@ -134,14 +133,18 @@ async fn a_login_begins_the_absolute_age_again_and_clear_does_not(on: Adapter) {
     assert_eq!(user.get(site.url("/read")).await.body, "none");
 }
 
+/// Here it is checked what the session says, whatever Django has written as the row's end.
 async fn a_session_that_django_made_begins_when_it_is_first_seen(on: Adapter) {
     let memory: Arc<dyn SessionStore> = Arc::new(MemoryStore::new());
     let mut settings = Settings::new("secret");
-    let djangos = Session::new(Arc::clone(&memory), settings.clone());
-    djangos.set("visits", 7).unwrap();
-    djangos.save().await.unwrap();
-    assert!(!djangos.contains_key(STARTED_KEY));
-    let key = djangos.session_key().unwrap().as_str().to_owned();
+    // As Django, it knows of no absolute age.
+    let djangos = SessionMiddleware::new(Arc::clone(&memory), settings.clone()).unwrap();
+    let djangos = djangos.with_clock(Arc::new(ManualClock::at_unix_seconds(NOW)));
+    let made = djangos.begin([]).load().await.unwrap();
+    made.set("visits", 7).unwrap();
+    made.save().await.unwrap();
+    assert!(!made.contains_key(STARTED_KEY));
+    let key = made.session_key().unwrap().as_str().to_owned();
 
     settings.absolute_age = Some(TimeDelta::days(1));
     let site = Site::start_on(on, memory, pages(), settings).await;
@@ -150,6 +153,14 @@ async fn a_session_that_django_made_begins_when_it_is_first_seen(on: Adapter) {
     assert_eq!(site.store.calls(), ["load", "update"], "the beginning is written once");
     assert_eq!(browser.get(site.url("/read")).await.ok().body, "7");
     assert_eq!(site.store.calls(), ["load"]);
+
+    // Django writes once more, for two weeks as ever; the beginning has come along.
+    let cookie = format!("sessionid={key}");
+    let again = djangos.begin([cookie.as_bytes()]).load().await.unwrap();
+    again.set("visits", 8).unwrap();
+    again.save().await.unwrap();
+    site.clock.set(at(24) - TimeDelta::seconds(1));
+    assert_eq!(browser.get(site.url("/read")).await.ok().body, "8");
     site.clock.set(at(24));
     assert_eq!(browser.get(site.url("/read")).await.ok().body, "none");
 }

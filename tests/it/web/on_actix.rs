@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServerHandle, ServiceRequest};
+use actix_web::error::InternalError;
+use actix_web::http::StatusCode;
 use actix_web::middleware::{Condition, Next, from_fn};
 use actix_web::web::{Payload, ServiceConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Route, web};
@@ -58,7 +60,10 @@ fn scope(config: &mut ServiceConfig, prefix: &str, pages: Pages) {
         async move {
             if let Some(before) = before {
                 let session = request.extract::<Session>().await?;
-                before(session).await;
+                if let Err(status) = before(session).await {
+                    let status = StatusCode::from_u16(status).unwrap();
+                    return Err(InternalError::new("gave up", status).into());
+                }
             }
             next.call(request).await
         }
@@ -119,7 +124,7 @@ fn call(request: &HttpRequest, mut payload: Payload) -> Call {
 }
 
 fn response(answer: Answer) -> HttpResponse {
-    let status = actix_web::http::StatusCode::from_u16(answer.status).unwrap();
+    let status = StatusCode::from_u16(answer.status).unwrap();
     let mut response = HttpResponse::build(status);
     for (name, value) in answer.headers {
         response.append_header((name, value));

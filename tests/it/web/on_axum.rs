@@ -23,8 +23,10 @@ pub(super) fn router(pages: Pages) -> Router {
         router = router.layer(from_fn(move |session: Session, request: Request, next: Next| {
             let before = before(session);
             async move {
-                before.await;
-                next.run(request).await
+                match before.await {
+                    Ok(()) => next.run(request).await,
+                    Err(status) => response(Answer::status(status)),
+                }
             }
         }));
     }

@@ -8,6 +8,8 @@ use cloakroom::{Error, LazySession, Session, SessionMiddleware};
 use tokio::sync::mpsc;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// Gives up with a status.
+type Before = Arc<dyn Fn(Session) -> Boxed<Result<(), u16>> + Send + Sync>;
 type OnError = Arc<dyn Fn(&Error) -> Answer + Send + Sync>;
 type Run<Argument, Result> = Arc<dyn Fn(Argument, Call) -> Boxed<Result> + Send + Sync>;
 
@@ -17,7 +19,7 @@ pub(crate) struct Pages {
     pub(super) pages: Vec<(String, Page)>,
     pub(super) nested: Vec<(&'static str, Pages)>,
     /// Middleware of the application's own, inside of the layers, that takes the session as a handler does.
-    pub(super) before: Option<Arc<dyn Fn(Session) -> Boxed<()> + Send + Sync>>,
+    pub(super) before: Option<Before>,
     /// The innermost first.
     pub(super) layers: Vec<Layer>,
 }
@@ -73,7 +75,7 @@ impl Pages {
         self
     }
 
-    pub(crate) fn before<F: Future<Output = ()> + Send + 'static>(
+    pub(crate) fn before<F: Future<Output = Result<(), u16>> + Send + 'static>(
         mut self,
         before: impl Fn(Session) -> F + Send + Sync + 'static,
     ) -> Pages {
