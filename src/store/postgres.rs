@@ -277,6 +277,10 @@ impl Timestamp {
 
 #[async_trait]
 impl SessionStore for PostgresStore {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let Some(row) = self.read(session_key, now).await? else { return Ok(None) };
         let text = row.session_data.ok_or_else(|| Failure::NotText.explain(&self.options))?;

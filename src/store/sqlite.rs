@@ -243,6 +243,10 @@ fn exists(connection: &Connection, select: &str, session_key: &SessionKey) -> ru
 
 #[async_trait]
 impl SessionStore for SqliteStore {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let (key, now) = (session_key.clone(), self.time_text(now));
         let (table, [key_column, data, expiry]) = self.names();
