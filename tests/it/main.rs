@@ -30,9 +30,12 @@ mod redis_cluster;
 #[cfg(all(feature = "redis-cluster", feature = "redis-sentinel"))]
 mod redis_sentinel;
 mod save_protocol;
+mod secrets;
 #[allow(dead_code, reason = "each feature uses a part of it")]
 mod servers;
+
 mod site_process;
+mod spans;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sql_stores;
 mod sqlite_files;

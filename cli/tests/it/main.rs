@@ -17,4 +17,5 @@ mod sessions;
 mod settings;
 mod signed_text;
 mod terminal;
+mod user_sessions;
 mod vectors;
