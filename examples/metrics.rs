@@ -4,30 +4,45 @@
 //!     curl http://127.0.0.1:3000/ http://127.0.0.1:3000/metrics
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::{Router, routing::get};
-use cloakroom::{MemoryStore, Session, SessionLayer, Settings, observe};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use cloakroom::store::spawn_cleaner;
+use cloakroom::{
+    MemoryStore, Session, SessionLayer, SessionStore, Settings, SettingsError, SystemClock, observe,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 async fn visit(session: Session) -> Result<String, cloakroom::Error> {
     let visits = session.modify::<u32>("visits", |visits| visits.unwrap_or(0) + 1)?;
     Ok(format!("visit {visits}"))
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let seconds = Matcher::Suffix("_seconds".to_owned());
-    let buckets = [0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0];
-    let prometheus =
-        PrometheusBuilder::new().set_buckets_for_metric(seconds, &buckets)?.install_recorder()?;
-    observe::describe();
-
-    let settings = Settings::new("the site's SECRET_KEY");
-    let site = Router::new()
+pub(crate) fn site(
+    store: Arc<dyn SessionStore>,
+    prometheus: PrometheusHandle,
+) -> Result<Router, SettingsError> {
+    let router = Router::new()
         .route("/", get(visit))
-        .layer(SessionLayer::new(Arc::new(MemoryStore::new()), settings)?)
+        .layer(SessionLayer::new(store, Settings::new("the site's SECRET_KEY"))?)
         // Outside of the layer: it has no session. Keep it from the public.
         .route("/metrics", get(move || std::future::ready(prometheus.render())));
+    Ok(router)
+}
+
+pub(crate) fn prometheus() -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildError> {
+    let seconds = Matcher::Suffix("_seconds".to_owned());
+    let buckets = [0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0];
+    PrometheusBuilder::new().set_buckets_for_metric(seconds, &buckets)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let prometheus = prometheus()?.install_recorder()?;
+    observe::describe();
+
+    let store: Arc<dyn SessionStore> = Arc::new(MemoryStore::new());
+    let _cleaner = spawn_cleaner(Arc::clone(&store), Arc::new(SystemClock), Duration::from_secs(3600));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    Ok(axum::serve(listener, site).await?)
+    Ok(axum::serve(listener, site(store, prometheus)?).await?)
 }

@@ -1,6 +1,6 @@
-//! What an operator sees: events of `tracing`, and with the feature `metrics` counters and latencies through the
+//! What an operator sees: spans and events of `tracing`, and with the feature `metrics` counters and latencies through the
 //! facade of the crate [`metrics`](https://docs.rs/metrics), for whichever exporter the application installs.
-//! Without the feature none of this costs anything. Neither shows a session key, a cookie or a secret.
+//! Without the feature the metrics cost nothing. None of it shows a session key, a cookie or a secret.
 //!
 //! | metric | type | labels | what it counts |
 //! |---|---|---|---|
@@ -18,16 +18,31 @@
 //! beside the policy `Reject`, that [`Settings::max_save_attempts`](crate::Settings) ran out. Many `not_genuine`
 //! mean a wrong `SECRET_KEY`. The example `metrics.rs` serves them to Prometheus.
 //!
+//! For each load, save and delete there is a span, on the level `DEBUG`:
+//!
+//! | span | fields |
+//! |---|---|
+//! | `session.load` | `store`, `session`, `outcome` |
+//! | `session.save` | `store`, `session`, `session_before` where the key changed, `outcome`, `attempts` |
+//! | `session.delete` | `store`, `session`, `outcome` |
+//!
+//! `session` is the session's [public id](crate::SessionKey::public_id), which `cloakroom list` and `cloakroom show`
+//! print, too, and `cloakroom list --id` looks for. `outcome` has the words of the table above, or the kind of the
+//! error; a call that was cancelled has none. `attempts` counts the writes. A request that does not ask for its session
+//! has no span, and where no subscriber wants them nothing is computed for them.
+//!
 //! The events: an error that replaces a response is an `ERROR` with its causes; a session that is not genuine and
 //! a store that fails behind another are a `WARN`; saves on top of another request's change, refused and
 //! interrupted ones are `DEBUG`.
+
+pub(crate) mod spans;
 
 use std::future::Future;
 use std::sync::Mutex;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::error::StoreError;
+use crate::error::{StoreError, StoreErrorKind};
 use crate::store::{Created, Loaded, Rotated, Updated};
 
 /// A call of the store.
@@ -95,16 +110,25 @@ pub(crate) fn cleared(_sessions: u64) {
     recorder::cleared(_sessions);
 }
 
+/// The kind of an error, as a label.
+fn kind_name(kind: StoreErrorKind) -> &'static str {
+    match kind {
+        StoreErrorKind::Unavailable => "unavailable",
+        StoreErrorKind::Misconfigured => "misconfigured",
+        StoreErrorKind::Unreadable => "unreadable",
+        StoreErrorKind::Refused => "refused",
+        StoreErrorKind::Unsupported => "unsupported",
+    }
+}
+
 /// What came of a call, as a label.
 pub(crate) trait Outcome {
-    #[cfg(feature = "metrics")]
     fn outcome(&self) -> &'static str;
 }
 
 macro_rules! outcomes {
     ($($type:ty { $($pattern:pat => $name:literal),+ })+) => {$(
         impl Outcome for $type {
-            #[cfg(feature = "metrics")]
             fn outcome(&self) -> &'static str {
                 match self {
                     $($pattern => $name,)+
@@ -173,8 +197,8 @@ mod recorder {
 
     use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
-    use super::{Operation, Outcome};
-    use crate::error::{StoreError, StoreErrorKind};
+    use super::{Operation, Outcome, kind_name};
+    use crate::error::StoreError;
 
     impl Operation {
         fn name(self) -> &'static str {
@@ -207,13 +231,7 @@ mod recorder {
     }
 
     fn failed(operation: Operation, error: &StoreError) {
-        let kind = match error.kind() {
-            StoreErrorKind::Unavailable => "unavailable",
-            StoreErrorKind::Misconfigured => "misconfigured",
-            StoreErrorKind::Unreadable => "unreadable",
-            StoreErrorKind::Refused => "refused",
-            StoreErrorKind::Unsupported => "unsupported",
-        };
+        let kind = kind_name(error.kind());
         let labels = [("operation", operation.name()), ("store", error.store()), ("kind", kind)];
         counter!("cloakroom_store_errors_total", &labels).increment(1);
     }

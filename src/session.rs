@@ -20,7 +20,7 @@ use self::changes::{Change, Changes};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
 use crate::middleware::Observed;
-use crate::observe::{self, NotGenuine, Operation};
+use crate::observe::{self, NotGenuine, Operation, spans};
 use crate::session_data::SessionData;
 use crate::session_key::{KeyGenerator, RandomKeys, SessionKey};
 use crate::settings::Settings;
@@ -240,8 +240,9 @@ impl Session {
         let origin = self.inner.state().origin.clone();
         let loaded = match &origin {
             Origin::NotLoaded(session_key) => {
-                let loading = self.site().store.load(session_key, self.now());
-                let loaded = observe::call(Operation::Load, loading).await?;
+                let store = &*self.site().store;
+                let loading = store.load(session_key, self.now());
+                let loaded = spans::call(spans::load(store, session_key), Operation::Load, loading).await?;
                 loaded.map(|loaded| (session_key, loaded))
             }
             Origin::NotAKey => None,
@@ -568,8 +569,9 @@ impl Session {
         let origin = self.inner.state().origin.clone();
         match origin {
             Origin::Stored(session_key, _) => {
-                let deleted =
-                    observe::call(Operation::Delete, self.site().store.delete(&session_key)).await?;
+                let store = &*self.site().store;
+                let (span, deleting) = (spans::delete(store, &session_key), store.delete(&session_key));
+                let deleted = spans::call(span, Operation::Delete, deleting).await?;
                 self.has_left(&session_key);
                 Ok(deleted)
             }

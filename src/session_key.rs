@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 /// The key of one session: what the cookie holds and what the store looks up.
 ///
 /// Whoever knows a session key is that session's user, so [`Debug`](fmt::Debug) does not show it and there
@@ -56,6 +58,21 @@ impl SessionKey {
     /// The key's text, for the cookie and the store; never for a log.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Names the session without opening it, for logs and traces: the first 12 hexadecimal digits of the SHA-256
+    /// of the key's text. The command `cloakroom` prints the same; so does `printf %s KEY | sha256sum | cut -c1-12`.
+    ///
+    /// A random key has 165 bits, so nobody finds it by trying.
+    ///
+    /// ```
+    /// use cloakroom::SessionKey;
+    ///
+    /// let session_key = SessionKey::from_trusted("abcdefgh12345678abcdefgh12345678");
+    /// assert_eq!(session_key.public_id(), "6bce7e9f0779");
+    /// ```
+    pub fn public_id(&self) -> String {
+        Sha256::digest(self.as_str()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -72,6 +72,11 @@ use crate::user_sessions::UserSessionIndex;
 /// [`Session`](crate::Session).
 #[async_trait]
 pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
+    /// A short name for logs and traces, such as `sqlite`. `other` unless the store has one.
+    fn name(&self) -> &'static str {
+        "other"
+    }
+
     /// Whether the cookie holds the session itself and not a key to it. Then what a writing call returns as
     /// the version is the new cookie, and takes the session key's place.
     fn keeps_data_in_cookie(&self) -> bool {
@@ -320,7 +325,8 @@ pub enum Rotated {
 /// | `memcached://host:port,host2:port` | `MemcachedStore`, feature `memcached` |
 ///
 /// The URLs of caches may end in what the site's `CACHES` say:
-/// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`. In a `cached_db:` URL the engine
+/// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`, and for a `KEY_FUNCTION` that puts
+/// something else than `KEY_PREFIX:VERSION:` before the key, `entry_prefix=…`. In a `cached_db:` URL the engine
 /// is `cached_db` unless it says otherwise.
 ///
 /// ```

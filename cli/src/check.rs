@@ -7,7 +7,7 @@ use cloakroom::{Clock, SystemClock};
 use serde::Serialize;
 
 use crate::Ending;
-use crate::entry::{Format, State, public_id};
+use crate::entry::{Format, State};
 use crate::lines::say;
 use crate::site::SiteOptions;
 use crate::walk::Walk;
@@ -79,7 +79,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
                 if report.examples.len() < EXAMPLE_COUNT {
                     report
                         .examples
-                        .push(Example { id: public_id(&listed.session_key), error: error.to_string() });
+                        .push(Example { id: listed.session_key.public_id(), error: error.to_string() });
                 }
             }
         }

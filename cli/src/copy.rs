@@ -11,7 +11,7 @@ use cloakroom::{Clock, SessionData, SessionStore, StoreError, StoreErrorKind, Sy
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
-use crate::entry::{State, public_id};
+use crate::entry::State;
 use crate::lines::say;
 use crate::secrets::read_secret_file;
 use crate::site::SiteOptions;
@@ -147,7 +147,7 @@ impl Copy {
 
     /// Copies one session; fails when a store does, and not when the session alone cannot be copied.
     async fn one(&self, listed: Listed, now: DateTime<Utc>) -> anyhow::Result<Fate> {
-        let id = public_id(&listed.session_key);
+        let id = listed.session_key.public_id();
         let failed = |why: &dyn std::fmt::Display| Ok(Fate::Failed(format!("{id}: {why}")));
         match State::of(&listed, now) {
             State::Expired => return Ok(Fate::Expired),

@@ -2,6 +2,7 @@
 
 mod actions;
 mod answer;
+mod devices;
 mod headers;
 mod json_tokens;
 mod outcome;
@@ -10,6 +11,7 @@ mod secret_file;
 mod view;
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +21,11 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use clap::Args;
 use cloakroom::store::sqlite::CreateTable;
-use cloakroom::{SessionCodec, SessionLayer, SessionStore, Settings, SettingsError, SqliteStore};
+use cloakroom::user_sessions::UserSessions;
+use cloakroom::{
+    SessionCodec, SessionLayer, SessionMiddleware, SessionStore, Settings, SettingsError, SqliteStore,
+    StoreErrorKind,
+};
 use tokio::net::TcpListener;
 
 use self::secret_file::Secret;
@@ -73,6 +79,8 @@ struct Site {
     store_name: String,
     /// For stores that keep no text: what a database's row would hold.
     codec: SessionCodec,
+    /// What to do for an index of users' sessions, where there is none.
+    index_hint: Option<String>,
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
@@ -89,7 +97,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     };
     let mut settings = options.secrets.settings_with(secret.key)?;
     settings.cookie_name = options.cookie_name;
-    let store = cloakroom::connect(&url, &settings).await?;
+    let (store, user_sessions, index_hint) =
+        open(&url, &settings, made_table == CreateTable::Created).await?;
     let store_name = without_password(&url);
 
     let address = listener.local_addr()?;
@@ -102,8 +111,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     }
     say("  Stop with Ctrl-C.");
 
-    let site = Site { store, store_name, codec: SessionCodec::new(&settings) };
-    let server = axum::serve(listener, router(site, settings)?).with_graceful_shutdown(interrupted());
+    let site = Site { store, store_name, codec: SessionCodec::new(&settings), index_hint };
+    let router = router(site, settings, user_sessions)?.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, router).with_graceful_shutdown(interrupted());
     tokio::select! {
         ended = server.into_future() => ended.context("the server stopped")?,
         // Browsers hold connections open on which they have sent nothing yet.
@@ -113,10 +123,42 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     Ok(Ending::Well)
 }
 
-fn router(site: Site, settings: Settings) -> Result<Router, SettingsError> {
+/// The store, with the index of users' sessions if it keeps one; else what to do about it.
+async fn open(
+    url: &str,
+    settings: &Settings,
+    is_new: bool,
+) -> anyhow::Result<(Arc<dyn SessionStore>, Option<UserSessions>, Option<String>)> {
+    // In a database that was there, a table is the operator's to make.
+    if is_new {
+        cloakroom::store::create_user_session_table(url).await?;
+    }
+    let no_index = match UserSessions::connect(url, settings).await {
+        Ok(user_sessions) => return Ok((user_sessions.store(), Some(user_sessions), None)),
+        Err(error) => error,
+    };
+    // When it is the store itself that cannot be opened, this says so.
+    let store = cloakroom::connect(url, settings).await?;
+    let hint = match no_index.kind() {
+        StoreErrorKind::Unsupported => {
+            "This store keeps none; SQLite, PostgreSQL, MySQL, Redis and memory do."
+        }
+        _ => "Make its table with `cloakroom create-table --user-sessions` and start the demo again.",
+    };
+    Ok((store, None, Some(hint.to_owned())))
+}
+
+fn router(
+    site: Site,
+    settings: Settings,
+    user_sessions: Option<UserSessions>,
+) -> Result<Router, SettingsError> {
     let site = Arc::new(site);
     let race = race::router(&site, &settings)?;
-    let layer = SessionLayer::new(Arc::clone(&site.store), settings)?;
+    let mut middleware = SessionMiddleware::new(Arc::clone(&site.store), settings)?;
+    if let Some(user_sessions) = user_sessions {
+        middleware = middleware.with_user_sessions(user_sessions);
+    }
     let router = Router::new()
         .route("/", get(actions::front_door))
         .route("/session.json", get(actions::session_json))
@@ -131,7 +173,11 @@ fn router(site: Site, settings: Settings) -> Result<Router, SettingsError> {
         .route("/test-cookie/set", post(actions::set_test_cookie))
         .route("/test-cookie/check", post(actions::check_test_cookie))
         .route("/test-cookie/delete", post(actions::delete_test_cookie))
-        .layer(layer)
+        .route("/devices", get(devices::page))
+        .route("/devices/revoke", post(devices::log_out_one))
+        .route("/devices/others", post(devices::log_out_the_others))
+        .layer(axum::middleware::from_fn(devices::note_client))
+        .layer(SessionLayer::from(middleware))
         .merge(race)
         .route("/style.css", get(answer::style))
         .route("/demo.js", get(answer::script))

@@ -1,11 +1,9 @@
 //! A session as the commands show and count it.
 
-use cloakroom::SessionKey;
 use cloakroom::auth;
 use cloakroom::chrono::{DateTime, SecondsFormat, Utc};
 use cloakroom::store::{Listed, Loaded};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 /// What a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -48,7 +46,7 @@ impl Entry {
     pub(crate) fn new(listed: &Listed, now: DateTime<Utc>, with_key: bool) -> Entry {
         let loaded = listed.session.as_ref();
         Entry {
-            id: public_id(&listed.session_key),
+            id: listed.session_key.public_id(),
             session_key: with_key.then(|| listed.session_key.as_str().to_owned()),
             state: State::of(listed, now),
             format: loaded.ok().map(Format::of),
@@ -111,11 +109,6 @@ impl Format {
 /// The logged-in user, as Django's login keeps it: `_auth_user_id`.
 pub(crate) fn user(loaded: &Loaded) -> Option<String> {
     loaded.data.read::<String>(auth::SESSION_KEY).ok().flatten()
-}
-
-/// Names a session without giving it away: the beginning of its key's SHA-256.
-pub(crate) fn public_id(session_key: &SessionKey) -> String {
-    Sha256::digest(session_key.as_str()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(crate) fn time(time: DateTime<Utc>) -> String {

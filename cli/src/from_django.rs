@@ -45,6 +45,8 @@ struct Found {
     database: Option<Map<String, Value>>,
     cache_alias: Option<String>,
     cache: Option<Map<String, Value>>,
+    /// What stands before the key in the name of an entry.
+    entry_prefix: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -157,7 +159,7 @@ fn site_of(found: Found, folder: &Path) -> anyhow::Result<DjangoSite> {
     };
     let cache = || {
         let alias = found.cache_alias.as_deref().unwrap_or("default");
-        cache::url(alias, found.cache.as_ref().unwrap_or(&Map::new()))
+        cache::url(alias, found.cache.as_ref().unwrap_or(&Map::new()), found.entry_prefix.as_deref())
     };
     let engine =
         found.engine.as_deref().and_then(|engine| engine.strip_prefix("django.contrib.sessions.backends."));

@@ -15,11 +15,13 @@ const EXAMPLES: &str = "\
 Examples:
   cloakroom list --from-django manage.py
   cloakroom list --user 7              # where is this user logged in?
+  cloakroom list --id 3f9a0c61b2d4     # which session is it that the log speaks of?
   cloakroom list --all --json > sessions.jsonl
   # The keys of a user's sessions, to end them:
   cloakroom list --user 7 --keys --json | jq -r .session_key | cloakroom delete -
 
-A line is: the session's public id (the beginning of its key's SHA-256), its state (live, expired, not genuine, \
+A line is: the session's public id (the first 12 digits of its key's SHA-256, which logs and traces name it by), \
+its state (live, expired, not genuine, \
 unreadable), when it ends, and the user that is logged in. With --json each line is an object with id, state, \
 format (modern, legacy, cache), user, expire_date, and where asked for session_key.
 
@@ -34,6 +36,9 @@ pub(crate) struct Options {
     /// Only those in which this user is logged in
     #[arg(long, value_name = "ID")]
     user: Option<String>,
+    /// Only the one of this public id, as logs and traces name it; expired or not
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
     /// Expired ones, too
     #[arg(long)]
     all: bool,
@@ -58,7 +63,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let mut walk = Walk::begin(&*store, now, "looked at").await?;
     walk.each(|listed| {
         let entry = Entry::new(listed, now, options.keys);
-        let is_wanted = (options.all || entry.state != State::Expired)
+        let is_wanted = (options.all || options.id.is_some() || entry.state != State::Expired)
+            && (options.id.is_none() || options.id.as_ref() == Some(&entry.id))
             && (options.user.is_none() || options.user == entry.user);
         if !is_wanted {
             return Ok(ControlFlow::Continue(()));

@@ -31,6 +31,15 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 const EXIT_CODES: &str = "\
+Stores, as --store has them; a password stands behind the user, as in any URL:
+  sqlite:PATH                       a Django site's database
+  postgres://USER@HOST/DATABASE     also mysql://; ?sslmode=require for TLS to PostgreSQL
+  redis://HOST:PORT/NUMBER          ?key_prefix=...&version=... as in the site's CACHES; rediss:// for TLS
+  redis+cluster://HOST1,HOST2       redis+sentinel://HOST1,HOST2/SERVICE/NUMBER behind sentinels
+  memcached://HOST1,HOST2
+  file:FOLDER
+  cached_db:DATABASE|CACHE          two of those above, in quotes
+
 Where the sessions are and which secret signs them is taken from, each before those after it:
   1. options: --store, --secret-key-file and so on
   2. the Django project that --from-django names
@@ -129,10 +138,19 @@ fn main() -> ExitCode {
         Ok(Ending::WithFailures) => ExitCode::from(1),
         Ok(Ending::WithFindings) => ExitCode::from(3),
         Err(error) => {
-            lines::complain(&format!("cloakroom: {error:#}"));
+            lines::complain(&format!("cloakroom: {}", told(&error)));
             ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
         }
     }
+}
+
+/// The error and its causes, but for those that it quotes already.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| match cause.to_string() {
+        cause if text.contains(&cause) => text,
+        cause if text.is_empty() => cause,
+        cause => format!("{text}: {cause}"),
+    })
 }
 
 fn wait_for(command: impl Future<Output = anyhow::Result<Ending>>) -> anyhow::Result<Ending> {

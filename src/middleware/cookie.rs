@@ -31,25 +31,31 @@ pub(super) fn find_cookies<'a>(
 ) -> (Option<Cow<'a, str>>, usize) {
     let (mut found, mut count) = (None, 0);
     for header in headers {
-        let ends = memchr_iter(b';', header).chain([header.len()]);
         let mut start = 0;
-        for end in ends {
-            let pair = &header[start..end];
-            start = end + 1;
-            let Some(equals) = memchr(b'=', pair) else { continue };
-            if is_named(&pair[..equals], name) {
-                found = Some(&pair[equals + 1..]);
+        for end in memchr_iter(b';', header).chain([header.len()]) {
+            if let Some(value) = value_of(&header[start..end], name) {
+                found = Some(value);
                 count += 1;
             }
+            start = end + 1;
         }
     }
     (found.map(read_value), count)
 }
 
-fn is_named(key: &[u8], name: &str) -> bool {
-    // What almost every header looks like needs no decoding.
-    let bare = key.trim_ascii();
-    bare == name.as_bytes() || (!bare.is_ascii() || bare.len() > name.len()) && strip(&decode(key)) == name
+/// The value in this pair, if it is of this name.
+fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    // Most pairs are another cookie's, which one look at their beginning tells: what Python strips is either one
+    // of these blanks, a control character or not ASCII.
+    let begin = pair.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
+    let may_be_stripped = !pair[begin].is_ascii_graphic();
+    if !may_be_stripped && !pair[begin..].starts_with(name.as_bytes()) {
+        return None;
+    }
+    let equals = memchr(b'=', pair)?;
+    let key = &pair[begin..equals.max(begin)];
+    let is_named = key == name.as_bytes() || strip(&String::from_utf8_lossy(key)) == name;
+    is_named.then_some(&pair[equals + 1..])
 }
 
 /// A cookie's value as Python reads it.
@@ -58,10 +64,6 @@ fn read_value(value: &[u8]) -> Cow<'_, str> {
         Ok(value) => unquote(strip(value)),
         Err(_) => Cow::Owned(unquote(strip(&String::from_utf8_lossy(value))).into_owned()),
     }
-}
-
-fn decode(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
 }
 
 /// Python's `str.strip()`.
@@ -201,6 +203,14 @@ mod tests {
         }
         assert_eq!(find("s"), None);
         assert_eq!(find("=s"), None);
+        for header in
+            ["\u{a0}s\u{2003}=1", "\t s =1", "\u{1c}s\u{1f}=1", "ss=2; s=1; S=3; s s=4", "s; s=1;;=s;"]
+        {
+            assert_eq!(find(header).as_deref(), Some("1"), "{header:?}");
+        }
+        for header in ["ss=1", " =1", "\u{a0}=1", "xs=1", "s\u{200b}=1"] {
+            assert_eq!(find(header), None, "{header:?}");
+        }
         assert_eq!(find_cookie([b"s=1".as_slice(), b"s=2".as_slice()], "s").as_deref(), Some("2"));
         assert_eq!(find_cookie([b"s=\xff\xfe".as_slice()], "s").as_deref(), Some("\u{fffd}\u{fffd}"));
     }

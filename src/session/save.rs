@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tracing::Instrument;
 
 use super::changes::Changes;
 use super::{Inner, Origin, Session, absolute_age};
 use crate::error::Error;
 use crate::expiry::{EXPIRY_KEY, Moment, StoredExpiry};
-use crate::observe::{self, Operation};
+use crate::observe::{self, Operation, spans};
 use crate::session_data::SessionData;
 use crate::session_key::SessionKey;
 use crate::settings::ConcurrentChanges;
@@ -23,6 +24,18 @@ struct Attempt {
     session_key: Option<SessionKey>,
     data: SessionData,
     changes: Changes,
+    /// How many writes were tried.
+    writes: u32,
+}
+
+impl Attempt {
+    /// The key under which the session is in the store.
+    fn stored_key(&self) -> Option<&SessionKey> {
+        match &self.origin {
+            Origin::Stored(session_key, _) => Some(session_key),
+            _ => None,
+        }
+    }
 }
 
 /// Puts the changes back when saving fails or is cancelled.
@@ -67,12 +80,16 @@ impl Session {
                 session_key: state.session_key.clone(),
                 data: state.data.clone(),
                 changes: std::mem::take(&mut state.changes),
+                writes: 0,
             };
             let changes = attempt.changes.clone();
             (attempt, Unfinished { inner: &self.inner, changes: Some(changes) })
         };
         let reported_key = attempt.session_key.clone();
-        let (mut session_key, version) = self.save_with_retries(&mut attempt).await?;
+        let span = spans::save(&*self.site().store);
+        let saved = self.save_with_retries(&mut attempt).instrument(span.clone()).await;
+        spans::saved(&span, attempt.writes, attempt.stored_key(), saved.as_ref().map(|(key, _)| key));
+        let (mut session_key, version) = saved?;
         unfinished.changes = None;
         if self.site().store.keeps_data_in_cookie() {
             let cookie = version.as_bytes().map(String::from_utf8_lossy).unwrap_or_default();
@@ -107,6 +124,7 @@ impl Session {
         let settings = self.settings();
         let (mut saves, mut keys) = (0, 0);
         loop {
+            attempt.writes += 1;
             match self.save_once(attempt).await? {
                 Outcome::Saved(session_key, version) => {
                     if saves > 0 {

@@ -11,7 +11,8 @@ const FEW: usize = 16;
 #[derive(Clone)]
 pub(super) enum Entries {
     Few(Vec<(Text, Value)>),
-    Many(IndexMap<Text, Value>),
+    /// Boxed, because a store in memory keeps room for the larger kind in each session.
+    Many(Box<IndexMap<Text, Value>>),
 }
 
 impl Entries {
@@ -47,7 +48,7 @@ impl Entries {
                 }
                 let mut map: IndexMap<_, _> = std::mem::take(list).into_iter().collect();
                 map.insert(key, value);
-                *self = Entries::Many(map);
+                *self = Entries::Many(Box::new(map));
                 None
             }
             Entries::Many(map) => map.insert(key, value),
@@ -83,7 +84,7 @@ impl Entries {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Text, &Value)> {
         let (list, map) = match self {
             Entries::Few(list) => (list.as_slice(), None),
-            Entries::Many(map) => (&[][..], Some(map)),
+            Entries::Many(map) => (&[][..], Some(&**map)),
         };
         list.iter().map(|(key, value)| (key, value)).chain(map.into_iter().flatten())
     }

@@ -224,6 +224,12 @@ impl CacheFormat {
             let known = match name {
                 "key_prefix" => value.parse().map(|prefix| self.key_prefix = prefix).map_err(|_| ()),
                 "version" => value.parse().map(|version| self.version = version).map_err(|_| ()),
+                "entry_prefix" => {
+                    let head = value.to_owned();
+                    let name = move |key: &str, _: &str, _: u32| format!("{head}{key}");
+                    self.key_function = Some(KeyFunction::new(name));
+                    Ok(())
+                }
                 "engine" => value.parse().map(|engine| self.engine = engine),
                 "serializer" => value.parse().map(|serializer| self.serializer = serializer),
                 "compressor" => value.parse().map(|compressor| self.compressor = compressor),
@@ -234,7 +240,7 @@ impl CacheFormat {
                 let name = if query.contains('@') { "text after `?`" } else { name };
                 let message = format!(
                     "the URL's `{name}` is not known or has no such value; there are key_prefix, version, \
-                     engine=cache|cached_db, serializer=pickle|json and compressor=none|zlib"
+                     entry_prefix, engine=cache|cached_db, serializer=pickle|json and compressor=none|zlib"
                 );
                 StoreError::new(store, StoreErrorKind::Misconfigured, message)
             })?;

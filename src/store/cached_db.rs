@@ -252,6 +252,10 @@ enum Expected {
 
 #[async_trait]
 impl SessionStore for CachedDbStore {
+    fn name(&self) -> &'static str {
+        "cached_db"
+    }
+
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let start = Instant::now();
         let (seen, copy) = self.copies.look(session_key, now).await;

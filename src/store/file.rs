@@ -223,6 +223,10 @@ fn expected_text(expected: Option<&Version>) -> Option<Vec<u8>> {
 
 #[async_trait]
 impl SessionStore for FileStore {
+    fn name(&self) -> &'static str {
+        "file"
+    }
+
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let Some(found) = self.find(session_key).await? else { return Ok(None) };
         let read = self.shared.read(&found);

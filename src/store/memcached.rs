@@ -222,6 +222,10 @@ fn is_version(expected: &Version) -> String {
 
 #[async_trait]
 impl SessionStore for MemcachedStore {
+    fn name(&self) -> &'static str {
+        "memcached"
+    }
+
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let (server, key) = self.entry(session_key)?;
         let reply = self.get(server, &format!("mg {key} v f c t")).await?;

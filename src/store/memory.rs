@@ -97,6 +97,10 @@ impl Slot {
 
 #[async_trait]
 impl SessionStore for MemoryStore {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let shard = crate::lock(self.shard(session_key));
         Ok(shard.get(session_key).filter(|slot| slot.expire_date > now).map(Slot::loaded))

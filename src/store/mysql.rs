@@ -206,6 +206,10 @@ fn version(content: &Content) -> Version {
 
 #[async_trait]
 impl SessionStore for MysqlStore {
+    fn name(&self) -> &'static str {
+        "mysql"
+    }
+
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let Some(row) = self.read(session_key, now).await? else { return Ok(None) };
         let options = &self.shared.options;

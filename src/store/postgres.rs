@@ -17,6 +17,7 @@
 //! [`PostgresOptions::root_certificates`]: libpq's `verify-full`. Otherwise connections are plain.
 
 mod alone;
+mod clear;
 mod connection;
 mod error;
 mod list;
@@ -43,7 +44,6 @@ use self::alone::Alone;
 use self::connection::{Connection, Link};
 use self::error::{Failure, Task};
 use self::reads::{Read, Stored, Timestamp};
-use self::statements::Query;
 use self::writes::{Outcome, Row, Work, Write};
 use super::table::{self, expected_text};
 use super::{
@@ -108,7 +108,8 @@ pub struct PostgresOptions {
     pub deadline: Duration,
     /// How many requests share one statement at most: 64.
     pub batch: usize,
-    /// How many expired sessions are removed in one statement: 1,000.
+    /// How many expired sessions are removed in one statement at most: 1,000. On a slow machine they are fewer, so that
+    /// no writer waits for long.
     pub clear_batch: u32,
 }
 
@@ -276,6 +277,10 @@ impl Timestamp {
 
 #[async_trait]
 impl SessionStore for PostgresStore {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let Some(row) = self.read(session_key, now).await? else { return Ok(None) };
         let text = row.session_data.ok_or_else(|| Failure::NotText.explain(&self.options))?;
@@ -349,20 +354,7 @@ impl SessionStore for PostgresStore {
         now: DateTime<Utc>,
         progress: &mut Progress<'_>,
     ) -> Result<u64, StoreError> {
-        let batch = i64::from(self.options.clear_batch.max(1));
-        let mut cleared = 0;
-        loop {
-            let end = Instant::now() + self.options.deadline;
-            let clear = async |connection: &mut Connection, options: &PostgresOptions| {
-                connection.count(options, Query::Clear, &[&now, &batch]).await
-            };
-            let removed =
-                self.alone.run(end, clear).await.map_err(|failure| failure.explain(&self.options))?;
-            cleared += removed;
-            if progress(cleared).is_break() || removed < batch as u64 {
-                return Ok(cleared);
-            }
-        }
+        self.clear(now, progress).await
     }
 
     async fn list(

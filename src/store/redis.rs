@@ -233,6 +233,10 @@ static ROTATE: Code = Code::new(script!(
 
 #[async_trait]
 impl SessionStore for RedisStore {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let key = self.format.entry_key(session_key);
         let (entry, milliseconds) = match self.format.engine {

@@ -65,6 +65,10 @@ impl SignedCookieStore {
 
 #[async_trait]
 impl SessionStore for SignedCookieStore {
+    fn name(&self) -> &'static str {
+        "signed_cookies"
+    }
+
     fn keeps_data_in_cookie(&self) -> bool {
         true
     }

@@ -3,6 +3,7 @@
 //! Readers and the writer work apart: a few threads read, and one thread writes whatever has queued up in
 //! one transaction, so that many requests share one commit. Each save is acknowledged after its commit.
 
+mod clear;
 mod error;
 mod list;
 mod schema;
@@ -78,7 +79,8 @@ pub struct SqliteOptions {
     pub readers: usize,
     /// How many saves share one transaction at most: 64.
     pub write_batch: usize,
-    /// How many expired sessions are removed in one transaction: 1,000.
+    /// How many expired sessions are removed in one transaction at most: 1,000. On a slow machine they are fewer, so
+    /// that no writer waits for long.
     pub clear_batch: u32,
 }
 
@@ -241,6 +243,10 @@ fn exists(connection: &Connection, select: &str, session_key: &SessionKey) -> ru
 
 #[async_trait]
 impl SessionStore for SqliteStore {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let (key, now) = (session_key.clone(), self.time_text(now));
         let (table, [key_column, data, expiry]) = self.names();
@@ -377,24 +383,7 @@ impl SessionStore for SqliteStore {
         now: DateTime<Utc>,
         progress: &mut Progress<'_>,
     ) -> Result<u64, StoreError> {
-        let now = self.time_text(now);
-        let batch = self.options.clear_batch.max(1);
-        let (table, [key_column, _, expiry]) = self.names();
-        let sql = format!(
-            "DELETE FROM {table} WHERE {key_column} IN \
-             (SELECT {key_column} FROM {table} WHERE {expiry} < ?1 LIMIT {batch})"
-        );
-        let mut cleared = 0;
-        loop {
-            let (sql, now) = (sql.clone(), now.clone());
-            let removed = self
-                .write(move |connection| Ok(connection.prepare_cached(&sql)?.execute(params![now])? as u64))
-                .await?;
-            cleared += removed;
-            if progress(cleared).is_break() || removed < u64::from(batch) {
-                return Ok(cleared);
-            }
-        }
+        self.clear(now, progress).await
     }
 
     async fn list(

@@ -1,5 +1,7 @@
 //! What the SQL stores share: Django's table, and the way from a stored text to a session.
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod batch_size;
 pub(super) mod problem;
 
 use std::fmt;
@@ -13,6 +15,9 @@ use crate::codec::{DecodeError, SessionCodec};
 use crate::error::StoreError;
 use crate::session_data::SessionData;
 use crate::session_key::SessionKey;
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(super) use batch_size::BatchSize;
 
 /// What `create_table` did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -281,6 +281,57 @@ mod memcached {
         }
     }
 
+    /// memcached counts time in 32 bits, and takes what lies beyond for the past.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn t38_an_end_after_january_2038_is_an_error_and_the_old_entry_stays() {
+        let store = open(&server::url().await).await;
+        let session_key = create(&store, r#"{"a":1}"#).await;
+        let (old, new) = (data(r#"{"a":1}"#), data(r#"{"a":2}"#));
+        let end = chrono::DateTime::from_timestamp(i64::from(i32::MAX), 0).unwrap();
+        let (before, beyond) = (end - Utc::now() - TimeDelta::minutes(1), TimeDelta::days(20 * 365));
+        let error = store.update(&session_key, None, record(&new, beyond)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Refused);
+        assert!(error.to_string().contains("19 January 2038"), "{error}");
+        assert_eq!(load(&store, &session_key).await, Some(old.to_json()));
+        let other = SessionKey::random().unwrap();
+        let error = store.create(&other, record(&new, beyond)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Refused);
+        let outcome = store.update(&session_key, None, record(&new, before)).await.unwrap();
+        assert!(matches!(outcome, Updated::Updated(_)));
+        assert_eq!(load(&store, &session_key).await, Some(new.to_json()));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn t38_what_the_server_evicts_is_absent_and_no_save_brings_it_back() {
+        let own = server::start().await;
+        let store = open(&format!("memcached://127.0.0.1:{}", own.port)).await;
+        let text = "x".repeat(500_000);
+        let mut keys = Vec::new();
+        // The server has 32 MB.
+        for number in 0..120 {
+            keys.push(create(&store, &format!(r#"{{"number":{number},"text":"{text}"}}"#)).await);
+        }
+        let (mut evicted, mut kept) = (0, 0);
+        for (number, session_key) in keys.iter().enumerate() {
+            match store.load(session_key, Utc::now()).await.unwrap() {
+                Some(loaded) => {
+                    assert_eq!(loaded.data.read::<usize>("number").unwrap(), Some(number));
+                    kept += 1;
+                }
+                None => {
+                    let new = data("{}");
+                    let outcome = store.update(session_key, None, record(&new, TimeDelta::hours(1))).await;
+                    assert_eq!(outcome.unwrap(), Updated::Missing);
+                    evicted += 1;
+                }
+            }
+        }
+        println!(
+            "t38: {evicted} sessions evicted, none of them came back, and {kept} of {kept} others are whole"
+        );
+        assert!(evicted > 10 && kept > 10, "{evicted} {kept}");
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_server_that_fails_is_an_error_and_is_found_again() {
         let mut own = server::start().await;

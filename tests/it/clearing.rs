@@ -1,7 +1,12 @@
 //! `clear_expired_with_progress`: the stores that clear in batches tell after each, and can be broken off.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+#[cfg(feature = "postgres")]
+use std::time::Instant;
 
 use chrono::TimeDelta;
 use cloakroom::store::Record;
@@ -45,6 +50,67 @@ async fn sqlite_tells_after_each_batch() {
     assert_eq!(clear(&*store, 0, 9).await, [1], "the one that was left");
 }
 
+/// Another program looks for SQLite's lock again and again. While this one clears, it finds it free half of the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_is_left_to_other_programs_between_the_batches() {
+    for journal_mode in ["WAL", "DELETE"] {
+        sqlite_is_left_to_other_programs(journal_mode).await;
+    }
+}
+
+async fn sqlite_is_left_to_other_programs(journal_mode: &str) {
+    const ROWS: u64 = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+    options.create_table(Default::default()).await.unwrap();
+    expired_rows(&options.path, ROWS, journal_mode);
+    let store = options.clone().open(&Settings::new("secret")).await.unwrap();
+    let cleared = Arc::new(AtomicBool::new(false));
+    let other = std::thread::spawn({
+        let (path, cleared) = (options.path.clone(), Arc::clone(&cleared));
+        move || look_until(&path, &cleared)
+    });
+    let mut batches = 0;
+    let mut count = |_| {
+        batches += 1;
+        ControlFlow::Continue(())
+    };
+    assert_eq!(store.clear_expired_with_progress(SystemClock.now(), &mut count).await.unwrap(), ROWS);
+    cleared.store(true, Ordering::Relaxed);
+    let (free, busy) = other.join().unwrap();
+    println!("{journal_mode}: {batches} batches; the lock was found free {free} times and busy {busy} times");
+    assert!(batches >= ROWS / 1_000, "{batches}");
+    // On a busy machine who looks does not look evenly.
+    assert!(free >= busy / 2, "{journal_mode}: free {free} times, busy {busy} times");
+}
+
+fn expired_rows(path: &Path, rows: u64, journal_mode: &str) {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.pragma_update(None, "journal_mode", journal_mode).unwrap();
+    let sql = "INSERT INTO django_session \
+        WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1) \
+        SELECT hex(randomblob(16)), hex(randomblob(150)), datetime(n, 'unixepoch') FROM numbers";
+    connection.execute(sql, [rows as i64]).unwrap();
+}
+
+/// How often it could have written, and how often not.
+fn look_until(path: &Path, stop: &AtomicBool) -> (u64, u64) {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.busy_timeout(Duration::ZERO).unwrap();
+    let (mut free, mut busy) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        match connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK") {
+            Ok(()) => free += 1,
+            Err(error) => {
+                assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy));
+                busy += 1;
+            }
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    (free, busy)
+}
+
 #[tokio::test]
 async fn files_are_cleared_in_batches() {
     let folder = tempfile::tempdir().unwrap();
@@ -65,6 +131,51 @@ async fn postgres_tells_after_each_batch() {
     let store = options.open(&Settings::new("secret")).await.unwrap();
     assert_eq!(clear(&store, 5, 9).await, [2, 4, 5]);
     assert_eq!(clear(&store, 5, 2).await, [2, 4], "broken off");
+}
+
+/// An old transaction, such as a backup's, keeps everything removed in the index, and no batch reads it once more.
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn postgres_reads_each_entry_of_the_index_once() {
+    use crate::servers::postgres::{client, database};
+
+    const ROWS: u64 = 20_000;
+    let url = database().await;
+    let options = cloakroom::PostgresStore::options(&url).unwrap();
+    options.create_table(Default::default()).await.unwrap();
+    let raw = client(&url).await;
+    let fill = format!(
+        "INSERT INTO django_session SELECT md5(n::text), 'x', '2001-01-01'::timestamptz + n * interval '1 second' \
+         FROM generate_series(1, {ROWS}) AS n"
+    );
+    raw.batch_execute(&fill).await.unwrap();
+    let backup = client(&url).await;
+    backup.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+    let store = options.open(&Settings::new("secret")).await.unwrap();
+    let mut batches = 0;
+    let mut count = |_| {
+        batches += 1;
+        ControlFlow::Continue(())
+    };
+    assert_eq!(store.clear_expired_with_progress(SystemClock.now(), &mut count).await.unwrap(), ROWS);
+    assert!(batches >= ROWS / 1_000, "{batches}");
+    // The server counts for good when a connection ends.
+    drop(store);
+    let counted = "SELECT i.idx_tup_read, t.seq_tup_read FROM pg_stat_user_indexes AS i JOIN pg_stat_user_tables AS t \
+        USING (relid) WHERE i.indexrelname LIKE '%expire_date%'";
+    let start = Instant::now();
+    let (read, from_the_table) = loop {
+        let row = raw.query_one(counted, &[]).await.unwrap();
+        let counts: (i64, i64) = (row.get(0), row.get(1));
+        if counts.0 >= ROWS as i64 {
+            break counts;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "the index was not used: {counts:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    println!("{batches} batches read {read} entries of the index");
+    assert!(read <= (ROWS + 2 * batches) as i64, "{batches} batches read {read} entries of the index");
+    assert_eq!(from_the_table, 0, "the whole table was read");
 }
 
 #[cfg(feature = "mysql")]

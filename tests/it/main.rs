@@ -28,6 +28,7 @@ mod save_protocol;
 #[allow(dead_code, reason = "each feature uses a part of it")]
 mod servers;
 mod site_process;
+mod spans;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sql_stores;
 mod sqlite_files;

@@ -10,6 +10,11 @@ use cloakroom::{
 
 use crate::log::Log;
 
+#[allow(dead_code, reason = "its main is not called")]
+#[cfg(feature = "metrics")]
+#[path = "../../examples/metrics.rs"]
+mod example;
+
 #[tokio::test]
 async fn of_sessions_that_are_not_genuine_it_warns_once_a_minute() {
     let folder = tempfile::tempdir().unwrap();
@@ -49,6 +54,7 @@ mod metrics {
     use cloakroom::store::spawn_cleaner;
     use cloakroom::{ConcurrentChanges, Error, MemoryStore, Session, StoreErrorKind, observe};
     use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+    use tower::ServiceExt;
 
     use super::*;
     use crate::watched_store::WatchedStore;
@@ -152,5 +158,77 @@ mod metrics {
         assert!(text.contains("# HELP cloakroom_retries_total"), "{text}");
         assert!(!text.contains(session_key.as_str()), "no key is a label");
         println!("metrics: {0} of {0} series count what happened", expected.len());
+    }
+
+    /// The example as it is, in front of a store that answers in its own time, on this thread.
+    #[tokio::test]
+    async fn the_example_serves_them_to_prometheus() {
+        let recorder = example::prometheus().unwrap().build_recorder();
+        let _guard = ::metrics::set_default_local_recorder(&recorder);
+        observe::describe();
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+        options.create_table(Default::default()).await.unwrap();
+        let sqlite = options.open(&Settings::new("the site's SECRET_KEY")).await.unwrap();
+        let store = WatchedStore::new(Arc::new(sqlite));
+        let site = example::site(Arc::clone(&store) as _, recorder.handle()).unwrap();
+        let ask = async |path: &str, cookie: &str| {
+            let request = axum::http::Request::get(path).header("cookie", cookie);
+            let request = request.body(axum::body::Body::empty()).unwrap();
+            let response = site.clone().oneshot(request).await.unwrap();
+            let cookie =
+                response.headers().get("set-cookie").map(|cookie| cookie.to_str().unwrap().to_owned());
+            let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+            (cookie, String::from_utf8(body.to_vec()).unwrap())
+        };
+        let (cookie, _) = ask("/", "").await;
+        let cookie = cookie.unwrap().split(';').next().unwrap().to_owned();
+        // All have loaded before the first saves.
+        let all = futures_util::future::join_all((0..20).map(|_| ask("/", &cookie))).await;
+        assert!(all.iter().all(|(_, body)| body.starts_with("visit")), "{all:?}");
+        store.fail(Some(("load", StoreErrorKind::Unavailable)));
+        ask("/", &cookie).await;
+        store.fail(None);
+        let (data, now) = (SessionData::new(), chrono::Utc::now());
+        let record = Record { data: &data, expire_date: now - TimeDelta::days(1), now };
+        store.create(&SessionKey::random().unwrap(), record).await.unwrap();
+        // An interval of nothing: the first round is at once.
+        let clock = Arc::new(cloakroom::SystemClock);
+        let cleaner = spawn_cleaner(Arc::clone(&store) as _, clock, Duration::from_millis(1));
+        tokio::time::timeout(Duration::from_secs(60), async {
+            while !recorder.handle().render().contains("cloakroom_cleared_total 1") {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await
+        .unwrap();
+        cleaner.stop().await;
+
+        let (_, text) = ask("/metrics", "").await;
+        let value = |series: &str| -> f64 {
+            let line =
+                text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+            line.unwrap_or_else(|| panic!("no {series} in {text}"))
+                .rsplit_once(' ')
+                .unwrap()
+                .1
+                .parse()
+                .unwrap()
+        };
+        assert_eq!(value("cloakroom_saves_total{outcome=\"updated\"}"), 20.0);
+        assert_eq!(value("cloakroom_saves_total{outcome=\"created\"}"), 1.0);
+        let retries = value("cloakroom_retries_total");
+        assert!(retries >= 19.0, "{retries}");
+        assert_eq!(value("cloakroom_loads_total{outcome=\"found\"}"), 20.0 + retries);
+        assert!(value("cloakroom_conflicts_total{result=\"merged\"}") >= 1.0);
+        assert_eq!(
+            value(r#"cloakroom_store_errors_total{operation="load",store="watched",kind="unavailable"}"#),
+            1.0
+        );
+        let loads = value("cloakroom_store_duration_seconds_count{operation=\"load\"}");
+        assert_eq!(loads, 20.0 + retries + 1.0);
+        let within = value("cloakroom_store_duration_seconds_bucket{operation=\"load\",le=\"+Inf\"}");
+        assert_eq!(within, loads);
+        assert_eq!(value("cloakroom_cleared_total"), 1.0);
     }
 }

@@ -143,5 +143,23 @@ async fn t36_slots_move_while_sessions_are_used() {
     }
     resharding.await.unwrap();
     assert_eq!(load_all(&store, &keys).await, (100, 0));
-    println!("t36: {rounds} rounds over 100 sessions while 3,000 slots moved, none lost");
+    let mut redirections = [0, 0];
+    for node in &nodes {
+        let output = std::process::Command::new(program("redis-cli", &[]))
+            .args(["-p", &node.port.to_string(), "info", "errorstats"])
+            .output()
+            .unwrap();
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            for (name, count) in
+                ["errorstat_MOVED:count=", "errorstat_ASK:count="].iter().zip(&mut redirections)
+            {
+                *count += line.strip_prefix(name).map_or(0, |number| number.trim().parse().unwrap());
+            }
+        }
+    }
+    let [moved, ask]: [u64; 2] = redirections;
+    println!(
+        "t36: {rounds} rounds over 100 sessions while 3,000 slots moved, none lost; {moved} answers were MOVED, {ask} ASK"
+    );
+    assert!(moved > 0, "no slot moved under a request");
 }

@@ -94,6 +94,10 @@ impl WatchedStore {
 
 #[async_trait]
 impl SessionStore for WatchedStore {
+    fn name(&self) -> &'static str {
+        "watched"
+    }
+
     fn keeps_data_in_cookie(&self) -> bool {
         self.inner.keeps_data_in_cookie()
     }

@@ -30,7 +30,7 @@ type Shared = State<Arc<Site>>;
 /// Who sent a form: the session to change, and how to answer.
 pub(super) struct Visitor {
     site: Arc<Site>,
-    session: Session,
+    pub(super) session: Session,
     headers: HeaderMap,
 }
 
@@ -44,7 +44,7 @@ impl FromRequestParts<Arc<Site>> for Visitor {
 }
 
 impl Visitor {
-    async fn answer(&self, outcome: Result<Done, Problem>) -> Result<Response, Error> {
+    pub(super) async fn answer(&self, outcome: Result<Done, Problem>) -> Result<Response, Error> {
         answer(&self.site, &self.session, &self.headers, outcome).await
     }
 }

@@ -8,6 +8,7 @@ use cloakroom::{Error, Session};
 use serde_json::json;
 
 use super::Site;
+use super::devices::Device;
 use super::outcome::Done;
 // The page's template matches on the enums.
 use super::view::{ExpiryChoice, StoredText, View};
@@ -67,6 +68,19 @@ pub(super) fn message_page(status: StatusCode, title: &str, message: &str) -> Re
     render(status, &MessagePage { title, message, here: "" })
 }
 
+/// The page of the user's devices; without them where the store keeps no index.
+pub(super) fn devices_page(
+    site: &Site,
+    user_id: Option<&str>,
+    devices: Option<&[Device]>,
+    done: Option<Done>,
+) -> Response {
+    let hint = site.index_hint.as_deref().unwrap_or_default();
+    let message = done.map(Done::message);
+    let store_name = &site.store_name;
+    render(StatusCode::OK, &DevicesPage { store_name, hint, user_id, devices, message, here: "devices" })
+}
+
 /// The page of the requests at once.
 pub(super) fn race_page(store_name: &str) -> Response {
     render(StatusCode::OK, &RacePage { store_name, here: "race" })
@@ -101,6 +115,17 @@ struct FrontPage<'a> {
 struct MessagePage<'a> {
     title: &'a str,
     message: &'a str,
+    here: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "devices.html")]
+struct DevicesPage<'a> {
+    store_name: &'a str,
+    hint: &'a str,
+    user_id: Option<&'a str>,
+    devices: Option<&'a [Device]>,
+    message: Option<&'static str>,
     here: &'static str,
 }
 

@@ -16,10 +16,17 @@ pub(super) enum Done {
     TestCookieWorked,
     TestCookieMissing,
     TestCookieDeleted,
+    DeviceLoggedOut,
+    NoSuchDevice,
+    OthersLoggedOut,
+    NoOthers,
 }
 
+/// The part of the site that has a page of its own.
+const DEVICES: &str = "devices";
+
 /// Each outcome: its name in addresses and JSON, the part of the page it belongs to, and what to say.
-const OUTCOMES: [(Done, &str, &str, &str); 13] = [
+const OUTCOMES: [(Done, &str, &str, &str); 17] = [
     (Done::Counted, "counted", "visits", "Counted one more visit."),
     (Done::Put, "put", "pockets", "Put into the coat. The row was written again, the ticket stays."),
     (Done::Removed, "removed", "pockets", "Taken out of the coat."),
@@ -53,6 +60,15 @@ const OUTCOMES: [(Done, &str, &str, &str); 13] = [
         "No mark came back. Set it first; if you did, your browser keeps no cookies.",
     ),
     (Done::TestCookieDeleted, "test-cookie-deleted", "test-cookie", "The mark is gone again."),
+    (
+        Done::DeviceLoggedOut,
+        "device-logged-out",
+        DEVICES,
+        "Logged out there: its ticket opens nothing any more.",
+    ),
+    (Done::NoSuchDevice, "no-such-device", DEVICES, "That one was logged out already; nothing changed."),
+    (Done::OthersLoggedOut, "others-logged-out", DEVICES, "Logged out everywhere but here."),
+    (Done::NoOthers, "no-others", DEVICES, "There were no others; nothing changed."),
 ];
 
 impl Done {
@@ -73,6 +89,7 @@ impl Done {
     pub(super) fn location(self) -> String {
         match self {
             Done::LoggedOut => "/bye".to_owned(),
+            _ if self.find().2 == DEVICES => format!("/devices?done={}", self.name()),
             _ => format!("/?done={}#{}", self.name(), self.find().2),
         }
     }
@@ -93,6 +110,6 @@ mod tests {
             assert_eq!(outcome.0 as usize, position);
             assert_eq!(Done::named(outcome.1), Some(outcome.0));
         }
-        assert_eq!(OUTCOMES.len(), Done::TestCookieDeleted as usize + 1);
+        assert_eq!(OUTCOMES.len(), Done::NoOthers as usize + 1);
     }
 }

@@ -282,7 +282,7 @@ impl ExpiryChoice {
 }
 
 /// A length of time in its two largest units.
-fn in_words(time: TimeDelta) -> String {
+pub(super) fn in_words(time: TimeDelta) -> String {
     let seconds = time.num_seconds().max(0);
     let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
     let mut rest = seconds;

@@ -1,16 +1,18 @@
 //! The URL of an entry of `CACHES`.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{quoted, text, unknown};
 
-/// The URL of the cache with this alias.
-pub(super) fn url(alias: &str, cache: &Map<String, Value>) -> anyhow::Result<String> {
+/// The URL of the cache with this alias, where `entry_prefix` stands before the key in the names of entries, if the
+/// project's `KEY_FUNCTION` does no more than that.
+pub(super) fn url(
+    alias: &str,
+    cache: &Map<String, Value>,
+    entry_prefix: Option<&str>,
+) -> anyhow::Result<String> {
     let setting = |name: &str| format!("CACHES['{alias}']['{name}']");
     let backend = text(cache, "BACKEND");
-    if cache.get("KEY_FUNCTION").is_some_and(|function| !function.is_null()) {
-        return Err(unknown(&setting("KEY_FUNCTION"), ""));
-    }
     let locations = match cache.get("LOCATION") {
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => text(cache, "LOCATION")
@@ -35,16 +37,23 @@ pub(super) fn url(alias: &str, cache: &Map<String, Value>) -> anyhow::Result<Str
         }
         _ => return Err(unknown(&setting("BACKEND"), &backend)),
     };
-    let prefix = text(cache, "KEY_PREFIX");
-    if prefix.contains(['&', '#', '|', '?']) {
-        return Err(unknown(&setting("KEY_PREFIX"), &prefix));
-    }
-    if !prefix.is_empty() {
-        query.push(format!("key_prefix={prefix}"));
-    }
-    let version = text(cache, "VERSION");
-    if !version.is_empty() && version != "1" {
-        query.push(format!("version={version}"));
+    let is_for_urls = |text: &str| !text.contains(['&', '#', '|', '?', '@']);
+    if cache.get("KEY_FUNCTION").is_some_and(|function| !function.is_null()) {
+        let head = entry_prefix.filter(|head| is_for_urls(head));
+        let head = head.ok_or_else(|| unknown(&setting("KEY_FUNCTION"), ""))?;
+        query.push(format!("entry_prefix={head}"));
+    } else {
+        let prefix = text(cache, "KEY_PREFIX");
+        if !is_for_urls(&prefix) {
+            return Err(unknown(&setting("KEY_PREFIX"), &prefix));
+        }
+        if !prefix.is_empty() {
+            query.push(format!("key_prefix={prefix}"));
+        }
+        let version = text(cache, "VERSION");
+        if !version.is_empty() && version != "1" {
+            query.push(format!("version={version}"));
+        }
     }
     Ok(if query.is_empty() { address } else { format!("{address}?{}", query.join("&")) })
 }
@@ -77,7 +86,7 @@ fn redis(
             _ => return Err(refused()),
         }
     }
-    let (mut user, mut password) = (String::new(), String::new());
+    let (mut user, mut password, mut sentinels) = (String::new(), String::new(), Vec::new());
     for name in options.keys() {
         let value = text(options, name);
         match (name.to_ascii_lowercase().as_str(), value.rsplit('.').next().unwrap_or_default()) {
@@ -86,6 +95,12 @@ fn redis(
             ("password", _) => password = quoted(&value),
             ("serializer", "JSONSerializer") if is_django_redis => query.push("serializer=json".to_owned()),
             ("compressor", "ZlibCompressor") if is_django_redis => query.push("compressor=zlib".to_owned()),
+            ("sentinels", _) if is_django_redis => {
+                sentinels = sentinels_of(options.get(name)).ok_or_else(|| unknown(&setting(name), ""))?;
+            }
+            ("client_class", "SentinelClient") if options.contains_key("SENTINELS") => {}
+            ("connection_factory", "SentinelConnectionFactory") => {}
+            ("sentinel_kwargs", _) if options.get(name) == Some(&json!({})) => {}
             ("serializer", "PickleSerializer")
             | ("compressor", "IdentityCompressor")
             | ("client_class", "DefaultClient")
@@ -119,21 +134,33 @@ fn redis(
         let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
         format!("{user}:{password}@{host}")
     };
-    Ok(if database.is_empty() {
-        format!("{scheme}://{address}")
-    } else {
-        format!("{scheme}://{address}/{database}")
-    })
+    let address = if database.is_empty() { address } else { format!("{address}/{database}") };
+    if sentinels.is_empty() {
+        return Ok(format!("{scheme}://{address}"));
+    }
+    // There the address is the name of the service.
+    if scheme != "redis" {
+        return Err(refused());
+    }
+    let (login, service) = address.rsplit_once('@').map_or(("", &*address), |(login, rest)| (login, rest));
+    let at = if login.is_empty() { "" } else { "@" };
+    Ok(format!("redis+sentinel://{login}{at}{}/{service}", sentinels.join(",")))
+}
+
+/// django-redis' `SENTINELS`: pairs of host and port.
+fn sentinels_of(value: Option<&Value>) -> Option<Vec<String>> {
+    let host = |pair: &Value| Some(format!("{}:{}", pair.get(0)?.as_str()?, pair.get(1)?.as_u64()?));
+    let hosts: Option<Vec<String>> = value?.as_array()?.iter().map(host).collect();
+    hosts.filter(|hosts| !hosts.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn url_of(cache: Value) -> Result<String, String> {
         let Value::Object(cache) = cache else { return Err("no dictionary".to_owned()) };
-        url("sessions", &cache).map_err(|error| error.to_string())
+        url("sessions", &cache, Some("site-2-")).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -149,9 +176,20 @@ mod tests {
         let cache = json!({ "BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://a", "OPTIONS": {
             "CLIENT_CLASS": "django_redis.client.SentinelClient" } });
         assert!(url_of(cache).unwrap_err().contains("CACHES['sessions']['OPTIONS']['CLIENT_CLASS']"));
+        let cache = json!({ "BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://primary/3", "OPTIONS": {
+            "CLIENT_CLASS": "django_redis.client.SentinelClient", "SENTINELS": [["a", 26379], ["b", 26380]],
+            "SENTINEL_KWARGS": {}, "PASSWORD": "p@ss",
+            "CONNECTION_POOL_CLASS": "redis.sentinel.SentinelConnectionPool" } });
+        assert_eq!(url_of(cache.clone()).unwrap(), "redis+sentinel://:p%40ss@a:26379,b:26380/primary/3");
+        let mut own_login = cache;
+        own_login["OPTIONS"]["SENTINEL_KWARGS"] = json!({ "password": "another" });
+        assert!(url_of(own_login).unwrap_err().contains("['SENTINEL_KWARGS']"));
         let memcached = "django.core.cache.backends.memcached.PyMemcacheCache";
         let cache = json!({ "BACKEND": memcached, "LOCATION": "a:11211;b:11212" });
         assert_eq!(url_of(cache).unwrap(), "memcached://a:11211,b:11212");
+        let cache = json!({ "BACKEND": memcached, "LOCATION": "a:11211", "KEY_PREFIX": "site",
+            "KEY_FUNCTION": "site.caches.make_key" });
+        assert_eq!(url_of(cache).unwrap(), "memcached://a:11211?entry_prefix=site-2-");
         let cache = json!({ "BACKEND": "django.core.cache.backends.locmem.LocMemCache" });
         assert!(url_of(cache).unwrap_err().contains("CACHES['sessions']['BACKEND']"));
     }

@@ -40,6 +40,13 @@ def _cloakroom_settings():
         alias = settings.SESSION_CACHE_ALIAS
         found["cache_alias"] = alias
         found["cache"] = settings.CACHES[alias]
+        # What the project's KEY_FUNCTION puts before a key, if that is all it does.
+        keys = [store.cache_key_prefix + letter * 32 for letter in "ab"]
+        heads = {
+            name[: -len(key)] if name.endswith(key) else None
+            for key, name in ((key, str(store()._cache.make_key(key))) for key in keys)
+        }
+        found["entry_prefix"] = heads.pop() if len(heads) == 1 else None
 
     def plain(value):
         return {"hex": value.hex()} if isinstance(value, bytes) else str(value)

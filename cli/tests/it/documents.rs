@@ -210,3 +210,42 @@ fn few_blocks_are_left_out() {
         documents.iter().map(|text| text.matches("<!-- not run in the test: ").count()).sum::<usize>();
     assert_eq!(left_out, 1);
 }
+
+/// Each test that a document names is there, so that a claim does not outlive what shows it.
+#[test]
+fn the_tests_that_documents_name_exist() {
+    fn functions(folder: &Path, found: &mut std::collections::BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                functions(&entry, found);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&entry).unwrap();
+                let names = text.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
+                found.extend(names.map(str::to_owned));
+                // A document may mean a whole module.
+                found.insert(entry.file_stem().unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    let mut all = std::collections::BTreeSet::new();
+    for folder in ["tests/it", "cli/tests/it", "src", "cli/src"] {
+        functions(&root().join(folder), &mut all);
+    }
+    let mut checked = 0;
+    for name in ["comparison.md", "reliability.md"] {
+        let text = document(name);
+        for path in text.split('`').skip(1).step_by(2).filter(|path| path.contains("::")) {
+            let is_test = |part: &str| part.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+            let part = path.trim_end_matches('…').rsplit("::").next().unwrap();
+            if part.is_empty() || !is_test(part) || part.contains(|letter: char| letter.is_uppercase()) {
+                continue;
+            }
+            // Of a name that is cut short, the beginning.
+            let is_there = all.range(part.to_owned()..).next().is_some_and(|name| name.starts_with(part));
+            assert!(is_there, "{name} names the test {path}, which is not there");
+            checked += 1;
+        }
+    }
+    println!("documents: {checked} tests that they name are there");
+    assert!(checked > 80, "{checked}");
+}

@@ -81,6 +81,18 @@ async fn redis() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn redis_with_a_key_function() {
+    let (settings, url) = redis_settings("cache").await;
+    let function =
+        "CACHES['default']['KEY_FUNCTION'] = lambda key, prefix, version: f'{prefix}-{version}-{key}'";
+    let url = url.replace("key_prefix", "entry_prefix") + "-1-";
+    is_read_and_ended(&format!("{settings}\n{function}"), &url);
+    let reversed = "CACHES['default']['KEY_FUNCTION'] = lambda key, prefix, version: prefix + key[::-1]";
+    let listed = from_django(&Project::new(&format!("{settings}\n{reversed}")), &["list"]);
+    assert!(listed.code == 2 && listed.stderr.contains("CACHES['default']['KEY_FUNCTION']"), "{listed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cached_db() {
     let (settings, url) = redis_settings("cached_db").await;
     let url = format!("cached_db:sqlite:PROJECT/db.sqlite3|{url}");

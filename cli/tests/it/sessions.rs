@@ -61,6 +61,10 @@ async fn is_listed_shown_counted_and_deleted(url: &str, keeps_expired: bool) {
     let entry = of_user.json();
     assert_eq!((&entry["session_key"], &entry["user"]), (&json!(seven.as_str()), &json!("7")));
     assert_eq!(entry["state"], "live");
+    // Logs and traces name it so, too.
+    assert_eq!(entry["id"], seven.public_id());
+    let by_id = cloakroom(&["list", "--id", &seven.public_id(), "--json"], "");
+    assert_eq!((by_id.json()["id"].as_str(), by_id.lines().len()), (entry["id"].as_str(), 1));
 
     let shown = cloakroom(&["show", "-", "--json"], &format!("{}\n", seven.as_str()));
     assert_eq!(shown.json()["data"]["big"].to_string(), "123456789012345678901234567890");

@@ -49,7 +49,8 @@ impl PostgresStore {
         counted().map(Count::of).map_err(|error: Error| self.explain(error.into()))
     }
 
-    async fn rows_alone(
+    /// The rows of a statement that goes alone.
+    pub(super) async fn rows_alone(
         &self,
         deadline: Duration,
         query: Query,
@@ -61,7 +62,7 @@ impl PostgresStore {
         self.alone.run(Instant::now() + deadline, work).await.map_err(|failure| self.explain(failure))
     }
 
-    fn explain(&self, failure: Failure) -> StoreError {
+    pub(super) fn explain(&self, failure: Failure) -> StoreError {
         failure.explain(&self.options)
     }
 }

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::error::Error;
 
+use bytes::{BufMut, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::PostgresOptions;
 use super::connection::{Connection, Link};
@@ -24,8 +25,13 @@ pub(super) struct Stored {
 
 /// PostgreSQL's time: microseconds since 2000, or the ends of the range for `infinity`. Wider than what
 /// Python and chrono have.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Timestamp(pub(super) i64);
+
+impl Timestamp {
+    /// `-infinity`.
+    pub(super) const FIRST: Timestamp = Timestamp(i64::MIN);
+}
 
 impl<'a> FromSql<'a> for Timestamp {
     fn from_sql(_: &Type, bytes: &'a [u8]) -> Result<Timestamp, Box<dyn Error + Sync + Send>> {
@@ -35,6 +41,19 @@ impl<'a> FromSql<'a> for Timestamp {
     fn accepts(found: &Type) -> bool {
         *found == Type::TIMESTAMPTZ
     }
+}
+
+impl ToSql for Timestamp {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.put_i64(self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(column: &Type) -> bool {
+        *column == Type::TIMESTAMPTZ
+    }
+
+    to_sql_checked!();
 }
 
 /// A request for one row.

@@ -29,6 +29,11 @@ impl From<rusqlite::Error> for Failure {
 }
 
 impl Failure {
+    /// Whether another connection has the lock.
+    pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+        matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    }
+
     /// The error for the caller: what is wrong, where, and what to do next.
     pub(super) fn explain(self, options: &SqliteOptions) -> StoreError {
         use StoreErrorKind::{Misconfigured, Unavailable, Unreadable};

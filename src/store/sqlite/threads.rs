@@ -1,8 +1,10 @@
 //! The threads that hold the connections: some read, one writes.
 
+use std::sync::Arc;
+
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
 use super::error::{Failure, Task};
 use super::{Columns, ExtraColumn, SqliteOptions};
@@ -22,6 +24,7 @@ trait WriteJob: Send {
 pub(super) struct Threads {
     reads: Sender<ReadJob>,
     writes: Sender<Box<dyn WriteJob>>,
+    turn: Arc<Mutex<()>>,
 }
 
 impl Threads {
@@ -29,7 +32,8 @@ impl Threads {
     pub(super) async fn start(options: &SqliteOptions) -> Result<Threads, StoreError> {
         let (reads, read_jobs) = unbounded::<ReadJob>();
         let (writes, write_jobs) = unbounded::<Box<dyn WriteJob>>();
-        let threads = Threads { reads, writes };
+        let turn = Arc::new(Mutex::new(()));
+        let threads = Threads { reads, writes, turn: Arc::clone(&turn) };
         for number in 0..options.readers.max(1) {
             let jobs = read_jobs.clone();
             spawn(options, format!("cloakroom-sqlite-read-{number}"), move |connection, _| {
@@ -38,10 +42,16 @@ impl Threads {
             .await?;
         }
         spawn(options, "cloakroom-sqlite-write".to_owned(), move |connection, options| {
-            write_loop(connection, &write_jobs, options.write_batch.max(1));
+            write_loop(connection, &write_jobs, options.write_batch.max(1), &turn);
         })
         .await?;
         Ok(threads)
+    }
+
+    /// Who writes in this program takes it first, so that its threads take turns and none has to look again and again
+    /// for SQLite's own lock.
+    pub(super) fn turn(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.turn)
     }
 
     /// Runs a task on one of the reading connections.
@@ -93,8 +103,14 @@ impl<F: Fn(&Connection) -> Task<T> + Send, T: Send> WriteJob for Write<F, T> {
     }
 }
 
-fn write_loop(mut connection: Connection, jobs: &Receiver<Box<dyn WriteJob>>, batch: usize) {
+fn write_loop(
+    mut connection: Connection,
+    jobs: &Receiver<Box<dyn WriteJob>>,
+    batch: usize,
+    turn: &Mutex<()>,
+) {
     while let Ok(first) = jobs.recv() {
+        let _turn = turn.blocking_lock();
         let mut queued = vec![first];
         queued.extend(jobs.try_iter().take(batch - 1));
         match commit_together(&mut connection, &mut queued) {
@@ -135,7 +151,7 @@ fn copy(failure: &Failure) -> Failure {
 }
 
 /// Starts a thread that opens a connection, tells whether that went well, and goes on with it.
-async fn spawn(
+pub(super) async fn spawn(
     options: &SqliteOptions,
     name: String,
     run: impl FnOnce(Connection, &SqliteOptions) + Send + 'static,

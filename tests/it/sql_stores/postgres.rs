@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom::store::Updated;
+use cloakroom::store::{Rotated, Updated};
 use cloakroom::{PostgresStore, SessionKey, SessionStore, Settings, StoreError, StoreErrorKind};
 
 use super::*;
@@ -121,6 +121,46 @@ async fn a_locked_row() {
         async || other.batch_execute("COMMIT").await.unwrap(),
     )
     .await;
+}
+
+/// A table with partitions by the key, as docs/scaling.md makes one. Rows of different partitions lie at the same
+/// place, each in its own, and a new key moves a row from one to another.
+#[tokio::test]
+async fn a_table_with_partitions() {
+    let url = database().await;
+    let options = PostgresStore::options(&url).unwrap();
+    let raw = client(&url).await;
+    raw.batch_execute(
+        "CREATE TABLE django_session (session_key varchar(40) NOT NULL PRIMARY KEY, session_data text NOT NULL, \
+             expire_date timestamp with time zone NOT NULL) PARTITION BY HASH (session_key); \
+         CREATE INDEX ON django_session (expire_date); \
+         CREATE TABLE django_session_0 PARTITION OF django_session FOR VALUES WITH (MODULUS 2, REMAINDER 0); \
+         CREATE TABLE django_session_1 PARTITION OF django_session FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+    )
+    .await
+    .unwrap();
+    let store = options.open(&Settings::new("secret")).await.unwrap();
+    let mut live = Vec::new();
+    for number in 0..100 {
+        let session = create(&store).await;
+        if number % 2 == 0 {
+            let expire = "UPDATE django_session SET expire_date = '2001-01-01' WHERE session_key = $1";
+            raw.execute(expire, &[&session.0.as_str()]).await.unwrap();
+        } else {
+            live.push(session);
+        }
+    }
+    let expired = now() - TimeDelta::days(1);
+    assert_eq!(store.clear_expired(expired).await.unwrap(), 50);
+    for session in live {
+        assert!(store.load(&session.0, now()).await.unwrap().is_some(), "a live session was removed");
+        assert!(matches!(update(&store, &session).await, Ok(Updated::Updated(_))));
+        let (new_key, data) = (SessionKey::random().unwrap(), data("{}"));
+        let rotated = store.rotate(&session.0, None, &new_key, record(&data)).await.unwrap();
+        assert!(matches!(rotated, Rotated::Rotated(_)));
+        assert!(store.load(&session.0, now()).await.unwrap().is_none());
+        assert!(store.delete(&new_key).await.unwrap());
+    }
 }
 
 /// The cleaner passes by a row that somebody is renewing.

@@ -132,3 +132,35 @@ fn of_two_tabs_at_once_nothing_is_lost() {
     chromium.wait_until_says("#result", "Started anew.");
     assert_eq!(arrived(&chromium, "merge"), [0, 0, 0, 0]);
 }
+
+#[test]
+fn the_others_are_logged_out_and_this_one_stays() {
+    let demo = Demo::start("memory:", &[]);
+    let mut other = demo.browser();
+    let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+    other.post("/login", &[], &[("User-Agent", firefox)]);
+    assert_eq!(other.session()["logged_in_as"], "1");
+    let chromium = Chromium::start();
+    chromium.go(&format!("{}/devices", demo.address));
+    chromium.wait_until_says("main", "Nobody is logged in with this browser");
+    chromium.click("form[action='/login'] button");
+    chromium.wait_until_says("#door", "Ada is logged in");
+    chromium.click("nav a[href='/devices']");
+    chromium.wait_until_says(".devices", "Firefox on Linux");
+    let current = chromium.text(".devices .current").unwrap();
+    assert!(current.contains("Chromium on Linux") && current.contains("127.0.0.1"), "{current}");
+    chromium.click("#others");
+    chromium.wait_until_says(".message", "Logged out everywhere but here");
+    chromium.wait_until_says("main", "logged in with 1 browser");
+    assert!(other.session()["row"].is_null(), "its session is gone");
+
+    // One alone, by its own button.
+    let mut third = demo.browser();
+    third.post("/login", &[], &[("User-Agent", firefox)]);
+    chromium.go(&format!("{}/devices", demo.address));
+    chromium.click("form[action='/devices/revoke'] button");
+    chromium.wait_until_says(".message", "Logged out there");
+    assert!(third.session()["row"].is_null());
+    chromium.go(&demo.address);
+    chromium.wait_until_says("#door", "Ada is logged in");
+}

@@ -179,7 +179,7 @@ fn what_visitors_write_stays_text() {
 fn nothing_comes_from_the_network() {
     let demo = Demo::start("memory:", &[]);
     let mut browser: Browser<'_> = demo.browser();
-    for path in ["/", "/bye", "/race", "/style.css", "/demo.js", "/race.js", "/nowhere"] {
+    for path in ["/", "/bye", "/devices", "/race", "/style.css", "/demo.js", "/race.js", "/nowhere"] {
         let got = browser.get(path);
         assert_eq!(got.status, if path == "/nowhere" { 404 } else { 200 });
         let addresses = got.body.matches("//").count() - got.body.matches("http://www.w3.org/").count();

@@ -28,6 +28,16 @@ fn the_pictures_of_the_readme() {
     chromium.go(&demo.address);
     take(&chromium, "demo");
 
+    for user_agent in [
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Safari/604.1",
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    ] {
+        demo.browser().post("/login", &[], &[("User-Agent", user_agent)]);
+    }
+    chromium.look(1120, 520, "light");
+    chromium.go(&format!("{}/devices", demo.address));
+    take(&chromium, "demo-devices");
+
     chromium.go(&format!("{}/race", demo.address));
     chromium.click("#send:enabled");
     chromium.wait_until_says("#result", "Sent");

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::process::Command;
 
 use super::browser::Demo;
-use crate::command::{cloakroom, run};
+use crate::command::{cloakroom, run, with_secret};
+use crate::{servers, sessions};
 
 #[test]
 fn sessions_outlive_the_demo_in_a_file() {
@@ -73,5 +74,49 @@ fn it_stops_cleanly() {
         let kill = Command::new("kill").args([signal, &demo.child.id().to_string()]).status().unwrap();
         assert!(kill.success());
         assert_eq!(demo.child.wait().unwrap().code(), Some(0), "{signal}");
+    }
+}
+
+/// The demo on a store: it says which, and counts.
+fn serves(url: &str) {
+    let demo = Demo::start(url, &[]);
+    let mut browser = demo.browser();
+    for _ in 0..2 {
+        browser.get("/");
+    }
+    let page = browser.get("/");
+    assert_eq!(browser.session()["visits"], 3, "{url}");
+    // Passwords are left out.
+    let scheme = url.split(':').next().unwrap();
+    assert!(page.body.contains(&format!("<code>{scheme}:")), "{url}: {}", page.body);
+    for password in [servers::redis::PASSWORD, servers::postgres::PASSWORD] {
+        assert!(!page.body.contains(password) && !demo.greeting.contains(password), "{url}");
+    }
+    assert_eq!(browser.script("/login", &[])["logged_in_as"], "1", "{url}");
+    assert_eq!(browser.get("/devices").status, 200, "{url}");
+    browser.post("/logout", &[], &[]);
+    assert!(browser.cookie.is_none(), "{url}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_every_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = sessions::sqlite(folder.path());
+    let redis = servers::redis::url().await;
+    let mysql = servers::mariadb::database().await;
+    assert_eq!(with_secret(&["create-table", "--store", &mysql], "").code, 0);
+    for url in [
+        "memory:".to_owned(),
+        "cookie:".to_owned(),
+        format!("file:{}", folder.path().display()),
+        format!("cached_db:{sqlite}|{redis}"),
+        sessions::postgres().await,
+        mysql,
+        redis,
+        servers::redis::cluster_url().await,
+        servers::memcached::url().await,
+        sqlite,
+    ] {
+        serves(&url);
     }
 }
