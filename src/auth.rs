@@ -1,5 +1,8 @@
 //! The login that `django.contrib.auth` keeps in the session.
 
+mod user_id;
+
+pub use self::user_id::UserId;
 use crate::error::Error;
 use crate::session::Session;
 use crate::session_data::SessionData;

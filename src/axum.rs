@@ -1,10 +1,13 @@
 //! The axum extractors: a handler that names [`Session`] gets it loaded.
 
-use axum_core::extract::FromRequestParts;
+use std::str::FromStr;
+
+use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 
+use crate::auth::UserId;
 use crate::error::Error;
 use crate::middleware::refuse;
 use crate::session::{LazySession, Session};
@@ -22,6 +25,26 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         LazySession::from_request_parts(parts, state).await?.load().await
+    }
+}
+
+/// 401 when nobody is logged in.
+impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for UserId<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let session = <Session as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        UserId::required(&session)
+    }
+}
+
+/// None when nobody is logged in; a store that fails is an error.
+impl<T: FromStr, S: Send + Sync> OptionalFromRequestParts<S> for UserId<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Error> {
+        let session = <Session as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        UserId::of(&session)
     }
 }
 

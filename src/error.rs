@@ -50,6 +50,9 @@ pub enum Error {
         "no session on this request; put `SessionLayer` (tower, axum) or `SessionTransform` (actix-web) around this handler"
     )]
     NoLayer,
+    /// A handler is for users who are logged in, and nobody is: [`auth::UserId`](crate::auth::UserId).
+    #[error("nobody is logged in")]
+    NotLoggedIn,
 }
 
 /// Why a store failed. The message says what to do next.

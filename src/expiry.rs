@@ -128,13 +128,16 @@ impl Moment {
     ///
     /// # Errors
     /// [`ExpiryError::ZoneMismatch`] for a moment without zone on a site with `USE_TZ`, or the reverse.
+    /// [`ExpiryError::OutOfRange`] when it is in the years 1 to 9999 in its own zone alone; Python's `astimezone` fails
+    /// then.
     pub fn to_utc(self, time_zone: TimeZone) -> Result<DateTime<Utc>, ExpiryError> {
-        match self {
-            Moment::Aware(moment) if time_zone.is_aware() => Ok(moment.to_utc()),
-            Moment::Naive(wall_clock) if !time_zone.is_aware() => Ok(time_zone.from_wall_clock(wall_clock)),
-            Moment::Aware(_) => Err(ExpiryError::ZoneMismatch { naive: false }),
-            Moment::Naive(_) => Err(ExpiryError::ZoneMismatch { naive: true }),
-        }
+        let moment = match self {
+            Moment::Aware(moment) if time_zone.is_aware() => moment.to_utc(),
+            Moment::Naive(wall_clock) if !time_zone.is_aware() => time_zone.from_wall_clock(wall_clock),
+            Moment::Aware(_) => return Err(ExpiryError::ZoneMismatch { naive: false }),
+            Moment::Naive(_) => return Err(ExpiryError::ZoneMismatch { naive: true }),
+        };
+        if (1..=9999).contains(&moment.year()) { Ok(moment) } else { Err(ExpiryError::OutOfRange) }
     }
 
     /// This moment as a site with these settings writes it.

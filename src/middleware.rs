@@ -286,10 +286,11 @@ pub fn decide(observed: &Observed, settings: &Settings) -> Decision {
 }
 
 /// The status of a response that tells of this error: 400 for a session that was deleted meanwhile, as
-/// Django; 409 for a conflict; 503 for a store that may come back; 500 for the rest.
+/// Django; 401 where a user must be logged in and nobody is; 409 for a conflict; 503 for a store that may come back; 500 for the rest.
 pub fn status_of(error: &Error) -> u16 {
     match error {
         Error::Interrupted => 400,
+        Error::NotLoggedIn => 401,
         Error::Conflict { .. } => 409,
         Error::Store(error) if error.kind() == crate::StoreErrorKind::Unavailable => 503,
         _ => 500,
@@ -300,7 +301,9 @@ pub fn status_of(error: &Error) -> u16 {
 #[cfg(any(feature = "axum", feature = "actix"))]
 pub(crate) fn refuse(error: &Error) -> (u16, &'static str) {
     let status = status_of(error);
-    tracing::error!(status, error = error as &dyn std::error::Error, "session error");
+    if status != 401 {
+        tracing::error!(status, error = error as &dyn std::error::Error, "session error");
+    }
     (status, message_of(error))
 }
 
@@ -308,6 +311,7 @@ pub(crate) fn refuse(error: &Error) -> (u16, &'static str) {
 pub fn message_of(error: &Error) -> &'static str {
     match status_of(error) {
         400 => "Your session ended while this page was being made. Please reload it.",
+        401 => "Please log in.",
         409 => "Your session was changed by another request. Please try again.",
         503 => "Your session cannot be reached at the moment. Please try again.",
         _ => "Your session cannot be read or saved.",

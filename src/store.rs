@@ -411,6 +411,32 @@ pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, Store
     }
 }
 
+/// Takes a URL apart as [`connect`] does, and connects to nothing. For the fuzz targets alone.
+///
+/// # Errors
+/// As [`connect`], but for what only connecting finds out.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn check_url(url: &str, settings: &Settings) -> Result<(), StoreError> {
+    let _ = settings;
+    match url.split(':').next().unwrap_or_default() {
+        "cached_db" => {
+            let (_, rest) = url.split_once(':').unwrap_or_default();
+            let (database, cache) = rest.rsplit_once('|').unwrap_or_default();
+            check_url(database, settings).and(check_url(&cached_db_cache(cache), settings))
+        }
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => PostgresStore::options(url).map(|_| ()),
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => MysqlStore::options(url).map(|_| ()),
+        #[cfg(feature = "redis")]
+        "redis" | "redis+cluster" | "redis+sentinel" => RedisStore::options(url).check(),
+        #[cfg(feature = "memcached")]
+        "memcached" => MemcachedStore::check(url, settings),
+        _ => Ok(()),
+    }
+}
+
 /// The URL of the cache in a `cached_db:` URL. Unless it says otherwise, its entries are those of Django's
 /// `cached_db`: with others, Django would not see a logout.
 fn cached_db_cache(url: &str) -> std::borrow::Cow<'_, str> {

@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// Note the migration sessions.0001_initial in django_migrations, making that table if need be
     #[arg(long)]
     record_migration: bool,
+    /// Make the table for the index of user sessions, of which Django knows nothing, instead
+    #[arg(long, conflicts_with = "record_migration")]
+    user_sessions: bool,
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
@@ -34,15 +37,22 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let url = site.url()?;
     // Says so when the URL lacks its file.
     sqlite_path(url)?;
+    if options.user_sessions {
+        let made = cloakroom::store::create_user_session_table(url).await?;
+        say(&described(made, &without_password(url), "cloakroom_user_session"));
+        return Ok(Ending::Well);
+    }
     let record = if options.record_migration { MigrationRecord::Always } else { MigrationRecord::default() };
-    let shown = without_password(url);
     // The table of a `cached_db:` is its database's.
     let database = url.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|'));
-    say(&match cloakroom::store::create_table(database.map_or(url, |(url, _)| url), record).await? {
-        CreateTable::Created => format!("{shown}: made the table django_session"),
-        CreateTable::AlreadyThere => {
-            format!("{shown}: the table django_session is there already; left as it is")
-        }
-    });
+    let made = cloakroom::store::create_table(database.map_or(url, |(url, _)| url), record).await?;
+    say(&described(made, &without_password(url), "django_session"));
     Ok(Ending::Well)
+}
+
+fn described(made: CreateTable, place: &str, table: &str) -> String {
+    match made {
+        CreateTable::Created => format!("{place}: made the table {table}"),
+        CreateTable::AlreadyThere => format!("{place}: the table {table} is there already; left as it is"),
+    }
 }

@@ -24,6 +24,7 @@ mod show;
 mod signed_text;
 mod site;
 mod store_url;
+mod user_sessions;
 mod walk;
 
 use std::process::ExitCode;
@@ -75,6 +76,7 @@ enum Command {
     Check(check::Options),
     Delete(delete::Options),
     Revoke(revoke::Options),
+    UserSessions(user_sessions::Options),
     Copy(copy::Options),
     #[command(name = "clearsessions", alias = "clear-sessions")]
     ClearSessions(clear_sessions::Options),
@@ -123,6 +125,7 @@ fn main() -> ExitCode {
         Command::Check(options) => wait_for(check::run(options)),
         Command::Delete(options) => wait_for(delete::run(options)),
         Command::Revoke(options) => wait_for(revoke::run(options)),
+        Command::UserSessions(options) => wait_for(user_sessions::run(options)),
         Command::Copy(options) => wait_for(copy::run(options)),
         Command::ClearSessions(options) => wait_for(clear_sessions::run(options)),
         Command::CreateTable(options) => wait_for(create_table::run(options)),

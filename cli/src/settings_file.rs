@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::usage;
+use super::usage;
 
 /// The file that is read where none is named.
 const USUAL: &str = "cloakroom.toml";
@@ -36,12 +36,17 @@ pub(crate) fn read(named: Option<&Path>) -> anyhow::Result<SettingsFile> {
     let shown = path.display();
     let text = std::fs::read_to_string(&path)
         .map_err(|error| usage(format!("cannot read the settings in {shown}: {error}; check the path")))?;
-    let mut file: SettingsFile = toml::from_str(&text).map_err(|error| {
+    parse(&text, path.parent().unwrap_or(Path::new("")))
+        .map_err(|(line, message)| usage(format!("{shown}, line {line}: {message}")))
+}
+
+/// The settings of this text, in a file of this folder; or the line that is wrong, and why.
+pub(crate) fn parse(text: &str, folder: &Path) -> Result<SettingsFile, (usize, String)> {
+    let mut file: SettingsFile = toml::from_str(text).map_err(|error| {
         // The line itself may be the store's, with its password.
         let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-        usage(format!("{shown}, line {line}: {}", error.message()))
+        (line, error.message().to_owned())
     })?;
-    let folder = path.parent().unwrap_or(Path::new(""));
     file.secret_key_file = file.secret_key_file.map(|path| folder.join(path));
     file.secret_key_fallback_files.iter_mut().for_each(|path| *path = folder.join(&*path));
     if let Some(store) = &mut file.store {

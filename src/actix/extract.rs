@@ -1,6 +1,7 @@
 //! The actix-web extractors: a handler that names [`Session`] gets it loaded.
 
 use std::future::{Ready, ready};
+use std::str::FromStr;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
@@ -8,6 +9,7 @@ use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError};
 
 use super::{LocalFuture, plain_text};
+use crate::auth::UserId;
 use crate::error::Error;
 use crate::middleware::{refuse, status_of};
 use crate::session::{LazySession, Session};
@@ -28,6 +30,17 @@ impl FromRequest for Session {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let lazy = LazySession::from_request(request, payload);
         Box::pin(async move { lazy.await?.load().await })
+    }
+}
+
+/// 401 when nobody is logged in.
+impl<T: FromStr> FromRequest for UserId<T> {
+    type Error = Error;
+    type Future = LocalFuture<Result<UserId<T>, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let session = Session::from_request(request, payload);
+        Box::pin(async move { UserId::required(&session.await?) })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use chrono::{
-    FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeDelta, TimeZone, Timelike, Weekday,
+    Datelike, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Timelike, Weekday,
 };
 
 use super::Moment;
@@ -30,30 +30,30 @@ pub(super) fn write(moment: &Moment) -> String {
     text
 }
 
+/// CPython's own steps, in its order: which of the many forms it takes, and what it passes over, follows from them alone.
 pub(super) fn parse(text: &str) -> Option<Moment> {
-    let (date, rest) = parse_date(text)?;
-    if rest.is_empty() {
+    let bytes = text.as_bytes();
+    let separator = separator(bytes)?;
+    let date = parse_date(bytes, separator)?;
+    if bytes.len() <= separator {
         return Some(Moment::Naive(date.and_time(NaiveTime::MIN)));
     }
     // Any one character may stand between date and time.
-    let mut characters = rest.chars();
-    characters.next();
-    let rest = characters.as_str();
-    let zone_at = rest.find(['Z', '+', '-']).unwrap_or(rest.len());
-    let (time, zone) = rest.split_at(zone_at);
-    let (hour_to_second, microseconds) = parse_time(time)?;
-    let time = NaiveTime::from_num_seconds_from_midnight_opt(
-        u32::try_from(hour_to_second.num_seconds()).ok()?,
-        microseconds * 1_000,
-    )?;
+    let rest = text.get(separator..)?;
+    let rest = rest.get(rest.chars().next()?.len_utf8()..)?.as_bytes();
+    let zone_at = rest.iter().position(|byte| matches!(byte, b'Z' | b'+' | b'-')).unwrap_or(rest.len());
+    let (([hours, minutes, seconds], microseconds), ends) = parse_clock(rest, zone_at)?;
+    let time = NaiveTime::from_hms_micro_opt(hours, minutes, seconds, microseconds)?;
     let wall_clock = date.and_time(time);
-    match zone {
-        "" => Some(Moment::Naive(wall_clock)),
-        "Z" => aware(wall_clock, 0),
-        _ => {
-            let (offset, _) = parse_time(zone.get(1..)?)?;
-            let seconds = i32::try_from(offset.num_seconds()).ok()?;
-            aware(wall_clock, if zone.starts_with('-') { -seconds } else { seconds })
+    match rest.get(zone_at) {
+        None => ends.then_some(Moment::Naive(wall_clock)),
+        Some(b'Z') => aware(wall_clock, 0).filter(|_| at(rest, zone_at + 1) == 0),
+        Some(sign) => {
+            let zone = &rest[zone_at + 1..];
+            let (([hours, minutes, seconds], _), ends) = parse_clock(zone, zone.len())?;
+            let seconds = (hours * 3_600 + minutes * 60 + seconds) as i32;
+            // Offsets are in whole seconds here, so a fraction is dropped.
+            aware(wall_clock, if *sign == b'-' { -seconds } else { seconds }).filter(|_| ends)
         }
     }
 }
@@ -62,65 +62,88 @@ fn aware(wall_clock: NaiveDateTime, offset: i32) -> Option<Moment> {
     FixedOffset::east_opt(offset)?.from_local_datetime(&wall_clock).single().map(Moment::Aware)
 }
 
-/// `YYYY-MM-DD`, `YYYYMMDD`, `YYYY-Www[-D]` or `YYYYWww[D]`.
-fn parse_date(text: &str) -> Option<(NaiveDate, &str)> {
-    let year = i32::try_from(number(text.get(..4)?, 4)?).ok().filter(|year| *year >= 1)?;
-    let extended = text.as_bytes().get(4) == Some(&b'-');
-    let rest = text.get(4 + usize::from(extended)..)?;
-    if let Some(week) = rest.strip_prefix('W') {
-        let number_of_week = number(week.get(..2)?, 2)?;
-        let rest = week.get(2..)?;
-        let day = if extended { rest.strip_prefix('-').unwrap_or("") } else { rest };
-        let (day, rest) = match day.as_bytes().first() {
-            Some(digit @ b'1'..=b'7') => (digit - b'1', day.get(1..)?),
-            _ => (0, rest),
-        };
-        let date = NaiveDate::from_isoywd_opt(year, number_of_week, Weekday::try_from(day).ok()?)?;
-        return Some((date, rest));
-    }
-    let month = number(rest.get(..2)?, 2)?;
-    let rest = rest.get(2..)?;
-    let rest = if extended { rest.strip_prefix('-')? } else { rest };
-    let day = number(rest.get(..2)?, 2)?;
-    Some((NaiveDate::from_ymd_opt(year, month, day)?, rest.get(2..)?))
-}
-
-/// `HH[:MM[:SS[.ffffff]]]` or the same without colons, as a duration and microseconds.
-fn parse_time(text: &str) -> Option<(TimeDelta, u32)> {
-    let (clock, fraction) = match text.split_once(['.', ',']) {
-        Some((clock, fraction)) => (clock, Some(fraction)),
-        None => (text, None),
-    };
-    let extended = clock.contains(':');
-    let parts: Vec<&str> = if extended {
-        clock.split(':').collect()
-    } else {
-        clock.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap_or_default()).collect()
-    };
-    if parts.is_empty() || parts.len() > 3 || (fraction.is_some() && parts.len() < 3) {
-        return None;
-    }
-    let mut units = [0u32; 3];
-    for (unit, part) in units.iter_mut().zip(&parts) {
-        *unit = number(part, 2)?;
-    }
-    let [hours, minutes, seconds] = units;
-    if hours > 23 || minutes > 59 || seconds > 59 {
-        return None;
-    }
-    let microseconds = match fraction {
-        None => 0,
-        Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            // Digits beyond the sixth are cut off.
-            format!("{digits:0<6}").get(..6)?.parse().ok()?
+/// Where the date ends, `_find_isoformat_datetime_separator`.
+fn separator(text: &[u8]) -> Option<usize> {
+    let is_digit = |place| at(text, place).is_ascii_digit();
+    Some(match (text.len(), at(text, 4), at(text, 5)) {
+        (..7, ..) => return None,
+        (7, ..) => 7,
+        (9, b'-', b'W') if text[8] == b'-' => return None,
+        // A day of the week or an hour? Two digits are an hour.
+        (10.., b'-', b'W') if text[8] == b'-' && !is_digit(10) => 10,
+        (_, b'-', b'W') => 8,
+        (_, b'-', _) => 10,
+        (length, b'W', _) => {
+            let end = (7..length).find(|place| !is_digit(*place)).unwrap_or(length);
+            // What follows the date comes in pairs.
+            if end < 9 { end } else { 7 + usize::from(end % 2 == 0) }
         }
-        Some(_) => return None,
-    };
-    Some((TimeDelta::seconds(i64::from(hours * 3_600 + minutes * 60 + seconds)), microseconds))
+        _ => 8,
+    })
 }
 
-fn number(text: &str, digits: usize) -> Option<u32> {
-    (text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit()))
-        .then(|| text.parse().ok())
-        .flatten()
+/// `YYYY-MM-DD`, `YYYYMMDD`, `YYYY-Www[-D]` or `YYYYWww[D]`, which ends at `length`.
+fn parse_date(text: &[u8], length: usize) -> Option<NaiveDate> {
+    let year = i32::try_from(digits(text, 0, 4)?).ok().filter(|year| *year >= 1)?;
+    let dash = usize::from(at(text, 4) == b'-');
+    let is_dash = |place| dash == 0 || at(text, place) == b'-';
+    let place = 4 + dash;
+    if at(text, place) == b'W' {
+        let (week, end) = (digits(text, place + 1, 2)?, place + 3);
+        let day = match length {
+            _ if end >= length => 1,
+            _ if !is_dash(end) => return None,
+            _ => digits(text, end + dash, 1)?,
+        };
+        let day = Weekday::try_from(u8::try_from(day).ok()?.checked_sub(1)?).ok()?;
+        return NaiveDate::from_isoywd_opt(year, week, day).filter(|date| (1..=9999).contains(&date.year()));
+    }
+    let month = digits(text, place, 2)?;
+    let day = digits(text, place + 2 + dash, 2).filter(|_| is_dash(place + 2))?;
+    NaiveDate::from_ymd_opt(year, month, day).filter(|_| place + 4 + dash >= length)
+}
+
+/// Hours, minutes and seconds, and microseconds.
+type Clock = ([u32; 3], u32);
+
+/// `HH[:MM[:SS[.ffffff]]]` or the same without colons, up to `end`; and whether the whole text ends there. That is
+/// `parse_hh_mm_ss_ff`, whose fraction may also follow the hours or the minutes, or come without its point.
+fn parse_clock(text: &[u8], end: usize) -> Option<(Clock, bool)> {
+    let (mut units, mut place, mut colons) = ([0; 3], 0, false);
+    for index in 0..3 {
+        units[index] = digits(text, place, 2)?;
+        let next = at(text, place + 2);
+        place += 3;
+        if index == 0 {
+            colons = next == b':';
+        }
+        match next {
+            _ if place >= end => return Some(((units, 0), next == 0)),
+            b':' if colons => {}
+            b'.' | b',' => break,
+            _ if colons => return None,
+            _ => place -= 1,
+        }
+    }
+    // Digits beyond the sixth are cut off.
+    let length = (end - place).min(6);
+    let fraction = digits(text, place, length)?;
+    let microseconds = fraction * 10_u32.pow(6 - length as u32);
+    place += length;
+    while at(text, place).is_ascii_digit() {
+        place += 1;
+    }
+    Some(((units, microseconds), at(text, place) == 0))
+}
+
+/// The byte at a place; behind the end 0, as in C.
+fn at(text: &[u8], place: usize) -> u8 {
+    text.get(place).copied().unwrap_or(0)
+}
+
+fn digits(text: &[u8], place: usize, length: usize) -> Option<u32> {
+    let digits = text.get(place..place + length)?;
+    digits
+        .iter()
+        .try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
 }

@@ -71,7 +71,8 @@ fn strip(text: &str) -> &str {
     text.trim_matches(|character: char| character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}'))
 }
 
-/// Python's `http.cookies._unquote`: takes off the double quotes and reads `\"` and `\012`.
+/// Python's `http.cookies._unquote`: takes off the double quotes and reads `\"` and `\012`. A backslash before the
+/// end of a line stands for itself.
 fn unquote(value: &str) -> Cow<'_, str> {
     let Some(inside) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
         return Cow::Borrowed(value);
@@ -90,7 +91,7 @@ fn unquote(value: &str) -> Cow<'_, str> {
         if let Some(code) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             out.push(char::from(code));
             rest = &rest[3..];
-        } else if let Some(character) = rest.chars().next() {
+        } else if let Some(character) = rest.chars().next().filter(|character| *character != '\n') {
             out.push(character);
             rest = &rest[character.len_utf8()..];
         } else {
@@ -194,6 +195,7 @@ mod tests {
             (r#"s="a\\b""#, r"a\b"),
             (r#"s="\141\400\08""#, "a40008"),
             (r#"s="\000""#, "\0"),
+            ("s=\"a\\\nb\"", "a\\\nb"),
             (r#"s="tail\""#, "tail\\"),
             (r"s=a\141", r"a\141"),
             ("s=\u{a0}nbsp\u{1f}", "nbsp"),

@@ -75,6 +75,14 @@ impl MemcachedOptions {
     /// # Errors
     /// When an address is none, or a server does not answer.
     pub async fn open(self, settings: &Settings) -> Result<MemcachedStore, StoreError> {
+        let servers = self.servers(settings)?;
+        for server in &servers {
+            server.ask("mg cloakroom", None).await.map_err(|failure| explain(server, failure))?;
+        }
+        Ok(MemcachedStore { servers, format: self.format, limit: settings.inflate_limit })
+    }
+
+    fn servers(&self, settings: &Settings) -> Result<Vec<Server>, StoreError> {
         if self.format.serializer != CacheSerializer::Pickle {
             return Err(misconfigured("Django's memcached back ends write pickles alone"));
         }
@@ -83,13 +91,9 @@ impl MemcachedOptions {
             Some(Server::new(host, port, self.timeout, self.connections, settings.inflate_limit))
         };
         let servers: Option<Vec<Server>> = self.servers.iter().map(server).collect();
-        let servers = servers.filter(|servers| !servers.is_empty()).ok_or_else(|| {
-            misconfigured("a server's address is none; use memcached://host:port,host2:port")
-        })?;
-        for server in &servers {
-            server.ask("mg cloakroom", None).await.map_err(|failure| explain(server, failure))?;
-        }
-        Ok(MemcachedStore { servers, format: self.format, limit: settings.inflate_limit })
+        servers
+            .filter(|servers| !servers.is_empty())
+            .ok_or_else(|| misconfigured("a server's address is none; use memcached://host:port,host2:port"))
     }
 }
 
@@ -120,11 +124,21 @@ impl MemcachedStore {
     /// # Errors
     /// As [`MemcachedOptions::open`].
     pub async fn open(url: &str, settings: &Settings) -> Result<MemcachedStore, StoreError> {
+        MemcachedStore::options_of(url)?.open(settings).await
+    }
+
+    fn options_of(url: &str) -> Result<MemcachedOptions, StoreError> {
         let servers = url.strip_prefix("memcached://").unwrap_or(url);
         let (servers, query) = servers.split_once('?').unwrap_or((servers, ""));
         let mut options = MemcachedStore::options(servers.trim_end_matches('/').split(','));
         options.format = options.format.with_query("memcached", query)?;
-        options.open(settings).await
+        Ok(options)
+    }
+
+    /// Takes the URL apart, and connects to nothing.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn check(url: &str, settings: &Settings) -> Result<(), StoreError> {
+        MemcachedStore::options_of(url)?.servers(settings).map(|_| ())
     }
 
     /// The entry of a session, and the server that keeps it.

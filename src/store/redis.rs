@@ -76,6 +76,14 @@ pub struct RedisOptions {
 }
 
 impl RedisOptions {
+    /// Takes the URL apart, and connects to nothing.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let (url, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
+        self.format.clone().with_query("redis", query)?;
+        Connection::check(url, self.timeout)
+    }
+
     /// Opens the store and asks the server whether it is there.
     ///
     /// # Errors

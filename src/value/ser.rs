@@ -87,6 +87,18 @@ impl Writer {
     }
 }
 
+/// The shortest digits that read as this float, in the form `1.5e-7`, for [`write_float`]. Of two that are equally near
+/// Python takes the even one, where Rust takes the larger; both are near enough only from 16 digits on.
+pub(crate) fn shortest(float: f64) -> String {
+    let shortest = format!("{float:e}");
+    let digits = shortest.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+    if digits < 16 {
+        return shortest;
+    }
+    let nearest = format!("{float:.*e}", digits - 1);
+    if nearest.parse() == Ok(float) { nearest } else { shortest }
+}
+
 /// Python's `repr` of a float, from Rust's shortest digits in the form `1.5e-7`: plain digits from 1e-4 up
 /// to below 1e16, else an exponent of at least two digits.
 pub(crate) fn write_float(out: &mut String, shortest: &str) {
@@ -165,7 +177,7 @@ impl<'a> Serializer for &'a mut Writer {
         self.float(format!("{value:e}"), f64::from(value))
     }
     fn serialize_f64(self, value: f64) -> Result<(), Error> {
-        self.float(format!("{value:e}"), value)
+        self.float(shortest(value), value)
     }
     fn serialize_char(self, value: char) -> Result<(), Error> {
         self.serialize_str(value.encode_utf8(&mut [0; 4]))

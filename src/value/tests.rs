@@ -51,6 +51,12 @@ fn floats_are_spelled_as_python_spells_them() {
         (1e16, "1e+16"),
         (1.234_567_890_123_456_8e17, "1.2345678901234568e+17"),
         (1.5e300, "1.5e+300"),
+        // Each is as near to another text of as many digits; the even one is Python's.
+        (-6_594_736_080_302_253.0 / 4.0, "-1648684020075563.2"),
+        (6_594_736_080_302_255.0 / 4.0, "1648684020075563.8"),
+        (9_007_199_254_740_993.0, "9007199254740992.0"),
+        (2.0f64.powi(-1_074), "5e-324"),
+        (2.0f64.powi(-44), "5.684341886080802e-14"),
         (f64::NAN, "NaN"),
         (f64::INFINITY, "Infinity"),
         (f64::NEG_INFINITY, "-Infinity"),
@@ -231,7 +237,7 @@ fn types_that_differ_are_named_and_contents_are_not() {
 }
 
 #[test]
-fn depth_has_a_limit_and_no_stack_is_overflown() {
+fn t15_depth_has_a_limit_and_no_stack_is_overflown() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert!(Value::from_json(&nested(900)).is_ok());
     assert!(Value::from_json(&nested(MAX_DEPTH - 1)).is_ok());

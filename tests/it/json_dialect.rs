@@ -1,10 +1,12 @@
-//! Python itself as the judge of its dialect of JSON (release test T20).
+//! Python itself as the judge of its dialect of JSON (release test T20), each way. `CLOAKROOM_JSON_VALUES=1000000` is the
+//! long form.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::process::{Command, Stdio};
 
 use cloakroom::SessionData;
 
+use crate::fuzz_corpus::corpus::Numbers;
 use crate::vectors::python::Python;
 
 /// Writes random dictionaries as Django's serializer does, then reads back what it is given and compares.
@@ -44,9 +46,15 @@ for line, answer in zip(expected, sys.stdin):
 sys.exit(1 if wrong else 0)
 "#;
 
+/// How many dictionaries go each way.
+fn count() -> usize {
+    let named = std::env::var("CLOAKROOM_JSON_VALUES").ok();
+    named.map_or(20_000, |count| count.parse().expect("CLOAKROOM_JSON_VALUES is a number"))
+}
+
 #[test]
-fn t20_python_and_rust_write_the_same_json() {
-    let count = 20_000;
+fn t20_what_python_writes_is_read_and_written_alike() {
+    let count = count();
     let mut python = Command::new("python3")
         .args(["-c", PYTHON, "20", &count.to_string()])
         .stdin(Stdio::piped())
@@ -80,6 +88,111 @@ fn t20_python_and_rust_write_the_same_json() {
     assert!(python.wait().unwrap().success(), "Python read or wrote something else");
     assert!(typed > count / 2, "{typed} values went through Rust types");
     println!(
-        "T20: {count} dictionaries of Python's read and written alike, {typed} values through Rust types"
+        "t20: {count} dictionaries of Python's read and written alike, {typed} values through Rust types"
     );
+}
+
+/// Reads each line's JSON, and compares with its floats bit by bit, its other leaves as text, and how Python writes it.
+const READER: &str = r#"
+import json, struct, sys
+wrong = 0
+def leaves(value):
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield 's' + key.encode('utf-16-be', 'surrogatepass').hex()
+            yield from leaves(part)
+    elif isinstance(value, list):
+        for part in value: yield from leaves(part)
+    elif isinstance(value, bool) or value is None: yield str(value)
+    elif isinstance(value, int): yield 'i' + str(value)
+    elif isinstance(value, float): yield 'f' + ('nan' if value != value else struct.pack('>d', value).hex())
+    else: yield 's' + value.encode('utf-16-be', 'surrogatepass').hex()
+for line in sys.stdin:
+    text, expected = line.rstrip('\n').split('\t')
+    value = json.loads(text)
+    if ' '.join(leaves(value)) != expected or json.dumps(value, separators=(',', ':')) != text:
+        wrong += 1
+        print(ascii(line), file=sys.stderr)
+sys.exit(1 if wrong else 0)
+"#;
+
+#[test]
+fn t20_what_rust_writes_python_reads_as_equal_and_writes_alike() {
+    let count = count();
+    let mut python = Command::new("python3").args(["-c", READER]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = BufWriter::new(python.stdin.take().unwrap());
+    let mut numbers = Numbers::new();
+    for _ in 0..count {
+        let Python::Dict(entries) = dictionary(&mut numbers, 3) else {
+            unreachable!("a dictionary was made")
+        };
+        let (mut data, mut expected) = (SessionData::new(), Vec::new());
+        for (key, value) in &entries {
+            data.write(key, value).unwrap();
+            assert_eq!(data.read::<Python>(key).unwrap().as_ref(), Some(value), "read back");
+        }
+        leaves(&Python::Dict(entries), &mut expected);
+        writeln!(input, "{}\t{}", data.to_json(), expected.join(" ")).unwrap();
+    }
+    drop(input);
+    assert!(python.wait().unwrap().success(), "Python read or wrote something else");
+    println!("t20: {count} of {count} dictionaries of Rust's read as equal by Python, and written alike");
+}
+
+fn dictionary(numbers: &mut Numbers, depth: usize) -> Python {
+    let mut entries: Vec<(String, Python)> = Vec::new();
+    for _ in 0..numbers.below(5) {
+        let key = text(numbers);
+        if entries.iter().all(|(taken, _)| *taken != key) {
+            entries.push((key, value(numbers, depth)));
+        }
+    }
+    Python::Dict(entries)
+}
+
+fn value(numbers: &mut Numbers, depth: usize) -> Python {
+    match numbers.below(if depth > 0 { 9 } else { 7 }) {
+        0 => Python::None,
+        1 => Python::Bool(numbers.below(2) == 0),
+        2 => {
+            let wide = i128::from(numbers.next() as i64) << 64 | i128::from(numbers.next());
+            Python::Int((wide >> numbers.below(128)).to_string())
+        }
+        // Any 64 bits are a float, and most are far from 1.
+        3 => Python::Float(format!("{:?}", f64::from_bits(numbers.next()))),
+        4 => Python::Float(format!("{:?}", (numbers.next() as i32) as f64 / 1000.0)),
+        5 | 6 => Python::Str(text(numbers)),
+        7 => Python::List((0..numbers.below(4)).map(|_| value(numbers, depth - 1)).collect()),
+        _ => dictionary(numbers, depth - 1),
+    }
+}
+
+fn text(numbers: &mut Numbers) -> String {
+    let character = |numbers: &mut Numbers| match numbers.below(4) {
+        0 => char::from(numbers.below(128) as u8),
+        1 => ['"', '\\', '/', '\u{8}', '\u{7f}', '\u{80}', '\u{2028}'][numbers.below(7)],
+        2 => char::from_u32(numbers.below(0x800) as u32).unwrap_or('a'),
+        _ => char::from_u32(numbers.below(0x11_0000) as u32).unwrap_or('🦀'),
+    };
+    (0..numbers.below(6)).map(|_| character(numbers)).collect()
+}
+
+fn leaves(value: &Python, out: &mut Vec<String>) {
+    let text = |text: &str| {
+        let units: String = text.encode_utf16().map(|unit| format!("{unit:04x}")).collect();
+        format!("s{units}")
+    };
+    match value {
+        Python::None => out.push("None".to_owned()),
+        Python::Bool(value) => out.push(if *value { "True" } else { "False" }.to_owned()),
+        Python::Int(number) => out.push(format!("i{number}")),
+        Python::Float(number) if number.contains("NaN") => out.push("fnan".to_owned()),
+        Python::Float(number) => out.push(format!("f{:016x}", number.parse::<f64>().unwrap().to_bits())),
+        Python::Str(value) => out.push(text(value)),
+        Python::List(list) => list.iter().for_each(|value| leaves(value, out)),
+        Python::Dict(entries) => entries.iter().for_each(|(key, value)| {
+            out.push(text(key));
+            leaves(value, out);
+        }),
+    }
 }

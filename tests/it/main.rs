@@ -9,14 +9,19 @@ mod caches;
 mod cleaner;
 mod clearing;
 mod cookie_age;
+mod dependencies;
 mod django;
 mod extra_columns;
 mod faults;
 mod file_store;
+mod fuzz_corpus;
+mod hostile_text;
 mod json_dialect;
+mod limited;
 mod listing;
 mod log;
 mod model;
+mod named_tests;
 mod observed;
 mod pickles;
 mod random;
@@ -25,8 +30,10 @@ mod redis_cluster;
 #[cfg(all(feature = "redis-cluster", feature = "redis-sentinel"))]
 mod redis_sentinel;
 mod save_protocol;
+mod secrets;
 #[allow(dead_code, reason = "each feature uses a part of it")]
 mod servers;
+
 mod site_process;
 mod spans;
 #[cfg(any(feature = "postgres", feature = "mysql"))]

@@ -18,6 +18,7 @@ mod round_trips;
 mod secrecy;
 mod site;
 mod streams;
+mod user_id;
 mod vary;
 
 use std::sync::Arc;

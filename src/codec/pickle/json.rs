@@ -6,7 +6,7 @@ use super::class::{self, Class};
 use super::object::{Id, Object, Objects};
 use super::walk::{Budget, Writer, walk_in};
 use super::{PickleError, integer, text};
-use crate::value::{self, Kind, write_float, write_unit};
+use crate::value::{self, Kind, shortest, write_float, write_unit};
 
 /// Writes JSON text, and finds out whether it carries the value without loss.
 pub(super) struct JsonWriter<'o> {
@@ -40,7 +40,7 @@ impl<'o> JsonWriter<'o> {
 
     fn float(&mut self, number: f64) {
         if number.is_finite() {
-            write_float(self.out, &format!("{number:e}"));
+            write_float(self.out, &shortest(number));
         } else if number.is_nan() {
             // The word says nothing of the sign that some machines give it.
             self.lossless &= number.to_bits() == f64::NAN.to_bits();

@@ -80,6 +80,18 @@ impl Connection {
         Ok(connection)
     }
 
+    /// Whether the URL is one, without connecting.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn check(url: &str, timeout: Duration) -> Result<(), StoreError> {
+        let parsed = match url.split_once("://") {
+            #[cfg(feature = "redis-cluster")]
+            Some(("redis+cluster", hosts)) => cluster_client(hosts, timeout).map(drop).map_err(Failure::from),
+            Some(("redis+sentinel", sentinels)) => open_sentinel(sentinels, timeout).map(drop),
+            _ => redis::Client::open(url).map(drop).map_err(Failure::from),
+        };
+        parsed.map_err(|failure| failure.explain_at(&Address(url).to_string(), timeout))
+    }
+
     pub(super) fn address(&self) -> &str {
         &self.address
     }
@@ -199,18 +211,22 @@ impl Connection {
 
 #[cfg(feature = "redis-cluster")]
 async fn open_cluster(hosts: &str, timeout: Duration) -> Result<Link, Failure> {
+    Ok(Link::Cluster(cluster_client(hosts, timeout)?.get_async_connection().await?))
+}
+
+#[cfg(feature = "redis-cluster")]
+fn cluster_client(hosts: &str, timeout: Duration) -> redis::RedisResult<redis::cluster::ClusterClient> {
     let (login, hosts) = hosts.rsplit_once('@').map_or(("", hosts), |(login, hosts)| (login, hosts));
     let login = if login.is_empty() { String::new() } else { format!("{login}@") };
     let hosts = hosts.trim_end_matches('/').split(',').map(|host| format!("redis://{login}{host}"));
-    let client = redis::cluster::ClusterClient::builder(hosts)
+    redis::cluster::ClusterClient::builder(hosts)
         // Time must be left to ask another node after one that does not answer.
         .connection_timeout(timeout / 4)
         .response_timeout(timeout / 2)
         .retries(8)
         .min_retry_wait(20)
         .max_retry_wait(300)
-        .build()?;
-    Ok(Link::Cluster(client.get_async_connection().await?))
+        .build()
 }
 
 #[cfg(not(feature = "redis-cluster"))]

@@ -12,6 +12,8 @@ on_every_adapter!(
     t10_ten_thousand_bogus_requests_make_no_key,
 );
 on_every_adapter!(t10_ten_thousand_bogus_requests_make_no_file);
+#[cfg(all(feature = "postgres", feature = "mysql"))]
+on_every_adapter!(t21_a_quoted_nul_in_the_cookie_is_an_unknown_session);
 
 /// What MariaDB's usual collation takes for the key is no session's key, and the database is not even asked.
 #[cfg(feature = "mysql")]
@@ -30,6 +32,30 @@ async fn t03_an_alias_of_a_key_is_nobody(on: Adapter) {
     }
     assert_eq!(browser.get(site.url("/read")).await.ok().body, "1");
     println!("t03: {0} of {0} aliases of a key are nobody, without a question to MariaDB", aliases.len());
+}
+
+/// PostgreSQL refuses a NUL in a text: from a cookie it must not get there, and it is nobody's error.
+#[cfg(all(feature = "postgres", feature = "mysql"))]
+async fn t21_a_quoted_nul_in_the_cookie_is_an_unknown_session(on: Adapter) {
+    for store in [crate::stores::new_postgres().await, crate::stores::new_mariadb().await] {
+        let site = Site::start_on(on, store, pages(), Settings::new("secret")).await;
+        let mut browser = site.visitor().await;
+        let key = browser.session_key().unwrap().to_owned();
+        let values =
+            [format!("\"{key}\\000\""), format!("\"\\000{key}\""), "\"abcdefgh\\000\\000\"".to_owned()];
+        for value in &values {
+            for (path, body) in [("/read", "none"), ("/logout", ""), ("/visit", "1")] {
+                let client = reqwest::Client::builder().no_proxy().build().unwrap();
+                let cookie = format!("sessionid={value}");
+                let reply = client.get(site.url(path)).header("cookie", cookie).send().await.unwrap();
+                assert_eq!(reply.status(), 200, "{path} {value}");
+                assert_eq!(reply.text().await.unwrap(), body, "{path} {value}");
+                let calls = site.store.calls();
+                assert!(calls.is_empty() || calls == ["create"], "{path} {value}: {calls:?}");
+            }
+        }
+        assert_eq!(browser.get(site.url("/read")).await.ok().body, "1");
+    }
 }
 
 /// Django's cache back end deletes the cookie of whoever comes while Redis is down.

@@ -1,0 +1,207 @@
+//! `cloakroom user-sessions`: where users are logged in, by the index of user sessions.
+
+use std::ops::ControlFlow;
+
+use clap::{Args, Subcommand};
+use cloakroom::user_sessions::{UserSession, UserSessions};
+use cloakroom::{Clock, Settings, SystemClock};
+use serde_json::json;
+
+use crate::Ending;
+use crate::entry::time;
+use crate::lines::{Output, complain, say};
+use crate::progress::Progress;
+use crate::site::SiteOptions;
+
+const EXAMPLES: &str = "\
+Examples:
+  cloakroom create-table --user-sessions --store sqlite:/srv/site/db.sqlite3
+  cloakroom user-sessions rebuild --from-django manage.py
+  cloakroom user-sessions list --user 7
+  cloakroom user-sessions revoke --user 7 --id 1f6b3c0a9d2e4b58a7c6d5e4f3a2b1c0
+  cloakroom user-sessions clean
+
+The index is the application's, of a Rust service that keeps one; it is looked up, where `cloakroom revoke` reads all \
+sessions. Sessions that it does not know, such as those that only Django saw, are found by rebuild.
+
+Exit codes: 0 all went well, 1 something failed or was not there, 2 wrong usage, 3 sessions could not be read \
+(rebuild).";
+
+/// List and end the sessions of a user by the index of user sessions; rebuild and clean the index
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Where a user is logged in, the last seen first
+    List(UserOptions),
+    /// End one session of a user, or all of them
+    Revoke(RevokeOptions),
+    /// Bring all logins into the index, those that Django made too, and remove entries whose session is gone
+    Rebuild(IndexOptions),
+    /// Remove the entries whose session is gone
+    Clean(IndexOptions),
+}
+
+#[derive(Args)]
+struct UserOptions {
+    /// The user's primary key, as Django keeps it in _auth_user_id
+    #[arg(long, value_name = "ID")]
+    user: String,
+    #[command(flatten)]
+    index: IndexOptions,
+}
+
+#[derive(Args)]
+struct RevokeOptions {
+    #[command(flatten)]
+    of: UserOptions,
+    /// Only the session of this id, as `list` shows it
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+}
+
+#[derive(Args)]
+struct IndexOptions {
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+    /// Where the index is, if it is not in the store of the sessions
+    #[arg(long, value_name = "URL")]
+    index: Option<String>,
+    #[command(flatten)]
+    site: SiteOptions,
+}
+
+pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
+    match options.command {
+        Command::List(options) => list(options).await,
+        Command::Revoke(options) => revoke(options).await,
+        Command::Rebuild(options) => rebuild(&options).await,
+        Command::Clean(options) => clean(&options).await,
+    }
+}
+
+impl IndexOptions {
+    async fn connect(&self) -> anyhow::Result<(UserSessions, Settings)> {
+        let site = self.site.read()?;
+        // Says so when a secret is missing that is needed to read.
+        site.connect_to_read().await?;
+        let settings = site.settings_without_secret().clone();
+        let user_sessions = match &self.index {
+            Some(index) => UserSessions::connect_with_index(site.url()?, index, &settings).await?,
+            None => UserSessions::connect(site.url()?, &settings).await?,
+        };
+        Ok((user_sessions, settings))
+    }
+}
+
+async fn list(options: UserOptions) -> anyhow::Result<Ending> {
+    let (user_sessions, _) = options.index.connect().await?;
+    let mut output = Output::new();
+    for session in user_sessions.list(&options.user).await? {
+        let line = if options.index.json { as_json(&session) } else { as_line(&session) };
+        if output.line(&line)?.is_break() {
+            break;
+        }
+    }
+    output.end()?;
+    Ok(Ending::Well)
+}
+
+fn as_json(session: &UserSession) -> String {
+    json!({
+        "id": session.id().as_str(),
+        "user": session.user_id(),
+        "first_seen": time(session.first_seen()),
+        "last_seen": time(session.last_seen()),
+        "expire_date": session.expire_date().map(time),
+        "address": session.address(),
+        "user_agent": session.user_agent(),
+    })
+    .to_string()
+}
+
+fn as_line(session: &UserSession) -> String {
+    format!(
+        "{}  {}  {}  {:<15}  {}",
+        session.id(),
+        time(session.first_seen()),
+        time(session.last_seen()),
+        session.address().unwrap_or("-"),
+        session.user_agent().unwrap_or("-")
+    )
+}
+
+async fn revoke(options: RevokeOptions) -> anyhow::Result<Ending> {
+    let (user_sessions, _) = options.of.index.connect().await?;
+    let user = &options.of.user;
+    let revoked = match &options.id {
+        Some(id) => u64::from(user_sessions.revoke(user, id).await?),
+        None => user_sessions.revoke_all(user).await?,
+    };
+    let sessions = if revoked == 1 { "session" } else { "sessions" };
+    say(&if options.of.index.json {
+        json!({ "revoked": revoked }).to_string()
+    } else {
+        format!("{revoked} {sessions} of user {user} revoked")
+    });
+    Ok(if options.id.is_some() && revoked == 0 { Ending::WithFailures } else { Ending::Well })
+}
+
+async fn rebuild(options: &IndexOptions) -> anyhow::Result<Ending> {
+    let (user_sessions, settings) = options.connect().await?;
+    let count = user_sessions.store().count(SystemClock.now()).await?;
+    let mut progress = Progress::new("looked at", Some(count.live + count.expired));
+    let rebuilt = user_sessions.rebuild(&settings, &mut told(&mut progress)).await;
+    drop(progress);
+    let rebuilt = rebuilt?;
+    let mut progress = Progress::new("checked", None);
+    let cleaned = user_sessions.clean(&mut told(&mut progress)).await;
+    drop(progress);
+    let cleaned = cleaned?;
+    say(&if options.json {
+        json!({
+            "sessions": rebuilt.sessions,
+            "logged_in": rebuilt.logged_in,
+            "unread": rebuilt.unread,
+            "removed": cleaned.removed,
+        })
+        .to_string()
+    } else {
+        format!(
+            "{} sessions looked at, {} with a user are in the index, {} entries removed",
+            rebuilt.sessions, rebuilt.logged_in, cleaned.removed
+        )
+    });
+    if rebuilt.unread > 0 {
+        complain(&format!("{} sessions could not be read; `cloakroom check` tells why", rebuilt.unread));
+        return Ok(Ending::WithFindings);
+    }
+    Ok(Ending::Well)
+}
+
+async fn clean(options: &IndexOptions) -> anyhow::Result<Ending> {
+    let (user_sessions, _) = options.connect().await?;
+    let mut progress = Progress::new("checked", None);
+    let cleaned = user_sessions.clean(&mut told(&mut progress)).await;
+    drop(progress);
+    let cleaned = cleaned?;
+    say(&if options.json {
+        json!({ "entries": cleaned.entries, "removed": cleaned.removed }).to_string()
+    } else {
+        format!("{} entries checked, {} removed", cleaned.entries, cleaned.removed)
+    });
+    Ok(Ending::Well)
+}
+
+fn told(progress: &mut Progress) -> impl FnMut(u64) -> ControlFlow<()> + Send {
+    |done| {
+        progress.set(done);
+        ControlFlow::Continue(())
+    }
+}
