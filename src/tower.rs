@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -140,8 +140,12 @@ where
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
         let SessionLayer { middleware, on_error } = self.layer.clone();
-        let keys = request.headers().get_all(middleware.header()).iter().map(HeaderValue::as_bytes);
-        let session = middleware.begin(keys);
+        // Known as a constant, the usual name needs not be looked up.
+        let tickets = match middleware.header() {
+            "Cookie" => request.headers().get_all(COOKIE),
+            name => request.headers().get_all(name),
+        };
+        let session = middleware.begin(tickets.iter().map(HeaderValue::as_bytes));
         request.extensions_mut().insert(session.clone());
         // Called here, the service need not be cloned into the future.
         let answer = self.inner.call(request);

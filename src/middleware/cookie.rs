@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Timelike, Utc};
+use memchr::{memchr, memchr_iter};
 
 use crate::expiry::ExpiryAge;
 use crate::settings::{SameSite, Settings};
@@ -31,7 +32,7 @@ pub(super) fn find_cookies<'a>(
     let (mut found, mut count) = (None, 0);
     for header in headers {
         let mut start = 0;
-        for end in memchr::memchr_iter(b';', header).chain([header.len()]) {
+        for end in memchr_iter(b';', header).chain([header.len()]) {
             if let Some(value) = value_of(&header[start..end], name) {
                 found = Some(value);
                 count += 1;
@@ -51,7 +52,7 @@ fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
     if !may_be_stripped && !pair[begin..].starts_with(name.as_bytes()) {
         return None;
     }
-    let equals = memchr::memchr(b'=', pair)?;
+    let equals = memchr(b'=', pair)?;
     let key = &pair[begin..equals.max(begin)];
     let is_named = key == name.as_bytes() || strip(&String::from_utf8_lossy(key)) == name;
     is_named.then_some(&pair[equals + 1..])
@@ -59,9 +60,9 @@ fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
 
 /// A cookie's value as Python reads it.
 fn read_value(value: &[u8]) -> Cow<'_, str> {
-    match String::from_utf8_lossy(value) {
-        Cow::Borrowed(value) => unquote(strip(value)),
-        Cow::Owned(value) => Cow::Owned(unquote(strip(&value)).into_owned()),
+    match str::from_utf8(value) {
+        Ok(value) => unquote(strip(value)),
+        Err(_) => Cow::Owned(unquote(strip(&String::from_utf8_lossy(value))).into_owned()),
     }
 }
 
@@ -119,8 +120,16 @@ pub(super) fn delete(settings: &Settings) -> String {
     write(settings, "\"\"", Some(("Thu, 01 Jan 1970 00:00:00 GMT".to_owned(), 0)), httponly, secure)
 }
 
+/// Put together by hand, since chrono would read the pattern each time.
 fn http_date(moment: DateTime<Utc>) -> String {
-    moment.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let day = DAYS[moment.weekday().num_days_from_monday() as usize];
+    let month = MONTHS[moment.month0() as usize];
+    let (of_month, year) = (moment.day(), moment.year());
+    let (hour, minute, second) = (moment.hour(), moment.minute(), moment.second());
+    format!("{day}, {of_month:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
 }
 
 /// The attributes stand in the order in which Django writes them.
@@ -162,6 +171,14 @@ fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_are_those_of_chrono() {
+        for seconds in (-62_135_596_800..253_402_300_800).step_by(86_399 * 97) {
+            let moment = DateTime::from_timestamp(seconds, 0).unwrap_or_default();
+            assert_eq!(http_date(moment), moment.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
+        }
+    }
 
     fn find(header: &str) -> Option<Cow<'_, str>> {
         find_cookie([header.as_bytes()], "s")

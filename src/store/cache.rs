@@ -156,14 +156,17 @@ impl CacheFormat {
     /// The name of a session's entry. Django's `cache_key_prefix` and `make_key`.
     pub(crate) fn entry_key(&self, session_key: &SessionKey) -> String {
         let engine = match self.engine {
-            CacheEngine::Cache => "cache",
-            CacheEngine::CachedDb => "cached_db",
+            CacheEngine::Cache => "django.contrib.sessions.cache",
+            CacheEngine::CachedDb => "django.contrib.sessions.cached_db",
         };
-        let key = format!("django.contrib.sessions.{engine}{}", session_key.as_str());
-        let (prefix, version) = (&self.key_prefix, self.version);
         match &self.key_function {
-            Some(KeyFunction(make_key)) => make_key(&key, prefix, version),
-            None => format!("{prefix}:{version}:{key}"),
+            Some(KeyFunction(make_key)) => {
+                make_key(&[engine, session_key.as_str()].concat(), &self.key_prefix, self.version)
+            }
+            None => {
+                let version = self.version.to_string();
+                [&self.key_prefix, ":", &version, ":", engine, session_key.as_str()].concat()
+            }
         }
     }
 

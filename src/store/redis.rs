@@ -35,7 +35,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use redis::Value as Reply;
 
-use self::connection::{Connection, Failure};
+use self::connection::{Code, Connection, Failure};
 use super::cache::{Address, CacheEngine, CacheFormat, ends_in, time_to_live};
 use super::{Count, Created, Cursor, Listed, Loaded, Record, Rotated, SessionStore, Updated, Version};
 use crate::error::StoreError;
@@ -139,10 +139,10 @@ impl RedisStore {
         if !self.set_new(new_key, entry).await? {
             return Ok(TAKEN);
         }
-        let outcome = self.script(&Script::new(DELETE, &[old_key], expected, entry)).await?;
+        let outcome = self.script(&Script::new(&DELETE, &[old_key], expected, entry)).await?;
         if outcome != DONE {
             let written = Version::from_bytes(entry.value.as_slice());
-            self.script(&Script::new(DELETE, &[new_key], Some(&written), entry)).await?;
+            self.script(&Script::new(&DELETE, &[new_key], Some(&written), entry)).await?;
         }
         Ok(outcome)
     }
@@ -173,7 +173,7 @@ struct Entry {
 
 /// A script with what it works on.
 struct Script<'a> {
-    code: &'static str,
+    code: &'static Code,
     keys: &'a [&'a str],
     expected: Option<&'a [u8]>,
     entry: &'a Entry,
@@ -181,7 +181,7 @@ struct Script<'a> {
 
 impl<'a> Script<'a> {
     fn new(
-        code: &'static str,
+        code: &'static Code,
         keys: &'a [&'a str],
         expected: Option<&'a Version>,
         entry: &'a Entry,
@@ -209,9 +209,11 @@ macro_rules! script {
 }
 
 /// Not of the others' kind: gives the value and its milliseconds, or nothing.
-const LOAD_WITH_AGE: &str = "local current = redis.call('GET', KEYS[1])\n\
+static LOAD_WITH_AGE: Code = Code::new(
+    "local current = redis.call('GET', KEYS[1])\n\
     if not current then return false end\n\
-    return {current, redis.call('PTTL', KEYS[1])}";
+    return {current, redis.call('PTTL', KEYS[1])}",
+);
 
 /// What [`LOAD_WITH_AGE`] gave.
 fn with_age(reply: Reply) -> (Reply, Option<i64>) {
@@ -226,16 +228,16 @@ fn with_age(reply: Reply) -> (Reply, Option<i64>) {
     }
 }
 
-const DELETE: &str = script!("redis.call('DEL', KEYS[1])");
-const UPDATE: &str = script!(
+static DELETE: Code = Code::new(script!("redis.call('DEL', KEYS[1])"));
+static UPDATE: Code = Code::new(script!(
     "if tonumber(ARGV[4]) > 0 then redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])"
     "else redis.call('DEL', KEYS[1]) end"
-);
-const ROTATE: &str = script!(
+));
+static ROTATE: Code = Code::new(script!(
     "if redis.call('EXISTS', KEYS[2]) == 1 then return 3 end"
     "if tonumber(ARGV[4]) > 0 then redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4]) end"
     "redis.call('DEL', KEYS[1])"
-);
+));
 
 #[async_trait]
 impl SessionStore for RedisStore {
@@ -250,7 +252,7 @@ impl SessionStore for RedisStore {
             CacheEngine::CachedDb => {
                 let nothing = Entry { value: Vec::new(), milliseconds: 0 };
                 let reply =
-                    self.connection.script(&Script::new(LOAD_WITH_AGE, &[&key], None, &nothing)).await;
+                    self.connection.script(&Script::new(&LOAD_WITH_AGE, &[&key], None, &nothing)).await;
                 reply.map(with_age)
             }
             CacheEngine::Cache => {
@@ -288,7 +290,7 @@ impl SessionStore for RedisStore {
         record: Record<'_>,
     ) -> Result<Updated, StoreError> {
         let (key, entry) = (self.format.entry_key(session_key), self.entry(record)?);
-        match self.script(&Script::new(UPDATE, &[&key], expected, &entry)).await? {
+        match self.script(&Script::new(&UPDATE, &[&key], expected, &entry)).await? {
             MISSING => Ok(Updated::Missing),
             CHANGED => Ok(Updated::Changed),
             DONE => Ok(Updated::Updated(Version::from_bytes(entry.value))),
@@ -308,7 +310,7 @@ impl SessionStore for RedisStore {
         let outcome = if self.connection.is_cluster() {
             self.rotate_across_servers(&old, expected, &new, &entry).await?
         } else {
-            self.script(&Script::new(ROTATE, &[&old, &new], expected, &entry)).await?
+            self.script(&Script::new(&ROTATE, &[&old, &new], expected, &entry)).await?
         };
         match outcome {
             MISSING => Ok(Rotated::Missing),

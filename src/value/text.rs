@@ -75,7 +75,7 @@ pub(crate) fn write_string(out: &mut String, string: &str) {
 
 pub(crate) fn write_escaped(out: &mut String, string: &str) {
     let mut rest = string;
-    while let Some(position) = rest.bytes().position(must_be_escaped) {
+    while let Some(position) = first_to_escape(rest.as_bytes()) {
         out.push_str(&rest[..position]);
         let character = rest[position..].chars().next().unwrap_or_default();
         write_escape(out, character);
@@ -84,8 +84,17 @@ pub(crate) fn write_escaped(out: &mut String, string: &str) {
     out.push_str(rest);
 }
 
+fn first_to_escape(bytes: &[u8]) -> Option<usize> {
+    let (chunks, _) = bytes.as_chunks::<16>();
+    // Without a way out of the inner loop, the bytes of a chunk are compared at once.
+    let plain = |chunk: &&[u8; 16]| !chunk.iter().fold(false, |any, byte| any | must_be_escaped(*byte));
+    let start = 16 * chunks.iter().take_while(plain).count();
+    let found = bytes[start..].iter().position(|byte| must_be_escaped(*byte))?;
+    Some(start + found)
+}
+
 fn must_be_escaped(byte: u8) -> bool {
-    !(b' '..=b'~').contains(&byte) || byte == b'"' || byte == b'\\'
+    !(b' '..=b'~').contains(&byte) | (byte == b'"') | (byte == b'\\')
 }
 
 fn write_escape(out: &mut String, character: char) {
@@ -113,7 +122,7 @@ pub(crate) fn write_unit(out: &mut String, unit: u16) {
 /// The form in which dictionary keys are kept and compared: the escaped text that Python would write,
 /// without the quotes. Most keys are that already.
 pub(crate) fn escape_key(key: &str) -> Cow<'_, str> {
-    if !key.bytes().any(must_be_escaped) {
+    if first_to_escape(key.as_bytes()).is_none() {
         return Cow::Borrowed(key);
     }
     let mut out = String::with_capacity(key.len() + 8);

@@ -1,5 +1,6 @@
 //! The connection to one Redis server or to a cluster, which heals by itself.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 #[cfg(feature = "redis-cluster")]
@@ -10,6 +11,7 @@ use sha1::{Digest, Sha1};
 use super::Script;
 use super::single::Single;
 use crate::error::{StoreError, StoreErrorKind};
+use crate::signing::hex;
 use crate::store::cache::Address;
 
 /// One connection that all requests share: their commands are pipelined on it.
@@ -26,6 +28,23 @@ enum Link {
     Cluster(redis::cluster_async::ClusterConnection),
     #[cfg(feature = "redis-sentinel")]
     Sentinel(std::sync::Arc<super::sentinel::Primary>),
+}
+
+/// A script in Redis' Lua.
+pub(super) struct Code {
+    text: &'static str,
+    hash: OnceLock<String>,
+}
+
+impl Code {
+    pub(super) const fn new(text: &'static str) -> Code {
+        Code { text, hash: OnceLock::new() }
+    }
+
+    /// The name by which a server knows a script that it has seen.
+    fn hash(&self) -> &str {
+        self.hash.get_or_init(|| hex(&Sha1::digest(self.text)))
+    }
 }
 
 /// What can go wrong on the way.
@@ -172,7 +191,7 @@ impl Connection {
     /// The same for a script with other arguments.
     pub(super) async fn run_script(
         &self,
-        code: &str,
+        code: &Code,
         keys: &[&str],
         arguments: &[&[u8]],
     ) -> Result<Value, Failure> {
@@ -181,10 +200,9 @@ impl Connection {
             command.arg(code).arg(keys.len()).arg(keys).arg(arguments);
             command
         };
-        let hash: String = Sha1::digest(code).iter().map(|byte| format!("{byte:02x}")).collect();
-        match self.query(&command("EVALSHA", &hash)).await {
+        match self.query(&command("EVALSHA", code.hash())).await {
             Err(Failure::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.query(&command("EVAL", code)).await
+                self.query(&command("EVAL", code.text)).await
             }
             reply => reply,
         }

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use redis::Value as Reply;
 
 use super::RedisStore;
-use super::connection::Failure;
+use super::connection::{Code, Failure};
 use super::list::{START, Scan, escaped, scanned};
 use crate::error::StoreError;
 use crate::session_data::SessionData;
@@ -17,7 +17,8 @@ use crate::user_sessions::{Client, Entry, UserSessionIndex};
 
 /// `ARGV`: the session key, the one it moved from or nothing, first and last seen in microseconds, address and user
 /// agent or nothing. Times are texts: Lua's numbers would be rounded when they are written.
-const PUT: &str = "local known = redis.call('HGET', KEYS[1], ARGV[1])\n\
+static PUT: Code = Code::new(
+    "local known = redis.call('HGET', KEYS[1], ARGV[1])\n\
     if not known and ARGV[2] ~= '' then known = redis.call('HGET', KEYS[1], ARGV[2]) end\n\
     local entry = {first_seen = ARGV[3], last_seen = ARGV[4], address = ARGV[5], user_agent = ARGV[6]}\n\
     if known then\n\
@@ -28,13 +29,16 @@ const PUT: &str = "local known = redis.call('HGET', KEYS[1], ARGV[1])\n\
         if entry.user_agent == '' then entry.user_agent = old.user_agent end\n\
     end\n\
     redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(entry))\n\
-    return 1";
+    return 1",
+);
 
 /// `ARGV`: as for [`PUT`].
-const FILL: &str = "if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 0 end\n\
+static FILL: Code = Code::new(
+    "if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 0 end\n\
     redis.call('HSET', KEYS[1], ARGV[1], cjson.encode({first_seen = ARGV[3], last_seen = ARGV[4], \
         address = ARGV[5], user_agent = ARGV[6]}))\n\
-    return 1";
+    return 1",
+);
 
 impl RedisStore {
     fn users_prefix(&self) -> String {
@@ -47,7 +51,7 @@ impl RedisStore {
 
     async fn index_script(
         &self,
-        code: &'static str,
+        code: &'static Code,
         entry: &Entry,
         moved_from: Option<&SessionKey>,
     ) -> Result<(), StoreError> {
@@ -78,11 +82,11 @@ impl UserSessionIndex for RedisStore {
     }
 
     async fn put(&self, entry: &Entry, moved_from: Option<&SessionKey>) -> Result<(), StoreError> {
-        self.index_script(PUT, entry, moved_from).await
+        self.index_script(&PUT, entry, moved_from).await
     }
 
     async fn fill(&self, entries: &[Entry]) -> Result<(), StoreError> {
-        let filled = join_all(entries.iter().map(|entry| self.index_script(FILL, entry, None))).await;
+        let filled = join_all(entries.iter().map(|entry| self.index_script(&FILL, entry, None))).await;
         filled.into_iter().collect()
     }
 

@@ -182,7 +182,7 @@ fn open(options: &SqliteOptions) -> Task<Connection> {
     )?;
     connection.busy_timeout(options.busy_timeout)?;
     let statement = connection.prepare(&format!("SELECT * FROM {} LIMIT 0", options.quoted_table()))?;
-    let columns = statement.column_names();
+    let columns: Vec<&str> = statement.column_names().into_iter().collect();
     let Columns { session_key, session_data, expire_date } = &options.columns;
     let extra = options.extra_columns.iter().map(ExtraColumn::name);
     for column in [session_key, session_data, expire_date].into_iter().map(String::as_str).chain(extra) {
