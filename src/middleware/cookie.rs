@@ -1,7 +1,6 @@
 //! The session cookie, letter for letter as Django reads and writes it.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use chrono::{DateTime, Datelike, Timelike, Utc};
 use memchr::{memchr, memchr_iter};
@@ -46,10 +45,10 @@ pub(super) fn find_cookies<'a>(
 /// The value in this pair, if it is of this name.
 fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
     // Most pairs are another cookie's, which one look at their beginning tells: what Python strips is either one
-    // of these blanks, a control character or not ASCII.
+    // of these blanks, a control character or not ASCII, and bytes that are not UTF-8 it reads as U+FFFD.
     let begin = pair.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
-    let may_be_stripped = !pair[begin].is_ascii_graphic();
-    if !may_be_stripped && !pair[begin..].starts_with(name.as_bytes()) {
+    let stands_there = pair[begin].is_ascii_graphic() && name.is_ascii();
+    if stands_there && !pair[begin..].starts_with(name.as_bytes()) {
         return None;
     }
     let equals = memchr(b'=', pair)?;
@@ -104,7 +103,7 @@ fn unquote(value: &str) -> Cow<'_, str> {
 
 /// The header that gives the browser its cookie; without an expiry it ends with the browser.
 pub(super) fn set(settings: &Settings, value: &str, expiry: Option<(ExpiryAge, DateTime<Utc>)>) -> String {
-    let expiry = expiry.map(|(age, end)| (http_date(end), age.whole_seconds()));
+    let expiry = expiry.map(|(age, end)| (age.whole_seconds(), end));
     write(settings, value, expiry, settings.cookie_httponly, settings.cookie_secure)
 }
 
@@ -117,50 +116,72 @@ pub(super) fn delete(settings: &Settings) -> String {
         || settings.cookie_partitioned;
     let all = settings.full_removal_cookie;
     let (httponly, secure) = (all && settings.cookie_httponly, is_needed || all && settings.cookie_secure);
-    write(settings, "\"\"", Some(("Thu, 01 Jan 1970 00:00:00 GMT".to_owned(), 0)), httponly, secure)
+    write(settings, "\"\"", Some((0, DateTime::UNIX_EPOCH)), httponly, secure)
 }
 
-/// Put together by hand, since chrono would read the pattern each time.
-fn http_date(moment: DateTime<Utc>) -> String {
+/// Appends a date. Digit by digit, since formatting numbers takes several times as long, and reading chrono's pattern
+/// each time yet longer.
+fn write_http_date(out: &mut String, moment: DateTime<Utc>) {
     const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let day = DAYS[moment.weekday().num_days_from_monday() as usize];
-    let month = MONTHS[moment.month0() as usize];
-    let (of_month, year) = (moment.day(), moment.year());
-    let (hour, minute, second) = (moment.hour(), moment.minute(), moment.second());
-    format!("{day}, {of_month:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+    let two_digits = |out: &mut String, number: u32| {
+        for digit in [number / 10 % 10, number % 10] {
+            out.extend(char::from_digit(digit, 10));
+        }
+    };
+    out.push_str(DAYS[moment.weekday().num_days_from_monday() as usize]);
+    out.push_str(", ");
+    two_digits(out, moment.day());
+    out.push(' ');
+    out.push_str(MONTHS[moment.month0() as usize]);
+    out.push(' ');
+    let year = moment.year().unsigned_abs();
+    two_digits(out, year / 100);
+    two_digits(out, year);
+    for (before, number) in [(' ', moment.hour()), (':', moment.minute()), (':', moment.second())] {
+        out.push(before);
+        two_digits(out, number);
+    }
+    out.push_str(" GMT");
 }
 
-/// The attributes stand in the order in which Django writes them.
+/// The attributes stand in the order in which Django writes them. The expiry is the age in seconds and the end.
 fn write(
     settings: &Settings,
     value: &str,
-    expiry: Option<(String, i64)>,
+    expiry: Option<(i64, DateTime<Utc>)>,
     httponly: bool,
     secure: bool,
 ) -> String {
-    let mut header = format!("{}={value}", settings.cookie_name);
-    // Writing to a String cannot fail.
+    let mut header = String::with_capacity(settings.cookie_name.len() + value.len() + 160);
+    header.push_str(&settings.cookie_name);
+    header.push('=');
+    header.push_str(value);
     if let Some(domain) = &settings.cookie_domain {
-        let _ = write!(header, "; Domain={domain}");
+        header.push_str("; Domain=");
+        header.push_str(domain);
     }
-    if let Some((expires, _)) = &expiry {
-        let _ = write!(header, "; expires={expires}");
+    if let Some((_, end)) = expiry {
+        header.push_str("; expires=");
+        write_http_date(&mut header, end);
     }
     if httponly {
         header.push_str("; HttpOnly");
     }
-    if let Some((_, max_age)) = &expiry {
-        let _ = write!(header, "; Max-Age={max_age}");
+    if let Some((max_age, _)) = expiry {
+        header.push_str("; Max-Age=");
+        header.push_str(&max_age.to_string());
     }
     // As Python 3.14 writes it. Browsers keep a partitioned cookie apart, so its removal says so too.
     if settings.cookie_partitioned {
         header.push_str("; Partitioned");
     }
-    let _ = write!(header, "; Path={}", settings.cookie_path);
+    header.push_str("; Path=");
+    header.push_str(&settings.cookie_path);
     if let Some(same_site) = settings.cookie_samesite {
-        let _ = write!(header, "; SameSite={}", same_site.as_str());
+        header.push_str("; SameSite=");
+        header.push_str(same_site.as_str());
     }
     if secure {
         header.push_str("; Secure");
@@ -176,7 +197,9 @@ mod tests {
     fn dates_are_those_of_chrono() {
         for seconds in (-62_135_596_800..253_402_300_800).step_by(86_399 * 97) {
             let moment = DateTime::from_timestamp(seconds, 0).unwrap_or_default();
-            assert_eq!(http_date(moment), moment.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
+            let mut date = String::new();
+            write_http_date(&mut date, moment);
+            assert_eq!(date, moment.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
         }
     }
 

@@ -52,14 +52,17 @@ impl Memo {
     }
 }
 
+/// So much is there at once, as small sessions need.
+const FEW: usize = 16;
+
 impl<'a> Machine<'a> {
     pub(super) fn new(input: &'a [u8], limit: usize) -> Machine<'a> {
         Machine {
             input,
             position: 0,
-            objects: Objects::default(),
-            stack: Vec::new(),
-            marks: Vec::new(),
+            objects: Objects::with_capacity(FEW),
+            stack: Vec::with_capacity(FEW),
+            marks: Vec::with_capacity(FEW),
             memo: Memo::default(),
             steps: MAX_STEPS,
             copies: limit,

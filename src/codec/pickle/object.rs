@@ -72,6 +72,10 @@ impl Object<'_> {
 pub(super) struct Objects<'a>(Vec<Object<'a>>);
 
 impl<'a> Objects<'a> {
+    pub(super) fn with_capacity(count: usize) -> Objects<'a> {
+        Objects(Vec::with_capacity(count))
+    }
+
     pub(super) fn get(&self, id: Id) -> &Object<'a> {
         // Ids come from `add` alone, and nothing is ever taken out.
         self.0.get(id as usize).unwrap_or(&Object::None)
