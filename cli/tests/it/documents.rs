@@ -197,6 +197,13 @@ fn the_table_of_settings_is_whole() {
             "max_save_attempts",
             "interrupted",
             "secret_key",
+            // Of the hardened profile and the header transport.
+            "absolute_age",
+            "reject_duplicate_cookies",
+            "no_store",
+            "cookie_partitioned",
+            "full_removal_cookie",
+            "transport",
         ];
         assert!(
             is_ours.contains(&name) || table.contains(&format!("`{name}")),
