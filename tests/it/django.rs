@@ -7,6 +7,7 @@ mod expiry;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod key_function;
 mod login;
+mod login_example;
 mod parallel;
 pub(crate) mod process;
 mod soak;

@@ -114,7 +114,8 @@ async fn from_django() {
     let text = document("from-django.md");
     let example = std::fs::read_to_string(root().join("examples/whoami.rs")).unwrap();
     let code = blocks(&text, "rust").into_iter().next().unwrap();
-    assert!(example.trim_end().ends_with(&code), "the page's code is that of examples/whoami.rs");
+    let (_, runs) = example.split_once("\n\n").unwrap();
+    assert_eq!(code.trim_end(), runs.trim_end(), "the page's code is that of examples/whoami.rs");
 
     let project = Project::new("");
     let code = "from django.contrib.auth.models import User; \
@@ -157,6 +158,7 @@ async fn operations() {
     create(&*store, r#"{"visits":1}"#, -5).await;
     let output = place.follow(&document("operations.md"));
     assert!(output.contains("1 deleted") && output.contains("1 expired session removed"), "{output}");
+    assert_eq!(output.matches("entries checked").count(), 2, "the index is cleaned too: {output}");
     assert!(output.contains("some are still signed with the old one"), "{output}");
     assert!(output.contains("1 copied, 0 were there"), "{output}");
     assert!(!output.contains("is another one\n"), "in the end the secret is the right one: {output}");
@@ -195,12 +197,38 @@ fn the_table_of_settings_is_whole() {
             "max_save_attempts",
             "interrupted",
             "secret_key",
+            // Of the hardened profile and the header transport.
+            "absolute_age",
+            "reject_duplicate_cookies",
+            "no_store",
+            "cookie_partitioned",
+            "full_removal_cookie",
+            "transport",
         ];
         assert!(
             is_ours.contains(&name) || table.contains(&format!("`{name}")),
             "{name} is missing in the table"
         );
     }
+}
+
+#[test]
+fn the_examples_that_documents_name_exist() {
+    let documents =
+        ["from-django.md", "operations.md", "stores.md", "from-tower-sessions.md", "../README.md"];
+    let mut named = std::collections::BTreeSet::new();
+    for text in documents.map(document) {
+        named.extend(
+            text.split("examples/").skip(1).filter_map(|rest| Some(rest.split_once(".rs")?.0.to_owned())),
+        );
+    }
+    for name in &named {
+        assert!(
+            root().join(format!("examples/{name}.rs")).is_file(),
+            "examples/{name}.rs is named and not there"
+        );
+    }
+    assert!(named.contains("django_login") && named.contains("actix"), "{named:?}");
 }
 
 #[test]
