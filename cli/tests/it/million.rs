@@ -34,9 +34,31 @@ fn a_million_rows() {
     let steps = bar.matches("/1,000,000").count();
     assert!(steps > 10, "the bar moved {steps} times");
 
+    let listed = on_terminal(&["list", "--user", "7"]);
+    assert_eq!(listed.stdout.lines().count(), 75);
+    assert!(listed.shown.contains("/1,000,000 sessions"), "{:.500}", listed.shown);
+
+    assert_eq!(run(cloakroom(&["create-table", "--user-sessions", "--store", &url]), b"").code, 0);
+    let rebuilt = on_terminal(&["user-sessions", "rebuild"]);
+    assert_eq!(
+        rebuilt.stdout,
+        "1000000 sessions looked at, 75 with a user are in the index, 0 entries removed\n"
+    );
+    assert!(rebuilt.shown.contains("/1,000,000 sessions looked at"), "{:.500}", rebuilt.shown);
+    let known = on_terminal(&["user-sessions", "list", "--user", "7"]);
+    assert_eq!(known.stdout.lines().count(), 75);
+
     let cleared = on_terminal(&["clearsessions"]);
     assert_eq!(cleared.stdout, "250000 expired sessions removed\n");
     assert!(cleared.shown.contains("sessions removed"), "{:.500}", cleared.shown);
+
+    let target = format!("sqlite:{}", folder.path().join("target.sqlite3").display());
+    assert_eq!(run(cloakroom(&["create-table", "--store", &target]), b"").code, 0);
+    let copied = on_terminal(&["copy", "--to", &target]);
+    assert!(copied.stdout.starts_with("750000 copied, 0 were there"), "{}", copied.stdout);
+    assert!(copied.shown.contains("/750,000 sessions copied"), "{:.500}", copied.shown);
+    let count = with_secret(&["count", "--store", &target], "");
+    assert_eq!(count.stdout, "750000 live, 0 expired\n");
 
     // Without a terminal: a line now and then.
     let revoked = with_secret(&["revoke", "--user", "7", "--store", &url], "");
