@@ -41,11 +41,31 @@ pub fn session_auth_hash(password: &str, settings: &Settings) -> String {
 
 /// The session auth hash with a given secret and algorithm. Django's `get_session_auth_fallback_hash` is
 /// this for each of `SECRET_KEY_FALLBACKS`.
+///
+/// ```
+/// use cloakroom::auth::{session_auth_hash, session_auth_hash_with};
+/// use cloakroom::signing::{Algorithm, SecretKey};
+///
+/// // Before 3.1 Django hashed with SHA-1.
+/// let hash = session_auth_hash_with("pbkdf2_sha256$...", &SecretKey::from("secret"), Algorithm::Sha1);
+/// assert_eq!(hash.len(), 40);
+/// ```
 pub fn session_auth_hash_with(password: &str, secret: &SecretKey, algorithm: Algorithm) -> String {
     salted_hmac_hex(HASH_SALT, password.as_bytes(), secret, algorithm)
 }
 
 /// Whether a login's hash fits the user's password field, with this secret or a fallback. In constant time.
+///
+/// ```
+/// use cloakroom::{Settings, auth};
+///
+/// let before = Settings::new("old secret");
+/// let hash = auth::session_auth_hash("pbkdf2_sha256$...", &before);
+/// let mut settings = Settings::new("new secret");
+/// assert!(!auth::verify_session_auth_hash(&hash, "pbkdf2_sha256$...", &settings));
+/// settings.secret_key_fallbacks = vec!["old secret".into()];
+/// assert!(auth::verify_session_auth_hash(&hash, "pbkdf2_sha256$...", &settings));
+/// ```
 pub fn verify_session_auth_hash(hash: &str, password: &str, settings: &Settings) -> bool {
     fits(hash, password, &settings.secret_key, settings) || fits_fallback(hash, password, settings)
 }
@@ -80,6 +100,17 @@ impl std::fmt::Debug for User<'_> {
 
 /// The id of the user who is logged in, without a look at the password. Django's `SESSION_KEY` in the session.
 ///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, Session, Settings, auth};
+///
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// assert_eq!(auth::user_id(&session)?, None);
+/// session.set(auth::SESSION_KEY, "7")?;
+/// assert_eq!(auth::user_id(&session)?.as_deref(), Some("7"));
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Value`] when the session holds neither a text nor a number there.
 pub fn user_id(session: &Session) -> Result<Option<String>, Error> {
@@ -102,6 +133,22 @@ pub(crate) fn user_id_in(data: &SessionData) -> Option<String> {
 ///
 /// A login whose hash does not fit the password ends: the session is flushed. One that fits with a fallback
 /// secret is taken, under a new key and with a new hash. A session of another user or back end stays.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, Session, Settings, auth};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// let user = auth::User { id: "7", password: "pbkdf2_sha256$old", backend: auth::MODEL_BACKEND };
+/// auth::login(&session, user).await?;
+/// assert!(auth::verify_user(&session, user).await?);
+/// // The password was changed elsewhere: the login ends here.
+/// let changed = auth::User { password: "pbkdf2_sha256$new", ..user };
+/// assert!(!auth::verify_user(&session, changed).await?);
+/// assert_eq!(auth::user_id(&session)?, None);
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
 ///
 /// # Errors
 /// As [`user_id`], [`Session::flush`] and [`Session::cycle_key`].
@@ -160,7 +207,19 @@ pub async fn login(session: &Session, user: User<'_>) -> Result<(), Error> {
     session.set(HASH_SESSION_KEY, session_auth_hash(user.password, session.settings()))
 }
 
-/// Logs out: ends the session. Django's `logout`.
+/// Logs out: ends the session, for all who have its key. Django's `logout`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, Session, Settings, auth};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// session.set("basket", "wool")?;
+/// auth::logout(&session).await?;
+/// assert!(session.is_empty());
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
 ///
 /// # Errors
 /// As [`Session::flush`].
@@ -170,6 +229,20 @@ pub async fn logout(session: &Session) -> Result<(), Error> {
 
 /// Keeps this session logged in after its user's password changed, under a new key. Django's
 /// `update_session_auth_hash`. The user's other sessions end.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, Session, Settings, auth};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// let user = auth::User { id: "7", password: "pbkdf2_sha256$old", backend: auth::MODEL_BACKEND };
+/// auth::login(&session, user).await?;
+/// let changed = auth::User { password: "pbkdf2_sha256$new", ..user };
+/// auth::update_session_auth_hash(&session, changed)?;
+/// assert!(auth::verify_user(&session, changed).await?);
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
 ///
 /// # Errors
 /// As [`Session::cycle_key`].

@@ -286,7 +286,14 @@ pub fn decide(observed: &Observed, settings: &Settings) -> Decision {
 }
 
 /// The status of a response that tells of this error: 400 for a session that was deleted meanwhile, as
-/// Django; 401 where a user must be logged in and nobody is; 409 for a conflict; 503 for a store that may come back; 500 for the rest.
+/// Django; 401 where a user must be logged in and nobody is; 409 for a conflict; 503 for a store that may come
+/// back; 500 for the rest.
+///
+/// ```
+/// use cloakroom::{Error, middleware::status_of};
+///
+/// assert_eq!(status_of(&Error::Interrupted), 400);
+/// ```
 pub fn status_of(error: &Error) -> u16 {
     match error {
         Error::Interrupted => 400,
@@ -308,6 +315,12 @@ pub(crate) fn refuse(error: &Error) -> (u16, &'static str) {
 }
 
 /// What a user is told of this error, in plain text: what concerns the user; the log has the rest.
+///
+/// ```
+/// use cloakroom::{Error, middleware::message_of};
+///
+/// assert!(message_of(&Error::Interrupted).contains("Please reload"));
+/// ```
 pub fn message_of(error: &Error) -> &'static str {
     match status_of(error) {
         400 => "Your session ended while this page was being made. Please reload it.",

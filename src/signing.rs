@@ -234,6 +234,13 @@ pub fn salted_hmac(key_salt: &str, value: &[u8], secret: &SecretKey, algorithm: 
 }
 
 /// [`salted_hmac`] in hexadecimal, as the session auth hash and the legacy session format have it.
+///
+/// ```
+/// use cloakroom::signing::{Algorithm, SecretKey, salted_hmac_hex};
+///
+/// let mac = salted_hmac_hex("salt", b"value", &SecretKey::from("x"), Algorithm::Sha256);
+/// assert_eq!(mac.len(), 64);
+/// ```
 pub fn salted_hmac_hex(key_salt: &str, value: &[u8], secret: &SecretKey, algorithm: Algorithm) -> String {
     hex(MacKey::derive(algorithm, key_salt, secret).mac(value).as_ref())
 }
@@ -248,6 +255,13 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// [`salted_hmac`] in URL-safe base64 without `=`. Django's `signing.base64_hmac`.
+///
+/// ```
+/// use cloakroom::signing::{Algorithm, SecretKey, base64_hmac};
+///
+/// let mac = base64_hmac("salt", b"value", &SecretKey::from("x"), Algorithm::Sha256);
+/// assert_eq!(mac.len(), 43);
+/// ```
 pub fn base64_hmac(salt: &str, value: &[u8], secret: &SecretKey, algorithm: Algorithm) -> String {
     let mut out = String::new();
     encode_url_safe_into(&mut out, &salted_hmac(salt, value, secret, algorithm));
@@ -363,6 +377,15 @@ impl Signer {
     }
 
     /// Any value as JSON in base64, signed, without a time. Django's `Signer.sign_object`.
+    ///
+    /// ```
+    /// use cloakroom::signing::{Compression, SecretKey, Signer};
+    ///
+    /// let signer = Signer::new(&SecretKey::from("x"));
+    /// let signed = signer.sign_object(&("invite", 7), Compression::Never)?;
+    /// assert_eq!(signer.unsign_object::<(String, u32)>(&signed)?, ("invite".to_owned(), 7));
+    /// # Ok::<(), cloakroom::signing::SigningError>(())
+    /// ```
     ///
     /// # Errors
     /// [`SigningError::Value`] when the value has no counterpart in JSON.
@@ -516,6 +539,17 @@ pub fn dumps<T: Serialize + ?Sized>(
 }
 
 /// [`dumps`] with Django's `compress=True`, or with a limit below which compressing is not tried.
+///
+/// ```
+/// use chrono::Utc;
+/// use cloakroom::signing::{Compression, SecretKey, dumps_compressed, loads};
+///
+/// let (secret, now, long) = (SecretKey::from("x"), Utc::now(), "wool ".repeat(100));
+/// let token = dumps_compressed(&long, &secret, "salt", now, Compression::Always)?;
+/// assert!(token.starts_with('.') && token.len() < long.len());
+/// assert_eq!(loads::<String>(&token, &secret, "salt", now, None)?, long);
+/// # Ok::<(), cloakroom::signing::SigningError>(())
+/// ```
 ///
 /// # Errors
 /// As [`dumps`].

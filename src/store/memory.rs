@@ -20,6 +20,22 @@ use crate::session_key::SessionKey;
 /// Keeps sessions in memory. Django's counterpart is the cache back end on `LocMemCache`.
 ///
 /// Expired sessions stay until [`clear_expired`](SessionStore::clear_expired) runs.
+///
+/// ```
+/// use cloakroom::chrono::{TimeDelta, Utc};
+/// use cloakroom::store::{Created, Record};
+/// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+/// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+/// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+/// assert!(matches!(store.create(&key, record).await?, Created::Created(_)));
+/// assert_eq!(store.create(&key, record).await?, Created::KeyTaken);
+/// assert!(store.load(&key, now + TimeDelta::hours(1)).await?.is_none(), "it has expired");
+/// assert_eq!(store.clear_expired(now + TimeDelta::hours(2)).await?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 pub struct MemoryStore {
     shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
