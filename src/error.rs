@@ -8,6 +8,18 @@ use crate::value::ValueError;
 /// Why a session could not be loaded, read, changed or saved.
 ///
 /// A session that is absent, expired or not signed with this secret is not an error: it is empty.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{Error, MemoryStore, Session, Settings};
+///
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// session.set("visits", "many")?;
+/// let error = session.get::<u32>("visits").unwrap_err();
+/// assert!(matches!(&error, Error::Value { key, .. } if key == "visits"));
+/// assert_eq!(session.get::<String>("visits")?.as_deref(), Some("many"), "the data stays");
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -56,6 +68,15 @@ pub enum Error {
 }
 
 /// Why a store failed. The message says what to do next.
+///
+/// ```
+/// use cloakroom::{StoreError, StoreErrorKind};
+///
+/// let message = "no answer within 5 seconds; is the server running?";
+/// let error = StoreError::new("redis", StoreErrorKind::Unavailable, message);
+/// assert_eq!((error.store(), error.kind()), ("redis", StoreErrorKind::Unavailable));
+/// assert_eq!(error.to_string(), format!("session store redis: {message}"));
+/// ```
 #[derive(Debug)]
 pub struct StoreError {
     store: &'static str,
@@ -65,6 +86,17 @@ pub struct StoreError {
 }
 
 /// What sort of failure it was: whether to try again, to call the operator, or to look at one entry.
+///
+/// ```
+/// use cloakroom::{Settings, StoreErrorKind};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let error = cloakroom::connect("carrier-pigeon:", &Settings::new("secret")).await.unwrap_err();
+/// let try_again = matches!(error.kind(), StoreErrorKind::Unavailable);
+/// assert!(!try_again, "{error}");
+/// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+/// # });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
@@ -82,6 +114,13 @@ pub enum StoreErrorKind {
 
 impl StoreError {
     /// An error of a store: `store` is its short name, `message` says what is wrong and what to do.
+    ///
+    /// ```
+    /// use cloakroom::{StoreError, StoreErrorKind};
+    ///
+    /// let error = StoreError::new("shelf", StoreErrorKind::Refused, "the session takes 2 MB; keep less in it");
+    /// assert_eq!(error.to_string(), "session store shelf: the session takes 2 MB; keep less in it");
+    /// ```
     pub fn new(store: &'static str, kind: StoreErrorKind, message: impl Into<String>) -> Self {
         StoreError { store, kind, message: message.into(), source: None }
     }
@@ -93,6 +132,15 @@ impl StoreError {
     }
 
     /// Keeps the error that caused this one.
+    ///
+    /// ```
+    /// use std::{error::Error, io};
+    /// use cloakroom::{StoreError, StoreErrorKind};
+    ///
+    /// let cause = io::Error::from(io::ErrorKind::TimedOut);
+    /// let error = StoreError::new("shelf", StoreErrorKind::Unavailable, "no answer").with_source(cause);
+    /// assert_eq!(error.source().unwrap().to_string(), "timed out");
+    /// ```
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());

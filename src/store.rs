@@ -73,21 +73,65 @@ use crate::user_sessions::UserSessionIndex;
 #[async_trait]
 pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// A short name for logs and traces, such as `sqlite`. `other` unless the store has one.
+    ///
+    /// ```
+    /// use cloakroom::{MemoryStore, SessionStore};
+    ///
+    /// assert_eq!(MemoryStore::new().name(), "memory");
+    /// ```
     fn name(&self) -> &'static str {
         "other"
     }
 
     /// Whether the cookie holds the session itself and not a key to it. Then what a writing call returns as
     /// the version is the new cookie, and takes the session key's place.
+    ///
+    /// ```
+    /// use cloakroom::{MemoryStore, SessionStore, Settings, SignedCookieStore};
+    ///
+    /// assert!(SignedCookieStore::new(&Settings::new("secret")).keeps_data_in_cookie());
+    /// assert!(!MemoryStore::new().keeps_data_in_cookie());
+    /// ```
     fn keeps_data_in_cookie(&self) -> bool {
         false
     }
 
     /// The session under this key. Django's `SessionBase.load`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// assert!(store.load(&key, now).await?.is_none(), "absent is no error");
+    /// store.create(&key, record).await?;
+    /// assert_eq!(store.load(&key, now).await?.unwrap().data.read("visits")?, Some(1));
+    /// assert!(store.load(&key, record.expire_date).await?.is_none(), "it ends exactly then");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError>;
 
     /// The session as it is where updates are compared, to do changes again after [`Updated::Changed`]. Only a
     /// store that loads from copies has more to do than `load`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// let loaded = store.load_for_update(&key, now).await?.unwrap();
+    /// assert_eq!(loaded.version, store.load(&key, now).await?.unwrap().version);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     async fn load_for_update(
         &self,
         session_key: &SessionKey,
@@ -98,10 +142,44 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
 
     /// Keeps a new session, unless the key is taken: by a live session, an expired one or an unreadable one.
     /// Django's `save(must_create=True)`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::{Created, Record};
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// assert!(matches!(store.create(&key, record).await?, Created::Created(_)));
+    /// let tomorrow = Record { now: now + TimeDelta::days(1), expire_date: now + TimeDelta::days(2), ..record };
+    /// assert_eq!(store.create(&key, tomorrow).await?, Created::KeyTaken, "an expired session keeps its key");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError>;
 
     /// Replaces a session if it still is what was loaded as `expected`; without `expected` whatever it is.
     /// Never creates one. Django's `save()` is this without `expected`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::{Record, Updated};
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// let data = SessionData::from_json(r#"{"visits":2}"#)?;
+    /// let Updated::Updated(version) = store.update(&key, None, Record { data: &data, ..record }).await? else {
+    ///     panic!("it is there");
+    /// };
+    /// let loaded = store.load(&key, now).await?.unwrap();
+    /// assert_eq!((loaded.version, loaded.data), (version, data));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     async fn update(
         &self,
         session_key: &SessionKey,
@@ -111,6 +189,23 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
 
     /// Replaces a session as [`update`](SessionStore::update) does, and moves it to another key in the same
     /// step: at no time is it under both keys or under none. Part of Django's `cycle_key`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::{Record, Rotated};
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// let taken = SessionKey::random()?;
+    /// store.create(&key, record).await?;
+    /// store.create(&taken, record).await?;
+    /// assert_eq!(store.rotate(&key, None, &taken, record).await?, Rotated::KeyTaken);
+    /// assert!(store.exists(&key, now).await?, "nothing was written");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     async fn rotate(
         &self,
         session_key: &SessionKey,
@@ -120,18 +215,84 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     ) -> Result<Rotated, StoreError>;
 
     /// Removes a session for good; tells whether there was one. Django's `delete`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// assert!(store.delete(&key).await?);
+    /// assert!(!store.delete(&key).await?, "it is gone");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError>;
 
     /// Whether the key is taken by a session that has not expired. Django's `exists` counts expired ones too.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// assert!(store.exists(&key, now).await?);
+    /// assert!(!store.exists(&key, now + TimeDelta::hours(1)).await?, "it has expired");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError>;
 
     /// Removes the sessions that expired before `now`, in batches that hold up nobody for long; tells how
     /// many. Does nothing where the server expires entries by itself. Django's `clear_expired`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// assert_eq!(store.clear_expired(now).await?, 0);
+    /// assert_eq!(store.clear_expired(now + TimeDelta::days(1)).await?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError>;
 
     /// Does what [`clear_expired`](SessionStore::clear_expired) does, and after each batch tells `progress` how
     /// many sessions it has removed so far; when that breaks, it ends there. A store that removes them in one
     /// go tells once.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// let mut told = Vec::new();
+    /// let mut progress = |cleared| {
+    ///     told.push(cleared);
+    ///     ControlFlow::Continue(())
+    /// };
+    /// store.clear_expired_with_progress(now + TimeDelta::days(1), &mut progress).await?;
+    /// assert_eq!(told, [1]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     async fn clear_expired_with_progress(
         &self,
         now: DateTime<Utc>,
@@ -182,6 +343,22 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
 
     /// How many sessions there are. One statement in a database; elsewhere it takes as long as a listing.
     ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// assert_eq!(store.count(now).await?.live, 1);
+    /// let tomorrow = store.count(now + TimeDelta::days(1)).await?;
+    /// assert_eq!((tomorrow.live, tomorrow.expired), (0, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// As [`list`](SessionStore::list).
     async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
@@ -199,6 +376,20 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
 const LISTING_PAGE: usize = 500;
 
 /// What is told how many expired sessions were removed so far, and says whether to go on.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use cloakroom::store::Progress;
+///
+/// let mut so_far = 0;
+/// let progress: &mut Progress<'_> = &mut |cleared| {
+///     so_far = cleared;
+///     if cleared < 10_000 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+/// };
+/// assert!(progress(1_000).is_continue());
+/// assert!(progress(10_000).is_break());
+/// assert_eq!(so_far, 10_000);
+/// ```
 pub type Progress<'a> = dyn FnMut(u64) -> ControlFlow<()> + Send + 'a;
 
 /// Asks for no progress and never breaks off.
@@ -207,6 +398,22 @@ pub(crate) fn no_progress(_cleared: u64) -> ControlFlow<()> {
 }
 
 /// A session as the store has it.
+///
+/// ```
+/// use cloakroom::chrono::{TimeDelta, Utc};
+/// use cloakroom::store::Record;
+/// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+/// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+/// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+/// store.create(&key, record).await?;
+/// let loaded = store.load(&key, now).await?.unwrap();
+/// assert_eq!((loaded.data, loaded.expire_date), (data.clone(), Some(record.expire_date)));
+/// assert!(loaded.genuine);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// Its data; empty when not genuine.
@@ -220,6 +427,22 @@ pub struct Loaded {
 }
 
 /// A session to be written.
+///
+/// ```
+/// use cloakroom::chrono::{TimeDelta, Utc};
+/// use cloakroom::store::Record;
+/// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+/// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+/// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+/// store.create(&key, record).await?;
+/// let later = Record { expire_date: now + TimeDelta::weeks(2), ..record };
+/// store.update(&key, None, later).await?;
+/// assert!(store.exists(&key, now + TimeDelta::days(1)).await?);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// The data.
@@ -232,6 +455,15 @@ pub struct Record<'a> {
 
 /// What a store compares to tell whether an entry is still what was loaded: the stored bytes themselves,
 /// or a number that changes with each write.
+///
+/// ```
+/// use cloakroom::store::Version;
+///
+/// let (text, number) = (Version::from_bytes(*b"e30:1x"), Version::from_number(7));
+/// assert_eq!((text.as_bytes(), text.as_number()), (Some(&b"e30:1x"[..]), None));
+/// assert_eq!((number.as_bytes(), number.as_number()), (None, Some(7)));
+/// assert_ne!(number, Version::from_number(8));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Version(VersionKind);
 
@@ -278,6 +510,21 @@ impl fmt::Debug for Version {
 }
 
 /// What came of [`SessionStore::create`].
+///
+/// ```
+/// use cloakroom::chrono::{TimeDelta, Utc};
+/// use cloakroom::store::{Created, Record};
+/// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+/// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+/// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+/// let Created::Created(version) = store.create(&key, record).await? else { panic!("a random key is free") };
+/// assert_eq!(store.load(&key, now).await?.unwrap().version, version);
+/// assert_eq!(store.create(&key, record).await?, Created::KeyTaken);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Created {
     /// The session is kept, in this version.
@@ -287,6 +534,24 @@ pub enum Created {
 }
 
 /// What came of [`SessionStore::update`].
+///
+/// ```
+/// use cloakroom::chrono::{TimeDelta, Utc};
+/// use cloakroom::store::{Record, Updated};
+/// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+/// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+/// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+/// assert_eq!(store.update(&key, None, record).await?, Updated::Missing, "nothing is created");
+/// store.create(&key, record).await?;
+/// let loaded = store.load(&key, now).await?.unwrap();
+/// let first = store.update(&key, Some(&loaded.version), record).await?;
+/// assert!(matches!(first, Updated::Updated(_)));
+/// assert_eq!(store.update(&key, Some(&loaded.version), record).await?, Updated::Changed, "too late");
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Updated {
     /// The session is replaced, now in this version.
@@ -298,6 +563,24 @@ pub enum Updated {
 }
 
 /// What came of [`SessionStore::rotate`].
+///
+/// ```
+/// use cloakroom::chrono::{TimeDelta, Utc};
+/// use cloakroom::store::{Record, Rotated};
+/// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+/// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+/// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+/// let new_key = SessionKey::random()?;
+/// assert_eq!(store.rotate(&key, None, &new_key, record).await?, Rotated::Missing);
+/// store.create(&key, record).await?;
+/// assert!(matches!(store.rotate(&key, None, &new_key, record).await?, Rotated::Rotated(_)));
+/// assert!(store.load(&key, now).await?.is_none());
+/// assert!(store.load(&new_key, now).await?.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rotated {
     /// The session is under the new key alone, in this version.
@@ -335,6 +618,7 @@ pub enum Rotated {
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let settings = Settings::new("the site's SECRET_KEY");
 /// let store = cloakroom::connect("memory:", &settings).await?;
+/// assert_eq!(store.name(), "memory");
 /// assert!(cloakroom::connect("carrier-pigeon:", &settings).await.is_err());
 /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
 /// ```
@@ -452,6 +736,19 @@ fn cached_db_cache(url: &str) -> std::borrow::Cow<'_, str> {
 /// Makes the session table of the store that a URL names, exactly as Django's migration makes it; of a file,
 /// the file too. A table that is there stays as it is.
 ///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("db.sqlite3");
+/// use cloakroom::store::table::{CreateTable, MigrationRecord};
+///
+/// let url = format!("sqlite:{}", path.display());
+/// assert_eq!(cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?, CreateTable::Created);
+/// assert_eq!(cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?, CreateTable::AlreadyThere);
+/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+/// ```
+///
 /// # Errors
 /// When the URL names no store with a table, or the table cannot be made.
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
@@ -476,6 +773,20 @@ pub async fn create_table(
 
 /// Makes the table for the index of user sessions in the store that a URL names: `cloakroom_user_session`. Of a
 /// `cached_db:`, in its database; Redis needs none. A table that is there stays as it is. Django knows nothing of it.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("db.sqlite3");
+/// use cloakroom::store::table::{CreateTable, MigrationRecord};
+///
+/// let url = format!("sqlite:{}", path.display());
+/// cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?;
+/// assert_eq!(cloakroom::store::create_user_session_table(&url).await?, CreateTable::Created);
+/// assert_eq!(cloakroom::store::create_user_session_table(&url).await?, CreateTable::AlreadyThere);
+/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+/// ```
 ///
 /// # Errors
 /// When the URL names no store that keeps an index, or the table cannot be made.

@@ -60,6 +60,14 @@ type MakeKey = dyn Fn(&str, &str, u32) -> String + Send + Sync;
 impl KeyFunction {
     /// The function takes the entry's own name, `KEY_PREFIX` and `VERSION`, as Django's does, and must give each
     /// session a name of its own. Sessions can be listed if the name it gives ends in the key.
+    ///
+    /// ```
+    /// use cloakroom::store::cache::KeyFunction;
+    ///
+    /// let bare = KeyFunction::new(|key, _key_prefix, _version| key.to_owned());
+    /// assert_eq!(bare, bare.clone());
+    /// assert_ne!(bare, KeyFunction::new(|key, _, _| key.to_owned()), "another function");
+    /// ```
     pub fn new(make_key: impl Fn(&str, &str, u32) -> String + Send + Sync + 'static) -> KeyFunction {
         KeyFunction(Arc::new(make_key))
     }
@@ -81,6 +89,15 @@ impl PartialEq for KeyFunction {
 impl Eq for KeyFunction {}
 
 /// The session engine, which is part of an entry's name.
+///
+/// ```
+/// use cloakroom::store::cache::{CacheEngine, CacheFormat};
+///
+/// let mut format = CacheFormat::default();
+/// assert_eq!(format.engine, CacheEngine::Cache);
+/// format.engine = CacheEngine::CachedDb;
+/// assert_eq!("cached_db".parse(), Ok(CacheEngine::CachedDb));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheEngine {
     /// `django.contrib.sessions.backends.cache`
@@ -91,6 +108,13 @@ pub enum CacheEngine {
 }
 
 /// What a cache back end makes of a session.
+///
+/// ```
+/// use cloakroom::store::cache::CacheSerializer;
+///
+/// assert_eq!(CacheSerializer::default(), CacheSerializer::Pickle);
+/// assert_eq!("json".parse(), Ok(CacheSerializer::Json));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheSerializer {
     /// Django's own back ends, and django-redis unless told otherwise.
@@ -101,6 +125,13 @@ pub enum CacheSerializer {
 }
 
 /// What a cache back end does with the serialised session.
+///
+/// ```
+/// use cloakroom::store::cache::CacheCompressor;
+///
+/// assert_eq!(CacheCompressor::default(), CacheCompressor::None);
+/// assert_eq!("zlib".parse(), Ok(CacheCompressor::Zlib));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheCompressor {
     /// Nothing.

@@ -61,6 +61,7 @@ use crate::session_key::SessionKey;
 /// let session = Session::new(Arc::new(store), Settings::new("secret"));
 /// session.set("visits", 1)?;
 /// session.save().await?;
+/// assert_eq!(session.get("visits")?, Some(1));
 /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
 /// ```
 pub struct CachedDbStore {
@@ -69,6 +70,17 @@ pub struct CachedDbStore {
 }
 
 /// What a [`CachedDbStore`] is made of, and for how long it believes the cache.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+/// use cloakroom::{CachedDbStore, MemoryStore, SessionStore};
+///
+/// let mut options = CachedDbStore::options(Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()));
+/// assert_eq!(options.copy_age, Duration::from_secs(5 * 60));
+/// options.copy_age = Duration::from_secs(30);
+/// assert_eq!(options.build()?.name(), "cached_db");
+/// # Ok::<(), cloakroom::StoreError>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct CachedDbOptions {
@@ -89,6 +101,15 @@ pub struct CachedDbOptions {
 
 impl CachedDbOptions {
     /// Makes the store.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{CachedDbStore, MemoryStore, Settings, SignedCookieStore, StoreErrorKind};
+    ///
+    /// let cookies = Arc::new(SignedCookieStore::new(&Settings::new("secret")));
+    /// let error = CachedDbStore::options(cookies, Arc::new(MemoryStore::new())).build().unwrap_err();
+    /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    /// ```
     ///
     /// # Errors
     /// When one of the two keeps its data in the cookie.
@@ -114,6 +135,17 @@ impl CachedDbOptions {
 
 impl CachedDbStore {
     /// The options for these two stores, which can be changed before [`CachedDbOptions::build`].
+    ///
+    /// ```
+    /// use std::{sync::Arc, time::Duration};
+    /// use cloakroom::{CachedDbStore, MemoryStore, SessionStore};
+    ///
+    /// let mut options = CachedDbStore::options(Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()));
+    /// options.tombstone_age = Duration::from_secs(10);
+    /// let store = options.build()?;
+    /// assert_eq!(store.name(), "cached_db");
+    /// # Ok::<(), cloakroom::StoreError>(())
+    /// ```
     pub fn options(database: Arc<dyn SessionStore>, cache: Arc<dyn SessionStore>) -> CachedDbOptions {
         CachedDbOptions {
             database,
@@ -125,6 +157,15 @@ impl CachedDbStore {
     }
 
     /// A store with the usual options.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{CachedDbStore, MemoryStore, SessionStore};
+    ///
+    /// let store = CachedDbStore::new(Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()))?;
+    /// assert!(!store.keeps_data_in_cookie());
+    /// # Ok::<(), cloakroom::StoreError>(())
+    /// ```
     ///
     /// # Errors
     /// As [`CachedDbOptions::build`].

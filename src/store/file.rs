@@ -70,6 +70,21 @@ struct Shared {
 }
 
 /// Where a [`FileStore`] keeps its sessions, and how.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::{FileStore, SessionStore, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path();
+/// let mut options = FileStore::options(path);
+/// assert!(options.durable);
+/// options.lock_timeout = Duration::from_secs(1);
+/// let store = options.open(&Settings::new("the site's SECRET_KEY")).await?;
+/// assert_eq!(store.name(), "file");
+/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FileOptions {
@@ -87,6 +102,18 @@ pub struct FileOptions {
 
 impl FileOptions {
     /// Opens the store.
+    ///
+    /// ```
+    /// use cloakroom::{FileStore, Settings, StoreErrorKind};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path();
+    /// let options = FileStore::options(path.join("not-there"));
+    /// let error = options.open(&Settings::new("secret")).await.unwrap_err();
+    /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// When the folder is missing or no folder, does not let this user write, or lies on a file system that
@@ -117,6 +144,15 @@ impl FileOptions {
 
 impl FileStore {
     /// The options for a folder, which can be changed before [`FileOptions::open`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cloakroom::FileStore;
+    ///
+    /// let options = FileStore::options("sessions");
+    /// assert!(options.path.ends_with("sessions"));
+    /// assert_eq!(options.leftover_age, Duration::from_secs(60 * 60));
+    /// ```
     pub fn options(path: impl AsRef<Path>) -> FileOptions {
         FileOptions {
             path: path.as_ref().to_owned(),
@@ -128,6 +164,18 @@ impl FileStore {
 
     /// Opens a folder with the usual options.
     ///
+    /// ```
+    /// use cloakroom::chrono::Utc;
+    /// use cloakroom::{FileStore, SessionStore, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path();
+    /// let store = FileStore::open(path, &Settings::new("the site's SECRET_KEY")).await?;
+    /// assert_eq!(store.count(Utc::now()).await?.live, 0);
+    /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// As [`FileOptions::open`].
     pub async fn open(path: impl AsRef<Path>, settings: &Settings) -> Result<FileStore, StoreError> {
@@ -135,6 +183,10 @@ impl FileStore {
     }
 
     /// The folder that Django uses without `SESSION_FILE_PATH`: Python's `tempfile.gettempdir()`.
+    ///
+    /// ```
+    /// assert!(cloakroom::FileStore::default_path().is_dir());
+    /// ```
     pub fn default_path() -> PathBuf {
         let named = ["TMPDIR", "TEMP", "TMP"].into_iter().filter_map(std::env::var_os).map(PathBuf::from);
         let usual = ["/tmp", "/var/tmp", "/usr/tmp"].into_iter().map(PathBuf::from);

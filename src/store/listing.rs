@@ -12,6 +12,24 @@ use crate::user_sessions::Entry;
 
 /// A session as [`SessionStore::list`](super::SessionStore::list) finds it: live, expired, not genuine or
 /// unreadable.
+///
+/// ```
+/// use cloakroom::chrono::{TimeDelta, Utc};
+/// use cloakroom::store::{Cursor, Record};
+/// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+/// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+/// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+/// store.create(&key, record).await?;
+/// let page = store.list(&mut Cursor::start(), 100, now).await?;
+/// assert_eq!(page[0].session_key, key);
+/// assert_eq!(page[0].session.as_ref().unwrap().data, data);
+/// assert!(!page[0].is_expired(now));
+/// assert!(page[0].is_expired(record.expire_date));
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct Listed {
     /// Its key.
@@ -30,6 +48,17 @@ impl Listed {
 }
 
 /// How many sessions a store has, as [`SessionStore::count`](super::SessionStore::count) tells.
+///
+/// ```
+/// use cloakroom::chrono::Utc;
+/// use cloakroom::store::Count;
+/// use cloakroom::{MemoryStore, SessionStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let count = MemoryStore::new().count(Utc::now()).await?;
+/// assert_eq!(count, Count { live: 0, expired: 0 });
+/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Those that have not expired.
@@ -48,6 +77,20 @@ impl Count {
 
 /// How far a listing has come. Each store keeps in it what it needs to go on; a cursor belongs to the store
 /// that moved it.
+///
+/// ```
+/// use cloakroom::chrono::Utc;
+/// use cloakroom::store::Cursor;
+/// use cloakroom::{MemoryStore, SessionStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (store, mut cursor) = (MemoryStore::new(), Cursor::start());
+/// assert!(!cursor.is_done());
+/// while !cursor.is_done() {
+///     assert!(store.list(&mut cursor, 100, Utc::now()).await?.is_empty());
+/// }
+/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+/// ```
 #[derive(Default)]
 pub struct Cursor(Place);
 
@@ -72,6 +115,17 @@ impl Cursor {
 
     /// For stores: where the last call came to; none at the start.
     ///
+    /// ```
+    /// use cloakroom::store::Cursor;
+    ///
+    /// let mut cursor = Cursor::start();
+    /// assert_eq!(cursor.place::<u64>()?, None);
+    /// cursor.move_to(Some(42_u64));
+    /// assert_eq!(cursor.place::<u64>()?, Some(&42));
+    /// assert!(cursor.place::<String>().is_err(), "another store's");
+    /// # Ok::<(), cloakroom::StoreError>(())
+    /// ```
+    ///
     /// # Errors
     /// When another kind of store moved this cursor.
     pub fn place<T: Any>(&self) -> Result<Option<&T>, StoreError> {
@@ -85,6 +139,16 @@ impl Cursor {
     }
 
     /// For stores: sets where the next call goes on; none at the end.
+    ///
+    /// ```
+    /// use cloakroom::store::Cursor;
+    ///
+    /// let mut cursor = Cursor::start();
+    /// cursor.move_to(Some("the last key of this page".to_owned()));
+    /// assert!(!cursor.is_done());
+    /// cursor.move_to::<String>(None);
+    /// assert!(cursor.is_done());
+    /// ```
     pub fn move_to<T: Any + Send + Sync>(&mut self, place: Option<T>) {
         self.0 = place.map_or(Place::End, |place| Place::At(Box::new(place)));
     }

@@ -40,6 +40,14 @@ const MAX_COOKIE_LENGTH: usize = 4_096;
 
 impl SignedCookieStore {
     /// The store of a site: Django's salt, and the settings' cookie age.
+    ///
+    /// ```
+    /// use cloakroom::{SessionStore, Settings, SignedCookieStore};
+    ///
+    /// let store = SignedCookieStore::new(&Settings::new("the site's SECRET_KEY"));
+    /// assert_eq!(store.name(), "signed_cookies");
+    /// assert!(store.keeps_data_in_cookie(), "no server side");
+    /// ```
     pub fn new(settings: &Settings) -> SignedCookieStore {
         SignedCookieStore {
             codec: SessionCodec::with_salt(settings, "django.contrib.sessions.backends.signed_cookies"),

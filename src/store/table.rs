@@ -20,6 +20,19 @@ use crate::session_key::SessionKey;
 pub(super) use batch_size::BatchSize;
 
 /// What `create_table` did.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("db.sqlite3");
+/// use cloakroom::store::table::{CreateTable, MigrationRecord};
+/// use cloakroom::SqliteStore;
+///
+/// let made = SqliteStore::options(&path).create_table(MigrationRecord::IfDjango).await?;
+/// assert_eq!(made, CreateTable::Created);
+/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateTable {
     /// The table was made.
@@ -29,6 +42,13 @@ pub enum CreateTable {
 }
 
 /// Whether making the table is noted in `django_migrations`, where Django looks up what is left to do.
+///
+/// ```
+/// use cloakroom::store::table::MigrationRecord;
+///
+/// let record = MigrationRecord::default();
+/// assert_eq!(record, MigrationRecord::IfDjango);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MigrationRecord {
     /// When that table is there: the database is a Django site's.
@@ -49,6 +69,14 @@ pub(super) const USER_SESSION_COLUMNS: &str =
     "user_id, session_key, first_seen, last_seen, address, user_agent";
 
 /// The names of the table's columns: Django's, unless the site has a session model of its own.
+///
+/// ```
+/// use cloakroom::store::table::Columns;
+///
+/// let columns = Columns { session_key: "token".to_owned(), ..Columns::default() };
+/// assert_eq!(columns.session_data, "session_data");
+/// assert_eq!(columns.expire_date, "expire_date");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns {
     /// The primary key: `session_key`.
@@ -93,6 +121,17 @@ pub struct ExtraColumn {
 
 impl ExtraColumn {
     /// A column of this name, and its value: an `i64`, a text, a [`ColumnValue`], or an `Option` of one.
+    ///
+    /// ```
+    /// use cloakroom::SessionData;
+    /// use cloakroom::store::table::{ColumnValue, ExtraColumn};
+    ///
+    /// let theme = ExtraColumn::new("theme", |data| data.read::<String>("theme").ok().flatten());
+    /// assert_eq!(theme.name(), "theme");
+    /// let data = SessionData::from_json(r#"{"theme":"dark"}"#)?;
+    /// assert_eq!(theme.value(&data), ColumnValue::Text("dark".to_owned()));
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
     pub fn new<V: Into<ColumnValue>>(
         name: impl Into<String>,
         value: impl Fn(&SessionData) -> V + Send + Sync + 'static,
@@ -118,6 +157,14 @@ impl fmt::Debug for ExtraColumn {
 }
 
 /// What an [`ExtraColumn`] holds.
+///
+/// ```
+/// use cloakroom::store::table::ColumnValue;
+///
+/// assert_eq!(ColumnValue::from(7), ColumnValue::Integer(7));
+/// assert_eq!(ColumnValue::from("dark"), ColumnValue::Text("dark".to_owned()));
+/// assert_eq!(ColumnValue::from(None::<i64>), ColumnValue::Null);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ColumnValue {
