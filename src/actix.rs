@@ -31,7 +31,7 @@ type OnError = dyn Fn(&Error) -> HttpResponse + Send + Sync;
 ///
 /// ```
 /// use std::sync::Arc;
-/// use actix_web::{App, web};
+/// use actix_web::{App, test, web};
 /// use cloakroom::{Error, MemoryStore, Session, SessionTransform, Settings};
 ///
 /// async fn visit(session: Session) -> Result<String, Error> {
@@ -39,9 +39,14 @@ type OnError = dyn Fn(&Error) -> HttpResponse + Send + Sync;
 ///     Ok(format!("visit {visits}"))
 /// }
 ///
+/// # actix_web::rt::System::new().block_on(async {
 /// let sessions = SessionTransform::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
 /// let app = App::new().wrap(sessions.clone()).route("/", web::get().to(visit));
-/// # Ok::<(), cloakroom::SettingsError>(())
+///
+/// let app = test::init_service(app).await;
+/// let response = test::call_service(&app, test::TestRequest::get().uri("/").to_request()).await;
+/// assert!(response.headers().contains_key("set-cookie"));
+/// # Ok::<(), cloakroom::SettingsError>(()) }).unwrap();
 /// ```
 #[derive(Clone)]
 pub struct SessionTransform {
@@ -52,6 +57,17 @@ pub struct SessionTransform {
 impl SessionTransform {
     /// The middleware for this store and site.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionTransform, Settings};
+    ///
+    /// let mut settings = Settings::hardened("secret");
+    /// assert!(SessionTransform::new(Arc::new(MemoryStore::new()), settings.clone()).is_ok());
+    /// settings.cookie_domain = Some("example.com".to_owned());
+    /// let error = SessionTransform::new(Arc::new(MemoryStore::new()), settings).unwrap_err();
+    /// assert_eq!(error.setting(), "cookie_domain");
+    /// ```
+    ///
     /// # Errors
     /// When the settings do not go together: [`Settings::validate`].
     pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Result<SessionTransform, SettingsError> {
@@ -61,6 +77,30 @@ impl SessionTransform {
     /// Answers with a response of the application's own when a session could not be saved; see
     /// [`SessionLayer::on_error`](https://docs.rs/cloakroom/latest/cloakroom/struct.SessionLayer.html#method.on_error).
     /// What [`Session`](crate::Session) as an argument fails with is answered by [`Error`] itself.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use actix_web::{App, HttpResponse, test, web};
+    /// use cloakroom::{Error, MemoryStore, Session, SessionTransform, Settings};
+    ///
+    /// /// As if the user logged out elsewhere meanwhile.
+    /// async fn interrupted(session: Session) -> Result<&'static str, Error> {
+    ///     session.set("visits", 1)?;
+    ///     session.save().await?;
+    ///     session.delete().await?;
+    ///     session.set("visits", 2)?;
+    ///     Ok("done")
+    /// }
+    ///
+    /// # actix_web::rt::System::new().block_on(async {
+    /// let sessions = SessionTransform::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let sessions = sessions.on_error(|_| HttpResponse::SeeOther().insert_header(("location", "/login")).finish());
+    /// let app = test::init_service(App::new().wrap(sessions).route("/", web::get().to(interrupted))).await;
+    /// let response = test::call_service(&app, test::TestRequest::get().uri("/").to_request()).await;
+    /// assert_eq!(response.status(), 303);
+    /// assert_eq!(response.headers().get("location").unwrap(), "/login");
+    /// # Ok::<(), cloakroom::SettingsError>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn on_error(
         mut self,

@@ -19,6 +19,19 @@ use crate::signing::{
 use crate::value::{Value, ValueError, normalize_latin1};
 
 /// Which text to write. Both are read always.
+///
+/// ```
+/// use cloakroom::chrono::DateTime;
+/// use cloakroom::{SessionCodec, SessionData, Settings, TextFormat};
+///
+/// let mut settings = Settings::new("secret");
+/// settings.text_format = TextFormat::Legacy;
+/// let (data, now) = (SessionData::from_json(r#"{"a":1}"#)?, DateTime::UNIX_EPOCH);
+/// let text = SessionCodec::new(&settings).encode(&data, now)?;
+/// // Both formats are read, whichever is written.
+/// assert_eq!(SessionCodec::new(&Settings::new("secret")).decode(&text)?.to_json(), r#"{"a":1}"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TextFormat {
     /// Django 3.1 and later.
@@ -29,6 +42,18 @@ pub enum TextFormat {
 }
 
 /// Why a stored text gives no session.
+///
+/// ```
+/// use cloakroom::chrono::DateTime;
+/// use cloakroom::{DecodeError, SessionCodec, Settings, Value};
+///
+/// let codec = SessionCodec::new(&Settings::new("secret"));
+/// assert_eq!(codec.decode("eyJhIjoxfQ:1r31eq:x").unwrap_err(), DecodeError::BadSignature);
+/// // Signed, but a list where a session must be a dictionary.
+/// let text = codec.encode_json(&Value::from_json("[1]")?, DateTime::UNIX_EPOCH)?;
+/// assert!(matches!(codec.decode(&text), Err(DecodeError::Unreadable(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -73,11 +98,35 @@ pub struct SessionCodec {
 impl SessionCodec {
     /// The codec of the stores `db`, `file` and `cached_db`, whose salt names the session class:
     /// [`Settings::session_class`].
+    ///
+    /// ```
+    /// use cloakroom::chrono::DateTime;
+    /// use cloakroom::{SessionCodec, SessionData, Settings};
+    ///
+    /// let mut settings = Settings::new("secret");
+    /// let text = SessionCodec::new(&settings).encode(&SessionData::new(), DateTime::UNIX_EPOCH)?;
+    /// // Another session class, another salt.
+    /// settings.session_class = "CustomStore".to_owned();
+    /// assert!(SessionCodec::new(&settings).decode(&text).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(settings: &Settings) -> SessionCodec {
         SessionCodec::with_salt(settings, &format!("django.contrib.sessions.{}", settings.session_class))
     }
 
     /// The codec with another salt for modern text, as a session class with its own `key_salt` has.
+    ///
+    /// ```
+    /// use cloakroom::chrono::DateTime;
+    /// use cloakroom::{SessionCodec, SessionData, Settings};
+    ///
+    /// let settings = Settings::new("secret");
+    /// let codec = SessionCodec::with_salt(&settings, "shop.sessions");
+    /// let text = codec.encode(&SessionData::from_json(r#"{"a":1}"#)?, DateTime::UNIX_EPOCH)?;
+    /// assert!(codec.decode(&text).is_ok());
+    /// assert!(SessionCodec::new(&settings).decode(&text).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn with_salt(settings: &Settings, salt: &str) -> SessionCodec {
         // The legacy salt has the class name without its outer classes, and no dot.
         let class = settings.session_class.rsplit('.').next().unwrap_or_default();
@@ -99,6 +148,19 @@ impl SessionCodec {
 
     /// The same codec with another salt for legacy text, as a session class has that overrides `_hash`.
     /// Takes the secrets from `settings` again. Django's own is `django.contrib.sessionsSessionStore`, without a dot.
+    ///
+    /// ```
+    /// use cloakroom::chrono::DateTime;
+    /// use cloakroom::{SessionCodec, SessionData, Settings, TextFormat};
+    ///
+    /// let mut settings = Settings::new("secret");
+    /// settings.text_format = TextFormat::Legacy;
+    /// let codec = SessionCodec::new(&settings).with_legacy_salt(&settings, "shop.sessions");
+    /// let text = codec.encode(&SessionData::from_json(r#"{"a":1}"#)?, DateTime::UNIX_EPOCH)?;
+    /// assert!(codec.decode(&text).is_ok());
+    /// assert!(SessionCodec::new(&settings).decode(&text).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn with_legacy_salt(mut self, settings: &Settings, salt: &str) -> SessionCodec {
         self.legacy = legacy_keys(settings, salt);
@@ -106,6 +168,17 @@ impl SessionCodec {
     }
 
     /// The signed text of a session.
+    ///
+    /// ```
+    /// use cloakroom::chrono::DateTime;
+    /// use cloakroom::{SessionCodec, SessionData, Settings};
+    ///
+    /// let codec = SessionCodec::new(&Settings::new("secret"));
+    /// let text = codec.encode(&SessionData::from_json(r#"{"a":1}"#)?, DateTime::UNIX_EPOCH)?;
+    /// // base64(json):timestamp:signature
+    /// assert!(text.starts_with("eyJhIjoxfQ:0:"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ValueError::NotJson`] when it holds a value from a pickle that JSON cannot express.
@@ -154,6 +227,18 @@ impl SessionCodec {
     /// found, as the signature tells that the text is one that a holder of the secret wrote; should it hold
     /// anything else than JSON, [`Value::to`] says so, and as long as nobody reads it, it is written back as it is.
     ///
+    /// ```
+    /// use cloakroom::chrono::DateTime;
+    /// use cloakroom::{SessionCodec, SessionData, Settings};
+    ///
+    /// let data = SessionData::from_json(r#"{"visits":7}"#)?;
+    /// let text = SessionCodec::new(&Settings::new("old secret")).encode(&data, DateTime::UNIX_EPOCH)?;
+    /// let mut settings = Settings::new("new secret");
+    /// settings.secret_key_fallbacks = vec!["old secret".into()];
+    /// assert_eq!(SessionCodec::new(&settings).decode(&text)?.read("visits")?, Some(7));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`DecodeError::BadSignature`] when it is not genuine, [`DecodeError::Unreadable`] when it is and
     /// still cannot be read.
@@ -165,6 +250,19 @@ impl SessionCodec {
     }
 
     /// The session in a modern text that is no older than `max_age`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{DateTime, TimeDelta};
+    /// use cloakroom::{DecodeError, SessionCodec, SessionData, Settings};
+    ///
+    /// let codec = SessionCodec::new(&Settings::new("secret"));
+    /// let (now, age) = (DateTime::UNIX_EPOCH, Some(TimeDelta::hours(1)));
+    /// let text = codec.encode(&SessionData::from_json(r#"{"a":1}"#)?, now)?;
+    /// assert!(codec.decode_modern(&text, now + TimeDelta::minutes(59), age).is_ok());
+    /// let late = codec.decode_modern(&text, now + TimeDelta::minutes(61), age);
+    /// assert!(matches!(late, Err(DecodeError::Expired(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`decode`](SessionCodec::decode), and [`DecodeError::Expired`].
@@ -180,6 +278,16 @@ impl SessionCodec {
 
     /// The JSON text of a session exactly as it is stored. It may be no dictionary.
     ///
+    /// ```
+    /// use cloakroom::chrono::DateTime;
+    /// use cloakroom::{SessionCodec, SessionData, Settings};
+    ///
+    /// let codec = SessionCodec::new(&Settings::new("secret"));
+    /// let text = codec.encode(&SessionData::from_json(r#"{"b": 1.50, "a": []}"#)?, DateTime::UNIX_EPOCH)?;
+    /// assert_eq!(codec.decode_json(&text)?, r#"{"b":1.50,"a":[]}"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`decode`](SessionCodec::decode).
     pub fn decode_json(&self, text: &str) -> Result<String, DecodeError> {
@@ -188,6 +296,18 @@ impl SessionCodec {
 
     /// [`decode_json`](SessionCodec::decode_json) for one format only, or for modern text no older than
     /// `max_age`. Legacy text carries no time.
+    ///
+    /// ```
+    /// use cloakroom::chrono::DateTime;
+    /// use cloakroom::{DecodeError, SessionCodec, SessionData, Settings, TextFormat};
+    ///
+    /// let (codec, now) = (SessionCodec::new(&Settings::new("secret")), DateTime::UNIX_EPOCH);
+    /// let text = codec.encode(&SessionData::from_json(r#"{"a":1}"#)?, now)?;
+    /// assert_eq!(codec.decode_json_as(&text, Some(TextFormat::Modern), now, None)?, r#"{"a":1}"#);
+    /// let legacy = codec.decode_json_as(&text, Some(TextFormat::Legacy), now, None);
+    /// assert_eq!(legacy, Err(DecodeError::BadSignature));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`decode`](SessionCodec::decode), and [`DecodeError::Expired`].

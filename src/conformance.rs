@@ -29,6 +29,18 @@ use crate::error::Error;
 use crate::store::SessionStore;
 
 /// One check: its name, and what it does.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, SessionStore, conformance};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let store: Arc<dyn SessionStore> = Arc::new(MemoryStore::new());
+/// for check in conformance::CHECKS {
+///     assert!(check.run(&store).await.is_ok(), "{}", check.name());
+/// }
+/// # });
+/// ```
 #[derive(Clone, Copy)]
 pub struct Check {
     name: &'static str,
@@ -38,6 +50,19 @@ pub struct Check {
 type CheckFuture = Pin<Box<dyn Future<Output = Result<(), Problem>> + Send>>;
 
 /// Runs every check. A store that differs on purpose declares it: the check's name, and the reason.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, SessionStore, conformance};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let store: Arc<dyn SessionStore> = Arc::new(MemoryStore::new());
+/// // The memory store needs no exception; who declares one all the same is told.
+/// let declared = [("an_unknown_key_is_absent", "a reason")];
+/// let problems = conformance::run(&store, &declared).await.unwrap_err();
+/// assert!(problems.to_string().contains("passed, though it is declared"));
+/// # });
+/// ```
 ///
 /// # Errors
 /// When a check fails that is not declared, a declared one passes, or a name is no check's.
@@ -64,6 +89,18 @@ pub async fn run<'a>(
 
 /// What came of a store that conforms, in words: `22 of 23 conformance checks passed`, and a line for each
 /// declared difference.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, SessionStore, conformance};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let store: Arc<dyn SessionStore> = Arc::new(MemoryStore::new());
+/// let summary = conformance::run(&store, &[]).await?;
+/// assert!(summary.differences().is_empty());
+/// assert!(summary.to_string().ends_with("conformance checks passed"));
+/// # Ok::<(), conformance::Nonconforming>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary<'a> {
     passed: usize,
@@ -93,6 +130,17 @@ impl fmt::Display for Summary<'_> {
 }
 
 /// A store that is not as the contract says and not as it declares: what is wrong, line by line.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, SessionStore, conformance};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let store: Arc<dyn SessionStore> = Arc::new(MemoryStore::new());
+/// let problems = conformance::run(&store, &[("no_such_check", "a reason")]).await.unwrap_err();
+/// assert_eq!(problems.to_string(), "no_such_check: declared, but no check");
+/// # });
+/// ```
 #[derive(Clone, Debug)]
 pub struct Nonconforming {
     problems: Vec<String>,
@@ -130,6 +178,12 @@ impl<E: Into<Error>> From<E> for Problem {
 
 impl Check {
     /// The check's name, which tells what must hold.
+    ///
+    /// ```
+    /// use cloakroom::conformance::CHECKS;
+    ///
+    /// assert_eq!(CHECKS[0].name(), "an_unknown_key_is_absent");
+    /// ```
     pub fn name(&self) -> &'static str {
         self.name
     }

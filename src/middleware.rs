@@ -53,6 +53,18 @@ pub struct SessionMiddleware {
 impl SessionMiddleware {
     /// The middleware with the machine's clock and random keys.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SameSite, SessionMiddleware, Settings};
+    ///
+    /// let mut settings = Settings::new("secret");
+    /// settings.cookie_samesite = Some(SameSite::None);
+    /// // Browsers want `Secure` with it.
+    /// assert!(SessionMiddleware::new(Arc::new(MemoryStore::new()), settings.clone()).is_err());
+    /// settings.cookie_secure = true;
+    /// assert!(SessionMiddleware::new(Arc::new(MemoryStore::new()), settings).is_ok());
+    /// ```
+    ///
     /// # Errors
     /// When the settings do not go together: [`Settings::validate`].
     pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Result<SessionMiddleware, SettingsError> {
@@ -61,6 +73,20 @@ impl SessionMiddleware {
     }
 
     /// Takes the time from another clock.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{ManualClock, MemoryStore, SessionMiddleware, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?
+    ///     .with_clock(Arc::new(ManualClock::at_unix_seconds(1_700_000_000)));
+    /// let lazy = middleware.begin([]);
+    /// lazy.load().await?.set("visits", 1)?;
+    /// let set_cookie = middleware.finish(&lazy, 200).await?.set_cookie.unwrap();
+    /// assert!(set_cookie.contains("expires=Tue, 28 Nov 2023 22:13:20 GMT"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> SessionMiddleware {
         Arc::make_mut(&mut self.site).clock = clock;
@@ -68,6 +94,29 @@ impl SessionMiddleware {
     }
 
     /// Takes new session keys from another generator.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{Error, KeyGenerator, MemoryStore, SessionKey, SessionMiddleware, Settings};
+    ///
+    /// /// For a test only: everybody would have this key.
+    /// struct Known;
+    ///
+    /// impl KeyGenerator for Known {
+    ///     fn generate(&self) -> Result<SessionKey, Error> {
+    ///         Ok(SessionKey::from_trusted("abcdefgh12345678abcdefgh12345678"))
+    ///     }
+    /// }
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?
+    ///     .with_key_generator(Arc::new(Known));
+    /// let lazy = middleware.begin([]);
+    /// lazy.load().await?.set("visits", 1)?;
+    /// let set_cookie = middleware.finish(&lazy, 200).await?.set_cookie.unwrap();
+    /// assert!(set_cookie.starts_with("sessionid=abcdefgh12345678abcdefgh12345678;"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn with_key_generator(mut self, keys: Arc<dyn KeyGenerator>) -> SessionMiddleware {
         Arc::make_mut(&mut self.site).keys = keys;
@@ -76,6 +125,23 @@ impl SessionMiddleware {
 
     /// Notes in which sessions users are logged in, to list and to end them: [`user_sessions`](crate::user_sessions).
     /// To be given the same store as this.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings, UserSessions, auth};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let store = Arc::new(MemoryStore::new());
+    /// let user_sessions = UserSessions::new(store.clone(), store.clone()).await?;
+    /// let middleware = SessionMiddleware::new(store, Settings::new("secret"))?
+    ///     .with_user_sessions(user_sessions.clone());
+    /// let lazy = middleware.begin([]);
+    /// let user = auth::User { id: "7", password: "pbkdf2_sha256$...", backend: auth::MODEL_BACKEND };
+    /// auth::login(&lazy.load().await?, user).await?;
+    /// middleware.finish(&lazy, 200).await?;
+    /// assert_eq!(user_sessions.list("7").await?.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn with_user_sessions(mut self, user_sessions: UserSessions) -> SessionMiddleware {
         Arc::make_mut(&mut self.site).user_sessions = Some(user_sessions);
@@ -83,11 +149,31 @@ impl SessionMiddleware {
     }
 
     /// The site's settings.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings};
+    ///
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// assert_eq!(middleware.settings().cookie_name, "sessionid");
+    /// # Ok::<(), cloakroom::SettingsError>(())
+    /// ```
     pub fn settings(&self) -> &Settings {
         &self.site.settings
     }
 
     /// The header that carries the session key: `Cookie`, unless the settings' [`Transport`] names another.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings, Transport};
+    ///
+    /// let mut settings = Settings::new("secret");
+    /// settings.transport = Transport::Header("X-Session".to_owned());
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), settings)?;
+    /// assert_eq!(middleware.header(), "X-Session");
+    /// # Ok::<(), cloakroom::SettingsError>(())
+    /// ```
     pub fn header(&self) -> &str {
         match &self.settings().transport {
             Transport::Cookie => "Cookie",
@@ -97,6 +183,17 @@ impl SessionMiddleware {
 
     /// The session of a request in which the header [`header`](SessionMiddleware::header) has these values. Asks
     /// the store nothing.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings};
+    ///
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let lazy = middleware.begin(["theme=dark; sessionid=abcdefgh12345678abcdefgh12345678".as_bytes()]);
+    /// assert_eq!(lazy.session_key().unwrap().as_str(), "abcdefgh12345678abcdefgh12345678");
+    /// assert!(!lazy.accessed());
+    /// # Ok::<(), cloakroom::SettingsError>(())
+    /// ```
     pub fn begin<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> LazySession {
         let ticket = self.ticket(values.into_iter());
         LazySession::new(Arc::clone(&self.site), ticket.as_deref())
@@ -121,6 +218,22 @@ impl SessionMiddleware {
     }
 
     /// Saves what is to be saved after a response with this status was made.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings, middleware::Finished};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// // Nobody looked at the session: the response stays as it is.
+    /// assert_eq!(middleware.finish(&middleware.begin([]), 200).await?, Finished::default());
+    /// // A changed session is not saved with a 5xx.
+    /// let lazy = middleware.begin([]);
+    /// lazy.load().await?.set("visits", 1)?;
+    /// assert_eq!(middleware.finish(&lazy, 500).await?.set_cookie, None);
+    /// assert!(middleware.finish(&lazy, 200).await?.set_cookie.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// Whatever [`Session::save`] fails with, but for [`Error::Interrupted`] where the settings' `interrupted` say
@@ -162,6 +275,17 @@ impl SessionMiddleware {
 
     /// What goes on the response that takes the handler's place after [`finish`](SessionMiddleware::finish)
     /// failed with this error: what it says is for its owner. Logs the error.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{Error, MemoryStore, SessionMiddleware, Settings};
+    ///
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let finished = middleware.failed(&Error::Interrupted);
+    /// assert_eq!(finished.vary.as_deref(), Some("Cookie"));
+    /// assert_eq!(finished.set_cookie, None);
+    /// # Ok::<(), cloakroom::SettingsError>(())
+    /// ```
     pub fn failed(&self, error: &Error) -> Finished {
         let status = status_of(error);
         tracing::error!(status, error = error as &dyn std::error::Error, "session not saved");
@@ -226,6 +350,20 @@ fn end_of_cookie(now: DateTime<Utc>, age: ExpiryAge) -> Result<DateTime<Utc>, Ex
 }
 
 /// What happened to a session during a request.
+///
+/// ```
+/// use cloakroom::Settings;
+/// use cloakroom::middleware::{Decision, Observed, decide};
+///
+/// // A page looked at the session and changed nothing.
+/// let looked = Observed {
+///     status: 200, cookie_sent: true, empty: false, accessed: true, modified: false, genuine: true,
+/// };
+/// let mut settings = Settings::new("secret");
+/// assert_eq!(decide(&looked, &settings), Decision::Nothing);
+/// settings.save_every_request = true;
+/// assert_eq!(decide(&looked, &settings), Decision::SaveAndSetCookie);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// The response's status.
@@ -243,6 +381,17 @@ pub struct Observed {
 }
 
 /// What to do after the response was made.
+///
+/// ```
+/// use cloakroom::Settings;
+/// use cloakroom::middleware::{Decision, Observed, decide};
+///
+/// // A logout leaves an empty session behind.
+/// let logout = Observed {
+///     status: 302, cookie_sent: true, empty: true, accessed: true, modified: true, genuine: true,
+/// };
+/// assert_eq!(decide(&logout, &Settings::new("secret")), Decision::DeleteCookie);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Leave store and cookie alone.

@@ -253,6 +253,18 @@ mod recorder {
     }
 
     /// Tells the installed recorder what each metric is; call it once, after installing it.
+    ///
+    /// ```
+    /// use metrics_exporter_prometheus::PrometheusBuilder;
+    ///
+    /// let recorder = PrometheusBuilder::new().build_recorder();
+    /// let handle = recorder.handle();
+    /// metrics::with_local_recorder(&recorder, || {
+    ///     cloakroom::observe::describe();
+    ///     metrics::counter!("cloakroom_retries_total").increment(1);
+    /// });
+    /// assert!(handle.render().contains("# HELP cloakroom_retries_total Writes tried again"));
+    /// ```
     pub fn describe() {
         describe_counter!("cloakroom_loads_total", "Sessions asked for.");
         describe_counter!("cloakroom_saves_total", "Writes tried, by outcome.");

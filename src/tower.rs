@@ -20,6 +20,26 @@ use crate::store::SessionStore;
 /// Each request carries a [`LazySession`](crate::LazySession) among its extensions; axum handlers name
 /// [`Session`](crate::Session) as an argument instead. When saving fails, the response is replaced: by a line of
 /// plain text with the status of [`status_of`], or by what [`on_error`](SessionLayer::on_error) was given.
+///
+/// ```
+/// use std::sync::Arc;
+/// use axum::{Router, body::Body, http::Request, routing::get};
+/// use cloakroom::{Error, MemoryStore, Session, SessionLayer, Settings};
+/// use tower::ServiceExt;
+///
+/// async fn visit(session: Session) -> Result<String, Error> {
+///     let visits = session.modify::<u32>("visits", |visits| visits.unwrap_or(0) + 1)?;
+///     Ok(format!("visit {visits}"))
+/// }
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+/// let site: Router = Router::new().route("/", get(visit)).layer(layer);
+/// let response = site.oneshot(Request::get("/").body(Body::empty())?).await?;
+/// assert!(response.headers()["set-cookie"].to_str()?.starts_with("sessionid="));
+/// assert_eq!(response.headers()["vary"], "Cookie");
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct SessionLayer<E = PlainText> {
     middleware: Arc<SessionMiddleware>,
@@ -28,6 +48,18 @@ pub struct SessionLayer<E = PlainText> {
 
 impl SessionLayer {
     /// A layer for this store and site.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionLayer, Settings};
+    ///
+    /// let mut settings = Settings::hardened("secret");
+    /// assert!(SessionLayer::new(Arc::new(MemoryStore::new()), settings.clone()).is_ok());
+    /// // Browsers take no cookie whose name begins with `__Host-` for a whole domain.
+    /// settings.cookie_domain = Some("example.com".to_owned());
+    /// let error = SessionLayer::new(Arc::new(MemoryStore::new()), settings).unwrap_err();
+    /// assert_eq!(error.setting(), "cookie_domain");
+    /// ```
     ///
     /// # Errors
     /// When the settings do not go together: [`Settings::validate`].
@@ -65,6 +97,24 @@ impl<E> SessionLayer<E> {
 
 /// Makes the response that takes the handler's place when its session could not be saved. Any function from
 /// `&Error` to a response is one; see [`SessionLayer::on_error`].
+///
+/// ```
+/// use cloakroom::{Error, ErrorResponse, middleware::status_of};
+/// use http::Response;
+///
+/// struct Json;
+///
+/// impl ErrorResponse<String> for Json {
+///     fn error_response(&self, error: &Error) -> Response<String> {
+///         let mut response = Response::new(format!(r#"{{"status":{}}}"#, status_of(error)));
+///         *response.status_mut() = status_of(error).try_into().unwrap_or_default();
+///         response
+///     }
+/// }
+///
+/// let response = Json.error_response(&Error::Interrupted);
+/// assert_eq!((response.status().as_u16(), response.body().as_str()), (400, r#"{"status":400}"#));
+/// ```
 pub trait ErrorResponse<Body>: Send + Sync + 'static {
     /// The response. What went wrong is logged already.
     fn error_response(&self, error: &Error) -> Response<Body>;
@@ -77,6 +127,15 @@ impl<Body, F: Fn(&Error) -> Response<Body> + Send + Sync + 'static> ErrorRespons
 }
 
 /// Answers with a line of plain text, [`message_of`] the error, and the status of [`status_of`] it.
+///
+/// ```
+/// use cloakroom::{Error, ErrorResponse, PlainText};
+/// use http::Response;
+///
+/// let response: Response<String> = PlainText.error_response(&Error::NotLoggedIn);
+/// assert_eq!(response.status(), 401);
+/// assert_eq!(response.body(), "Please log in.");
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PlainText;
 
@@ -111,6 +170,23 @@ impl<S, E> Layer<S> for SessionLayer<E> {
 }
 
 /// What [`SessionLayer`] makes of a service.
+///
+/// ```
+/// use std::{convert::Infallible, sync::Arc};
+/// use cloakroom::{LazySession, MemoryStore, SessionLayer, SessionService, Settings};
+/// use http::{Request, Response};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let inner = service_fn(|request: Request<()>| async move {
+///     assert!(request.extensions().get::<LazySession>().is_some());
+///     Ok::<_, Infallible>(Response::new("hello".to_owned()))
+/// });
+/// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+/// let service: SessionService<_> = layer.layer(inner);
+/// assert_eq!(service.oneshot(Request::new(())).await?.body(), "hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct SessionService<S, E = PlainText> {
     inner: S,

@@ -34,6 +34,16 @@ use crate::value::{Kind, Pickled, Text, Value};
 const MAX_STEPS: usize = 2_000_000;
 
 /// Why a pickle gives no session. What is stored stays as it is.
+///
+/// ```
+/// use cloakroom::{PickleError, SessionData};
+///
+/// // pickle.dumps([])
+/// let error = SessionData::from_pickle(b"\x80\x04]\x94.", 1 << 20).unwrap_err();
+/// assert!(matches!(error, PickleError::NotADictionary(_)));
+/// let error = SessionData::from_pickle(b"\x80\x04}\x94.", 4).unwrap_err();
+/// assert_eq!(error, PickleError::TooLarge(4));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PickleError {
@@ -73,6 +83,15 @@ pub enum PickleError {
 }
 
 /// The name of an opcode, as Python's `pickletools` has it, or its number.
+///
+/// ```
+/// use cloakroom::{PickleError, SessionData};
+///
+/// match SessionData::from_pickle(b"\x80\x04\x82\x01.", 1 << 20) {
+///     Err(PickleError::Opcode(name)) => assert_eq!(name.to_string(), "EXT1"),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpcodeName(u8);
 

@@ -3,6 +3,22 @@
 use super::patch_vary;
 
 /// What goes on the response. [`apply`](Finished::apply) puts it there.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, SessionMiddleware, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let mut settings = Settings::new("secret");
+/// settings.no_store = true;
+/// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), settings)?;
+/// let lazy = middleware.begin([]);
+/// lazy.load().await?.set("visits", 1)?;
+/// let finished = middleware.finish(&lazy, 200).await?;
+/// assert_eq!(finished.vary.as_deref(), Some("Cookie"));
+/// assert!(finished.set_cookie.is_some() && finished.no_store);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finished {
     /// What belongs into the `Vary` header: `Cookie`, or the header that carries the session key; see
@@ -17,6 +33,19 @@ pub struct Finished {
 }
 
 /// The headers of a response, in the types of some web framework.
+///
+/// The `HeaderMap` of the crate `http` is one, with the feature `tower`; that of actix-web, with `actix`.
+///
+/// ```
+/// # #[cfg(feature = "tower")] {
+/// use cloakroom::middleware::ResponseHeaders;
+/// use http::HeaderMap;
+///
+/// let mut headers = HeaderMap::new();
+/// headers.replace("set-cookie", vec![b"theme=dark".to_vec(), b"sessionid=x".to_vec()]);
+/// assert_eq!(ResponseHeaders::values(&headers, "set-cookie"), [&b"theme=dark"[..], b"sessionid=x"]);
+/// # }
+/// ```
 pub trait ResponseHeaders {
     /// The values of all headers of this name, in their order.
     fn values(&self, name: &str) -> Vec<&[u8]>;

@@ -56,6 +56,16 @@ pub struct MemcachedStore {
 }
 
 /// Where a [`MemcachedStore`] keeps its sessions, and how.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::MemcachedStore;
+///
+/// let mut options = MemcachedStore::options(["127.0.0.1:11211", "127.0.0.1:11212"]);
+/// assert_eq!((options.timeout, options.connections), (Duration::from_secs(5), 16));
+/// options.connections = 4;
+/// options.format.key_prefix = "site1".to_owned();
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MemcachedOptions {
@@ -71,6 +81,19 @@ pub struct MemcachedOptions {
 
 impl MemcachedOptions {
     /// Opens the store and asks each server whether it is there.
+    ///
+    /// ```
+    /// use cloakroom::store::cache::CacheSerializer;
+    /// use cloakroom::{MemcachedStore, Settings, StoreErrorKind};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// // Found out before anything is connected.
+    /// let mut options = MemcachedStore::options(["127.0.0.1:11211"]);
+    /// options.format.serializer = CacheSerializer::Json;
+    /// let error = options.open(&Settings::new("secret")).await.unwrap_err();
+    /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When an address is none, or a server does not answer.
@@ -109,6 +132,14 @@ fn split_address(address: &str) -> Option<(&str, u16)> {
 
 impl MemcachedStore {
     /// The options for these servers, which can be changed before [`MemcachedOptions::open`].
+    ///
+    /// ```
+    /// use cloakroom::MemcachedStore;
+    ///
+    /// let options = MemcachedStore::options(["127.0.0.1:11211"]);
+    /// assert_eq!(options.servers, ["127.0.0.1:11211"]);
+    /// assert_eq!(options.format.version, 1);
+    /// ```
     pub fn options<S: Into<String>>(servers: impl IntoIterator<Item = S>) -> MemcachedOptions {
         MemcachedOptions {
             servers: servers.into_iter().map(Into::into).collect(),
@@ -120,6 +151,16 @@ impl MemcachedStore {
 
     /// Opens the servers of a URL `memcached://host:port,host2:port?key_prefix=…&version=…&engine=cached_db`
     /// with the usual options.
+    ///
+    /// ```no_run
+    /// use cloakroom::{MemcachedStore, SessionStore, Settings};
+    ///
+    /// # async fn example() -> Result<(), cloakroom::StoreError> {
+    /// let settings = Settings::new("the site's SECRET_KEY");
+    /// let store = MemcachedStore::open("memcached://127.0.0.1:11211?key_prefix=site1", &settings).await?;
+    /// assert_eq!(store.name(), "memcached");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`MemcachedOptions::open`].

@@ -63,6 +63,18 @@ struct Shared {
 }
 
 /// Where a [`MysqlStore`] keeps its sessions, and how.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::MysqlStore;
+///
+/// let mut options = MysqlStore::options("mysql://site:password@localhost/site")?;
+/// assert_eq!((options.connections, options.clear_batch), (16, 1_000));
+/// assert_eq!(options.table, "django_session");
+/// options.table = "shop_session".to_owned();
+/// options.deadline = Duration::from_secs(2);
+/// # Ok::<(), cloakroom::StoreError>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct MysqlOptions {
@@ -87,6 +99,17 @@ pub struct MysqlOptions {
 
 impl MysqlOptions {
     /// Connects and opens the store. The table must be there; see [`create_table`](Self::create_table).
+    ///
+    /// ```no_run
+    /// use cloakroom::{MysqlStore, SessionStore, Settings};
+    ///
+    /// # async fn example() -> Result<(), cloakroom::StoreError> {
+    /// let mut options = MysqlStore::options("mysql://site:password@localhost/site")?;
+    /// options.table = "shop_session".to_owned();
+    /// let store = options.open(&Settings::new("the site's SECRET_KEY")).await?;
+    /// assert_eq!(store.name(), "mysql");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// When the server cannot be reached, refuses the user, or lacks the table or a column.
@@ -137,6 +160,16 @@ impl MysqlStore {
     /// changed before [`MysqlOptions::open`]. Characters that mean something in a URL are percent-encoded;
     /// `?socket=` names a Unix socket.
     ///
+    /// ```
+    /// use cloakroom::{MysqlStore, StoreErrorKind};
+    ///
+    /// let options = MysqlStore::options("mysql://site:p%40ss@localhost/site")?;
+    /// assert_eq!(options.connection.db_name(), Some("site"));
+    /// let error = MysqlStore::options("localhost/site").err().unwrap();
+    /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    /// # Ok::<(), cloakroom::StoreError>(())
+    /// ```
+    ///
     /// # Errors
     /// When it is no such URL.
     pub fn options(url: &str) -> Result<MysqlOptions, StoreError> {
@@ -165,6 +198,16 @@ impl MysqlStore {
     }
 
     /// Opens a URL with the usual options.
+    ///
+    /// ```no_run
+    /// use cloakroom::{MysqlStore, SessionStore, Settings};
+    ///
+    /// # async fn example() -> Result<(), cloakroom::StoreError> {
+    /// let settings = Settings::new("the site's SECRET_KEY");
+    /// let store = MysqlStore::open("mysql://site:password@localhost/site", &settings).await?;
+    /// assert_eq!(store.name(), "mysql");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`options`](MysqlStore::options) and [`MysqlOptions::open`].

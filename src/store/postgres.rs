@@ -84,6 +84,18 @@ pub struct PostgresStore {
 }
 
 /// Where a [`PostgresStore`] keeps its sessions, and how.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::PostgresStore;
+///
+/// let mut options = PostgresStore::options("postgres://site:password@localhost/site")?;
+/// assert_eq!((options.batch, options.clear_batch), (64, 1_000));
+/// assert_eq!(options.table, "django_session");
+/// options.table = "shop_session".to_owned();
+/// options.deadline = Duration::from_secs(2);
+/// # Ok::<(), cloakroom::StoreError>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PostgresOptions {
@@ -115,6 +127,17 @@ pub struct PostgresOptions {
 
 impl PostgresOptions {
     /// Connects and opens the store. The table must be there; see [`create_table`](Self::create_table).
+    ///
+    /// ```no_run
+    /// use cloakroom::{PostgresStore, SessionStore, Settings};
+    ///
+    /// # async fn example() -> Result<(), cloakroom::StoreError> {
+    /// let mut options = PostgresStore::options("postgres://site:password@localhost/site")?;
+    /// options.table = "shop_session".to_owned();
+    /// let store = options.open(&Settings::new("the site's SECRET_KEY")).await?;
+    /// assert_eq!(store.name(), "postgres");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// When the server cannot be reached, refuses the user, or lacks the table or a column.
@@ -175,6 +198,16 @@ impl PostgresStore {
     /// [`PostgresOptions::open`]. Characters that mean something in a URL are percent-encoded; `?host=`
     /// names the folder of a Unix socket.
     ///
+    /// ```
+    /// use cloakroom::{PostgresStore, StoreErrorKind};
+    ///
+    /// let options = PostgresStore::options("postgres://site:p%40ss@localhost/site")?;
+    /// assert_eq!(options.config.get_dbname(), Some("site"));
+    /// let error = PostgresStore::options("localhost/site").err().unwrap();
+    /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    /// # Ok::<(), cloakroom::StoreError>(())
+    /// ```
+    ///
     /// # Errors
     /// When it is no such URL.
     pub fn options(url: &str) -> Result<PostgresOptions, StoreError> {
@@ -199,6 +232,16 @@ impl PostgresStore {
     }
 
     /// Opens a URL with the usual options.
+    ///
+    /// ```no_run
+    /// use cloakroom::{PostgresStore, SessionStore, Settings};
+    ///
+    /// # async fn example() -> Result<(), cloakroom::StoreError> {
+    /// let settings = Settings::new("the site's SECRET_KEY");
+    /// let store = PostgresStore::open("postgres://site:password@localhost/site", &settings).await?;
+    /// assert_eq!(store.name(), "postgres");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`options`](PostgresStore::options) and [`PostgresOptions::open`].

@@ -63,6 +63,16 @@ pub struct RedisStore {
 }
 
 /// Where a [`RedisStore`] keeps its sessions, and how.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::RedisStore;
+///
+/// let mut options = RedisStore::options("redis://127.0.0.1:6379/1");
+/// assert_eq!(options.timeout, Duration::from_secs(5));
+/// options.timeout = Duration::from_secs(1);
+/// options.format.key_prefix = "site1".to_owned();
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RedisOptions {
@@ -86,6 +96,17 @@ impl RedisOptions {
 
     /// Opens the store and asks the server whether it is there.
     ///
+    /// ```
+    /// use cloakroom::{RedisStore, Settings, StoreErrorKind};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// // Found out before anything is connected.
+    /// let options = RedisStore::options("redis://127.0.0.1:6379/1?serializer=xml");
+    /// let error = options.open(&Settings::new("secret")).await.unwrap_err();
+    /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// When the URL is none, or the server does not answer or refuses the user.
     pub async fn open(self, settings: &Settings) -> Result<RedisStore, StoreError> {
@@ -98,12 +119,30 @@ impl RedisOptions {
 
 impl RedisStore {
     /// The options for a server, which can be changed before [`RedisOptions::open`].
+    ///
+    /// ```
+    /// use cloakroom::RedisStore;
+    ///
+    /// let options = RedisStore::options("redis://127.0.0.1:6379/1");
+    /// assert_eq!(options.url, "redis://127.0.0.1:6379/1");
+    /// assert_eq!((options.format.key_prefix.as_str(), options.format.version), ("", 1));
+    /// ```
     pub fn options(url: impl Into<String>) -> RedisOptions {
         RedisOptions { url: url.into(), format: CacheFormat::default(), timeout: Duration::from_secs(5) }
     }
 
     /// Opens a server with the usual options. The URL may end in
     /// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`.
+    ///
+    /// ```no_run
+    /// use cloakroom::{RedisStore, SessionStore, Settings};
+    ///
+    /// # async fn example() -> Result<(), cloakroom::StoreError> {
+    /// let settings = Settings::new("the site's SECRET_KEY");
+    /// let store = RedisStore::open("redis://127.0.0.1:6379/1?serializer=json&compressor=zlib", &settings).await?;
+    /// assert_eq!(store.name(), "redis");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`RedisOptions::open`].

@@ -40,7 +40,8 @@ pub use super::table::{ColumnValue, Columns, CreateTable, ExtraColumn, Migration
 /// work at the same time, for Django too.
 ///
 /// ```
-/// use cloakroom::{Settings, SqliteStore};
+/// use std::sync::Arc;
+/// use cloakroom::{Session, Settings, SqliteStore};
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// # let folder = tempfile::tempdir().unwrap();
@@ -49,7 +50,12 @@ pub use super::table::{ColumnValue, Columns, CreateTable, ExtraColumn, Migration
 /// let options = SqliteStore::options(&path);
 /// options.create_table(Default::default()).await?;
 /// let store = options.open(&settings).await?;
-/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+///
+/// let session = Session::new(Arc::new(store), settings);
+/// session.set("visits", 1)?;
+/// session.save().await?;
+/// assert!(session.exists(&session.session_key().unwrap()).await?);
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
 /// ```
 pub struct SqliteStore {
     options: SqliteOptions,
@@ -59,6 +65,16 @@ pub struct SqliteStore {
 }
 
 /// Where a [`SqliteStore`] keeps its sessions, and how.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::SqliteStore;
+///
+/// let mut options = SqliteStore::options("db.sqlite3");
+/// assert_eq!((options.table.as_str(), options.readers), ("django_session", 2));
+/// options.table = "shop_session".to_owned();
+/// options.busy_timeout = Duration::from_secs(1);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SqliteOptions {
@@ -86,6 +102,20 @@ pub struct SqliteOptions {
 
 impl SqliteOptions {
     /// Opens the store. The file and the table must be there; see [`create_table`](Self::create_table).
+    ///
+    /// ```
+    /// use cloakroom::{SessionStore, Settings, SqliteStore, StoreErrorKind};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("db.sqlite3");
+    /// let (options, settings) = (SqliteStore::options(&path), Settings::new("secret"));
+    /// let error = options.clone().open(&settings).await.unwrap_err();
+    /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    /// options.create_table(Default::default()).await?;
+    /// assert_eq!(options.open(&settings).await?.name(), "sqlite");
+    /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// When the file is missing, is no database, is locked or lacks the table or a column.
@@ -127,6 +157,14 @@ fn quoted(name: &str) -> String {
 
 impl SqliteStore {
     /// The options for a file, which can be changed before [`SqliteOptions::open`].
+    ///
+    /// ```
+    /// use cloakroom::SqliteStore;
+    ///
+    /// let options = SqliteStore::options("db.sqlite3");
+    /// assert_eq!(options.path.to_str(), Some("db.sqlite3"));
+    /// assert_eq!(options.busy_timeout.as_secs(), 5);
+    /// ```
     pub fn options(path: impl AsRef<Path>) -> SqliteOptions {
         SqliteOptions {
             path: path.as_ref().to_owned(),
@@ -142,6 +180,18 @@ impl SqliteStore {
     }
 
     /// Opens a file with the usual options.
+    ///
+    /// ```
+    /// use cloakroom::{SessionStore, Settings, SqliteStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("db.sqlite3");
+    /// SqliteStore::options(&path).create_table(Default::default()).await?;
+    /// let store = SqliteStore::open(&path, &Settings::new("secret")).await?;
+    /// assert_eq!(store.name(), "sqlite");
+    /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// As [`SqliteOptions::open`].
