@@ -5,12 +5,32 @@ use std::sync::Mutex;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Timelike, Utc};
 
 /// Tells the time. Everything here asks a clock, so that tests need not wait.
+///
+/// ```
+/// use cloakroom::{Clock, chrono::{DateTime, Utc}};
+///
+/// /// Stands at the beginning of 1970.
+/// struct Epoch;
+///
+/// impl Clock for Epoch {
+///     fn now(&self) -> DateTime<Utc> {
+///         DateTime::UNIX_EPOCH
+///     }
+/// }
+/// assert_eq!(Epoch.now().timestamp(), 0);
+/// ```
 pub trait Clock: Send + Sync + 'static {
     /// The time now, in whole microseconds as Python's `datetime` has it.
     fn now(&self) -> DateTime<Utc>;
 }
 
 /// The machine's clock.
+///
+/// ```
+/// use cloakroom::{Clock, SystemClock};
+///
+/// assert_eq!(SystemClock.now().timestamp_subsec_nanos() % 1_000, 0, "whole microseconds");
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -45,6 +65,14 @@ impl ManualClock {
     }
 
     /// Sets the time shown.
+    ///
+    /// ```
+    /// use cloakroom::{Clock, ManualClock, chrono::DateTime};
+    ///
+    /// let clock = ManualClock::at_unix_seconds(0);
+    /// clock.set(DateTime::from_timestamp(1_700_000_000, 0).unwrap());
+    /// assert_eq!(clock.now().timestamp(), 1_700_000_000);
+    /// ```
     pub fn set(&self, now: DateTime<Utc>) {
         *crate::lock(&self.0) = now;
     }
@@ -65,6 +93,15 @@ impl Clock for ManualClock {
 ///
 /// With `USE_TZ = True`, Django's default since 5.0, everything is UTC and `TIME_ZONE` plays no part in
 /// sessions. With `USE_TZ = False`, rows hold the local time of `TIME_ZONE` without saying so.
+///
+/// ```
+/// use cloakroom::{TimeZone, chrono::DateTime};
+///
+/// assert!(TimeZone::default().is_aware() && !TimeZone::NaiveUtc.is_aware());
+/// let instant = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+/// let wall_clock = TimeZone::NaiveUtc.to_wall_clock(instant);
+/// assert_eq!(TimeZone::NaiveUtc.from_wall_clock(wall_clock), instant);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TimeZone {
@@ -80,6 +117,13 @@ pub enum TimeZone {
 
 impl TimeZone {
     /// The wall clock of the site's zone at this instant: what a row without a zone holds.
+    ///
+    /// ```
+    /// use cloakroom::{TimeZone, chrono::DateTime};
+    ///
+    /// let instant = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+    /// assert_eq!(TimeZone::NaiveUtc.to_wall_clock(instant).to_string(), "2023-11-14 22:13:20");
+    /// ```
     pub fn to_wall_clock(self, instant: DateTime<Utc>) -> NaiveDateTime {
         match self {
             TimeZone::Aware | TimeZone::NaiveUtc => instant.naive_utc(),
@@ -92,6 +136,14 @@ impl TimeZone {
     ///
     /// Where clocks go back an hour comes twice: the first is taken. Where they go forward an hour is
     /// missing: it is read as if the clocks had not changed yet.
+    ///
+    /// ```
+    /// use cloakroom::{TimeZone, chrono::NaiveDate};
+    ///
+    /// let wall_clock = NaiveDate::from_ymd_opt(2030, 5, 6).unwrap().and_hms_opt(7, 8, 9).unwrap();
+    /// let instant = TimeZone::NaiveUtc.from_wall_clock(wall_clock);
+    /// assert_eq!(instant.to_rfc3339(), "2030-05-06T07:08:09+00:00");
+    /// ```
     pub fn from_wall_clock(self, wall_clock: NaiveDateTime) -> DateTime<Utc> {
         match self {
             TimeZone::Aware | TimeZone::NaiveUtc => wall_clock.and_utc(),

@@ -11,6 +11,16 @@ use crate::settings::Settings;
 use crate::value::{Kind, Value};
 
 /// The key in the session that holds its own expiry, when it has one.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{EXPIRY_KEY, MemoryStore, Session, Settings};
+///
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// session.set_expiry(300)?;
+/// assert_eq!(session.get::<u32>(EXPIRY_KEY)?, Some(300));
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 pub const EXPIRY_KEY: &str = "_session_expiry";
 
 /// What [`Session::set_expiry`](crate::Session::set_expiry) takes; Django's `set_expiry(value)`.
@@ -73,6 +83,18 @@ impl From<DateTime<Utc>> for Expiry {
 
 /// Why the expiry stored in a session gives no age or date. Django raises `TypeError`, `ValueError` or
 /// `OverflowError` in these places.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{EXPIRY_KEY, ExpiryError, Kind, MemoryStore, Session, Settings};
+///
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// session.set(EXPIRY_KEY, [1])?;
+/// assert_eq!(session.get_expiry_date(), Err(ExpiryError::WrongType(Kind::List)));
+/// session.set_expiry(300)?;
+/// assert!(session.get_expiry_date().is_ok());
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExpiryError {
@@ -97,6 +119,16 @@ pub enum ExpiryError {
 }
 
 /// A date and time as Python's `datetime` has it: with a zone or without.
+///
+/// ```
+/// use cloakroom::Moment;
+///
+/// let aware = Moment::from_isoformat("2030-05-06T07:08:09Z").unwrap();
+/// assert!(matches!(aware, Moment::Aware(_)));
+/// let naive = Moment::from_isoformat("2030-05-06T07:08:09").unwrap();
+/// assert!(matches!(naive, Moment::Naive(_)));
+/// assert_eq!(naive.to_string(), "2030-05-06T07:08:09");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// With an offset from UTC.
@@ -120,11 +152,27 @@ impl Moment {
     }
 
     /// The text that Python's `datetime.isoformat` writes.
+    ///
+    /// ```
+    /// use cloakroom::Moment;
+    ///
+    /// let moment = Moment::from_isoformat("20300506T070809Z").unwrap();
+    /// assert_eq!(moment.isoformat(), "2030-05-06T07:08:09+00:00");
+    /// ```
     pub fn isoformat(&self) -> String {
         isoformat::write(self)
     }
 
     /// This moment on the time line.
+    ///
+    /// ```
+    /// use cloakroom::{ExpiryError, Moment, TimeZone};
+    ///
+    /// let moment = Moment::from_isoformat("2030-05-06T07:08:09+02:00").unwrap();
+    /// assert_eq!(moment.to_utc(TimeZone::Aware)?.to_rfc3339(), "2030-05-06T05:08:09+00:00");
+    /// assert_eq!(moment.to_utc(TimeZone::NaiveUtc), Err(ExpiryError::ZoneMismatch { naive: false }));
+    /// # Ok::<(), ExpiryError>(())
+    /// ```
     ///
     /// # Errors
     /// [`ExpiryError::ZoneMismatch`] for a moment without zone on a site with `USE_TZ`, or the reverse.
@@ -141,6 +189,14 @@ impl Moment {
     }
 
     /// This moment as a site with these settings writes it.
+    ///
+    /// ```
+    /// use cloakroom::{Moment, TimeZone, chrono::DateTime};
+    ///
+    /// let instant = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+    /// assert_eq!(Moment::at(instant, TimeZone::Aware).isoformat(), "2023-11-14T22:13:20+00:00");
+    /// assert_eq!(Moment::at(instant, TimeZone::NaiveUtc).isoformat(), "2023-11-14T22:13:20");
+    /// ```
     pub fn at(instant: DateTime<Utc>, time_zone: TimeZone) -> Moment {
         if time_zone.is_aware() {
             Moment::Aware(instant.fixed_offset())
@@ -171,6 +227,17 @@ impl fmt::Display for Moment {
 }
 
 /// How long a session lives: usually whole seconds, with a fraction when one was stored.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, Session, Settings};
+///
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// session.set_expiry(1.5)?;
+/// let age = session.get_expiry_age()?;
+/// assert_eq!((age.seconds(), age.whole_seconds()), (1.5, 1));
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct ExpiryAge(f64);
 

@@ -78,6 +78,21 @@ pub struct Session {
 
 /// A session that is loaded when somebody asks for it. The middleware puts one on each request; a request
 /// that does not ask costs the store nothing.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, SessionMiddleware, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+/// let lazy = middleware.begin([]);
+/// assert!(lazy.is_empty() && !lazy.accessed(), "nobody asked for it yet");
+/// lazy.load().await?.set("visits", 1)?;
+/// assert!(lazy.accessed() && lazy.modified());
+/// middleware.finish(&lazy, 200).await?;
+/// assert!(lazy.session_key().is_some(), "it is stored now");
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct LazySession {
     inner: Arc<Inner>,
@@ -158,6 +173,19 @@ impl LazySession {
 
     /// The session, loaded from the store unless it is already. One round trip at most.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let lazy = middleware.begin([]);
+    /// let session = lazy.load().await?;
+    /// session.set("visits", 1)?;
+    /// assert_eq!(lazy.load().await?.get::<u32>("visits")?, Some(1), "it is the same session");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Store`] when the store fails or the session cannot be carried. Nothing is known then, and
     /// neither the cookie nor what is stored changes.
@@ -214,6 +242,20 @@ impl Session {
 
     /// The stored session under this key, outside of any request: `SessionStore(session_key=…)` in Django.
     /// The session is new and empty when there is none.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, settings) = (Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// let session = Session::new(store.clone(), settings.clone());
+    /// session.set("visits", 1)?;
+    /// session.save().await?;
+    /// let again = Session::open(store, settings, session.session_key().unwrap()).await?;
+    /// assert_eq!(again.get::<u32>("visits")?, Some(1));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// As [`LazySession::load`].
@@ -291,6 +333,18 @@ impl Session {
 
     /// The value under this key, or none. Django's `session.get(key)`.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("name", "Ada")?;
+    /// assert_eq!(session.get::<String>("name")?.as_deref(), Some("Ada"));
+    /// assert_eq!(session.get::<String>("email")?, None);
+    /// assert!(session.get::<u32>("name").is_err(), "a str is no number");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] when it is of another type; it stays as it is.
     pub fn get<T: DeserializeOwned>(&self, key: impl AsKey<T>) -> Result<Option<T>, Error> {
@@ -299,6 +353,17 @@ impl Session {
     }
 
     /// The value under this key as it is stored, to pass on or to look at its JSON text.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("cart", [3, 5])?;
+    /// assert_eq!(session.get_value("cart").unwrap().json(), "[3,5]");
+    /// assert!(session.get_value("name").is_none());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn get_value(&self, key: &str) -> Option<Value> {
         self.read(|data| data.get(key).cloned())
     }
@@ -328,6 +393,16 @@ impl Session {
     }
 
     /// Puts a value that is in its stored form already.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings, Value};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set_value("price", Value::from_json("1.50")?);
+    /// assert_eq!(session.get::<f64>("price")?, Some(1.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_value(&self, key: &str, value: Value) {
         self.change(Change::Set(key.to_owned(), value));
     }
@@ -363,6 +438,17 @@ impl Session {
     }
 
     /// Removes a key; tells whether it was there. Django's `del session[key]`, which raises `KeyError` instead.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("cart", [3, 5])?;
+    /// assert!(session.remove("cart"));
+    /// assert!(!session.remove("cart"), "it is gone already");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn remove(&self, key: &str) -> bool {
         let mut state = self.inner.state();
         state.accessed = true;
@@ -374,6 +460,17 @@ impl Session {
     }
 
     /// Removes a key and gives its value. Django's `session.pop(key, None)`. A key that is not there is no change.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("next", "/checkout/")?;
+    /// assert_eq!(session.pop::<String>("next")?.as_deref(), Some("/checkout/"));
+    /// assert_eq!(session.pop::<String>("next")?, None);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Value`] when it is of another type; then it stays.
@@ -389,6 +486,17 @@ impl Session {
     }
 
     /// The value under this key; puts `default` there first when there is none. Django's `session.setdefault`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// assert_eq!(session.set_default("theme", "light".to_owned())?, "light");
+    /// session.set("theme", "dark")?;
+    /// assert_eq!(session.set_default("theme", "light".to_owned())?, "dark");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`get`](Session::get) and [`set`](Session::set).
@@ -410,6 +518,17 @@ impl Session {
 
     /// Puts several values. Django's `session.update(dict)`; counts as a change also when there are none.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.update([("width", 640), ("height", 480)])?;
+    /// assert_eq!(session.keys(), ["width", "height"]);
+    /// assert_eq!(session.get::<u32>("height")?, Some(480));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Value`] when one has no counterpart in JSON; then none is put.
     pub fn update<K: AsRef<str>, T: Serialize>(
@@ -428,48 +547,152 @@ impl Session {
     }
 
     /// Whether there is a value under this key. Django's `key in session` and `has_key`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("cart", [3, 5])?;
+    /// assert!(session.contains_key("cart"));
+    /// assert!(!session.contains_key("name"));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn contains_key(&self, key: &str) -> bool {
         self.read(|data| data.contains_key(key))
     }
 
     /// The keys in order. Django's `session.keys()`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.update([("b", 1), ("a", 2)])?;
+    /// assert_eq!(session.keys(), ["b", "a"]);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn keys(&self) -> Vec<String> {
         self.read(|data| data.iter().map(|(key, _)| key).collect())
     }
 
     /// The values in order, as they are stored. Django's `session.values()`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.update([("b", 1), ("a", 2)])?;
+    /// assert_eq!(session.values()[1].to::<u32>()?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn values(&self) -> Vec<Value> {
         self.read(|data| data.iter().map(|(_, value)| value.clone()).collect())
     }
 
     /// The keys and values in order. Django's `session.items()`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("b", 1)?;
+    /// session.set("a", "x")?;
+    /// let items: Vec<_> = session.items().into_iter().map(|(key, value)| key + "=" + value.json()).collect();
+    /// assert_eq!(items, ["b=1", "a=\"x\""], "in the order in which they were put in");
+    /// assert_eq!((session.keys().len(), session.values().len(), session.len()), (2, 2, 2));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn items(&self) -> Vec<(String, Value)> {
         self.read(|data| data.iter().map(|(key, value)| (key, value.clone())).collect())
     }
 
     /// The data as a whole: a copy.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("visits", 1)?;
+    /// let copy = session.data();
+    /// session.set("visits", 2)?;
+    /// assert_eq!(copy.to_json(), r#"{"visits":1}"#);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn data(&self) -> SessionData {
         self.read(SessionData::clone)
     }
 
     /// How many keys there are.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.update([("b", 1), ("a", 2)])?;
+    /// assert_eq!(session.len(), 2);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.read(SessionData::len)
     }
 
     /// Removes all keys, also those that another request is adding meanwhile; the session itself stays, with
     /// its key and, where there is an absolute age, its beginning. Django's `session.clear()`. To log out, [`flush`](Session::flush).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("cart", [3, 5])?;
+    /// session.save().await?;
+    /// session.clear();
+    /// assert_eq!(session.len(), 0);
+    /// assert!(session.session_key().is_some(), "the session itself stays");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn clear(&self) {
         self.change(Change::Clear);
     }
 
     /// Whether there is neither a key nor data: a session that nothing was ever put in. Django's `is_empty`.
     /// Does not count as access.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// assert!(session.is_empty());
+    /// session.set("visits", 1)?;
+    /// assert!(!session.is_empty());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.inner.state().is_empty()
     }
 
     /// The key under which the session is or will be stored; none before a new session is first saved.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("visits", 1)?;
+    /// assert!(session.session_key().is_none());
+    /// session.save().await?;
+    /// assert_eq!(session.session_key().unwrap().as_str().len(), 32);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     pub fn session_key(&self) -> Option<SessionKey> {
         self.inner.state().session_key.clone()
     }
@@ -480,17 +703,49 @@ impl Session {
     }
 
     /// Says that the data was looked at, or takes that back. Django's `session.accessed = …`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.contains_key("visits");
+    /// session.set_accessed(false);
+    /// assert!(!session.accessed(), "the response does not vary on the cookie");
+    /// ```
     pub fn set_accessed(&self, accessed: bool) {
         self.inner.state().accessed = accessed;
     }
 
     /// Whether the data was changed, in which case the middleware saves it and sends the cookie.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// assert!(!session.accessed() && !session.modified());
+    /// session.get::<u32>("visits")?;
+    /// assert!(session.accessed() && !session.modified());
+    /// session.set("visits", 1)?;
+    /// assert!(session.modified());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn modified(&self) -> bool {
         self.inner.state().modified
     }
 
     /// Has the session saved although nothing changed, which prolongs it; or takes back that anything did.
     /// Django's `session.modified = …`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set_modified(true);
+    /// assert!(session.modified(), "the middleware will save it");
+    /// ```
     pub fn set_modified(&self, modified: bool) {
         let mut state = self.inner.state();
         state.modified = modified;
@@ -498,6 +753,18 @@ impl Session {
     }
 
     /// Puts the mark that shows at the next request whether the browser keeps cookies.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set_test_cookie()?;
+    /// assert!(session.test_cookie_worked());
+    /// assert!(session.delete_test_cookie());
+    /// assert!(!session.test_cookie_worked());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn set_test_cookie(&self) -> Result<(), Error> {
         self.set(TEST_COOKIE_NAME, TEST_COOKIE_VALUE.to_owned())
     }
@@ -518,6 +785,22 @@ impl Session {
     /// Django's `cycle_key` moves at once. Here nothing is written before saving, so that a request which
     /// fails with 5xx leaves the user's session as it was, and a login costs one write.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("cart", [3, 5])?;
+    /// session.save().await?;
+    /// let before = session.session_key().unwrap();
+    /// session.cycle_key()?;
+    /// session.save().await?;
+    /// assert!(!session.exists(&before).await?);
+    /// assert!(session.contains_key("cart"), "the data moved along");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Random`].
     pub fn cycle_key(&self) -> Result<(), Error> {
@@ -532,6 +815,21 @@ impl Session {
     }
 
     /// Starts a new, empty session under a new key; the old one stays in the store. Django's `create`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("cart", [3, 5])?;
+    /// session.save().await?;
+    /// let before = session.session_key().unwrap();
+    /// session.create()?;
+    /// assert_eq!(session.len(), 0);
+    /// assert!(session.exists(&before).await?, "the old session stays");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// [`Error::Random`].
@@ -548,6 +846,21 @@ impl Session {
     /// deletes the cookie. Django's `flush`, the heart of `logout`. What is put in afterwards starts a new
     /// session.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("cart", [3, 5])?;
+    /// session.save().await?;
+    /// let before = session.session_key().unwrap();
+    /// session.flush().await?;
+    /// assert!(session.is_empty());
+    /// assert!(!session.exists(&before).await?);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Store`] when the store fails; then the session stays.
     pub async fn flush(&self) -> Result<(), Error> {
@@ -561,6 +874,20 @@ impl Session {
 
     /// Removes the session from the store at once and nothing else: its data and key stay here, and saving a
     /// change to them fails with [`Error::Interrupted`]. Django's `delete`. To log out, [`flush`](Session::flush).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{Error, MemoryStore, Session, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("cart", [3, 5])?;
+    /// session.save().await?;
+    /// assert!(session.delete().await?);
+    /// session.set("cart", [7])?;
+    /// assert!(matches!(session.save().await, Err(Error::Interrupted)));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -581,6 +908,19 @@ impl Session {
 
     /// Whether the store has a session under this key. Django's `exists`.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, SessionKey, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("visits", 1)?;
+    /// session.save().await?;
+    /// assert!(session.exists(&session.session_key().unwrap()).await?);
+    /// assert!(!session.exists(&SessionKey::random()?).await?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn exists(&self, session_key: &SessionKey) -> Result<bool, Error> {
@@ -588,12 +928,30 @@ impl Session {
     }
 
     /// The site's settings.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// assert_eq!(session.settings().cookie_name, "sessionid");
+    /// ```
     pub fn settings(&self) -> &Settings {
         &self.site().settings
     }
 }
 
 /// The key of the test cookie. Django's `TEST_COOKIE_NAME`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, Session, Settings, TEST_COOKIE_NAME, TEST_COOKIE_VALUE};
+///
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// session.set_test_cookie()?;
+/// assert_eq!(session.get::<String>(TEST_COOKIE_NAME)?.as_deref(), Some(TEST_COOKIE_VALUE));
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 pub const TEST_COOKIE_NAME: &str = "testcookie";
 /// The value of the test cookie. Django's `TEST_COOKIE_VALUE`.
 pub const TEST_COOKIE_VALUE: &str = "worked";
@@ -682,6 +1040,18 @@ impl<T> Key<T> {
 }
 
 /// What [`Session::get`] and its like take as a key: any text, or a [`Key`] that fixes the type.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{Key, MemoryStore, Session, Settings};
+///
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// const VISITS: Key<u32> = Key::new("visits");
+/// session.set(VISITS, 7)?;
+/// assert_eq!(session.get(&VISITS)?, Some(7), "the key says the type");
+/// assert_eq!(session.get::<u32>("visits")?, Some(7), "a text does not");
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
 pub trait AsKey<T> {
     /// The key's name.
     fn as_key(&self) -> &str;

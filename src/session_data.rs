@@ -37,6 +37,15 @@ impl SessionData {
     /// Reads a dictionary in Python's dialect of JSON. Of a repeated key the last value counts, in the
     /// first one's place.
     ///
+    /// ```
+    /// use cloakroom::SessionData;
+    ///
+    /// let data = SessionData::from_json(r#"{"a": 1, "b": 2, "a": NaN}"#)?;
+    /// assert_eq!(data.to_json(), r#"{"a":NaN,"b":2}"#);
+    /// assert!(SessionData::from_json("[1, 2]").is_err());
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ValueError::Syntax`] when the text is no JSON, or is not a dictionary.
     pub fn from_json(json: &str) -> Result<SessionData, ValueError> {
@@ -70,6 +79,14 @@ impl SessionData {
 
     /// The dictionary as `json.dumps(data, separators=(",", ":"))` lays it out; values keep their spelling.
     /// Of values from a pickle it has what [`Value::json`] says.
+    ///
+    /// ```
+    /// use cloakroom::SessionData;
+    ///
+    /// let data = SessionData::from_json(r#"{"b": 1, "a": "x"}"#)?;
+    /// assert_eq!(data.to_json(), r#"{"b":1,"a":"x"}"#);
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
     pub fn to_json(&self) -> String {
         self.join(",", ":", |value| Ok(value.json())).unwrap_or_default()
     }
@@ -126,6 +143,15 @@ impl SessionData {
 
     /// The pickle of the dictionary, in protocol 4, which Django reads on Python 3.4 and later.
     ///
+    /// ```
+    /// use cloakroom::SessionData;
+    ///
+    /// let data = SessionData::from_json(r#"{"b": 1, "a": "x"}"#)?;
+    /// let pickle = data.to_pickle()?;
+    /// assert!(pickle.starts_with(b"\x80\x04"), "protocol 4");
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ValueError::IntegerTooLong`]; [`ValueError::Syntax`] when a list or dictionary out of a signed text is no
     /// JSON.
@@ -139,11 +165,30 @@ impl SessionData {
     }
 
     /// The value under this key.
+    ///
+    /// ```
+    /// use cloakroom::SessionData;
+    ///
+    /// let data = SessionData::from_json(r#"{"b": 1, "a": "x"}"#)?;
+    /// assert_eq!(data.get("a").unwrap().json(), "\"x\"");
+    /// assert!(data.get("c").is_none());
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.entries.get(&escape_key(key))
     }
 
     /// The value under this key, read as a Rust type.
+    ///
+    /// ```
+    /// use cloakroom::SessionData;
+    ///
+    /// let data = SessionData::from_json(r#"{"b": 1, "a": "x"}"#)?;
+    /// assert_eq!(data.read("b")?, Some(1));
+    /// assert_eq!(data.read::<u32>("c")?, None);
+    /// assert!(data.read::<u32>("a").is_err());
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
     ///
     /// # Errors
     /// [`ValueError::Mismatch`] when it is of another type.
@@ -157,11 +202,30 @@ impl SessionData {
     }
 
     /// Puts a value; a key that is there already keeps its place.
+    ///
+    /// ```
+    /// use cloakroom::{SessionData, Value};
+    ///
+    /// let mut data = SessionData::from_json(r#"{"b": 1, "a": "x"}"#)?;
+    /// let before = data.insert("b", Value::new(&2)?);
+    /// assert_eq!(before.unwrap().json(), "1");
+    /// assert_eq!(data.to_json(), r#"{"b":2,"a":"x"}"#);
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
     pub fn insert(&mut self, key: &str, value: Value) -> Option<Value> {
         self.entries.insert(Text::from(escape_key(key).into_owned()), value)
     }
 
     /// Puts a Rust value.
+    ///
+    /// ```
+    /// use cloakroom::SessionData;
+    ///
+    /// let mut data = SessionData::from_json(r#"{"b": 1, "a": "x"}"#)?;
+    /// data.write("c", &[1, 2])?;
+    /// assert_eq!(data.read::<Vec<u32>>("c")?, Some(vec![1, 2]));
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
     ///
     /// # Errors
     /// [`ValueError::Unsupported`] when it has no counterpart in JSON.
@@ -174,6 +238,17 @@ impl SessionData {
     }
 
     /// Takes a value out; the others keep their order.
+    ///
+    /// ```
+    /// use cloakroom::SessionData;
+    ///
+    /// let mut data = SessionData::from_json(r#"{"b": 1, "a": "x"}"#)?;
+    /// assert!(data.remove("b").is_some());
+    /// assert!(!data.contains_key("b") && data.len() == 1);
+    /// data.clear();
+    /// assert!(data.is_empty());
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
     pub fn remove(&mut self, key: &str) -> Option<Value> {
         self.entries.remove(&escape_key(key))
     }
@@ -194,6 +269,15 @@ impl SessionData {
     }
 
     /// The keys and values in order. Half a surrogate pair in a key, which Rust cannot hold, shows as U+FFFD.
+    ///
+    /// ```
+    /// use cloakroom::SessionData;
+    ///
+    /// let data = SessionData::from_json(r#"{"b": 1, "a": "x"}"#)?;
+    /// let keys: Vec<String> = data.iter().map(|(key, _)| key).collect();
+    /// assert_eq!(keys, ["b", "a"]);
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (String, &Value)> {
         self.entries.iter().map(|(key, value)| (unescape_key(key.as_str()), value))
     }

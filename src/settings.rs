@@ -96,6 +96,14 @@ pub struct Settings {
 
 impl Settings {
     /// Django's defaults.
+    ///
+    /// ```
+    /// use cloakroom::{SameSite, Settings};
+    ///
+    /// let settings = Settings::new("the site's SECRET_KEY");
+    /// assert_eq!((settings.cookie_path.as_str(), settings.cookie_samesite), ("/", Some(SameSite::Lax)));
+    /// assert!(settings.cookie_httponly && !settings.cookie_secure);
+    /// ```
     pub fn new(secret_key: impl Into<SecretKey>) -> Settings {
         Settings {
             secret_key: secret_key.into(),
@@ -206,6 +214,16 @@ pub enum Transport {
 }
 
 /// The cookie's `SameSite` attribute.
+///
+/// ```
+/// use cloakroom::{SameSite, Settings};
+///
+/// let mut settings = Settings::new("secret");
+/// settings.cookie_samesite = Some(SameSite::None);
+/// assert!(settings.validate().is_err(), "browsers would drop the cookie");
+/// settings.cookie_secure = true;
+/// assert!(settings.validate().is_ok());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SameSite {
     /// Sent only with requests from the site itself.
@@ -218,6 +236,10 @@ pub enum SameSite {
 
 impl SameSite {
     /// The attribute's value.
+    ///
+    /// ```
+    /// assert_eq!(cloakroom::SameSite::Lax.as_str(), "Lax");
+    /// ```
     pub fn as_str(self) -> &'static str {
         match self {
             SameSite::Strict => "Strict",
@@ -228,6 +250,24 @@ impl SameSite {
 }
 
 /// What saving does when another request has changed the session since this one loaded it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{ConcurrentChanges, Error, MemoryStore, Session, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (store, mut settings) = (Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// settings.concurrent_changes = ConcurrentChanges::Reject;
+/// let first = Session::new(store.clone(), settings.clone());
+/// first.set("visits", 1)?;
+/// first.save().await?;
+/// let second = Session::open(store, settings, first.session_key().unwrap()).await?;
+/// second.set("visits", 2)?;
+/// second.save().await?;
+/// first.set("visits", 3)?;
+/// assert!(matches!(first.save().await, Err(Error::Conflict { .. })));
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConcurrentChanges {
     /// The session is loaded again and this request's changes are applied on top: no change is lost,
@@ -242,6 +282,15 @@ pub enum ConcurrentChanges {
 
 /// What answers a request that changed a session which was deleted meanwhile, such as by a logout in another
 /// window. Whichever it is, the session is not brought back and the request's changes to it are dropped.
+///
+/// ```
+/// use cloakroom::{InterruptedSession, Settings};
+///
+/// let mut settings = Settings::new("secret");
+/// assert_eq!(settings.interrupted, InterruptedSession::BadRequest);
+/// settings.interrupted = InterruptedSession::ContinueAnonymously;
+/// assert!(settings.validate().is_ok());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InterruptedSession {
     /// A 400 takes the place of the handler's response: Django's way, which raises `SessionInterrupted`.

@@ -39,6 +39,14 @@ pub use payload::{Compression, DEFAULT_INFLATE_LIMIT};
 pub(crate) use payload::{decode_payload, encode_payload_into};
 
 /// A `SECRET_KEY`. Shown nowhere.
+///
+/// ```
+/// use cloakroom::signing::SecretKey;
+///
+/// let secret = SecretKey::from("the site's SECRET_KEY");
+/// assert_eq!(secret.as_bytes(), b"the site's SECRET_KEY");
+/// assert_eq!(format!("{secret:?}"), "SecretKey(..)");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretKey(Box<[u8]>);
 
@@ -74,6 +82,15 @@ impl fmt::Debug for SecretKey {
 }
 
 /// The hash under the HMAC, by the name that Python's `hashlib` gives it.
+///
+/// ```
+/// use cloakroom::signing::{Algorithm, SigningError};
+///
+/// assert_eq!("sha1".parse::<Algorithm>()?, Algorithm::Sha1);
+/// assert_eq!(Algorithm::default(), Algorithm::Sha256);
+/// assert!("crc32".parse::<Algorithm>().is_err());
+/// # Ok::<(), SigningError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Algorithm {
@@ -101,6 +118,14 @@ impl std::str::FromStr for Algorithm {
 }
 
 /// Why a text was not signed, or not taken for genuine.
+///
+/// ```
+/// use cloakroom::signing::{SecretKey, Signer, SigningError};
+///
+/// let signer = Signer::new(&SecretKey::from("x"));
+/// assert_eq!(signer.unsign("unsigned"), Err(SigningError::BadSignature));
+/// assert!(matches!(signer.separated_by("-"), Err(SigningError::UnsafeSeparator(_))));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SigningError {
@@ -297,11 +322,27 @@ impl Signer {
     }
 
     /// A signer whose signatures hold only for this salt.
+    ///
+    /// ```
+    /// use cloakroom::signing::{SecretKey, Signer};
+    ///
+    /// let secret = SecretKey::from("x");
+    /// let signed = Signer::with_salt(&secret, "invite").sign("7");
+    /// assert!(Signer::with_salt(&secret, "invite").unsign(&signed).is_ok());
+    /// assert!(Signer::with_salt(&secret, "reset").unsign(&signed).is_err());
+    /// ```
     pub fn with_salt(secret: &SecretKey, salt: &str) -> Signer {
         Signer::with_algorithm(secret, salt, Algorithm::Sha256)
     }
 
     /// A signer with another hash than SHA-256.
+    ///
+    /// ```
+    /// use cloakroom::signing::{Algorithm, SecretKey, Signer};
+    ///
+    /// let signer = Signer::with_algorithm(&SecretKey::from("x"), "salt", Algorithm::Sha512);
+    /// assert_eq!(signer.signature("7").len(), 86);
+    /// ```
     pub fn with_algorithm(secret: &SecretKey, salt: &str, algorithm: Algorithm) -> Signer {
         Signer {
             signing_key: MacKey::derive(algorithm, &format!("{salt}signer"), secret),
@@ -312,6 +353,18 @@ impl Signer {
 
     /// Also accepts what another signer signed: an older secret (`SECRET_KEY_FALLBACKS`), or SHA-1
     /// signatures as Django 3.1 and 3.2 did. The other signer's keys never sign here.
+    ///
+    /// ```
+    /// use cloakroom::signing::{SecretKey, Signer};
+    ///
+    /// let (old, new) = (Signer::new(&SecretKey::from("old")), Signer::new(&SecretKey::from("new")));
+    /// let signed = old.sign("7");
+    /// assert!(new.unsign(&signed).is_err());
+    /// let signer = new.clone().also_accepting(&old);
+    /// assert_eq!(signer.unsign(&signed)?, "7");
+    /// assert_eq!(signer.sign("7"), new.sign("7"), "it signs with the new secret");
+    /// # Ok::<(), cloakroom::signing::SigningError>(())
+    /// ```
     #[must_use]
     pub fn also_accepting(mut self, other: &Signer) -> Signer {
         self.verifying_keys.push(other.signing_key.clone());
@@ -320,6 +373,15 @@ impl Signer {
     }
 
     /// Puts another separator between value and signature.
+    ///
+    /// ```
+    /// use cloakroom::signing::{SecretKey, Signer};
+    ///
+    /// let signer = Signer::new(&SecretKey::from("x")).separated_by("/")?;
+    /// assert!(signer.sign("7").starts_with("7/"));
+    /// assert!(signer.separated_by("-").is_err());
+    /// # Ok::<(), cloakroom::signing::SigningError>(())
+    /// ```
     ///
     /// # Errors
     /// [`SigningError::UnsafeSeparator`] when the separator could be part of a signature. As Django's, the
@@ -335,6 +397,13 @@ impl Signer {
     }
 
     /// The value's signature alone.
+    ///
+    /// ```
+    /// use cloakroom::signing::{SecretKey, Signer};
+    ///
+    /// let signer = Signer::new(&SecretKey::from("x"));
+    /// assert_eq!(signer.sign("7"), format!("7:{}", signer.signature("7")));
+    /// ```
     pub fn signature(&self, value: &str) -> String {
         let mut out = String::new();
         encode_url_safe_into(&mut out, self.signing_key.mac(value.as_bytes()).as_ref());
@@ -356,6 +425,16 @@ impl Signer {
     }
 
     /// The value of a signed text.
+    ///
+    /// ```
+    /// use cloakroom::signing::{SecretKey, Signer, SigningError};
+    ///
+    /// let signer = Signer::new(&SecretKey::from("x"));
+    /// let signed = signer.sign("hello");
+    /// assert_eq!(signer.unsign(&signed)?, "hello");
+    /// assert_eq!(signer.unsign(&signed.replace("hello", "hallo")), Err(SigningError::BadSignature));
+    /// # Ok::<(), SigningError>(())
+    /// ```
     ///
     /// # Errors
     /// [`SigningError::BadSignature`].
@@ -402,6 +481,16 @@ impl Signer {
 
     /// Reads what [`sign_object`](Signer::sign_object) wrote. Django's `Signer.unsign_object`.
     ///
+    /// ```
+    /// use cloakroom::signing::{Compression, SecretKey, Signer};
+    ///
+    /// let signer = Signer::new(&SecretKey::from("x"));
+    /// let signed = signer.sign_object(&[1, 2], Compression::Never)?;
+    /// assert_eq!(signer.unsign_object::<Vec<u32>>(&signed)?, [1, 2]);
+    /// assert!(signer.unsign_object::<String>(&signed).is_err(), "genuine, but a list");
+    /// # Ok::<(), cloakroom::signing::SigningError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`SigningError::BadSignature`], or [`SigningError::BadPayload`] for genuine text that is not a `T`.
     pub fn unsign_object<T: DeserializeOwned>(&self, signed: &str) -> Result<T, SigningError> {
@@ -446,6 +535,17 @@ impl TimestampSigner {
 
     /// Django's `get_cookie_signer`: for `HttpResponse.set_signed_cookie`, whose salt see
     /// [`signed_cookie_salt`].
+    ///
+    /// ```
+    /// use cloakroom::chrono::Utc;
+    /// use cloakroom::signing::{SecretKey, TimestampSigner, signed_cookie_salt};
+    ///
+    /// let (secret, salt, now) = (SecretKey::from("x"), signed_cookie_salt("theme", ""), Utc::now());
+    /// let signer = TimestampSigner::for_cookies(&secret, &salt);
+    /// let cookie = signer.sign("dark", now);
+    /// assert_eq!(signer.unsign(&cookie, now, None)?, "dark");
+    /// # Ok::<(), cloakroom::signing::SigningError>(())
+    /// ```
     pub fn for_cookies(secret: &SecretKey, salt: &str) -> TimestampSigner {
         let secret = SecretKey([b"django.http.cookies", secret.as_bytes()].concat().into());
         TimestampSigner(Signer::with_salt(&secret, salt))
@@ -455,6 +555,15 @@ impl TimestampSigner {
     pub const COOKIE_SALT: &'static str = "django.core.signing.get_cookie_signer";
 
     /// The value, the time in base 62, and the signature over both.
+    ///
+    /// ```
+    /// use cloakroom::chrono::DateTime;
+    /// use cloakroom::signing::{SecretKey, TimestampSigner};
+    ///
+    /// let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+    /// let signed = TimestampSigner::new(&SecretKey::from("x")).sign("hello", now);
+    /// assert!(signed.starts_with("hello:1r31eq:"));
+    /// ```
     pub fn sign(&self, value: &str, now: DateTime<Utc>) -> String {
         let mut out = String::with_capacity(value.len() + 56);
         out.push_str(value);
@@ -470,6 +579,17 @@ impl TimestampSigner {
 
     /// The value of a signed text that is no older than `max_age`. The time was cut to whole seconds when
     /// signing, the clock here keeps its fraction; an age of exactly `max_age` passes, and so does the future.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::signing::{SecretKey, TimestampSigner};
+    ///
+    /// let (signer, now, hour) = (TimestampSigner::new(&SecretKey::from("x")), Utc::now(), TimeDelta::hours(1));
+    /// let signed = signer.sign("hello", now);
+    /// assert_eq!(signer.unsign(&signed, now, Some(hour))?, "hello");
+    /// assert!(signer.unsign(&signed, now + hour * 2, Some(hour)).is_err());
+    /// # Ok::<(), cloakroom::signing::SigningError>(())
+    /// ```
     ///
     /// # Errors
     /// [`SigningError::BadSignature`]; [`SigningError::BadTimestamp`] and
@@ -517,6 +637,10 @@ pub fn signed_cookie_salt(name: &str, salt: &str) -> String {
 }
 
 /// The salt of older releases for `set_signed_cookie`.
+///
+/// ```
+/// assert_eq!(cloakroom::signing::legacy_signed_cookie_salt("theme", "salt"), "themesalt");
+/// ```
 pub fn legacy_signed_cookie_salt(name: &str, salt: &str) -> String {
     format!("{name}{salt}")
 }
@@ -526,6 +650,16 @@ pub const DUMPS_SALT: &str = "django.core.signing";
 
 /// Any value as JSON in base64, signed, with the time. Django's `signing.dumps`; for `compress=True` see
 /// [`Signer::sign_object`] and [`Compression`].
+///
+/// ```
+/// use cloakroom::chrono::Utc;
+/// use cloakroom::signing::{DUMPS_SALT, SecretKey, dumps, loads};
+///
+/// let (secret, now) = (SecretKey::from("x"), Utc::now());
+/// let token = dumps(&["invite", "7"], &secret, DUMPS_SALT, now)?;
+/// assert_eq!(loads::<Vec<String>>(&token, &secret, DUMPS_SALT, now, None)?, ["invite", "7"]);
+/// # Ok::<(), cloakroom::signing::SigningError>(())
+/// ```
 ///
 /// # Errors
 /// [`SigningError::Value`] when the value has no counterpart in JSON.
@@ -567,6 +701,18 @@ pub fn dumps_compressed<T: Serialize + ?Sized>(
 }
 
 /// Reads what [`dumps`] wrote, here or in Django. Django's `signing.loads`.
+///
+/// ```
+/// use cloakroom::chrono::{TimeDelta, Utc};
+/// use cloakroom::signing::{DUMPS_SALT, SecretKey, dumps, loads};
+///
+/// let (secret, now) = (SecretKey::from("x"), Utc::now());
+/// let token = dumps(&["invite", "7"], &secret, DUMPS_SALT, now)?;
+/// let (day, later) = (Some(TimeDelta::days(1)), now + TimeDelta::days(2));
+/// assert_eq!(loads::<Vec<String>>(&token, &secret, DUMPS_SALT, now, day)?, ["invite", "7"]);
+/// assert!(loads::<Vec<String>>(&token, &secret, DUMPS_SALT, later, day).is_err());
+/// # Ok::<(), cloakroom::signing::SigningError>(())
+/// ```
 ///
 /// # Errors
 /// [`SigningError::BadSignature`], [`SigningError::SignatureExpired`], and for genuine text that is not a

@@ -91,6 +91,12 @@ use crate::settings::Settings;
 use crate::store::{self, Loaded, SessionStore};
 
 /// How long a process leaves the entry of a session alone that it has noted: 5 minutes.
+///
+/// ```
+/// use cloakroom::user_sessions::DEFAULT_INTERVAL;
+///
+/// assert_eq!(DEFAULT_INTERVAL.num_minutes(), 5);
+/// ```
 pub const DEFAULT_INTERVAL: TimeDelta = TimeDelta::minutes(5);
 
 /// So long after it was written, an entry stays although there is no session for it yet. Longer than any save takes.
@@ -105,6 +111,22 @@ const MAX_PASSES: u32 = 100;
 /// The sessions of users: lists and revokes them. A handle: clones are the same.
 ///
 /// The map of the module has the rules; [`connect`](UserSessions::connect) is the usual way to one.
+///
+/// ```
+/// use cloakroom::{SessionMiddleware, Settings, auth, user_sessions::UserSessions};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let settings = Settings::new("secret");
+/// let user_sessions = UserSessions::connect("memory:", &settings).await?;
+/// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+///     .with_user_sessions(user_sessions.clone());
+/// let user = auth::User { id: "7", password: "pbkdf2_sha256$...", backend: auth::MODEL_BACKEND };
+/// let session = middleware.begin([]).load().await?;
+/// auth::login(&session, user).await?;
+/// session.save().await?;
+/// assert_eq!(user_sessions.revoke_all("7").await?, 1, "logged out everywhere");
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct UserSessions {
     store: Arc<dyn SessionStore>,
@@ -155,6 +177,16 @@ impl UserSessions {
     /// [`create_user_session_table`](store::create_user_session_table), or
     /// `cloakroom create-table --user-sessions`.
     ///
+    /// ```
+    /// use cloakroom::{Settings, user_sessions::UserSessions};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let settings = Settings::new("secret");
+    /// let user_sessions = UserSessions::connect("memory:", &settings).await?;
+    /// assert!(user_sessions.list("7").await?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// As `connect`; when the store cannot keep an index (files, memcached, cookies; give them the index of
     /// another store with [`new`](UserSessions::new)); when the table is not there.
@@ -171,6 +203,17 @@ impl UserSessions {
     /// Opens the store of the sessions and, apart from it, the one that keeps the index: for sessions in files or in
     /// memcached. The second must be a whole store, a database with the session table too.
     ///
+    /// ```
+    /// use cloakroom::{Settings, user_sessions::UserSessions};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let settings = Settings::new("secret");
+    /// // Usually `file:…` or `memcached://…`, and `sqlite:…` or `postgres://…` for the index.
+    /// let user_sessions = UserSessions::connect_with_index("memory:", "memory:", &settings).await?;
+    /// assert!(user_sessions.list("7").await?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// As [`connect`](UserSessions::connect).
     pub async fn connect_with_index(
@@ -183,6 +226,23 @@ impl UserSessions {
     }
 
     /// Takes the time from another clock.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{ManualClock, SessionMiddleware, Settings, auth, user_sessions::UserSessions};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (settings, clock) = (Settings::new("secret"), Arc::new(ManualClock::at_unix_seconds(1_700_000_000)));
+    /// let user_sessions = UserSessions::connect("memory:", &settings).await?.with_clock(clock.clone());
+    /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+    ///     .with_clock(clock)
+    ///     .with_user_sessions(user_sessions.clone());
+    /// let session = middleware.begin([]).load().await?;
+    /// session.set(auth::SESSION_KEY, "7")?;
+    /// session.save().await?;
+    /// assert_eq!(user_sessions.list("7").await?[0].last_seen().timestamp(), 1_700_000_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> UserSessions {
         self.clock = clock;
@@ -191,6 +251,29 @@ impl UserSessions {
 
     /// How long a process leaves the entry of a session alone that it has noted; [`DEFAULT_INTERVAL`] unless said. It
     /// is how exact "last seen" is.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::chrono::TimeDelta;
+    /// use cloakroom::{ManualClock, SessionMiddleware, Settings, auth, user_sessions::UserSessions};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (settings, clock) = (Settings::new("secret"), Arc::new(ManualClock::at_unix_seconds(1_700_000_000)));
+    /// let user_sessions = UserSessions::connect("memory:", &settings).await?
+    ///     .with_clock(clock.clone())
+    ///     .with_interval(TimeDelta::seconds(30));
+    /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+    ///     .with_clock(clock.clone())
+    ///     .with_user_sessions(user_sessions.clone());
+    /// let session = middleware.begin([]).load().await?;
+    /// for visits in 0..2 {
+    ///     session.set(auth::SESSION_KEY, "7")?;
+    ///     session.save().await?;
+    ///     assert_eq!(user_sessions.list("7").await?[0].last_seen().timestamp(), 1_700_000_000 + 60 * visits);
+    ///     clock.advance(TimeDelta::minutes(1));
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn with_interval(mut self, interval: TimeDelta) -> UserSessions {
         self.interval = interval;
@@ -198,11 +281,39 @@ impl UserSessions {
     }
 
     /// The store of the sessions, to be given to the session layer.
+    ///
+    /// ```
+    /// use cloakroom::{Settings, user_sessions::UserSessions};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let settings = Settings::new("secret");
+    /// let user_sessions = UserSessions::connect("memory:", &settings).await?;
+    /// assert_eq!(user_sessions.store().name(), "memory");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     pub fn store(&self) -> Arc<dyn SessionStore> {
         Arc::clone(&self.store)
     }
 
     /// Where this user is logged in: the last seen first. Entries whose session is gone are removed on the way.
+    ///
+    /// ```
+    /// use cloakroom::user_sessions::UserSessions;
+    /// use cloakroom::{SessionMiddleware, Settings, auth};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let settings = Settings::new("secret");
+    /// let user_sessions = UserSessions::connect("memory:", &settings).await?;
+    /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+    ///     .with_user_sessions(user_sessions.clone());
+    /// let session = middleware.begin([]).load().await?;
+    /// session.set(auth::SESSION_KEY, "7")?;
+    /// session.save().await?;
+    /// let listed = user_sessions.list("7").await?;
+    /// assert_eq!((listed.len(), listed[0].user_id()), (1, "7"));
+    /// assert!(user_sessions.list("8").await?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// [`Error::Store`] when store or index fail. A session that cannot be read is in the list: it may be the user's.
@@ -211,6 +322,25 @@ impl UserSessions {
     }
 
     /// Ends one session of this user; tells whether there was one. The id of another user's session ends nothing.
+    ///
+    /// ```
+    /// use cloakroom::user_sessions::UserSessions;
+    /// use cloakroom::{SessionMiddleware, Settings, auth};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let settings = Settings::new("secret");
+    /// let user_sessions = UserSessions::connect("memory:", &settings).await?;
+    /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+    ///     .with_user_sessions(user_sessions.clone());
+    /// let session = middleware.begin([]).load().await?;
+    /// session.set(auth::SESSION_KEY, "7")?;
+    /// session.save().await?;
+    /// let id = user_sessions.list("7").await?[0].id().to_string();
+    /// assert!(!user_sessions.revoke("8", &id).await?, "it is not this user's");
+    /// assert!(user_sessions.revoke("7", &id).await?);
+    /// assert!(user_sessions.list("7").await?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// As [`list`](UserSessions::list).
@@ -225,6 +355,25 @@ impl UserSessions {
     /// Ends all sessions of this user but the current one, also when that is about to move to a new key; tells how
     /// many. To be called after a change of password.
     ///
+    /// ```
+    /// use cloakroom::user_sessions::UserSessions;
+    /// use cloakroom::{SessionMiddleware, Settings, auth};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let settings = Settings::new("secret");
+    /// let user_sessions = UserSessions::connect("memory:", &settings).await?;
+    /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+    ///     .with_user_sessions(user_sessions.clone());
+    /// let (here, there) = (middleware.begin([]).load().await?, middleware.begin([]).load().await?);
+    /// for session in [&here, &there] {
+    ///     session.set(auth::SESSION_KEY, "7")?;
+    ///     session.save().await?;
+    /// }
+    /// assert_eq!(user_sessions.revoke_others("7", &here).await?, 1);
+    /// assert!(user_sessions.list("7").await?[0].is_current(&here));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// As [`revoke_all`](UserSessions::revoke_all).
     pub async fn revoke_others(&self, user_id: &str, current: &Session) -> Result<u64, Error> {
@@ -233,6 +382,23 @@ impl UserSessions {
 
     /// Ends all sessions of this user; tells how many. A session that moves to another key meanwhile is followed. To
     /// log the current user out with it, call [`auth::logout`] afterwards, which forgets the cookie.
+    ///
+    /// ```
+    /// use cloakroom::user_sessions::UserSessions;
+    /// use cloakroom::{SessionMiddleware, Settings, auth};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let settings = Settings::new("secret");
+    /// let user_sessions = UserSessions::connect("memory:", &settings).await?;
+    /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+    ///     .with_user_sessions(user_sessions.clone());
+    /// let session = middleware.begin([]).load().await?;
+    /// session.set(auth::SESSION_KEY, "7")?;
+    /// session.save().await?;
+    /// assert_eq!(user_sessions.revoke_all("7").await?, 1);
+    /// assert!(user_sessions.list("7").await?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// As [`list`](UserSessions::list); [`Error::Conflict`] when the user keeps logging in: then deactivate the user
@@ -399,6 +565,25 @@ fn is_settled(entry: &Entry, now: DateTime<Utc>) -> bool {
 }
 
 /// A session of a user, as [`UserSessions::list`] shows it.
+///
+/// ```
+/// use cloakroom::user_sessions::UserSessions;
+/// use cloakroom::{SessionMiddleware, Settings, auth};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let settings = Settings::new("secret");
+/// let user_sessions = UserSessions::connect("memory:", &settings).await?;
+/// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+///     .with_user_sessions(user_sessions.clone());
+/// let session = middleware.begin([]).load().await?;
+/// session.set(auth::SESSION_KEY, "7")?;
+/// session.save().await?;
+/// let listed = user_sessions.list("7").await?.remove(0);
+/// assert!(listed.is_current(&session) && listed.user_agent().is_none());
+/// assert!(listed.first_seen() <= listed.last_seen());
+/// assert!(listed.expire_date().unwrap() > listed.last_seen());
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct UserSession {
     id: UserSessionId,

@@ -24,6 +24,14 @@ pub(crate) use text::{Text, Unit, Units, escape_key, unescape_key, write_escaped
 
 /// How deep dictionaries and lists may nest, the session itself included. Python's reader gives up
 /// a little below 1,000.
+///
+/// ```
+/// use cloakroom::{MAX_DEPTH, Value};
+///
+/// let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+/// assert!(Value::from_json(&nested(MAX_DEPTH - 1)).is_ok());
+/// assert!(Value::from_json(&nested(MAX_DEPTH + 1)).is_err());
+/// ```
 pub const MAX_DEPTH: usize = 990;
 
 /// One value of a session.
@@ -63,6 +71,15 @@ pub(crate) struct Pickled {
 }
 
 /// Why a value cannot be stored, or not be read as the type asked for. Shows types, never contents.
+///
+/// ```
+/// use cloakroom::{Value, ValueError};
+///
+/// let error = Value::new("text")?.to::<u32>().unwrap_err();
+/// assert!(matches!(error, ValueError::Mismatch { .. }));
+/// assert!(matches!(Value::from_json("[1,"), Err(ValueError::Syntax(_))));
+/// # Ok::<(), cloakroom::ValueError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValueError {
@@ -96,6 +113,15 @@ pub enum ValueError {
 }
 
 /// What sort of value is stored, by its Python name.
+///
+/// ```
+/// use cloakroom::{Kind, Value};
+///
+/// assert_eq!(Value::from_json("1")?.kind(), Kind::Int);
+/// assert_eq!(Value::from_json("1.0")?.kind(), Kind::Float);
+/// assert_eq!(Value::from_json("null")?.kind(), Kind::None);
+/// # Ok::<(), cloakroom::ValueError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
@@ -200,6 +226,14 @@ impl fmt::Display for Kind {
 impl Value {
     /// The value as Python's JSON writer would put it down.
     ///
+    /// ```
+    /// use cloakroom::Value;
+    ///
+    /// assert_eq!(Value::new("Zürich")?.json(), r#""Z\u00fcrich""#);
+    /// assert_eq!(Value::new(&Some(1.0))?.json(), "1.0");
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ValueError::Unsupported`] for a dictionary whose keys are no plain values, or for too deep nesting.
     pub fn new<T: Serialize + ?Sized>(value: &T) -> Result<Value, ValueError> {
@@ -228,6 +262,15 @@ impl Value {
 
     /// Reads the value as a Rust type.
     ///
+    /// ```
+    /// use cloakroom::Value;
+    ///
+    /// let value = Value::from_json("[1, 2]")?;
+    /// assert_eq!(value.to::<Vec<u8>>()?, [1, 2]);
+    /// assert!(value.to::<String>().is_err());
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ValueError::Mismatch`] when the types differ, an integer does not fit, a string holds half a
     /// surrogate pair, lists nest more than 128 deep, or a list or dictionary out of a signed text is no JSON.
@@ -242,6 +285,13 @@ impl Value {
 
     /// The value's JSON text, ASCII only, as it is or will be stored. That of a value from a pickle is for
     /// reading alone: it does not tell a tuple from a list, nor a date from a string.
+    ///
+    /// ```
+    /// use cloakroom::Value;
+    ///
+    /// assert_eq!(Value::new(&(1, "é"))?.json(), r#"[1,"\u00e9"]"#);
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
     pub fn json(&self) -> &str {
         match &self.0 {
             Stored::Json(text) => text.as_str(),
@@ -277,6 +327,13 @@ impl Value {
     }
 
     /// What sort of value this is.
+    ///
+    /// ```
+    /// use cloakroom::{Kind, Value};
+    ///
+    /// assert_eq!(Value::new(&vec![1, 2])?.kind(), Kind::List);
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
     pub fn kind(&self) -> Kind {
         let json = match &self.0 {
             Stored::Json(text) => text.as_str(),

@@ -11,12 +11,37 @@ use crate::value::Value;
 
 /// The key in the session that says when it began, in whole Unix seconds, where there is an absolute age. Django
 /// carries it along like any other.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, STARTED_KEY, Session, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::hardened("secret"));
+/// session.set("visits", 1)?;
+/// session.save().await?;
+/// assert!(session.get::<i64>(STARTED_KEY)?.is_some());
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
 pub const STARTED_KEY: &str = "_session_started";
 
 impl Session {
     /// Has the absolute age count from now on, because the user has just proved who it is. [`auth::login`](crate::auth::login)
     /// does so; a login of another kind calls it beside [`cycle_key`](Session::cycle_key), which does not: a key is also
     /// changed when nobody entered a password. Does nothing where there is no absolute age.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, STARTED_KEY, Session, Settings};
+    /// use cloakroom::chrono::TimeDelta;
+    ///
+    /// let mut settings = Settings::new("secret");
+    /// settings.absolute_age = Some(TimeDelta::weeks(1));
+    /// let session = Session::new(Arc::new(MemoryStore::new()), settings);
+    /// session.restart_absolute_age()?;
+    /// assert!(session.contains_key(STARTED_KEY));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
     /// None that can be met: a number can always be stored.
@@ -28,6 +53,19 @@ impl Session {
     }
 
     /// When this session ends however active it is; none where there is no absolute age.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    ///
+    /// let mut settings = Settings::new("secret");
+    /// settings.absolute_age = Some(TimeDelta::weeks(1));
+    /// let session = Session::new(Arc::new(MemoryStore::new()), settings);
+    /// session.restart_absolute_age()?;
+    /// assert!(session.absolute_end().unwrap() <= Utc::now() + TimeDelta::weeks(1));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn absolute_end(&self) -> Option<DateTime<Utc>> {
         end(&self.inner.state().data, self.settings(), self.now())
     }

@@ -38,6 +38,17 @@ impl Session {
 
     /// How long the session lives from now on, were it saved now. Django's `get_expiry_age()`.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{ExpiryError, MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// assert_eq!(session.get_expiry_age()?.whole_seconds(), 14 * 24 * 60 * 60, "two weeks");
+    /// session.set("_session_expiry", "tomorrow")?;
+    /// assert_eq!(session.get_expiry_age(), Err(ExpiryError::NotADate));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ExpiryError`] when the session holds an expiry that is none; [`set_expiry`](Session::set_expiry) mends it.
     pub fn get_expiry_age(&self) -> Result<ExpiryAge, ExpiryError> {
@@ -45,6 +56,17 @@ impl Session {
     }
 
     /// How long the session lives from a moment on. Django's `get_expiry_age(modification=…)`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Moment, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// let start = Moment::from_isoformat("2030-05-06T07:08:09+00:00").unwrap();
+    /// session.set("_session_expiry", "2030-05-06T08:08:09+00:00")?;
+    /// assert_eq!(session.get_expiry_age_from(start)?.whole_seconds(), 3_600);
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`get_expiry_age`](Session::get_expiry_age).
@@ -54,6 +76,18 @@ impl Session {
 
     /// When the session ends, were it saved now. Django's `get_expiry_date()`.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::chrono::DateTime;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// let end = DateTime::from_timestamp(1_900_000_000, 0).unwrap();
+    /// session.set_expiry(end)?;
+    /// assert_eq!(session.get_expiry_date()?.isoformat(), "2030-03-17T17:46:40+00:00");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`get_expiry_age`](Session::get_expiry_age), and when the end lies beyond the year 9999.
     pub fn get_expiry_date(&self) -> Result<Moment, ExpiryError> {
@@ -62,6 +96,17 @@ impl Session {
 
     /// When the session ends if it was last changed at a moment. Django's `get_expiry_date(modification=…)`.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Moment, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// let start = Moment::from_isoformat("2030-05-06T07:08:09+00:00").unwrap();
+    /// session.set_expiry(60)?;
+    /// assert_eq!(session.get_expiry_date_from(start)?.isoformat(), "2030-05-06T07:09:09+00:00");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`get_expiry_date`](Session::get_expiry_date).
     pub fn get_expiry_date_from(&self, modification: Moment) -> Result<Moment, ExpiryError> {
@@ -69,11 +114,30 @@ impl Session {
     }
 
     /// Whether the cookie ends with the browser. Django's `get_expire_at_browser_close`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// assert!(!session.get_expire_at_browser_close());
+    /// session.set_expiry(0)?;
+    /// assert!(session.get_expire_at_browser_close());
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
     pub fn get_expire_at_browser_close(&self) -> bool {
         self.stored_expiry().at_browser_close(self.settings())
     }
 
     /// The usual age of a session. Django's `get_session_cookie_age`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// assert_eq!(session.get_session_cookie_age().num_days(), 14);
+    /// ```
     pub fn get_session_cookie_age(&self) -> chrono::TimeDelta {
         self.settings().cookie_age
     }

@@ -66,6 +66,18 @@ impl Session {
     /// Writes the session to the store now. The middleware does so after the response was made; call it to be
     /// sure that the data is stored before going on. Django's `save()`.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("visits", 1)?;
+    /// session.save().await?;
+    /// assert!(session.exists(&session.session_key().unwrap()).await?);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Interrupted`] when the session was deleted meanwhile: it is not brought back.
     /// [`Error::Conflict`] as the settings' `concurrent_changes` say. [`Error::Store`] and [`Error::Expiry`].

@@ -20,6 +20,24 @@ pub(super) struct Visit {
 
 impl LazySession {
     /// Says where the request comes from, for the [index of user sessions](crate::user_sessions).
+    ///
+    /// ```
+    /// use cloakroom::user_sessions::{Client, UserSessions};
+    /// use cloakroom::{SessionMiddleware, Settings, auth};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let settings = Settings::new("secret");
+    /// let user_sessions = UserSessions::connect("memory:", &settings).await?;
+    /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+    ///     .with_user_sessions(user_sessions.clone());
+    /// let lazy = middleware.begin([]);
+    /// lazy.set_client(Client::new(Some("192.0.2.7"), None));
+    /// let session = lazy.load().await?;
+    /// session.set(auth::SESSION_KEY, "7")?;
+    /// session.save().await?;
+    /// assert_eq!(user_sessions.list("7").await?[0].address(), Some("192.0.2.7"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     pub fn set_client(&self, client: Client) {
         lock(&self.inner.visit).client = client;
     }
@@ -27,11 +45,42 @@ impl LazySession {
 
 impl Session {
     /// Says where the request comes from, for the [index of user sessions](crate::user_sessions).
+    ///
+    /// ```
+    /// use cloakroom::user_sessions::{Client, UserSessions};
+    /// use cloakroom::{SessionMiddleware, Settings, auth};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let settings = Settings::new("secret");
+    /// let user_sessions = UserSessions::connect("memory:", &settings).await?;
+    /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+    ///     .with_user_sessions(user_sessions.clone());
+    /// let session = middleware.begin([]).load().await?;
+    /// session.set_client(Client::new(Some("192.0.2.7"), None));
+    /// session.set(auth::SESSION_KEY, "7")?;
+    /// session.save().await?;
+    /// assert_eq!(user_sessions.list("7").await?[0].address(), Some("192.0.2.7"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     pub fn set_client(&self, client: Client) {
         lock(&self.inner.visit).client = client;
     }
 
     /// The index of user sessions, where the site has one: `SessionMiddleware::with_user_sessions`.
+    ///
+    /// ```
+    /// use cloakroom::user_sessions::UserSessions;
+    /// use cloakroom::{SessionMiddleware, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let settings = Settings::new("secret");
+    /// let user_sessions = UserSessions::connect("memory:", &settings).await?;
+    /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+    ///     .with_user_sessions(user_sessions.clone());
+    /// let session = middleware.begin([]).load().await?;
+    /// assert!(session.user_sessions().is_some(), "this site has an index");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     pub fn user_sessions(&self) -> Option<&UserSessions> {
         self.site().user_sessions.as_ref()
     }

@@ -7,6 +7,16 @@ use chrono::TimeDelta;
 use super::{SameSite, Settings, Transport};
 
 /// A setting that cannot work: which, why, and what to do. Never shows a secret.
+///
+/// ```
+/// use cloakroom::{SameSite, Settings};
+///
+/// let mut settings = Settings::new("secret");
+/// settings.cookie_samesite = Some(SameSite::None);
+/// let error = settings.validate().unwrap_err();
+/// assert_eq!(error.setting(), "cookie_samesite");
+/// assert!(error.remedy().contains("cookie_secure"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsError {
     setting: &'static str,

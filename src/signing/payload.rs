@@ -5,6 +5,17 @@ use crate::scratch::{self, Scratch};
 use crate::zlib::Effort;
 
 /// When JSON is compressed with zlib before it is signed. A leading `.` marks it; Django reads both.
+///
+/// ```
+/// use cloakroom::signing::{Compression, SecretKey, Signer};
+///
+/// let (signer, long) = (Signer::new(&SecretKey::from("x")), "wool ".repeat(100));
+/// let plain = signer.sign_object(&long, Compression::Never)?;
+/// let short = signer.sign_object(&long, Compression::AtLeast(100))?;
+/// assert!(short.starts_with('.') && short.len() < plain.len() / 2);
+/// assert_eq!(signer.unsign_object::<String>(&short)?, long);
+/// # Ok::<(), cloakroom::signing::SigningError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// Never. The fastest, and the longest text.
@@ -25,6 +36,12 @@ impl Default for Compression {
 }
 
 /// How large a payload may become when it is decompressed, unless the settings say otherwise: 16 MiB.
+///
+/// ```
+/// use cloakroom::{Settings, signing::DEFAULT_INFLATE_LIMIT};
+///
+/// assert_eq!(Settings::new("secret").inflate_limit, DEFAULT_INFLATE_LIMIT);
+/// ```
 pub const DEFAULT_INFLATE_LIMIT: usize = 16 << 20;
 
 pub(crate) fn encode_payload_into(out: &mut String, json: &str, compression: Compression) {

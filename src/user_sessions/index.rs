@@ -12,6 +12,13 @@ use crate::store::Cursor;
 /// The most characters of a user's id, in every store.
 pub const MAX_USER_ID: usize = 255;
 /// The most characters of an address; the rest is cut off.
+///
+/// ```
+/// use cloakroom::user_sessions::{Client, MAX_ADDRESS};
+///
+/// let client = Client::new(Some(&"x".repeat(100)), None);
+/// assert_eq!(client.address().unwrap().len(), MAX_ADDRESS);
+/// ```
 pub const MAX_ADDRESS: usize = 64;
 /// The most characters of a user agent; the rest is cut off.
 pub const MAX_USER_AGENT: usize = 255;
@@ -57,6 +64,20 @@ fn kept(text: Option<&str>, limit: usize) -> Option<String> {
 }
 
 /// What an index knows of one session of one user. The two together name the entry.
+///
+/// ```
+/// use cloakroom::chrono::Utc;
+/// use cloakroom::{MemoryStore, SessionKey};
+/// use cloakroom::user_sessions::{Client, Entry, UserSessionIndex};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let entry = Entry::new("7", SessionKey::random()?, Utc::now(), Client::default());
+/// assert_eq!(entry.first_seen, entry.last_seen);
+/// let index = MemoryStore::new();
+/// index.put(&entry, None).await?;
+/// assert_eq!(index.of_user("7").await?, [entry]);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The user's id, as Django keeps it in the session.
@@ -100,6 +121,20 @@ impl fmt::Debug for Entry {
 ///
 /// The stores of this library that can keep one implement this too: SQLite, PostgreSQL, MySQL, Redis and memory.
 /// Each call is atomic for each entry, also for other processes.
+///
+/// ```
+/// use cloakroom::chrono::Utc;
+/// use cloakroom::{MemoryStore, SessionKey};
+/// use cloakroom::user_sessions::{Client, Entry, UserSessionIndex};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (index, session_key) = (MemoryStore::new(), SessionKey::random()?);
+/// index.fill(&[Entry::new("7", session_key.clone(), Utc::now(), Client::default())]).await?;
+/// assert_eq!(index.of_user("7").await?.len(), 1);
+/// index.remove(&[("7", &session_key)]).await?;
+/// assert!(index.of_user("7").await?.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[async_trait]
 pub trait UserSessionIndex: Send + Sync + fmt::Debug + 'static {
     /// Whether the index can be used: its table is there.

@@ -36,6 +36,15 @@ pub struct Cleaned {
 }
 
 /// What is told how many sessions or entries were looked at so far, and says whether to go on.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use cloakroom::user_sessions::Progress;
+///
+/// let mut stop = |done| if done < 1_000 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+/// let progress: &mut Progress = &mut stop;
+/// assert!(progress(500).is_continue() && progress(1_000).is_break());
+/// ```
 pub type Progress<'a> = dyn FnMut(u64) -> ControlFlow<()> + Send + 'a;
 
 impl UserSessions {
@@ -93,6 +102,17 @@ impl UserSessions {
 
     /// Removes the entries whose session is gone: ended by Django, expired, or cleared. What `clearsessions` is to
     /// sessions; listings do the same for their user. Needs memory for one page.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use cloakroom::{Settings, user_sessions::UserSessions};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let user_sessions = UserSessions::connect("memory:", &Settings::new("secret")).await?;
+    /// let cleaned = user_sessions.clean(&mut |_entries| ControlFlow::Continue(())).await?;
+    /// assert_eq!((cleaned.entries, cleaned.removed), (0, 0), "nobody was logged in");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     /// [`Error::Store`].
