@@ -7,7 +7,7 @@ use crate::scratch::make_room;
 /// How hard to compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// Texts as long as those of Django's level, give or take a few per cent, in a third of the time.
+    /// Texts a few per cent longer than those of Django's level, in less than its time.
     Fast,
     /// Texts no longer than Django's.
     AsDjango,

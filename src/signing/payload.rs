@@ -24,7 +24,7 @@ pub enum Compression {
     /// Django's `compress=True`.
     Always,
     /// Tried from this many bytes of JSON on, and as hard as pays: texts are a few per cent longer than Django's, in
-    /// a third of the time.
+    /// less than its time.
     AtLeast(usize),
 }
 
