@@ -124,6 +124,13 @@ mod tests {
         assert_eq!(inflate(&zeros, 1_000_000).map(|plain| plain.len()), Ok(1_000_000));
         for limit in [0, 1, 255, 256, 999_999] {
             assert_eq!(inflate(&zeros, limit), Err(InflateError::TooLarge(limit)), "limit {limit}");
+            // Nor does a buffer help that is longer from the last time.
+            let (mut inflate, mut kept) = (Inflate::default(), vec![0; 2_000_000]);
+            assert_eq!(
+                inflate.run(&zeros, limit, &mut kept),
+                Err(InflateError::TooLarge(limit)),
+                "limit {limit}"
+            );
         }
         let trailing = [&*zeros, b"whatever"].concat();
         assert_eq!(inflate(&trailing, 1 << 24).map(|plain| plain.len()), Ok(1_000_000));
