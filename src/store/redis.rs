@@ -23,9 +23,9 @@
 
 mod connection;
 mod list;
+mod pipeline;
 #[cfg(feature = "redis-sentinel")]
 mod sentinel;
-mod single;
 mod user_sessions;
 
 use std::fmt;
@@ -196,7 +196,7 @@ impl RedisStore {
             command = redis::cmd("EXISTS");
             command.arg(key);
         }
-        match self.connection.query(&command).await.map_err(|failure| self.explain(failure))? {
+        match self.connection.query(command).await.map_err(|failure| self.explain(failure))? {
             Reply::Okay | Reply::Int(0) => Ok(true),
             Reply::Nil | Reply::Int(_) => Ok(false),
             _ => Err(self.explain(Failure::Unexpected)),
@@ -297,7 +297,7 @@ impl SessionStore for RedisStore {
             CacheEngine::Cache => {
                 let mut command = redis::cmd("GET");
                 command.arg(key);
-                self.connection.query_again(&command).await.map(|entry| (entry, None))
+                self.connection.query_again(command).await.map(|entry| (entry, None))
             }
         }
         .map_err(|failure| self.explain(failure))?;
@@ -363,7 +363,7 @@ impl SessionStore for RedisStore {
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
         let mut command = redis::cmd("DEL");
         command.arg(self.format.entry_key(session_key));
-        match self.connection.query(&command).await.map_err(|failure| self.explain(failure))? {
+        match self.connection.query(command).await.map_err(|failure| self.explain(failure))? {
             Reply::Int(deleted) => Ok(deleted > 0),
             _ => Err(self.explain(Failure::Unexpected)),
         }
@@ -372,7 +372,7 @@ impl SessionStore for RedisStore {
     async fn exists(&self, session_key: &SessionKey, _now: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut command = redis::cmd("EXISTS");
         command.arg(self.format.entry_key(session_key));
-        match self.connection.query_again(&command).await.map_err(|failure| self.explain(failure))? {
+        match self.connection.query_again(command).await.map_err(|failure| self.explain(failure))? {
             Reply::Int(found) => Ok(found > 0),
             _ => Err(self.explain(Failure::Unexpected)),
         }

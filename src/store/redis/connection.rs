@@ -5,29 +5,26 @@ use std::time::Duration;
 
 #[cfg(feature = "redis-cluster")]
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind, Value};
 use sha1::{Digest, Sha1};
 
 use super::Script;
-use super::single::Single;
+use super::pipeline::{Pipeline, Server};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::signing::hex;
 use crate::store::cache::Address;
 
-/// One connection that all requests share: their commands are pipelined on it.
+/// One connection that all requests share.
 pub(super) struct Connection {
     link: Link,
     address: String,
     timeout: Duration,
 }
 
-#[derive(Clone)]
 enum Link {
-    Single(std::sync::Arc<Single>),
+    Server(Pipeline),
     #[cfg(feature = "redis-cluster")]
     Cluster(redis::cluster_async::ClusterConnection),
-    #[cfg(feature = "redis-sentinel")]
-    Sentinel(std::sync::Arc<super::sentinel::Primary>),
 }
 
 /// A script in Redis' Lua.
@@ -48,7 +45,7 @@ impl Code {
 }
 
 /// What can go wrong on the way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Failure {
     Redis(RedisError),
     TimedOut,
@@ -69,14 +66,16 @@ impl Connection {
                 return open_cluster(hosts, timeout).await;
             }
             if let Some(sentinels) = url.strip_prefix("redis+sentinel://") {
-                return open_sentinel(sentinels, timeout);
+                // Within the time of one call there is time to find out that a server is gone, and to ask for another.
+                return Ok(Link::Server(Pipeline::new(primary(sentinels)?, timeout / 2)));
             }
-            Ok(Link::Single(Single::open(url, timeout).await?.into()))
+            let server = Server::Fixed(url.into_connection_info()?.into());
+            Ok(Link::Server(Pipeline::new(server, timeout)))
         };
         let opened = tokio::time::timeout(timeout, link).await.unwrap_or(Err(Failure::TimedOut));
         let link = opened.map_err(|failure| failure.explain_at(&address, timeout))?;
         let connection = Connection { link, address, timeout };
-        connection.query(&redis::cmd("PING")).await.map_err(|failure| failure.explain(&connection))?;
+        connection.query(redis::cmd("PING")).await.map_err(|failure| failure.explain(&connection))?;
         Ok(connection)
     }
 
@@ -86,7 +85,7 @@ impl Connection {
         let parsed = match url.split_once("://") {
             #[cfg(feature = "redis-cluster")]
             Some(("redis+cluster", hosts)) => cluster_client(hosts, timeout).map(drop).map_err(Failure::from),
-            Some(("redis+sentinel", sentinels)) => open_sentinel(sentinels, timeout).map(drop),
+            Some(("redis+sentinel", sentinels)) => primary(sentinels).map(drop),
             _ => redis::Client::open(url).map(drop).map_err(Failure::from),
         };
         parsed.map_err(|failure| failure.explain_at(&Address(url).to_string(), timeout))
@@ -104,32 +103,27 @@ impl Connection {
         }
     }
 
-    pub(super) async fn query(&self, command: &Cmd) -> Result<Value, Failure> {
+    pub(super) async fn query(&self, command: Cmd) -> Result<Value, Failure> {
+        self.send(command, false).await
+    }
+
+    /// [`query`](Connection::query) for commands that may run twice: once more when the connection was lost.
+    pub(super) async fn query_again(&self, command: Cmd) -> Result<Value, Failure> {
+        self.send(command, true).await
+    }
+
+    async fn send(&self, command: Cmd, repeatable: bool) -> Result<Value, Failure> {
         match &self.link {
-            Link::Single(single) => {
-                let (number, mut connection) = single.connection();
-                let reply = self.within(command.query_async(&mut connection)).await;
-                if reply.as_ref().is_err_and(Failure::spoils_connection) {
-                    single.give_up(number)?;
-                }
-                reply
-            }
+            Link::Server(pipeline) => self.within(pipeline.query(command, repeatable)).await,
             #[cfg(feature = "redis-cluster")]
             Link::Cluster(connection) => {
                 let mut connection = connection.clone();
-                self.within(command.query_async(&mut connection)).await
+                let mut query = async || self.within(command.query_async(&mut connection)).await;
+                match query().await {
+                    Err(failure) if repeatable && failure.is_lost() => query().await,
+                    reply => reply,
+                }
             }
-            #[cfg(feature = "redis-sentinel")]
-            Link::Sentinel(primary) => self.within(primary.query(command)).await,
-        }
-    }
-
-    /// [`query`](Connection::query) for commands that may run twice: once more when the connection was lost,
-    /// as one is that the server closed while it was idle.
-    pub(super) async fn query_again(&self, command: &Cmd) -> Result<Value, Failure> {
-        match self.query(command).await {
-            Err(Failure::Redis(error)) if error.is_connection_dropped() => self.query(command).await,
-            reply => reply,
         }
     }
 
@@ -163,14 +157,17 @@ impl Connection {
                 let address = SingleNodeRoutingInfo::ByAddress { host: host.to_owned(), port };
                 self.within(connection.route_command(command, RoutingInfo::SingleNode(address))).await
             }
-            _ => self.query_again(&command).await,
+            _ => self.query_again(command).await,
         }
     }
 
-    /// The answer, if it comes in time.
-    async fn within(&self, reply: impl Future<Output = redis::RedisResult<Value>>) -> Result<Value, Failure> {
+    /// The reply, if it comes in time.
+    async fn within<E: Into<Failure>>(
+        &self,
+        reply: impl Future<Output = Result<Value, E>>,
+    ) -> Result<Value, Failure> {
         match tokio::time::timeout(self.timeout, reply).await {
-            Ok(reply) => Ok(reply?),
+            Ok(reply) => reply.map_err(E::into),
             Err(_) => Err(Failure::TimedOut),
         }
     }
@@ -200,9 +197,9 @@ impl Connection {
             command.arg(code).arg(keys.len()).arg(keys).arg(arguments);
             command
         };
-        match self.query(&command("EVALSHA", code.hash())).await {
+        match self.query(command("EVALSHA", code.hash())).await {
             Err(Failure::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.query(&command("EVAL", code.text)).await
+                self.query(command("EVAL", code.text)).await
             }
             reply => reply,
         }
@@ -236,29 +233,30 @@ async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Link, Failure>
 }
 
 #[cfg(feature = "redis-sentinel")]
-fn open_sentinel(sentinels: &str, timeout: Duration) -> Result<Link, Failure> {
-    Ok(Link::Sentinel(super::sentinel::Primary::new(sentinels, timeout)?.into()))
+fn primary(sentinels: &str) -> Result<Server, Failure> {
+    Ok(Server::Primary(super::sentinel::Sentinels::new(sentinels)?.into()))
 }
 
 #[cfg(not(feature = "redis-sentinel"))]
-fn open_sentinel(_sentinels: &str, _timeout: Duration) -> Result<Link, Failure> {
+fn primary(_sentinels: &str) -> Result<Server, Failure> {
     let message = "Redis Sentinel needs the feature `redis-sentinel`";
     Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
 }
 
 impl Failure {
-    /// Whether the connection would fail for ever. The manager makes one again that broke, but not one whose first
-    /// exchange went wrong in another way: a reply cut in half, a password that was wrong for a moment.
-    fn spoils_connection(&self) -> bool {
-        match self {
-            Failure::TimedOut | Failure::Unexpected => true,
-            Failure::Redis(error) => match error.kind() {
-                ErrorKind::Server(_) | ErrorKind::Extension => {
-                    matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
-                }
-                _ => !error.is_io_error(),
-            },
-        }
+    /// Whether the connection was lost before there was a reply.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self, Failure::Redis(error) if error.is_connection_dropped())
+    }
+
+    /// Whether the server asks for a password, which a new connection gives.
+    pub(super) fn refuses_user(&self) -> bool {
+        matches!(self, Failure::Redis(error) if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")))
+    }
+
+    /// Whether the server has become a replica, which writes nothing.
+    pub(super) fn is_replica(&self) -> bool {
+        matches!(self, Failure::Redis(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly))
     }
 
     /// The error for the caller: what is wrong, where, and what to do next.
