@@ -22,8 +22,8 @@
 //! [`StoreErrorKind::Unavailable`](crate::StoreErrorKind::Unavailable).
 
 mod connection;
+mod link;
 mod list;
-mod pipeline;
 #[cfg(feature = "redis-sentinel")]
 mod sentinel;
 mod user_sessions;
@@ -188,15 +188,15 @@ impl RedisStore {
 
     /// Creates an entry; false when there is one.
     async fn set_new(&self, key: &str, entry: &Entry) -> Result<bool, StoreError> {
-        let mut command = redis::cmd("SET");
+        let mut command = redis::Cmd::with_capacity(6, key.len() + entry.value.len() + 32);
         if entry.milliseconds > 0 {
-            command.arg(key).arg(&entry.value).arg("NX").arg("PX").arg(entry.milliseconds);
+            command.arg("SET").arg(key).arg(&entry.value).arg("NX").arg("PX").arg(entry.milliseconds);
         } else {
             // It is over already: nothing is kept, and still no key may be used twice.
             command = redis::cmd("EXISTS");
             command.arg(key);
         }
-        match self.connection.query(command).await.map_err(|failure| self.explain(failure))? {
+        match self.connection.query(&command).await.map_err(|failure| self.explain(failure))? {
             Reply::Okay | Reply::Int(0) => Ok(true),
             Reply::Nil | Reply::Int(_) => Ok(false),
             _ => Err(self.explain(Failure::Unexpected)),
@@ -297,7 +297,7 @@ impl SessionStore for RedisStore {
             CacheEngine::Cache => {
                 let mut command = redis::cmd("GET");
                 command.arg(key);
-                self.connection.query_again(command).await.map(|entry| (entry, None))
+                self.connection.query_again(&command).await.map(|entry| (entry, None))
             }
         }
         .map_err(|failure| self.explain(failure))?;
@@ -363,7 +363,7 @@ impl SessionStore for RedisStore {
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
         let mut command = redis::cmd("DEL");
         command.arg(self.format.entry_key(session_key));
-        match self.connection.query(command).await.map_err(|failure| self.explain(failure))? {
+        match self.connection.query(&command).await.map_err(|failure| self.explain(failure))? {
             Reply::Int(deleted) => Ok(deleted > 0),
             _ => Err(self.explain(Failure::Unexpected)),
         }
@@ -372,7 +372,7 @@ impl SessionStore for RedisStore {
     async fn exists(&self, session_key: &SessionKey, _now: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut command = redis::cmd("EXISTS");
         command.arg(self.format.entry_key(session_key));
-        match self.connection.query_again(command).await.map_err(|failure| self.explain(failure))? {
+        match self.connection.query_again(&command).await.map_err(|failure| self.explain(failure))? {
             Reply::Int(found) => Ok(found > 0),
             _ => Err(self.explain(Failure::Unexpected)),
         }

@@ -9,20 +9,20 @@ use redis::{Cmd, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind, Val
 use sha1::{Digest, Sha1};
 
 use super::Script;
-use super::pipeline::{Pipeline, Server};
+use super::link::{Link, Server};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::signing::hex;
 use crate::store::cache::Address;
 
 /// One connection that all requests share.
 pub(super) struct Connection {
-    link: Link,
+    kind: Kind,
     address: String,
     timeout: Duration,
 }
 
-enum Link {
-    Server(Pipeline),
+enum Kind {
+    Server(Link),
     #[cfg(feature = "redis-cluster")]
     Cluster(redis::cluster_async::ClusterConnection),
 }
@@ -61,21 +61,20 @@ impl From<RedisError> for Failure {
 impl Connection {
     pub(super) async fn open(url: &str, timeout: Duration) -> Result<Connection, StoreError> {
         let address = Address(url).to_string();
-        let link = async {
+        let kind = async {
             if let Some(hosts) = url.strip_prefix("redis+cluster://") {
                 return open_cluster(hosts, timeout).await;
             }
             if let Some(sentinels) = url.strip_prefix("redis+sentinel://") {
-                // Within the time of one call there is time to find out that a server is gone, and to ask for another.
-                return Ok(Link::Server(Pipeline::new(primary(sentinels)?, timeout / 2)));
+                return Ok(Kind::Server(Link::new(primary(sentinels)?, timeout)));
             }
             let server = Server::Fixed(url.into_connection_info()?.into());
-            Ok(Link::Server(Pipeline::new(server, timeout)))
+            Ok(Kind::Server(Link::new(server, timeout)))
         };
-        let opened = tokio::time::timeout(timeout, link).await.unwrap_or(Err(Failure::TimedOut));
-        let link = opened.map_err(|failure| failure.explain_at(&address, timeout))?;
-        let connection = Connection { link, address, timeout };
-        connection.query(redis::cmd("PING")).await.map_err(|failure| failure.explain(&connection))?;
+        let opened = tokio::time::timeout(timeout, kind).await.unwrap_or(Err(Failure::TimedOut));
+        let kind = opened.map_err(|failure| failure.explain_at(&address, timeout))?;
+        let connection = Connection { kind, address, timeout };
+        connection.query(&redis::cmd("PING")).await.map_err(|failure| failure.explain(&connection))?;
         Ok(connection)
     }
 
@@ -96,27 +95,27 @@ impl Connection {
     }
 
     pub(super) fn is_cluster(&self) -> bool {
-        match &self.link {
+        match &self.kind {
             #[cfg(feature = "redis-cluster")]
-            Link::Cluster(_) => true,
+            Kind::Cluster(_) => true,
             _ => false,
         }
     }
 
-    pub(super) async fn query(&self, command: Cmd) -> Result<Value, Failure> {
+    pub(super) async fn query(&self, command: &Cmd) -> Result<Value, Failure> {
         self.send(command, false).await
     }
 
     /// [`query`](Connection::query) for commands that may run twice: once more when the connection was lost.
-    pub(super) async fn query_again(&self, command: Cmd) -> Result<Value, Failure> {
+    pub(super) async fn query_again(&self, command: &Cmd) -> Result<Value, Failure> {
         self.send(command, true).await
     }
 
-    async fn send(&self, command: Cmd, repeatable: bool) -> Result<Value, Failure> {
-        match &self.link {
-            Link::Server(pipeline) => self.within(pipeline.query(command, repeatable)).await,
+    async fn send(&self, command: &Cmd, repeatable: bool) -> Result<Value, Failure> {
+        match &self.kind {
+            Kind::Server(link) => link.query(command, repeatable).await,
             #[cfg(feature = "redis-cluster")]
-            Link::Cluster(connection) => {
+            Kind::Cluster(connection) => {
                 let mut connection = connection.clone();
                 let mut query = async || self.within(command.query_async(&mut connection)).await;
                 match query().await {
@@ -129,9 +128,9 @@ impl Connection {
 
     /// The servers that [`query_at`](Connection::query_at) takes, which together have all entries.
     pub(super) async fn primaries(&self) -> Result<Vec<Option<String>>, Failure> {
-        match &self.link {
+        match &self.kind {
             #[cfg(feature = "redis-cluster")]
-            Link::Cluster(connection) => {
+            Kind::Cluster(connection) => {
                 let mut connection = connection.clone();
                 let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
                 let reply = connection.route_command(redis::cmd("PING"), all);
@@ -149,25 +148,23 @@ impl Connection {
 
     /// [`query`](Connection::query) at one of the [`primaries`](Connection::primaries).
     pub(super) async fn query_at(&self, server: Option<&str>, command: Cmd) -> Result<Value, Failure> {
-        match (&self.link, server.and_then(|server| server.rsplit_once(':'))) {
+        match (&self.kind, server.and_then(|server| server.rsplit_once(':'))) {
             #[cfg(feature = "redis-cluster")]
-            (Link::Cluster(connection), Some((host, port))) => {
+            (Kind::Cluster(connection), Some((host, port))) => {
                 let mut connection = connection.clone();
                 let port = port.parse().map_err(|_| Failure::Unexpected)?;
                 let address = SingleNodeRoutingInfo::ByAddress { host: host.to_owned(), port };
                 self.within(connection.route_command(command, RoutingInfo::SingleNode(address))).await
             }
-            _ => self.query_again(command).await,
+            _ => self.query_again(&command).await,
         }
     }
 
     /// The reply, if it comes in time.
-    async fn within<E: Into<Failure>>(
-        &self,
-        reply: impl Future<Output = Result<Value, E>>,
-    ) -> Result<Value, Failure> {
+    #[cfg(feature = "redis-cluster")]
+    async fn within(&self, reply: impl Future<Output = redis::RedisResult<Value>>) -> Result<Value, Failure> {
         match tokio::time::timeout(self.timeout, reply).await {
-            Ok(reply) => reply.map_err(E::into),
+            Ok(reply) => Ok(reply?),
             Err(_) => Err(Failure::TimedOut),
         }
     }
@@ -193,13 +190,16 @@ impl Connection {
         arguments: &[&[u8]],
     ) -> Result<Value, Failure> {
         let command = |name: &str, code: &str| {
-            let mut command = redis::cmd(name);
-            command.arg(code).arg(keys.len()).arg(keys).arg(arguments);
+            let parts =
+                keys.iter().map(|key| key.len()).chain(arguments.iter().map(|argument| argument.len()));
+            let count = 3 + keys.len() + arguments.len();
+            let mut command = Cmd::with_capacity(count, 8 + code.len() + parts.sum::<usize>());
+            command.arg(name).arg(code).arg(keys.len()).arg(keys).arg(arguments);
             command
         };
-        match self.query(command("EVALSHA", code.hash())).await {
+        match self.query(&command("EVALSHA", code.hash())).await {
             Err(Failure::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.query(command("EVAL", code.text)).await
+                self.query(&command("EVAL", code.text)).await
             }
             reply => reply,
         }
@@ -207,8 +207,8 @@ impl Connection {
 }
 
 #[cfg(feature = "redis-cluster")]
-async fn open_cluster(hosts: &str, timeout: Duration) -> Result<Link, Failure> {
-    Ok(Link::Cluster(cluster_client(hosts, timeout)?.get_async_connection().await?))
+async fn open_cluster(hosts: &str, timeout: Duration) -> Result<Kind, Failure> {
+    Ok(Kind::Cluster(cluster_client(hosts, timeout)?.get_async_connection().await?))
 }
 
 #[cfg(feature = "redis-cluster")]
@@ -227,7 +227,7 @@ fn cluster_client(hosts: &str, timeout: Duration) -> redis::RedisResult<redis::c
 }
 
 #[cfg(not(feature = "redis-cluster"))]
-async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Link, Failure> {
+async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Kind, Failure> {
     let message = "Redis Cluster needs the feature `redis-cluster`";
     Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
 }
@@ -249,14 +249,24 @@ impl Failure {
         matches!(self, Failure::Redis(error) if error.is_connection_dropped())
     }
 
-    /// Whether the server asks for a password, which a new connection gives.
-    pub(super) fn refuses_user(&self) -> bool {
-        matches!(self, Failure::Redis(error) if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")))
-    }
-
     /// Whether the server has become a replica, which writes nothing.
     pub(super) fn is_replica(&self) -> bool {
         matches!(self, Failure::Redis(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly))
+    }
+
+    /// Whether the next request needs another connection. Of what the server itself refuses that is the password, which
+    /// a new connection gives again, and a write where another server may have taken over.
+    pub(super) fn spoils_connection(&self, may_move: bool) -> bool {
+        match self {
+            Failure::TimedOut | Failure::Unexpected => true,
+            Failure::Redis(error) => match error.kind() {
+                ErrorKind::Server(ServerErrorKind::ReadOnly) => may_move,
+                ErrorKind::Server(_) | ErrorKind::Extension => {
+                    matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
+                }
+                _ => true,
+            },
+        }
     }
 
     /// The error for the caller: what is wrong, where, and what to do next.

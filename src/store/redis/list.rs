@@ -95,7 +95,7 @@ impl RedisStore {
         get.arg(&name);
         age.arg(&name);
         // Both go to the server in one packet.
-        let (entry, age) = join(self.connection.query_again(get), self.connection.query_again(age)).await;
+        let (entry, age) = join(self.connection.query_again(&get), self.connection.query_again(&age)).await;
         let expire_date = match age.map_err(|failure| self.explain(failure))? {
             Reply::Int(-2) => return Ok(None),
             Reply::Int(milliseconds) => Some(ends_in(now, TimeDelta::try_milliseconds(milliseconds))),

@@ -93,7 +93,7 @@ impl UserSessionIndex for RedisStore {
     async fn of_user(&self, user_id: &str) -> Result<Vec<Entry>, StoreError> {
         let mut command = redis::cmd("HGETALL");
         command.arg(self.user_key(user_id));
-        let reply = self.connection.query_again(command).await.map_err(|failure| self.explain(failure))?;
+        let reply = self.connection.query_again(&command).await.map_err(|failure| self.explain(failure))?;
         let fields = match reply {
             Reply::Map(fields) => fields,
             Reply::Array(flat) => {
@@ -114,7 +114,7 @@ impl UserSessionIndex for RedisStore {
         let removals = entries.iter().map(|(user_id, session_key)| {
             let mut command = redis::cmd("HDEL");
             command.arg(self.user_key(user_id)).arg(session_key.as_str());
-            async move { self.connection.query_again(command).await }
+            async move { self.connection.query_again(&command).await }
         });
         let removed = join_all(removals).await.into_iter().collect::<Result<Vec<_>, _>>();
         removed.map(drop).map_err(|failure| self.explain(failure))

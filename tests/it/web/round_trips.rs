@@ -173,7 +173,7 @@ async fn the_server_counts_the_same(
     let loads = keys.iter().map(|key| store.load(key, chrono::Utc::now()));
     assert!(futures_util::future::join_all(loads).await.into_iter().all(|loaded| loaded.unwrap().is_none()));
     let shared = count().await - before;
-    assert!((1..=20).contains(&shared), "{shared} for 200 at once");
+    assert!((1..=100).contains(&shared), "{shared} for 200 at once");
     println!(
         "{server} counts {} kinds of request as they should be, and {shared} for 200 reads at once",
         cases.len()
