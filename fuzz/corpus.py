@@ -61,7 +61,9 @@ for case in cases("cache_values"):
     if isinstance(stored, dict) and str(stored.get("value_hex", "")).startswith("80"):
         add("pickle", bytes.fromhex(stored["value_hex"]))
 utc, summer = datetime.timezone.utc, datetime.timezone(datetime.timedelta(hours=2), "CEST")
-values = [None, True, -1, 2**40, -2**70, 1.5, float("nan"), "Zürich \ud83e", b"\0\xff", bytearray(b"x"), [1, [2]], (1, (2, ())), {"k": {1: 2}},
+# Where one opcode for integers ends and the next one begins.
+edges = [2**bits - less for bits in (7, 8, 15, 16, 31, 63) for less in (1, 0)] + [-2**31, -2**31 - 1, -2**63]
+values = [*edges, None, True, -1, 2**40, -2**70, 1.5, float("nan"), "Zürich \ud83e", b"\0\xff", bytearray(b"x"), [1, [2]], (1, (2, ())), {"k": {1: 2}},
           {1, 2}, frozenset("a"), datetime.datetime(2024, 2, 29, 1, 2, 3, 4, utc), datetime.datetime(1, 1, 1, fold=1), datetime.date.max,
           datetime.time(23, 59, 59, 1, summer), datetime.timedelta(-1, 2, 3), utc, summer, decimal.Decimal("-1.50"), uuid.UUID(int=7),
           zoneinfo.ZoneInfo("Europe/Zurich")]

@@ -325,11 +325,12 @@ impl SessionStore for MysqlStore {
     ) -> Result<u64, StoreError> {
         let now = self.time_zone.to_wall_clock(now);
         let batch = self.shared.options.clear_batch.clamp(1, 10_000);
-        let mut cleared = 0;
+        let (mut cleared, mut from) = (0, None);
         loop {
-            let (found, removed) = self.ask(Clear { now, batch }).await?;
-            cleared += removed;
-            if progress(cleared).is_break() || found < batch as usize {
+            let done = self.ask(Clear { now, from, batch }).await?;
+            cleared += done.removed;
+            from = done.last.or(from);
+            if progress(cleared).is_break() || done.found < batch as usize {
                 return Ok(cleared);
             }
         }

@@ -82,6 +82,7 @@ fn t13_whatever_would_run_code_is_refused_by_name() {
         (b"ccollections\nOrderedDict\n)R.".to_vec(), "collections.OrderedDict"),
         (b"cdjango.utils.safestring\nSafeString\n\x8c\x01a\x85\x81.".to_vec(), "SafeString"),
         (b"cbuiltins\nset\n}b.".to_vec(), "state"),
+        (b"cbuiltins\nset\n)\x81.".to_vec(), "builtins.set"),
     ];
     for (pickle, named) in &cases {
         let error = refused(pickle);
@@ -117,6 +118,10 @@ fn t14_bombs_end_within_bounds() {
     // Each level holds the one below twice: 2^64 values in 200 bytes.
     let doubled = session(&[&b"K\x01"[..], &b"2\x86".repeat(64)].concat());
     assert!(matches!(refused(&doubled), PickleError::TooLong | PickleError::TooLarge(_)));
+    // More values than there may be, in little text: a list of 1,500 numbers, 1,500 times.
+    let numbers = [&b"]\x94("[..], &b"K\x01".repeat(1_500), b"e0"].concat();
+    let squared = session(&[&numbers[..], b"](", &b"h\x00".repeat(1_500), b"e"].concat());
+    assert_eq!(refused(&squared), PickleError::TooLong);
     // A text of 1 MB, a million times, under one key and under many.
     let text = [b"X\x00\x00\x10\x00", &vec![b'a'; 1 << 20][..], b"\x94"].concat();
     let repeated = session(&[&text[..], b"0](", &b"h\x00".repeat(900_000), b"e"].concat());

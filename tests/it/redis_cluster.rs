@@ -1,22 +1,31 @@
 //! A Redis Cluster that changes while it is used: T36.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
 use cloakroom::store::{Created, Record, Rotated};
-use cloakroom::{SessionData, SessionKey, SessionStore, Settings};
+use cloakroom::{SessionData, SessionKey, SessionStore, Settings, StoreError, StoreErrorKind};
 
 use crate::servers::{program, redis::start_cluster, run};
 
-async fn create(store: &Arc<dyn SessionStore>, number: usize) -> Result<SessionKey, cloakroom::StoreError> {
+async fn create(store: &Arc<dyn SessionStore>, number: usize) -> Result<SessionKey, StoreError> {
+    Ok(try_to_create(store, number).await?.expect("a random key is free"))
+}
+
+/// No key where the driver asked twice, and the second time found what it had written the first time.
+async fn try_to_create(
+    store: &Arc<dyn SessionStore>,
+    number: usize,
+) -> Result<Option<SessionKey>, StoreError> {
     let session_key = SessionKey::random().unwrap();
     let data = SessionData::from_json(&format!(r#"{{"number":{number}}}"#)).unwrap();
     let now = Utc::now();
     let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
     match store.create(&session_key, record).await? {
-        Created::Created(_) => Ok(session_key),
-        Created::KeyTaken => panic!("a random key is taken"),
+        Created::Created(_) => Ok(Some(session_key)),
+        Created::KeyTaken => Ok(None),
     }
 }
 
@@ -43,7 +52,7 @@ pub(crate) async fn load_all(store: &Arc<dyn SessionStore>, keys: &[SessionKey])
             }
             Ok(None) => {}
             Err(error) => {
-                assert_eq!(error.kind(), cloakroom::StoreErrorKind::Unavailable);
+                assert_eq!(error.kind(), StoreErrorKind::Unavailable);
                 // One error says enough; each may take as long as the deadline.
                 errors += 1;
                 break;
@@ -109,6 +118,79 @@ async fn t36_a_killed_primary_is_replaced() {
     assert_eq!(found, 100, "what a replica had received is lost");
     let later = create_many(&store).await;
     assert_eq!(load_all(&store, &later).await, (100, 0));
+}
+
+/// Redis acknowledges a write before its replica has it, so that the last ones die with their primary. They are counted,
+/// and no older ones are among them.
+#[tokio::test(flavor = "multi_thread")]
+async fn t36_of_acknowledged_writes_a_killed_primary_loses_the_last_alone() {
+    const WRITERS: usize = 8;
+    const COPIED_WITHIN: Duration = Duration::from_secs(2);
+    let (mut nodes, url) = start_cluster().await;
+    let mut options = cloakroom::RedisStore::options(url);
+    options.timeout = Duration::from_secs(2);
+    let store: Arc<dyn SessionStore> = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let (store, acknowledged, stop) = (Arc::clone(&store), Arc::clone(&acknowledged), Arc::clone(&stop));
+        writers.spawn(async move {
+            let mut errors = 0;
+            for number in (writer..).step_by(WRITERS) {
+                match try_to_create(&store, number).await {
+                    Ok(Some(session_key)) => {
+                        acknowledged.lock().unwrap().push((number, session_key, Instant::now()));
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+                        errors += 1;
+                    }
+                }
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(4)).await;
+            }
+            errors
+        });
+    }
+    tokio::time::sleep(COPIED_WITHIN * 2).await;
+    let killed = Instant::now();
+    nodes[0].send("KILL");
+    // Until a hundred in a row are written, in slots of all three.
+    let mut in_a_row = 0;
+    while in_a_row < 100 || killed.elapsed() < Duration::from_millis(500) {
+        in_a_row = if try_to_create(&store, 0).await.is_ok() { in_a_row + 1 } else { 0 };
+        assert!(killed.elapsed() < Duration::from_secs(60), "it does not heal");
+    }
+    let healed = killed.elapsed();
+    stop.store(true, Ordering::Relaxed);
+    let errors: usize = writers.join_all().await.into_iter().sum();
+    let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
+    let (mut lost, mut before) = (0, Duration::ZERO);
+    for (number, session_key, when) in &acknowledged {
+        match store.load(session_key, Utc::now()).await.unwrap() {
+            Some(loaded) => {
+                let found = loaded.data.read::<usize>("number").unwrap();
+                assert_eq!(found, Some(*number), "another session's data");
+            }
+            None => {
+                lost += 1;
+                before = before.max(killed.saturating_duration_since(*when));
+                let after = when.saturating_duration_since(killed);
+                assert!(after < Duration::from_secs(1), "acknowledged {after:?} after the kill, and lost");
+            }
+        }
+    }
+    println!(
+        "t36: of {} writes acknowledged before, while and after a primary was killed, {lost} are lost, acknowledged in \
+         the last {before:?} before the kill; {errors} errors; healed after {healed:?}",
+        acknowledged.len()
+    );
+    assert!(errors > 0 && acknowledged.iter().any(|(.., when)| *when > killed), "nobody noticed the kill");
+    assert!(before < COPIED_WITHIN, "a write acknowledged {before:?} before the kill is lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]

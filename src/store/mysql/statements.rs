@@ -21,6 +21,7 @@ pub(super) struct Statements {
     update_expected: String,
     delete: String,
     select_expired: String,
+    select_expired_from: String,
     delete_expired: String,
     list: String,
     count: String,
@@ -60,6 +61,11 @@ impl Statements {
         let columns: String = extra.iter().map(|name| format!(", {name}")).collect();
         let set: String = extra.iter().map(|name| format!(", {name} = ?")).collect();
         let set = format!("UPDATE {table} SET {key} = ?, {data} = ?, {expiry} = ?{set} WHERE {this_key}");
+        let expired = |and_from: &str| {
+            format!(
+                "SELECT {expiry}, {key} FROM {table} WHERE {expiry} < ?{and_from} ORDER BY {expiry} LIMIT ?"
+            )
+        };
         Statements {
             load: format!("SELECT {data}, {expiry} FROM {table} WHERE {this_key}"),
             create: format!(
@@ -71,7 +77,8 @@ impl Statements {
             update_expected: format!("{set} AND CAST({data} AS BINARY) = CAST(? AS BINARY)"),
             update: set,
             delete: format!("DELETE FROM {table} WHERE {this_key}"),
-            select_expired: format!("SELECT {key} FROM {table} WHERE {expiry} < ? ORDER BY {expiry} LIMIT ?"),
+            select_expired: expired(""),
+            select_expired_from: expired(&format!(" AND {expiry} >= ?")),
             delete_expired: format!("DELETE FROM {table} WHERE {expiry} < ? AND {key} IN "),
             list: format!(
                 "SELECT {data}, {expiry}, {key} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?"
@@ -226,33 +233,47 @@ impl Request for Delete {
     }
 }
 
-/// Removes up to `batch` rows that expired; tells how many it found and how many it removed.
+/// Removes up to `batch` rows that expired.
 ///
 /// It looks for them without locks and removes them by their keys in order: a `DELETE` along the expiry's
 /// index would lock in another order than saves do, and the gaps between the rows too.
 pub(super) struct Clear {
     pub(super) now: NaiveDateTime,
+    /// Where the batch before ended: the index still has what that removed, until no old transaction may see it.
+    pub(super) from: Option<NaiveDateTime>,
     pub(super) batch: u32,
 }
 
-impl Request for Clear {
-    type Answer = (usize, u64);
+/// What a batch found and removed.
+#[derive(Default)]
+pub(super) struct Cleared {
+    pub(super) found: usize,
+    pub(super) last: Option<NaiveDateTime>,
+    pub(super) removed: u64,
+}
 
-    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<(usize, u64)> {
+impl Request for Clear {
+    type Answer = Cleared;
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Cleared> {
         let now = to_value(self.now);
-        let mut keys: Vec<Vec<u8>> =
-            connection.exec(statements.select_expired.as_str(), (&now, self.batch)).await?;
-        if keys.is_empty() {
-            return Ok((0, 0));
-        }
+        let statement =
+            if self.from.is_some() { &statements.select_expired_from } else { &statements.select_expired };
+        let mut values = vec![now.clone()];
+        values.extend(self.from.map(to_value));
+        values.push(self.batch.into());
+        let rows: Vec<(Value, Vec<u8>)> =
+            connection.exec(statement.as_str(), Params::Positional(values)).await?;
+        let Some((last, _)) = rows.last() else { return Ok(Cleared::default()) };
+        let (found, last) = (rows.len(), from_value(last));
+        let mut keys: Vec<Vec<u8>> = rows.into_iter().map(|(_, key)| key).collect();
         keys.sort_unstable();
-        let found = keys.len();
         let marks = vec!["?"; found].join(", ");
         let mut values = vec![now];
         values.extend(keys.into_iter().map(Value::Bytes));
         let statement = format!("{}({marks})", statements.delete_expired);
         connection.exec_drop(statement, Params::Positional(values)).await?;
-        Ok((found, connection.affected_rows()))
+        Ok(Cleared { found, last, removed: connection.affected_rows() })
     }
 }
 

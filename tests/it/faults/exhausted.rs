@@ -10,12 +10,13 @@ const DEADLINE: Duration = Duration::from_millis(1_200);
 const SLACK: Duration = Duration::from_secs(4);
 
 /// Saves rows that somebody has locked, more of them than there are connections to wait on: each ends in time with an
-/// error, and afterwards, with the locks gone, all is well.
+/// error, and afterwards, with the locks gone, all is well. `connections` counts those of the store.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 async fn locked_rows(
     name: &str,
     store: Arc<dyn SessionStore>,
     locked: &[SessionKey],
+    (connections, most): (impl AsyncFn() -> usize, usize),
     unlock: impl AsyncFnOnce(),
 ) {
     let mut waiting = tokio::task::JoinSet::new();
@@ -34,6 +35,9 @@ async fn locked_rows(
             start.elapsed()
         });
     }
+    tokio::time::sleep(DEADLINE / 2).await;
+    let waited_on = connections().await;
+    assert!(waited_on <= most, "{name}: {waited_on} connections for {} saves", locked.len());
     let slowest = waiting.join_all().await.into_iter().max().unwrap();
     assert!(slowest < DEADLINE + SLACK, "{name}: {slowest:?}");
     // Time for the server to give up what nobody waits for.
@@ -45,8 +49,11 @@ async fn locked_rows(
         assert!(matches!(update(&*store, session_key, 8).await, Ok(Updated::Updated(_))), "{name}");
         assert_eq!(load(&*store, session_key).await.unwrap(), 8, "{name}");
     }
+    let left = connections().await;
+    assert!(left <= most, "{name}: {left} connections are left");
     println!(
-        "t33: {name}: {} saves of locked rows, the slowest error after {slowest:?} of {DEADLINE:?}",
+        "t33: {name}: {} saves of locked rows on {waited_on} connections, the slowest error after {slowest:?} of \
+         {DEADLINE:?}",
         locked.len()
     );
 }
@@ -81,10 +88,13 @@ async fn t33_postgres_with_all_connections_taken() {
         assert_eq!(at_work, 0, "the server still works for nobody");
         other.batch_execute("COMMIT").await.unwrap();
     };
-    locked_rows("postgres", Arc::clone(&store), &locked, unlock).await;
-    let connections = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
-    let connections: i64 = other.query_one(connections, &[]).await.unwrap().get(0);
-    assert!(connections <= 7, "{connections} connections, one of them the test's");
+    let watcher = client(&url).await;
+    let connections = async || {
+        let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
+        // Two of them are the test's.
+        watcher.query_one(open, &[]).await.unwrap().get::<_, i64>(0) as usize - 2
+    };
+    locked_rows("postgres", Arc::clone(&store), &locked, (connections, 6), unlock).await;
 }
 
 #[cfg(feature = "mysql")]
@@ -109,18 +119,17 @@ async fn t33_mariadb_with_all_connections_taken() {
         let lock = "SELECT 1 FROM django_session WHERE session_key = ? FOR UPDATE";
         other.exec_drop(lock, (session_key.as_str(),)).await.unwrap();
     }
-    let mut watcher = connection(&url).await;
+    let watcher = tokio::sync::Mutex::new(connection(&url).await);
+    let count = async |sql: &str| watcher.lock().await.query_first::<usize, _>(sql).await.unwrap().unwrap();
     let unlock = async || {
         let at_work = "SELECT COUNT(*) FROM information_schema.processlist \
              WHERE db = DATABASE() AND command <> 'Sleep' AND id <> CONNECTION_ID()";
-        let at_work: Option<u64> = watcher.query_first(at_work).await.unwrap();
-        assert_eq!(at_work, Some(0), "the server still works for nobody");
+        assert_eq!(count(at_work).await, 0, "the server still works for nobody");
         other.query_drop("COMMIT").await.unwrap();
     };
-    locked_rows("mariadb", store, &locked, unlock).await;
-    let open = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()";
-    let open: Option<u64> = watcher.query_first(open).await.unwrap();
-    assert!(open.unwrap() <= 4, "{open:?} connections, two of them the test's");
+    // Two of them are the test's.
+    let open = "SELECT COUNT(*) - 2 FROM information_schema.processlist WHERE db = DATABASE()";
+    locked_rows("mariadb", store, &locked, (async || count(open).await, 2), unlock).await;
 }
 
 /// Many at once on connections that answer nothing: all end in time, also those that wait for a connection. What is

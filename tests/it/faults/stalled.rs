@@ -59,8 +59,15 @@ async fn t32(mut proxied: Proxied) {
     let keys = with_sessions(&proxied).await;
     let (name, before) = (proxied.name, tasks(&proxied));
     proxied.server.send("STOP");
-    // Nobody tells when a signal has arrived.
-    while load(&*proxied.store, &keys[0]).await.is_ok() {}
+    // Nobody tells when a signal has arrived. Who finds out waits no longer than the others.
+    loop {
+        let start = Instant::now();
+        let answered = load(&*proxied.store, &keys[0]).await.is_ok();
+        assert!(start.elapsed() < proxied.deadline + SLACK, "{name}: {:?}", start.elapsed());
+        if !answered {
+            break;
+        }
+    }
     let (mut failed, mut slowest, mut most) = (0, Duration::ZERO, (0, 0));
     for _ in 0..WAVES {
         let of_wave = wave(&proxied, &keys).await;

@@ -214,9 +214,12 @@ async fn t44_saving_identical_data() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t21_a_nul_in_the_key() {
     let store = new_mariadb().await;
-    let nul = SessionKey::from_trusted("abcdefgh\0ijklmnop");
+    let (before, nul) =
+        (SessionKey::from_trusted("abcdefgh"), SessionKey::from_trusted("abcdefgh\0ijklmnop"));
+    store.create(&before, record(&data("{}"))).await.unwrap();
     assert!(store.load(&nul, now()).await.unwrap().is_none());
     assert!(!store.delete(&nul).await.unwrap());
+    assert!(store.load(&before, now()).await.unwrap().is_some(), "what stands before the NUL is another key");
 }
 
 #[tokio::test(flavor = "multi_thread")]

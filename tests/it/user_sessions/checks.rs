@@ -24,6 +24,7 @@ pub(super) async fn run(site: Site) {
     forgets_what_expired(&site).await;
     cleans_what_is_gone(&site).await;
     an_entry_brings_no_session_back(&site).await;
+    the_session_says_whose_it_is(&site).await;
     takes_any_user_and_client(&site).await;
     no_login_is_missing_whatever_runs_at_once(&site).await;
     nobody_escapes_by_changing_keys(&site).await;
@@ -152,7 +153,7 @@ async fn rebuilds_from_the_sessions(site: &Site) {
     let ids: BTreeSet<String> = listed.iter().map(|session| session.id().to_string()).collect();
     assert_eq!(ids, [&key, &others[0], &others[1]].map(id).into());
     let of_key = listed.iter().find(|session| session.id().as_str() == id(&key)).unwrap();
-    assert_eq!(of_key.first_seen(), known, "what was known stays");
+    assert_eq!((of_key.first_seen(), of_key.address()), (known, Some("192.0.2.7")), "what was known stays");
     assert_eq!(site.user_sessions.revoke_all("rebuild").await.unwrap(), 3);
 }
 
@@ -198,6 +199,17 @@ async fn an_entry_brings_no_session_back(site: &Site) {
     assert!(!site.lives(&key).await);
     assert_eq!(site.ids("under way").await, [""; 0]);
     assert_eq!(site.visit(&key).await, None);
+}
+
+/// Another's session under a key of one's own entry is not listed, nor ended.
+async fn the_session_says_whose_it_is(site: &Site) {
+    let key = site.log_in("whose").await;
+    let hands_over = async |session: Session| session.set(auth::SESSION_KEY, "another");
+    site.request(Some(&key), hands_over).await.unwrap();
+    assert_eq!(site.ids("whose").await, [""; 0]);
+    assert!(!site.user_sessions.revoke("whose", &id(&key)).await.unwrap());
+    assert_eq!(site.user_sessions.revoke_all("whose").await.unwrap(), 0);
+    assert_eq!(site.visit(&key).await.as_deref(), Some("another"));
 }
 
 async fn takes_any_user_and_client(site: &Site) {

@@ -85,7 +85,7 @@ pub(crate) async fn store(options: &Options, store: Store) -> Result<Runs> {
             for site in sites.iter_mut().filter(|site| ["floor", "cloakroom"].contains(&site.contender.name))
             {
                 let browsers = std::mem::take(&mut site.browsers);
-                let (locked, browsers) = locked_row::measure(options, site, browsers, round).await?;
+                let (locked, browsers) = locked_row::measure(options, site, &server, browsers, round).await?;
                 site.browsers = browsers;
                 eprintln!("{locked:?}");
                 runs.locked.push(locked);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::contenders::{self, CONTENDERS, Store};
 use crate::load::{SCENARIOS, Scenario};
+use crate::locked_row::{LockedRow, OTHERS};
 use crate::measure::{Run, Runs};
 use crate::{Options, Result, plot, targets};
 
@@ -55,6 +56,11 @@ impl Runs {
         });
         median(ratios.collect())
     }
+
+    /// The median over the rounds of what was measured beside a locked row.
+    pub(crate) fn locked_median(&self, contender: &str, what: impl Fn(&LockedRow) -> f64) -> Option<f64> {
+        median(self.locked.iter().filter(|row| row.contender == contender).map(what).collect())
+    }
 }
 
 pub(crate) fn median(mut numbers: Vec<f64>) -> Option<f64> {
@@ -100,10 +106,13 @@ fn all(options: &Options, runs: &Runs) -> Value {
             "application_cpu_seconds_per_10000": run.application, "server_cpu_seconds_per_10000": run.server,
         })
     };
+    let of_each = |[nothing, open, lock]: [f64; 3]| {
+        json!({ "no_transaction": nothing, "open_transaction": open, "lock": lock })
+    };
     let locked = runs.locked.iter().map(|row| {
         json!({
-            "contender": row.contender, "round": row.round, "p50_before_ms": row.p50_before,
-            "p99_before_ms": row.p99_before, "p50_during_ms": row.p50_during, "p99_during_ms": row.p99_during,
+            "contender": row.contender, "round": row.round, "p50_ms": of_each(row.p50), "p99_ms": of_each(row.p99),
+            "server_cpu_seconds_per_10000": of_each(row.server),
             "locked_user_ms": row.victim, "locked_user_answer": row.victim_answer,
         })
     });
@@ -149,22 +158,26 @@ fn locked(runs: &Runs) -> Result<String> {
     if runs.locked.is_empty() {
         return Ok(String::new());
     }
-    let mut text = "\nOne session's row is locked by another transaction for 5 seconds; the counters of the others, in \
-                    milliseconds:\n\n| Contender | p50 before | p50 meanwhile | p99 before | p99 meanwhile |\n\
-                    |---|---:|---:|---:|---:|\n"
+    let mut text = "\nOne session's row is locked by another transaction for 5 seconds; the counters of the others:\n\n\
+                    | Contender | other transaction | p50, ms | p99, ms | server CPU | p99 with the lock, by this |\n\
+                    |---|---|---:|---:|---:|---:|\n"
         .to_owned();
     for contender in ["floor", "cloakroom"] {
-        let rows = || runs.locked.iter().filter(|row| row.contender == contender);
-        let shown = |numbers: Vec<f64>| shown(median(numbers), 2);
-        writeln!(
-            text,
-            "| {} | {} | {} | {} | {} |",
-            label(contender, Store::Postgres),
-            shown(rows().map(|row| row.p50_before).collect()),
-            shown(rows().map(|row| row.p50_during).collect()),
-            shown(rows().map(|row| row.p99_before).collect()),
-            shown(rows().map(|row| row.p99_during).collect()),
-        )?;
+        for other in OTHERS {
+            let number = |what: fn(&LockedRow) -> &[f64; 3], digits| {
+                shown(runs.locked_median(contender, |row| what(row)[other as usize]), digits)
+            };
+            writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} |",
+                label(contender, Store::Postgres),
+                other.name(),
+                number(|row| &row.p50, 2),
+                number(|row| &row.p99, 2),
+                number(|row| &row.server, 3),
+                shown(runs.locked_median(contender, |row| row.p99_by(other)), 2),
+            )?;
+        }
     }
     Ok(text)
 }
