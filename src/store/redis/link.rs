@@ -2,6 +2,7 @@
 //! again when it breaks, and given up when it lets a request wait in vain: behind a firewall that has forgotten it, or a
 //! proxy that hangs, a connection does not break for a quarter of an hour.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -105,8 +106,11 @@ impl Link {
         {
             return Err(failure.clone());
         }
+        // Its type is nested deeper than the compiler likes; rare as it is, it may well be boxed.
+        let connecting: Pin<Box<dyn Future<Output = _> + Send>> =
+            Box::pin(connector.server.connect_patiently());
         // Whoever waits for it has a little time left then, and need not try again.
-        let connected = timeout(self.timeout * 9 / 10, connector.server.connect_patiently()).await;
+        let connected = timeout(self.timeout * 9 / 10, connecting).await;
         let connected = connected.map_err(|_| Failure::TimedOut).and_then(|open| Ok(open?));
         self.attempts.fetch_add(1, Ordering::Relaxed);
         connector.failed = connected.as_ref().err().cloned();
