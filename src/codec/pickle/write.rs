@@ -1,5 +1,7 @@
 //! The opcodes of a session: protocol 4 without memo and frames, which all of Python 3.4 and later reads.
 
+use memchr::{memchr, memchr2};
+
 use super::class::Class;
 use super::object::{Id, Object, Objects};
 use super::walk::{Budget, Writer};
@@ -66,17 +68,20 @@ fn json(out: &mut Vec<u8>, json: &str) -> Result<(), ValueError> {
 
 /// The string up to its closing quote.
 fn inside(rest: &str) -> &str {
-    let mut escaped = false;
-    let end = rest.bytes().position(|byte| {
-        let ends = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        ends
-    });
-    &rest[..end.unwrap_or(rest.len())]
+    let mut end = 0;
+    while let Some(found) = memchr2(b'"', b'\\', rest.as_bytes().get(end..).unwrap_or_default()) {
+        end += found;
+        if rest.as_bytes()[end] == b'"' {
+            return &rest[..end];
+        }
+        // What is escaped ends nothing.
+        end += 2;
+    }
+    rest
 }
 
 fn json_string(out: &mut Vec<u8>, inside: &str) {
-    if !inside.contains('\\') {
+    if memchr(b'\\', inside.as_bytes()).is_none() {
         return string(out, inside.as_bytes());
     }
     let mut text = Vec::with_capacity(inside.len());
