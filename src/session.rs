@@ -280,17 +280,17 @@ impl Session {
         }
         let _busy = self.inner.busy.lock().await;
         let origin = self.inner.state().origin.clone();
+        let now = self.now();
         let loaded = match &origin {
             Origin::NotLoaded(session_key) => {
                 let store = &*self.site().store;
-                let loading = store.load(session_key, self.now());
+                let loading = store.load(session_key, now);
                 let loaded = spans::call(spans::load(store, session_key), Operation::Load, loading).await?;
                 loaded.map(|loaded| (session_key, loaded))
             }
             Origin::NotAKey => None,
             _ => return Ok(()),
         };
-        let now = self.now();
         let loaded = loaded.filter(|(_, loaded)| !absolute_age::is_over(&loaded.data, self.settings(), now));
         let mut state = self.inner.state();
         match loaded {

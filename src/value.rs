@@ -20,7 +20,9 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use scan::{Nested, dictionary, normalize_latin1};
 pub(crate) use ser::{shortest, write_float};
-pub(crate) use text::{Text, Unit, Units, escape_key, unescape_key, write_escaped, write_unit};
+pub(crate) use text::{
+    Text, Unit, Units, escape_key, first_to_escape, unescape_key, write_escaped, write_unit,
+};
 
 /// How deep dictionaries and lists may nest, the session itself included. Python's reader gives up
 /// a little below 1,000.

@@ -9,6 +9,7 @@
 //! that [`write`] copies into the next pickle.
 
 mod class;
+mod flat;
 mod integer;
 mod json;
 mod machine;
@@ -120,6 +121,13 @@ pub(crate) fn read(pickle: &[u8], limit: usize) -> Result<SessionData, PickleErr
     if pickle.len() > limit {
         return Err(PickleError::TooLarge(limit));
     }
+    match flat::read(pickle, limit) {
+        Some(data) => Ok(data),
+        None => read_by_machine(pickle, limit),
+    }
+}
+
+fn read_by_machine(pickle: &[u8], limit: usize) -> Result<SessionData, PickleError> {
     let (objects, root) = Machine::new(pickle, limit).run()?;
     let entries = match objects.get(root) {
         Object::Dict(entries) => entries,

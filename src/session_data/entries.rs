@@ -81,7 +81,7 @@ impl Entries {
         self.len() == 0
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Text, &Value)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Text, &Value)> + Clone {
         let (list, map) = match self {
             Entries::Few(list) => (list.as_slice(), None),
             Entries::Many(map) => (&[][..], Some(&**map)),

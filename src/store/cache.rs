@@ -1,6 +1,6 @@
 //! What cache stores share: how Django's cache API names an entry, and what it writes into it.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -195,8 +195,15 @@ impl CacheFormat {
                 make_key(&[engine, session_key.as_str()].concat(), &self.key_prefix, self.version)
             }
             None => {
-                let version = self.version.to_string();
-                [&self.key_prefix, ":", &version, ":", engine, session_key.as_str()].concat()
+                let (prefix, key) = (&self.key_prefix, session_key.as_str());
+                // With room for the longest version.
+                let mut name = String::with_capacity(prefix.len() + engine.len() + key.len() + 12);
+                name.push_str(prefix);
+                // Writing to a String cannot fail.
+                let _ = write!(name, ":{}:", self.version);
+                name.push_str(engine);
+                name.push_str(key);
+                name
             }
         }
     }

@@ -22,10 +22,10 @@
 //! [`StoreErrorKind::Unavailable`](crate::StoreErrorKind::Unavailable).
 
 mod connection;
+mod link;
 mod list;
 #[cfg(feature = "redis-sentinel")]
 mod sentinel;
-mod single;
 mod user_sessions;
 
 use std::fmt;
@@ -188,9 +188,9 @@ impl RedisStore {
 
     /// Creates an entry; false when there is one.
     async fn set_new(&self, key: &str, entry: &Entry) -> Result<bool, StoreError> {
-        let mut command = redis::cmd("SET");
+        let mut command = redis::Cmd::with_capacity(6, key.len() + entry.value.len() + 32);
         if entry.milliseconds > 0 {
-            command.arg(key).arg(&entry.value).arg("NX").arg("PX").arg(entry.milliseconds);
+            command.arg("SET").arg(key).arg(&entry.value).arg("NX").arg("PX").arg(entry.milliseconds);
         } else {
             // It is over already: nothing is kept, and still no key may be used twice.
             command = redis::cmd("EXISTS");

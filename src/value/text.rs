@@ -84,11 +84,18 @@ pub(crate) fn write_escaped(out: &mut String, string: &str) {
     out.push_str(rest);
 }
 
-fn first_to_escape(bytes: &[u8]) -> Option<usize> {
-    let (chunks, _) = bytes.as_chunks::<16>();
+pub(crate) fn first_to_escape(bytes: &[u8]) -> Option<usize> {
+    let (chunks, tail) = bytes.as_chunks::<16>();
     // Without a way out of the inner loop, the bytes of a chunk are compared at once.
-    let plain = |chunk: &&[u8; 16]| !chunk.iter().fold(false, |any, byte| any | must_be_escaped(*byte));
-    let start = 16 * chunks.iter().take_while(plain).count();
+    let plain = |chunk: &[u8; 16]| !chunk.iter().fold(false, |any, byte| any | must_be_escaped(*byte));
+    let start = 16 * chunks.iter().take_while(|chunk| plain(chunk)).count();
+    if start + tail.len() == bytes.len() {
+        let mut last = [b' '; 16];
+        last[..tail.len()].copy_from_slice(tail);
+        if plain(&last) {
+            return None;
+        }
+    }
     let found = bytes[start..].iter().position(|byte| must_be_escaped(*byte))?;
     Some(start + found)
 }

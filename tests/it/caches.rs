@@ -185,6 +185,22 @@ mod redis {
         }
     }
 
+    /// As a server's `timeout` setting closes it, or a restart.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_connection_closed_while_idle_costs_no_save() {
+        let own = server::start().await;
+        let store = open(&server::url_of(&own)).await;
+        let mut client = server::client(&server::url_of(&own)).await;
+        for round in 0..5 {
+            let kill = ["KILL", "TYPE", "normal", "SKIPME", "yes"];
+            let killed: u32 = ::redis::cmd("CLIENT").arg(&kill).query_async(&mut client).await.unwrap();
+            assert_eq!(killed, 1, "round {round}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            let session_key = create(&store, "{}").await;
+            assert_eq!(load(&store, &session_key).await.as_deref(), Some("{}"));
+        }
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn what_python_pickled_is_carried() {
         let url = server::url().await;

@@ -19,6 +19,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A running server. Dropping it kills the server and removes its folder.
@@ -126,9 +127,19 @@ pub(crate) fn folder(name: &str, user: Option<&str>) -> PathBuf {
     folder
 }
 
-/// A port that nobody uses now.
+/// A port that nobody uses now. It is below those that Linux gives to outgoing connections, of which one might take it
+/// before its server does.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const PORTS: std::ops::Range<u32> = 20_000..32_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Test processes at once begin apart from each other.
+        let number = std::process::id().wrapping_mul(97).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = (PORTS.start + number % PORTS.len() as u32) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Where a program is: on the search path, or in one of the folders where Debian hides it.

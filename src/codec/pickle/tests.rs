@@ -145,3 +145,48 @@ fn a_key_with_both_halves_of_a_pair_is_refused() {
     let data = read(b"}\x8c\x03\xed\xa0\xbeNs.", LIMIT).unwrap();
     assert_eq!(data.to_json(), r#"{"\ud83e":null}"#);
 }
+
+/// What is read in one pass is what the machine reads, and only plain dictionaries are.
+#[test]
+fn one_pass_reads_what_the_machine_reads() {
+    let text = b"\x8c\x01k\x94";
+    let long = [b"X\x2c\x01\x00\x00", &[b'x'; 300][..]].concat();
+    let flat: [&[&[u8]]; 12] = [
+        &[b"\x80\x04}\x94."],
+        &[b"\x80\x05\x95\x00\x00\x00\x00\x00\x00\x00\x00}(u."],
+        &[b"\x80\x04}", text, b"Ns."],
+        &[b"\x80\x04}\x94(", text, b"K\x07", b"\x8c\x01a\x8c\x00u."],
+        &[b"\x80\x04}\x94(", text, b"M\xff\xff", b"\x8c\x01aJ\xff\xff\xff\xffu."],
+        &[b"\x80\x04}\x94(", text, b"\x88", b"\x8c\x01a\x89u."],
+        &[b"\x80\x04}\x94(", text, &long, b"\x94u."],
+        &[b"\x80\x04}\x94", text, b"G\x3f\xb9\x99\x99\x99\x99\x99\x9as."],
+        &[b"\x80\x04}\x94", text, b"G\x80\x00\x00\x00\x00\x00\x00\x00s."],
+        // The later of two values counts, at the place of the first.
+        &[b"\x80\x04}(", text, b"K\x01", b"\x8c\x01aK\x02", text, b"K\x03u."],
+        &[b"\x80\x04}(\x8c\x10", b"sixteen letters!\x8c\x11seventeen letters", b"u."],
+        &[b"\x80\x04}", text, b"Ns.what follows"],
+    ];
+    for parts in flat {
+        let pickle = parts.concat();
+        let (read, machine) = (flat::read(&pickle, LIMIT).unwrap(), read_by_machine(&pickle, LIMIT).unwrap());
+        assert_eq!(read.to_json(), machine.to_json(), "{pickle:?}");
+    }
+    for value in [
+        // A quote, a line end, what is not ASCII; a list, a long integer, what is no number in JSON, a reference.
+        &b"\x8c\x01\""[..],
+        b"\x8c\x01\n",
+        b"\x8c\x02\xc3\xa9",
+        b"\x8c\x11sixteen letters!\x7f",
+        b"]",
+        b"\x8a\x01\x01",
+        b"G\x7f\xf8\x00\x00\x00\x00\x00\x00",
+        b"h\x00",
+    ] {
+        assert!(flat::read(&session_of(value), LIMIT).is_none(), "{value:?}");
+    }
+    let whole = [&b"\x80\x04}(\x8c\x01aK\x01"[..], text, b"J\xff\xff\xff\xffu."].concat();
+    assert!(flat::read(&whole, 4).is_none(), "larger than the limit when it is written out");
+    for end in 0..whole.len() {
+        assert!(flat::read(&whole[..end], LIMIT).is_none(), "cut after {end}");
+    }
+}

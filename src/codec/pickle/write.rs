@@ -7,8 +7,12 @@ use super::{PickleError, integer, text};
 use crate::value::{Unit, Units, Value, ValueError};
 
 /// The pickle of a session, from its keys as they are escaped in JSON, and its values.
-pub(crate) fn write<'v>(entries: impl Iterator<Item = (&'v str, &'v Value)>) -> Result<Vec<u8>, ValueError> {
-    let mut out = Vec::with_capacity(256);
+pub(crate) fn write<'v>(
+    entries: impl Iterator<Item = (&'v str, &'v Value)> + Clone,
+) -> Result<Vec<u8>, ValueError> {
+    // A text takes at most as much more as its length, and most have one of a single byte.
+    let length = |(key, value): (&str, &Value)| key.len() + value.json().len() + 8;
+    let mut out = Vec::with_capacity(8 + entries.clone().map(length).sum::<usize>());
     out.extend_from_slice(&[0x80, 4, b'}']);
     let mut entries = entries.peekable();
     let some = entries.peek().is_some();

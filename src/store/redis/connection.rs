@@ -5,29 +5,26 @@ use std::time::Duration;
 
 #[cfg(feature = "redis-cluster")]
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind, Value};
 use sha1::{Digest, Sha1};
 
 use super::Script;
-use super::single::Single;
+use super::link::{Link, Server};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::signing::hex;
 use crate::store::cache::Address;
 
-/// One connection that all requests share: their commands are pipelined on it.
+/// One connection that all requests share.
 pub(super) struct Connection {
-    link: Link,
+    kind: Kind,
     address: String,
     timeout: Duration,
 }
 
-#[derive(Clone)]
-enum Link {
-    Single(std::sync::Arc<Single>),
+enum Kind {
+    Server(Link),
     #[cfg(feature = "redis-cluster")]
     Cluster(redis::cluster_async::ClusterConnection),
-    #[cfg(feature = "redis-sentinel")]
-    Sentinel(std::sync::Arc<super::sentinel::Primary>),
 }
 
 /// A script in Redis' Lua.
@@ -48,7 +45,7 @@ impl Code {
 }
 
 /// What can go wrong on the way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Failure {
     Redis(RedisError),
     TimedOut,
@@ -64,18 +61,19 @@ impl From<RedisError> for Failure {
 impl Connection {
     pub(super) async fn open(url: &str, timeout: Duration) -> Result<Connection, StoreError> {
         let address = Address(url).to_string();
-        let link = async {
+        let kind = async {
             if let Some(hosts) = url.strip_prefix("redis+cluster://") {
                 return open_cluster(hosts, timeout).await;
             }
             if let Some(sentinels) = url.strip_prefix("redis+sentinel://") {
-                return open_sentinel(sentinels, timeout);
+                return Ok(Kind::Server(Link::new(primary(sentinels)?, timeout)));
             }
-            Ok(Link::Single(Single::open(url, timeout).await?.into()))
+            let server = Server::Fixed(url.into_connection_info()?.into());
+            Ok(Kind::Server(Link::new(server, timeout)))
         };
-        let opened = tokio::time::timeout(timeout, link).await.unwrap_or(Err(Failure::TimedOut));
-        let link = opened.map_err(|failure| failure.explain_at(&address, timeout))?;
-        let connection = Connection { link, address, timeout };
+        let opened = tokio::time::timeout(timeout, kind).await.unwrap_or(Err(Failure::TimedOut));
+        let kind = opened.map_err(|failure| failure.explain_at(&address, timeout))?;
+        let connection = Connection { kind, address, timeout };
         connection.query(&redis::cmd("PING")).await.map_err(|failure| failure.explain(&connection))?;
         Ok(connection)
     }
@@ -86,7 +84,7 @@ impl Connection {
         let parsed = match url.split_once("://") {
             #[cfg(feature = "redis-cluster")]
             Some(("redis+cluster", hosts)) => cluster_client(hosts, timeout).map(drop).map_err(Failure::from),
-            Some(("redis+sentinel", sentinels)) => open_sentinel(sentinels, timeout).map(drop),
+            Some(("redis+sentinel", sentinels)) => primary(sentinels).map(drop),
             _ => redis::Client::open(url).map(drop).map_err(Failure::from),
         };
         parsed.map_err(|failure| failure.explain_at(&Address(url).to_string(), timeout))
@@ -97,47 +95,42 @@ impl Connection {
     }
 
     pub(super) fn is_cluster(&self) -> bool {
-        match &self.link {
+        match &self.kind {
             #[cfg(feature = "redis-cluster")]
-            Link::Cluster(_) => true,
+            Kind::Cluster(_) => true,
             _ => false,
         }
     }
 
     pub(super) async fn query(&self, command: &Cmd) -> Result<Value, Failure> {
-        match &self.link {
-            Link::Single(single) => {
-                let (number, mut connection) = single.connection();
-                let reply = self.within(command.query_async(&mut connection)).await;
-                if reply.as_ref().is_err_and(Failure::spoils_connection) {
-                    single.give_up(number)?;
-                }
-                reply
-            }
-            #[cfg(feature = "redis-cluster")]
-            Link::Cluster(connection) => {
-                let mut connection = connection.clone();
-                self.within(command.query_async(&mut connection)).await
-            }
-            #[cfg(feature = "redis-sentinel")]
-            Link::Sentinel(primary) => self.within(primary.query(command)).await,
-        }
+        self.send(command, false).await
     }
 
-    /// [`query`](Connection::query) for commands that may run twice: once more when the connection was lost,
-    /// as one is that the server closed while it was idle.
+    /// [`query`](Connection::query) for commands that may run twice: once more when the connection was lost.
     pub(super) async fn query_again(&self, command: &Cmd) -> Result<Value, Failure> {
-        match self.query(command).await {
-            Err(Failure::Redis(error)) if error.is_connection_dropped() => self.query(command).await,
-            reply => reply,
+        self.send(command, true).await
+    }
+
+    async fn send(&self, command: &Cmd, repeatable: bool) -> Result<Value, Failure> {
+        match &self.kind {
+            Kind::Server(link) => link.query(command, repeatable).await,
+            #[cfg(feature = "redis-cluster")]
+            Kind::Cluster(connection) => {
+                let mut connection = connection.clone();
+                let mut query = async || self.within(command.query_async(&mut connection)).await;
+                match query().await {
+                    Err(failure) if repeatable && failure.is_lost() => query().await,
+                    reply => reply,
+                }
+            }
         }
     }
 
     /// The servers that [`query_at`](Connection::query_at) takes, which together have all entries.
     pub(super) async fn primaries(&self) -> Result<Vec<Option<String>>, Failure> {
-        match &self.link {
+        match &self.kind {
             #[cfg(feature = "redis-cluster")]
-            Link::Cluster(connection) => {
+            Kind::Cluster(connection) => {
                 let mut connection = connection.clone();
                 let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
                 let reply = connection.route_command(redis::cmd("PING"), all);
@@ -155,9 +148,9 @@ impl Connection {
 
     /// [`query`](Connection::query) at one of the [`primaries`](Connection::primaries).
     pub(super) async fn query_at(&self, server: Option<&str>, command: Cmd) -> Result<Value, Failure> {
-        match (&self.link, server.and_then(|server| server.rsplit_once(':'))) {
+        match (&self.kind, server.and_then(|server| server.rsplit_once(':'))) {
             #[cfg(feature = "redis-cluster")]
-            (Link::Cluster(connection), Some((host, port))) => {
+            (Kind::Cluster(connection), Some((host, port))) => {
                 let mut connection = connection.clone();
                 let port = port.parse().map_err(|_| Failure::Unexpected)?;
                 let address = SingleNodeRoutingInfo::ByAddress { host: host.to_owned(), port };
@@ -167,7 +160,8 @@ impl Connection {
         }
     }
 
-    /// The answer, if it comes in time.
+    /// The reply, if it comes in time.
+    #[cfg(feature = "redis-cluster")]
     async fn within(&self, reply: impl Future<Output = redis::RedisResult<Value>>) -> Result<Value, Failure> {
         match tokio::time::timeout(self.timeout, reply).await {
             Ok(reply) => Ok(reply?),
@@ -196,8 +190,11 @@ impl Connection {
         arguments: &[&[u8]],
     ) -> Result<Value, Failure> {
         let command = |name: &str, code: &str| {
-            let mut command = redis::cmd(name);
-            command.arg(code).arg(keys.len()).arg(keys).arg(arguments);
+            let parts =
+                keys.iter().map(|key| key.len()).chain(arguments.iter().map(|argument| argument.len()));
+            let count = 3 + keys.len() + arguments.len();
+            let mut command = Cmd::with_capacity(count, 8 + code.len() + parts.sum::<usize>());
+            command.arg(name).arg(code).arg(keys.len()).arg(keys).arg(arguments);
             command
         };
         match self.query(&command("EVALSHA", code.hash())).await {
@@ -210,8 +207,8 @@ impl Connection {
 }
 
 #[cfg(feature = "redis-cluster")]
-async fn open_cluster(hosts: &str, timeout: Duration) -> Result<Link, Failure> {
-    Ok(Link::Cluster(cluster_client(hosts, timeout)?.get_async_connection().await?))
+async fn open_cluster(hosts: &str, timeout: Duration) -> Result<Kind, Failure> {
+    Ok(Kind::Cluster(cluster_client(hosts, timeout)?.get_async_connection().await?))
 }
 
 #[cfg(feature = "redis-cluster")]
@@ -230,33 +227,44 @@ fn cluster_client(hosts: &str, timeout: Duration) -> redis::RedisResult<redis::c
 }
 
 #[cfg(not(feature = "redis-cluster"))]
-async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Link, Failure> {
+async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Kind, Failure> {
     let message = "Redis Cluster needs the feature `redis-cluster`";
     Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
 }
 
 #[cfg(feature = "redis-sentinel")]
-fn open_sentinel(sentinels: &str, timeout: Duration) -> Result<Link, Failure> {
-    Ok(Link::Sentinel(super::sentinel::Primary::new(sentinels, timeout)?.into()))
+fn primary(sentinels: &str) -> Result<Server, Failure> {
+    Ok(Server::Primary(super::sentinel::Sentinels::new(sentinels)?.into()))
 }
 
 #[cfg(not(feature = "redis-sentinel"))]
-fn open_sentinel(_sentinels: &str, _timeout: Duration) -> Result<Link, Failure> {
+fn primary(_sentinels: &str) -> Result<Server, Failure> {
     let message = "Redis Sentinel needs the feature `redis-sentinel`";
     Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
 }
 
 impl Failure {
-    /// Whether the connection would fail for ever. The manager makes one again that broke, but not one whose first
-    /// exchange went wrong in another way: a reply cut in half, a password that was wrong for a moment.
-    fn spoils_connection(&self) -> bool {
+    /// Whether the connection was lost before there was a reply.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self, Failure::Redis(error) if error.is_connection_dropped())
+    }
+
+    /// Whether the server has become a replica, which writes nothing.
+    pub(super) fn is_replica(&self) -> bool {
+        matches!(self, Failure::Redis(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly))
+    }
+
+    /// Whether the next request needs another connection. Of what the server itself refuses that is the password, which
+    /// a new connection gives again, and a write where another server may have taken over.
+    pub(super) fn spoils_connection(&self, may_move: bool) -> bool {
         match self {
             Failure::TimedOut | Failure::Unexpected => true,
             Failure::Redis(error) => match error.kind() {
+                ErrorKind::Server(ServerErrorKind::ReadOnly) => may_move,
                 ErrorKind::Server(_) | ErrorKind::Extension => {
                     matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
                 }
-                _ => !error.is_io_error(),
+                _ => true,
             },
         }
     }

@@ -46,6 +46,12 @@ pub(crate) async fn start() -> Server {
     start_with(|_, _| Vec::new()).await
 }
 
+/// A server of one test's own that counts statements.
+pub(crate) async fn start_counting() -> Server {
+    let settings = ["shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_utility=off"];
+    start_with(|_, _| settings.iter().flat_map(|setting| ["-c", setting]).map(str::to_owned).collect()).await
+}
+
 /// A server that offers TLS with a certificate for 127.0.0.1, signed by `ca.pem` in its folder.
 #[cfg(feature = "postgres-tls")]
 pub(crate) async fn start_with_tls() -> Server {
