@@ -29,6 +29,14 @@ pub(super) enum Query {
     /// Removes up to `$2` rows that expired before `$1`, not before `$3`, and that nobody has locked. Returns how many
     /// it found, the last one's expiry, from which to go on, and how many it removed.
     Clear,
+    /// The same along the rows as they are stored, behind the place `$3` and before the place `$4`. Returns how many it
+    /// found, the place of the last one, and how many it removed.
+    Sweep,
+    /// How many pages the table `$1` has, or 0 where it cannot be swept: it has partitions, or the server is older than 14,
+    /// which would read the whole table for each batch.
+    Pages,
+    /// The planner's estimate of how many rows expired before `$1`.
+    Estimate,
     /// The rows after the key `$1` in the order of the keys, `$2` of them.
     List,
     /// How many rows expire after `$1`, and how many there are.
@@ -106,19 +114,26 @@ impl Query {
             Query::DeleteAlone => format!("DELETE FROM {table} WHERE {key} = $1::text"),
             Query::Exists => format!("SELECT 1 FROM {table} WHERE {key} = $1::text"),
             // From where the last batch ended: the index still has what was removed, until it is vacuumed, and that
-            // waits for every old transaction. After a crash of the server what was removed last is only removed
-            // again, so that the commit need not wait for the disk. In a table with partitions `ctid` alone would
-            // also find rows in others.
-            Query::Clear => format!(
-                "WITH locked AS (SELECT ctid AS place, {key} AS session_key, {expiry} AS expire_date FROM {table} \
-                     WHERE {expiry} < $1::timestamptz AND {expiry} >= $3::timestamptz \
-                     ORDER BY {expiry} LIMIT $2::bigint FOR UPDATE SKIP LOCKED), \
-                 removed AS (DELETE FROM {table} AS stored USING locked \
-                     WHERE stored.ctid = locked.place AND stored.{key} = locked.session_key \
-                     RETURNING stored.{key}) \
-                 SELECT (SELECT count(*) FROM locked), (SELECT max(expire_date) FROM locked), count(*), \
-                     set_config('synchronous_commit', 'off', true) FROM removed"
-            ),
+            // waits for every old transaction.
+            Query::Clear => {
+                let expired =
+                    format!("{expiry} < $1::timestamptz AND {expiry} >= $3::timestamptz ORDER BY {expiry}");
+                clear(&table, &key, &format!("{expiry} AS place"), "max(place)", &expired)
+            }
+            // What is not asked for plainly the index of the expiry cannot answer.
+            Query::Sweep => {
+                let expired = format!(
+                    "ctid > $3::text::tid AND ctid < $4::text::tid AND ({expiry} < $1::timestamptz) IS TRUE"
+                );
+                clear(&table, &key, "ctid AS place", "max(place)::text", &expired)
+            }
+            Query::Pages => {
+                "SELECT CASE WHEN relkind = 'r' AND current_setting('server_version_num')::int >= 140000 \
+                     THEN pg_relation_size(oid) / current_setting('block_size')::bigint ELSE 0 END \
+                 FROM pg_class WHERE oid = $1::text::regclass"
+                    .to_owned()
+            }
+            Query::Estimate => format!("EXPLAIN SELECT 1 FROM {table} WHERE {expiry} < $1::timestamptz"),
             Query::List => format!(
                 "SELECT {key}, {data}, {expiry} FROM {table} WHERE {key} > $1::text \
                  ORDER BY {key} LIMIT $2::bigint"
@@ -190,4 +205,19 @@ impl Extra {
         }
         extra
     }
+}
+
+/// Removes up to `$2` rows that nobody has locked, in the order of their places. After a crash of the server what was
+/// removed last is only removed again, so that the commit need not wait for the disk. In a table with partitions `ctid`
+/// alone would also find rows in others.
+fn clear(table: &str, key: &str, place: &str, last: &str, expired: &str) -> String {
+    format!(
+        "WITH locked AS (SELECT ctid AS row, {key} AS session_key, {place} FROM {table} \
+             WHERE {expired} LIMIT $2::bigint FOR UPDATE SKIP LOCKED), \
+         removed AS (DELETE FROM {table} AS stored USING locked \
+             WHERE stored.ctid = locked.row AND stored.{key} = locked.session_key \
+             RETURNING stored.{key}) \
+         SELECT (SELECT count(*) FROM locked), (SELECT {last} FROM locked), count(*), \
+             set_config('synchronous_commit', 'off', true) FROM removed"
+    )
 }
