@@ -114,19 +114,32 @@ impl Query {
             Query::DeleteAlone => format!("DELETE FROM {table} WHERE {key} = $1::text"),
             Query::Exists => format!("SELECT 1 FROM {table} WHERE {key} = $1::text"),
             // From where the last batch ended: the index still has what was removed, until it is vacuumed, and that
-            // waits for every old transaction.
-            Query::Clear => {
-                let expired =
-                    format!("{expiry} < $1::timestamptz AND {expiry} >= $3::timestamptz ORDER BY {expiry}");
-                clear(&table, &key, &format!("{expiry} AS place"), "max(place)", &expired)
-            }
-            // What is not asked for plainly the index of the expiry cannot answer.
-            Query::Sweep => {
-                let expired = format!(
-                    "ctid > $3::text::tid AND ctid < $4::text::tid AND ({expiry} < $1::timestamptz) IS TRUE"
-                );
-                clear(&table, &key, "ctid AS place", "max(place)::text", &expired)
-            }
+            // waits for every old transaction. After a crash of the server what was removed last is only removed
+            // again, so that the commit need not wait for the disk. In a table with partitions `ctid` alone would
+            // also find rows in others.
+            Query::Clear => format!(
+                "WITH locked AS (SELECT ctid AS place, {key} AS session_key, {expiry} AS expire_date FROM {table} \
+                     WHERE {expiry} < $1::timestamptz AND {expiry} >= $3::timestamptz \
+                     ORDER BY {expiry} LIMIT $2::bigint FOR UPDATE SKIP LOCKED), \
+                 removed AS (DELETE FROM {table} AS stored USING locked \
+                     WHERE stored.ctid = locked.place AND stored.{key} = locked.session_key \
+                     RETURNING stored.{key}) \
+                 SELECT (SELECT count(*) FROM locked), (SELECT max(expire_date) FROM locked), count(*), \
+                     set_config('synchronous_commit', 'off', true) FROM removed"
+            ),
+            // `IS TRUE` keeps the planner from the index of the expiry, and an array from joining row by row.
+            Query::Sweep => format!(
+                "WITH locked AS MATERIALIZED (SELECT count(*) AS rows, max(place)::text AS last, \
+                         array_agg(place) AS places \
+                     FROM (SELECT ctid AS place FROM {table} \
+                         WHERE ctid > $3::text::tid AND ctid < $4::text::tid \
+                             AND ({expiry} < $1::timestamptz) IS TRUE \
+                         LIMIT $2::bigint FOR UPDATE SKIP LOCKED) AS expired), \
+                 removed AS (DELETE FROM {table} WHERE ctid = ANY ((SELECT places FROM locked)::tid[]) \
+                     AND ({expiry} < $1::timestamptz) IS TRUE RETURNING 1) \
+                 SELECT (SELECT rows FROM locked), (SELECT last FROM locked), count(*), \
+                     set_config('synchronous_commit', 'off', true) FROM removed"
+            ),
             Query::Pages => {
                 "SELECT CASE WHEN relkind = 'r' AND current_setting('server_version_num')::int >= 140000 \
                      THEN pg_relation_size(oid) / current_setting('block_size')::bigint ELSE 0 END \
@@ -205,19 +218,4 @@ impl Extra {
         }
         extra
     }
-}
-
-/// Removes up to `$2` rows that nobody has locked, in the order of their places. After a crash of the server what was
-/// removed last is only removed again, so that the commit need not wait for the disk. In a table with partitions `ctid`
-/// alone would also find rows in others.
-fn clear(table: &str, key: &str, place: &str, last: &str, expired: &str) -> String {
-    format!(
-        "WITH locked AS (SELECT ctid AS row, {key} AS session_key, {place} FROM {table} \
-             WHERE {expired} LIMIT $2::bigint FOR UPDATE SKIP LOCKED), \
-         removed AS (DELETE FROM {table} AS stored USING locked \
-             WHERE stored.ctid = locked.row AND stored.{key} = locked.session_key \
-             RETURNING stored.{key}) \
-         SELECT (SELECT count(*) FROM locked), (SELECT {last} FROM locked), count(*), \
-             set_config('synchronous_commit', 'off', true) FROM removed"
-    )
 }
