@@ -46,7 +46,8 @@ pub(crate) async fn start() -> Server {
     let (install, mariadbd) = (program("mariadb-install-db", &hidden), program("mariadbd", &hidden));
     let folder = folder("mariadb", None);
     let option = |name: &str, value: &str| OsString::from(format!("--{name}={}{value}", folder.display()));
-    let mut common: Vec<OsString> = vec![option("datadir", "/data")];
+    // Its own temporary files too: servers that start at once would remove each other's.
+    let mut common: Vec<OsString> = vec![option("datadir", "/data"), option("tmpdir", "")];
     if is_root() {
         common.push("--user=root".into());
     }
