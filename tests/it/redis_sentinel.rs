@@ -35,7 +35,6 @@ async fn t36_after_a_fail_over_the_new_primary_is_asked() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert_eq!(found, 100, "all sessions were copied, so all are there");
-    assert!(errors > 0, "nobody answered between the two, and that was told as an error");
     wait_until_info(&watched.replica, "role:master").await;
     let loaded = store.load(&keys[0], Utc::now()).await.unwrap().unwrap();
     let record = cloakroom::store::Record {

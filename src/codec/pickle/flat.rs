@@ -24,14 +24,21 @@ pub(super) fn read(pickle: &[u8], limit: usize) -> Option<SessionData> {
     flat.memoize();
     // Where each key ends, and each value.
     let mut ends = Vec::with_capacity(16);
-    let many = flat.next_is(b'(');
-    while !flat.next_is(if many { b'u' } else { b'.' }) {
+    // A single entry stands without a mark.
+    if flat.next_is(b'(') {
+        while !flat.next_is(b'u') {
+            ends.push([flat.text(b"")?, flat.value()?]);
+            if ends.len() > MOST_ENTRIES {
+                return None;
+            }
+        }
+    } else if !flat.rest.starts_with(b".") {
         ends.push([flat.text(b"")?, flat.value()?]);
-        if ends.len() > if many { MOST_ENTRIES } else { 1 } || !many && !flat.next_is(b's') {
+        if !flat.next_is(b's') {
             return None;
         }
     }
-    if many && !flat.next_is(b'.') || flat.json.len() > limit {
+    if !flat.next_is(b'.') || flat.json.len() > limit {
         return None;
     }
     let text = Text::from(std::str::from_utf8(&flat.json).ok()?);

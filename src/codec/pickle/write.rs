@@ -12,7 +12,7 @@ use crate::value::{Unit, Units, Value, ValueError};
 pub(crate) fn write<'v>(
     entries: impl Iterator<Item = (&'v str, &'v Value)> + Clone,
 ) -> Result<Vec<u8>, ValueError> {
-    // A text takes at most as much more as its length, and most have one of a single byte.
+    // Before a text stands its length, for which there is room where JSON has quotes, and a little more.
     let length = |(key, value): (&str, &Value)| key.len() + value.json().len() + 8;
     let mut out = Vec::with_capacity(8 + entries.clone().map(length).sum::<usize>());
     out.extend_from_slice(&[0x80, 4, b'}']);

@@ -144,6 +144,30 @@ async fn t37(proxied: Proxied) {
     println!("t37: {name}: half answers from the first byte on: errors, and healed {healed:?} afterwards");
 }
 
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn t32_what_a_stopped_redis_did_not_take_goes_with_its_connection() {
+    use crate::servers::redis::{start, url_of};
+    let mut server = start().await;
+    let mut options = cloakroom::RedisStore::options(url_of(&server));
+    options.timeout = DEADLINE;
+    let store = patiently(async || options.clone().open(&settings()).await).await;
+    let (session_key, _) = create(&store).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    server.send("STOP");
+    // More than the sockets between the two hold.
+    let text = format!(r#"{{"text":"{}"}}"#, "x".repeat(32 << 20));
+    let data = SessionData::from_json(&text).unwrap();
+    let error = store.update(&session_key, None, record(&data)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+    let start = Instant::now();
+    while tasks() >= before {
+        assert!(start.elapsed() < SLACK, "the connection that was given up still waits to send");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 macro_rules! tests {
     ($(#[$feature:meta] $store:ident)*) => { $(
         #[$feature]
