@@ -75,8 +75,8 @@ fn separator(text: &[u8]) -> Option<usize> {
         (_, b'-', _) => 10,
         (length, b'W', _) => {
             let end = (7..length).find(|place| !is_digit(*place)).unwrap_or(length);
-            // What follows the date comes in pairs.
-            if end < 9 { end } else { 7 + usize::from(end % 2 == 0) }
+            // After the date come one character and pairs of digits: a day of the week makes the count odd.
+            if end < 9 { end } else { 7 + end % 2 }
         }
         _ => 8,
     })
