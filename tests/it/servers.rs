@@ -43,7 +43,15 @@ start "$@"
 while read -r word; do
     case $word in
         start) start "$@" ;;
-        *) kill -"$word" $server $(ps -o pid= --ppid "$server"); [ "$word" != KILL ] || wait $server ;;
+        KILL)
+            # Once it is stopped it has no more children than are listed.
+            kill -STOP $server
+            children=$(ps -o pid= --ppid "$server")
+            kill -KILL $server $children
+            wait $server
+            # The next PostgreSQL refuses memory that one of them still holds.
+            while ps -o stat= -p "$(echo $children)" 2>/dev/null | grep -qv Z; do sleep 0.02; done ;;
+        *) kill -"$word" $server $(ps -o pid= --ppid "$server") ;;
     esac
 done
 kill -KILL $server; wait $server
