@@ -3,12 +3,13 @@
 mod absolute_age;
 mod changes;
 mod expiry;
+mod lazy;
+mod lifetime;
 mod save;
+mod typed_key;
 mod user_session;
 
-use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
@@ -17,10 +18,11 @@ use serde::de::DeserializeOwned;
 
 pub use self::absolute_age::STARTED_KEY;
 use self::changes::{Change, Changes};
+pub use self::lazy::LazySession;
+pub use self::typed_key::{AsKey, Key};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
-use crate::middleware::Observed;
-use crate::observe::{self, NotGenuine, Operation, spans};
+use crate::observe::{NotGenuine, Operation, spans};
 use crate::session_data::SessionData;
 use crate::session_key::{KeyGenerator, RandomKeys, SessionKey};
 use crate::settings::Settings;
@@ -76,28 +78,6 @@ pub struct Session {
     inner: Arc<Inner>,
 }
 
-/// A session that is loaded when somebody asks for it. The middleware puts one on each request; a request
-/// that does not ask costs the store nothing.
-///
-/// ```
-/// use std::sync::Arc;
-/// use cloakroom::{MemoryStore, SessionMiddleware, Settings};
-///
-/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
-/// let lazy = middleware.begin([]);
-/// assert!(lazy.is_empty() && !lazy.accessed(), "nobody asked for it yet");
-/// lazy.load().await?.set("visits", 1)?;
-/// assert!(lazy.accessed() && lazy.modified());
-/// middleware.finish(&lazy, 200).await?;
-/// assert!(lazy.session_key().is_some(), "it is stored now");
-/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
-/// ```
-#[derive(Clone)]
-pub struct LazySession {
-    inner: Arc<Inner>,
-}
-
 struct Inner {
     site: Arc<Site>,
     /// Whether the request brought a session cookie, whatever its value.
@@ -134,104 +114,6 @@ enum Origin {
     Stored(SessionKey, Version),
     /// Stored, but not signed with this secret. It stays as it is: saving creates another session.
     NotGenuine,
-}
-
-impl LazySession {
-    pub(crate) fn new(site: Arc<Site>, cookie_value: Option<&str>) -> LazySession {
-        let format = &site.settings.session_key_format;
-        let origin = match cookie_value {
-            // Django takes fewer than 8 characters for no key at all, and others for a key to look up.
-            Some(value) if value.len() < format.min_length => Origin::New,
-            Some(value) if site.store.keeps_data_in_cookie() => {
-                Origin::NotLoaded(SessionKey::from_trusted(value))
-            }
-            Some(value) => format.parse(value).map_or(Origin::NotAKey, Origin::NotLoaded),
-            None => Origin::New,
-        };
-        let session_key = match &origin {
-            Origin::NotLoaded(session_key) => Some(session_key.clone()),
-            _ => None,
-        };
-        let state = State {
-            session_key,
-            origin,
-            data: SessionData::new(),
-            changes: Changes::default(),
-            unsaved: false,
-            accessed: false,
-            modified: false,
-        };
-        let inner = Inner {
-            site,
-            cookie_sent: cookie_value.is_some(),
-            state: Mutex::new(state),
-            visit: Mutex::default(),
-            busy: tokio::sync::Mutex::default(),
-        };
-        LazySession { inner: Arc::new(inner) }
-    }
-
-    /// The session, loaded from the store unless it is already. One round trip at most.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings};
-    ///
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
-    /// let lazy = middleware.begin([]);
-    /// let session = lazy.load().await?;
-    /// session.set("visits", 1)?;
-    /// assert_eq!(lazy.load().await?.get::<u32>("visits")?, Some(1), "it is the same session");
-    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Store`] when the store fails or the session cannot be carried. Nothing is known then, and
-    /// neither the cookie nor what is stored changes.
-    pub async fn load(&self) -> Result<Session, Error> {
-        let session = Session { inner: Arc::clone(&self.inner) };
-        session.load_once().await?;
-        Ok(session)
-    }
-
-    pub(crate) fn loaded(&self) -> Option<Session> {
-        let loaded = !matches!(self.inner.state().origin, Origin::NotLoaded(_) | Origin::NotAKey);
-        loaded.then(|| Session { inner: Arc::clone(&self.inner) })
-    }
-
-    /// What the rules need to know, after a response with this status was made.
-    pub(crate) fn observed(&self, status: u16) -> Observed {
-        let state = self.inner.state();
-        Observed {
-            status,
-            cookie_sent: self.inner.cookie_sent,
-            empty: state.is_empty(),
-            accessed: state.accessed,
-            modified: state.modified,
-            genuine: !matches!(state.origin, Origin::NotGenuine),
-        }
-    }
-
-    /// Whether a new, empty session: there is neither a key nor data. Django's `is_empty`, which does not load.
-    pub fn is_empty(&self) -> bool {
-        self.inner.state().is_empty()
-    }
-
-    /// The key in the cookie, as long as it may be one, or that of the session once it is loaded. Does not load.
-    pub fn session_key(&self) -> Option<SessionKey> {
-        self.inner.state().session_key.clone()
-    }
-
-    /// Whether a handler looked at the data.
-    pub fn accessed(&self) -> bool {
-        self.inner.state().accessed
-    }
-
-    /// Whether a handler changed the data.
-    pub fn modified(&self) -> bool {
-        self.inner.state().modified
-    }
 }
 
 impl Session {
@@ -779,154 +661,6 @@ impl Session {
         self.remove(TEST_COOKIE_NAME)
     }
 
-    /// Moves the session to a new key when it is saved, in one step, and keeps its data. To be called when
-    /// the user's rights change, such as at login, so that a key known before is worth nothing.
-    ///
-    /// Django's `cycle_key` moves at once. Here nothing is written before saving, so that a request which
-    /// fails with 5xx leaves the user's session as it was, and a login costs one write.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use cloakroom::{MemoryStore, Session, Settings};
-    ///
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
-    /// session.set("cart", [3, 5])?;
-    /// session.save().await?;
-    /// let before = session.session_key().unwrap();
-    /// session.cycle_key()?;
-    /// session.save().await?;
-    /// assert!(!session.exists(&before).await?);
-    /// assert!(session.contains_key("cart"), "the data moved along");
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Random`].
-    pub fn cycle_key(&self) -> Result<(), Error> {
-        let new_key = self.site().keys.generate()?;
-        let mut state = self.inner.state();
-        state.session_key = Some(new_key);
-        if matches!(state.origin, Origin::NotGenuine) {
-            state.origin = Origin::New;
-        }
-        state.touch();
-        Ok(())
-    }
-
-    /// Starts a new, empty session under a new key; the old one stays in the store. Django's `create`.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use cloakroom::{MemoryStore, Session, Settings};
-    ///
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
-    /// session.set("cart", [3, 5])?;
-    /// session.save().await?;
-    /// let before = session.session_key().unwrap();
-    /// session.create()?;
-    /// assert_eq!(session.len(), 0);
-    /// assert!(session.exists(&before).await?, "the old session stays");
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Random`].
-    pub fn create(&self) -> Result<(), Error> {
-        let new_key = self.site().keys.generate()?;
-        let mut state = self.inner.state();
-        state.reset();
-        state.session_key = Some(new_key);
-        state.touch();
-        Ok(())
-    }
-
-    /// Ends the session: removes it from the store at once and forgets its data and key; the middleware
-    /// deletes the cookie. Django's `flush`, the heart of `logout`. What is put in afterwards starts a new
-    /// session.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use cloakroom::{MemoryStore, Session, Settings};
-    ///
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
-    /// session.set("cart", [3, 5])?;
-    /// session.save().await?;
-    /// let before = session.session_key().unwrap();
-    /// session.flush().await?;
-    /// assert!(session.is_empty());
-    /// assert!(!session.exists(&before).await?);
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Store`] when the store fails; then the session stays.
-    pub async fn flush(&self) -> Result<(), Error> {
-        self.delete().await?;
-        let mut state = self.inner.state();
-        state.reset();
-        state.accessed = true;
-        state.modified = true;
-        Ok(())
-    }
-
-    /// Removes the session from the store at once and nothing else: its data and key stay here, and saving a
-    /// change to them fails with [`Error::Interrupted`]. Django's `delete`. To log out, [`flush`](Session::flush).
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use cloakroom::{Error, MemoryStore, Session, Settings};
-    ///
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
-    /// session.set("cart", [3, 5])?;
-    /// session.save().await?;
-    /// assert!(session.delete().await?);
-    /// session.set("cart", [7])?;
-    /// assert!(matches!(session.save().await, Err(Error::Interrupted)));
-    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn delete(&self) -> Result<bool, Error> {
-        let _busy = self.inner.busy.lock().await;
-        let origin = self.inner.state().origin.clone();
-        match origin {
-            Origin::Stored(session_key, _) => {
-                let store = &*self.site().store;
-                let (span, deleting) = (spans::delete(store, &session_key), store.delete(&session_key));
-                let deleted = spans::call(span, Operation::Delete, deleting).await?;
-                self.has_left(&session_key);
-                Ok(deleted)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    /// Whether the store has a session under this key. Django's `exists`.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use cloakroom::{MemoryStore, Session, SessionKey, Settings};
-    ///
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
-    /// session.set("visits", 1)?;
-    /// session.save().await?;
-    /// assert!(session.exists(&session.session_key().unwrap()).await?);
-    /// assert!(!session.exists(&SessionKey::random()?).await?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub async fn exists(&self, session_key: &SessionKey) -> Result<bool, Error> {
-        Ok(observe::call(Operation::Exists, self.site().store.exists(session_key, self.now())).await?)
-    }
-
     /// The site's settings.
     ///
     /// ```
@@ -1002,81 +736,5 @@ impl fmt::Debug for Session {
             .field("accessed", &state.accessed)
             .field("modified", &state.modified)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for LazySession {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("LazySession")
-            .field("loaded", &self.loaded().is_some())
-            .finish_non_exhaustive()
-    }
-}
-
-/// A session key of the dictionary together with the type of its value.
-///
-/// ```
-/// use cloakroom::Key;
-///
-/// const CART: Key<Vec<u64>> = Key::new("cart");
-/// assert_eq!(CART.name(), "cart");
-/// ```
-pub struct Key<T> {
-    name: Cow<'static, str>,
-    value: PhantomData<fn() -> T>,
-}
-
-impl<T> Key<T> {
-    /// A key of this name.
-    pub const fn new(name: &'static str) -> Key<T> {
-        Key { name: Cow::Borrowed(name), value: PhantomData }
-    }
-
-    /// The key's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-/// What [`Session::get`] and its like take as a key: any text, or a [`Key`] that fixes the type.
-///
-/// ```
-/// use std::sync::Arc;
-/// use cloakroom::{Key, MemoryStore, Session, Settings};
-///
-/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
-/// const VISITS: Key<u32> = Key::new("visits");
-/// session.set(VISITS, 7)?;
-/// assert_eq!(session.get(&VISITS)?, Some(7), "the key says the type");
-/// assert_eq!(session.get::<u32>("visits")?, Some(7), "a text does not");
-/// # Ok::<(), cloakroom::Error>(())
-/// ```
-pub trait AsKey<T> {
-    /// The key's name.
-    fn as_key(&self) -> &str;
-}
-
-impl<T> AsKey<T> for &str {
-    fn as_key(&self) -> &str {
-        self
-    }
-}
-
-impl<T> AsKey<T> for &String {
-    fn as_key(&self) -> &str {
-        self
-    }
-}
-
-impl<T> AsKey<T> for Key<T> {
-    fn as_key(&self) -> &str {
-        &self.name
-    }
-}
-
-impl<T> AsKey<T> for &Key<T> {
-    fn as_key(&self) -> &str {
-        &self.name
     }
 }

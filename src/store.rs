@@ -4,6 +4,7 @@
 pub mod cache;
 pub mod cached_db;
 mod cleaner;
+mod connect;
 #[cfg(feature = "file")]
 pub mod file;
 mod listing;
@@ -31,6 +32,11 @@ use chrono::{DateTime, Utc};
 
 pub use cached_db::CachedDbStore;
 pub use cleaner::{Cleaner, spawn_cleaner};
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use connect::check_url;
+pub(crate) use connect::open;
+pub use connect::{connect, create_table, create_user_session_table};
 #[cfg(feature = "file")]
 pub use file::FileStore;
 pub use listing::{Count, Cursor, Listed};
@@ -50,8 +56,6 @@ pub use sqlite::SqliteStore;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::session_data::SessionData;
 use crate::session_key::SessionKey;
-use crate::settings::Settings;
-use crate::user_sessions::UserSessionIndex;
 
 /// Keeps sessions. What the words mean here, and what the suite in `cloakroom::conformance` checks:
 ///
@@ -591,230 +595,4 @@ pub enum Rotated {
     Changed,
     /// The new key is taken; nothing was written.
     KeyTaken,
-}
-
-/// Opens the store that a URL names.
-///
-/// | URL | store |
-/// |---|---|
-/// | `memory:` | [`MemoryStore`] |
-/// | `cookie:` | [`SignedCookieStore`] |
-/// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`], feature `sqlite` |
-/// | `file:path/to/folder`, or `file:` for the folder of temporary files | [`FileStore`], feature `file` |
-/// | `cached_db:` and two of these with a bar between: `cached_db:sqlite:path/to/db.sqlite3\|memory:` | [`CachedDbStore`] |
-/// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
-/// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
-/// | `redis://[user:password@]host:port/database`, `redis+cluster://host1,host2`, `redis+sentinel://host1,host2/service` | `RedisStore`, features `redis`, `redis-cluster`, `redis-sentinel` |
-/// | `memcached://host:port,host2:port` | `MemcachedStore`, feature `memcached` |
-///
-/// The URLs of caches may end in what the site's `CACHES` say:
-/// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`, and for a `KEY_FUNCTION` that puts
-/// something else than `KEY_PREFIX:VERSION:` before the key, `entry_prefix=…`. In a `cached_db:` URL the engine
-/// is `cached_db` unless it says otherwise.
-///
-/// ```
-/// use cloakroom::Settings;
-///
-/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// let settings = Settings::new("the site's SECRET_KEY");
-/// let store = cloakroom::connect("memory:", &settings).await?;
-/// assert_eq!(store.name(), "memory");
-/// assert!(cloakroom::connect("carrier-pigeon:", &settings).await.is_err());
-/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
-/// ```
-///
-/// # Errors
-/// When the URL names no store that is compiled in, the store cannot be opened, or the settings that concern what is
-/// stored do not go together: see [`Settings::validate`].
-pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
-    Ok(open(url, settings).await?.store)
-}
-
-/// A store, and the index of user sessions that it can keep, if it can.
-pub(crate) struct Opened {
-    pub(crate) store: Arc<dyn SessionStore>,
-    pub(crate) index: Option<Arc<dyn UserSessionIndex>>,
-}
-
-impl Opened {
-    fn with_index<S: SessionStore + UserSessionIndex>(store: S) -> Opened {
-        let store = Arc::new(store);
-        Opened { index: Some(Arc::clone(&store) as _), store }
-    }
-
-    fn without_index(store: impl SessionStore) -> Opened {
-        Opened { store: Arc::new(store), index: None }
-    }
-}
-
-/// [`connect`], with the index of user sessions.
-pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, StoreError> {
-    settings.validate_stored().map_err(|error| {
-        StoreError::new("connect", StoreErrorKind::Misconfigured, error.to_string()).with_source(error)
-    })?;
-    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
-    match scheme {
-        "memory" if rest.is_empty() => Ok(Opened::with_index(MemoryStore::new())),
-        "cookie" if rest.is_empty() => Ok(Opened::without_index(SignedCookieStore::new(settings))),
-        #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(Opened::with_index(SqliteStore::open(file_path(url), settings).await?)),
-        #[cfg(feature = "file")]
-        "file" => {
-            let path = Some(file_path(url)).filter(|path| !path.is_empty());
-            let path = path.map_or_else(FileStore::default_path, Into::into);
-            Ok(Opened::without_index(FileStore::open(path, settings).await?))
-        }
-        "cached_db" => {
-            // No address of a cache has a bar in it, where a path may.
-            let Some((database, cache)) = rest.rsplit_once('|') else {
-                let message = "`cached_db:` takes a database and a cache: `cached_db:DATABASE|CACHE`";
-                return Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message));
-            };
-            let database = Box::pin(open(database, settings)).await?;
-            let cache = Box::pin(open(&cached_db_cache(cache), settings)).await?;
-            let store = CachedDbStore::new(database.store, cache.store)?;
-            Ok(Opened { store: Arc::new(store), index: database.index })
-        }
-        #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => Ok(Opened::with_index(PostgresStore::open(url, settings).await?)),
-        #[cfg(feature = "mysql")]
-        "mysql" | "mariadb" => Ok(Opened::with_index(MysqlStore::open(url, settings).await?)),
-        #[cfg(feature = "redis")]
-        "redis" | "redis+cluster" | "redis+sentinel" => {
-            Ok(Opened::with_index(RedisStore::open(url, settings).await?))
-        }
-        #[cfg(feature = "memcached")]
-        "memcached" => Ok(Opened::without_index(MemcachedStore::open(url, settings).await?)),
-        _ => {
-            let message = "this URL names no store that is compiled in; use `memory:`, `cookie:`, `sqlite:PATH` (feature \
-                           `sqlite`), `file:FOLDER` (feature `file`), `postgres://…` (feature `postgres`), \
-                           `mysql://…` (feature `mysql`), `redis://…` (feature `redis`), `memcached://…` (feature \
-                           `memcached`), or `cached_db:DATABASE|CACHE` made of two of them";
-            Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
-        }
-    }
-}
-
-/// Takes a URL apart as [`connect`] does, and connects to nothing. For the fuzz targets alone.
-///
-/// # Errors
-/// As [`connect`], but for what only connecting finds out.
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub fn check_url(url: &str, settings: &Settings) -> Result<(), StoreError> {
-    let _ = settings;
-    match url.split(':').next().unwrap_or_default() {
-        "cached_db" => {
-            let (_, rest) = url.split_once(':').unwrap_or_default();
-            let (database, cache) = rest.rsplit_once('|').unwrap_or_default();
-            check_url(database, settings).and(check_url(&cached_db_cache(cache), settings))
-        }
-        #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => PostgresStore::options(url).map(|_| ()),
-        #[cfg(feature = "mysql")]
-        "mysql" | "mariadb" => MysqlStore::options(url).map(|_| ()),
-        #[cfg(feature = "redis")]
-        "redis" | "redis+cluster" | "redis+sentinel" => RedisStore::options(url).check(),
-        #[cfg(feature = "memcached")]
-        "memcached" => MemcachedStore::check(url, settings),
-        _ => Ok(()),
-    }
-}
-
-/// The URL of the cache in a `cached_db:` URL. Unless it says otherwise, its entries are those of Django's
-/// `cached_db`: with others, Django would not see a logout.
-fn cached_db_cache(url: &str) -> std::borrow::Cow<'_, str> {
-    let (address, query) = url.split_once('?').unwrap_or((url, ""));
-    let is_shared = ["redis", "memcached"].iter().any(|scheme| address.starts_with(scheme));
-    if !is_shared || query.split('&').any(|part| part.starts_with("engine=")) {
-        return url.into();
-    }
-    let separator = if query.is_empty() { "" } else { "&" };
-    format!("{address}?{query}{separator}engine=cached_db").into()
-}
-
-/// Makes the session table of the store that a URL names, exactly as Django's migration makes it; of a file,
-/// the file too. A table that is there stays as it is.
-///
-/// ```
-/// # #[cfg(feature = "sqlite")]
-/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path().join("db.sqlite3");
-/// use cloakroom::store::table::{CreateTable, MigrationRecord};
-///
-/// let url = format!("sqlite:{}", path.display());
-/// assert_eq!(cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?, CreateTable::Created);
-/// assert_eq!(cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?, CreateTable::AlreadyThere);
-/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
-/// ```
-///
-/// # Errors
-/// When the URL names no store with a table, or the table cannot be made.
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub async fn create_table(
-    url: &str,
-    record: table::MigrationRecord,
-) -> Result<table::CreateTable, StoreError> {
-    match url.split(':').next().unwrap_or_default() {
-        #[cfg(feature = "sqlite")]
-        "sqlite" => SqliteStore::options(file_path(url)).create_table(record).await,
-        #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => PostgresStore::options(url)?.create_table(record).await,
-        #[cfg(feature = "mysql")]
-        "mysql" | "mariadb" => MysqlStore::options(url)?.create_table(record).await,
-        _ => {
-            let message = "this URL names no store with a table; those are `sqlite:PATH`, `postgres://…` and \
-                           `mysql://…`, each with the feature of its name";
-            Err(StoreError::new("create_table", StoreErrorKind::Misconfigured, message))
-        }
-    }
-}
-
-/// Makes the table for the index of user sessions in the store that a URL names: `cloakroom_user_session`. Of a
-/// `cached_db:`, in its database; Redis needs none. A table that is there stays as it is. Django knows nothing of it.
-///
-/// ```
-/// # #[cfg(feature = "sqlite")]
-/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path().join("db.sqlite3");
-/// use cloakroom::store::table::{CreateTable, MigrationRecord};
-///
-/// let url = format!("sqlite:{}", path.display());
-/// cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?;
-/// assert_eq!(cloakroom::store::create_user_session_table(&url).await?, CreateTable::Created);
-/// assert_eq!(cloakroom::store::create_user_session_table(&url).await?, CreateTable::AlreadyThere);
-/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
-/// ```
-///
-/// # Errors
-/// When the URL names no store that keeps an index, or the table cannot be made.
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub async fn create_user_session_table(url: &str) -> Result<table::CreateTable, StoreError> {
-    match url.split(':').next().unwrap_or_default() {
-        "cached_db" => {
-            let database = url.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|'));
-            Box::pin(create_user_session_table(database.map_or("", |(database, _)| database))).await
-        }
-        #[cfg(feature = "sqlite")]
-        "sqlite" => SqliteStore::options(file_path(url)).create_user_session_table().await,
-        #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => PostgresStore::options(url)?.create_user_session_table().await,
-        #[cfg(feature = "mysql")]
-        "mysql" | "mariadb" => MysqlStore::options(url)?.create_user_session_table().await,
-        "memory" | "redis" | "redis+cluster" | "redis+sentinel" => Ok(table::CreateTable::AlreadyThere),
-        _ => {
-            let message = "this URL names no store that keeps an index of user sessions; those are `sqlite:PATH`, \
-                           `postgres://…`, `mysql://…` and `redis://…`, each with the feature of its name";
-            Err(StoreError::new("create_user_session_table", StoreErrorKind::Unsupported, message))
-        }
-    }
-}
-
-/// The path in `sqlite:PATH` and `sqlite://PATH`.
-#[cfg(any(feature = "sqlite", feature = "file"))]
-fn file_path(url: &str) -> &str {
-    let path = url.split_once(':').map_or("", |(_, path)| path);
-    path.strip_prefix("//").unwrap_or(path)
 }

@@ -1,0 +1,140 @@
+//! A request's session before anybody has asked for it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use super::changes::Changes;
+use super::{Inner, Origin, Session, Site, State};
+use crate::error::Error;
+use crate::middleware::Observed;
+use crate::session_data::SessionData;
+use crate::session_key::SessionKey;
+
+/// A session that is loaded when somebody asks for it. The middleware puts one on each request; a request
+/// that does not ask costs the store nothing.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, SessionMiddleware, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+/// let lazy = middleware.begin([]);
+/// assert!(lazy.is_empty() && !lazy.accessed(), "nobody asked for it yet");
+/// lazy.load().await?.set("visits", 1)?;
+/// assert!(lazy.accessed() && lazy.modified());
+/// middleware.finish(&lazy, 200).await?;
+/// assert!(lazy.session_key().is_some(), "it is stored now");
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct LazySession {
+    pub(super) inner: Arc<Inner>,
+}
+
+impl LazySession {
+    pub(crate) fn new(site: Arc<Site>, cookie_value: Option<&str>) -> LazySession {
+        let format = &site.settings.session_key_format;
+        let origin = match cookie_value {
+            // Django takes fewer than 8 characters for no key at all, and others for a key to look up.
+            Some(value) if value.len() < format.min_length => Origin::New,
+            Some(value) if site.store.keeps_data_in_cookie() => {
+                Origin::NotLoaded(SessionKey::from_trusted(value))
+            }
+            Some(value) => format.parse(value).map_or(Origin::NotAKey, Origin::NotLoaded),
+            None => Origin::New,
+        };
+        let session_key = match &origin {
+            Origin::NotLoaded(session_key) => Some(session_key.clone()),
+            _ => None,
+        };
+        let state = State {
+            session_key,
+            origin,
+            data: SessionData::new(),
+            changes: Changes::default(),
+            unsaved: false,
+            accessed: false,
+            modified: false,
+        };
+        let inner = Inner {
+            site,
+            cookie_sent: cookie_value.is_some(),
+            state: Mutex::new(state),
+            visit: Mutex::default(),
+            busy: tokio::sync::Mutex::default(),
+        };
+        LazySession { inner: Arc::new(inner) }
+    }
+
+    /// The session, loaded from the store unless it is already. One round trip at most.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let lazy = middleware.begin([]);
+    /// let session = lazy.load().await?;
+    /// session.set("visits", 1)?;
+    /// assert_eq!(lazy.load().await?.get::<u32>("visits")?, Some(1), "it is the same session");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the store fails or the session cannot be carried. Nothing is known then, and
+    /// neither the cookie nor what is stored changes.
+    pub async fn load(&self) -> Result<Session, Error> {
+        let session = Session { inner: Arc::clone(&self.inner) };
+        session.load_once().await?;
+        Ok(session)
+    }
+
+    pub(crate) fn loaded(&self) -> Option<Session> {
+        let loaded = !matches!(self.inner.state().origin, Origin::NotLoaded(_) | Origin::NotAKey);
+        loaded.then(|| Session { inner: Arc::clone(&self.inner) })
+    }
+
+    /// What the rules need to know, after a response with this status was made.
+    pub(crate) fn observed(&self, status: u16) -> Observed {
+        let state = self.inner.state();
+        Observed {
+            status,
+            cookie_sent: self.inner.cookie_sent,
+            empty: state.is_empty(),
+            accessed: state.accessed,
+            modified: state.modified,
+            genuine: !matches!(state.origin, Origin::NotGenuine),
+        }
+    }
+
+    /// Whether a new, empty session: there is neither a key nor data. Django's `is_empty`, which does not load.
+    pub fn is_empty(&self) -> bool {
+        self.inner.state().is_empty()
+    }
+
+    /// The key in the cookie, as long as it may be one, or that of the session once it is loaded. Does not load.
+    pub fn session_key(&self) -> Option<SessionKey> {
+        self.inner.state().session_key.clone()
+    }
+
+    /// Whether a handler looked at the data.
+    pub fn accessed(&self) -> bool {
+        self.inner.state().accessed
+    }
+
+    /// Whether a handler changed the data.
+    pub fn modified(&self) -> bool {
+        self.inner.state().modified
+    }
+}
+
+impl fmt::Debug for LazySession {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("LazySession")
+            .field("loaded", &self.loaded().is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,156 @@
+//! Sessions begin, move to another key and end.
+
+use super::{Origin, Session};
+use crate::error::Error;
+use crate::observe::{self, Operation, spans};
+use crate::session_key::SessionKey;
+
+impl Session {
+    /// Moves the session to a new key when it is saved, in one step, and keeps its data. To be called when
+    /// the user's rights change, such as at login, so that a key known before is worth nothing.
+    ///
+    /// Django's `cycle_key` moves at once. Here nothing is written before saving, so that a request which
+    /// fails with 5xx leaves the user's session as it was, and a login costs one write.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("cart", [3, 5])?;
+    /// session.save().await?;
+    /// let before = session.session_key().unwrap();
+    /// session.cycle_key()?;
+    /// session.save().await?;
+    /// assert!(!session.exists(&before).await?);
+    /// assert!(session.contains_key("cart"), "the data moved along");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub fn cycle_key(&self) -> Result<(), Error> {
+        let new_key = self.site().keys.generate()?;
+        let mut state = self.inner.state();
+        state.session_key = Some(new_key);
+        if matches!(state.origin, Origin::NotGenuine) {
+            state.origin = Origin::New;
+        }
+        state.touch();
+        Ok(())
+    }
+
+    /// Starts a new, empty session under a new key; the old one stays in the store. Django's `create`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("cart", [3, 5])?;
+    /// session.save().await?;
+    /// let before = session.session_key().unwrap();
+    /// session.create()?;
+    /// assert_eq!(session.len(), 0);
+    /// assert!(session.exists(&before).await?, "the old session stays");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub fn create(&self) -> Result<(), Error> {
+        let new_key = self.site().keys.generate()?;
+        let mut state = self.inner.state();
+        state.reset();
+        state.session_key = Some(new_key);
+        state.touch();
+        Ok(())
+    }
+
+    /// Ends the session: removes it from the store at once and forgets its data and key; the middleware
+    /// deletes the cookie. Django's `flush`, the heart of `logout`. What is put in afterwards starts a new
+    /// session.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("cart", [3, 5])?;
+    /// session.save().await?;
+    /// let before = session.session_key().unwrap();
+    /// session.flush().await?;
+    /// assert!(session.is_empty());
+    /// assert!(!session.exists(&before).await?);
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the store fails; then the session stays.
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.delete().await?;
+        let mut state = self.inner.state();
+        state.reset();
+        state.accessed = true;
+        state.modified = true;
+        Ok(())
+    }
+
+    /// Removes the session from the store at once and nothing else: its data and key stay here, and saving a
+    /// change to them fails with [`Error::Interrupted`]. Django's `delete`. To log out, [`flush`](Session::flush).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{Error, MemoryStore, Session, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("cart", [3, 5])?;
+    /// session.save().await?;
+    /// assert!(session.delete().await?);
+    /// session.set("cart", [7])?;
+    /// assert!(matches!(session.save().await, Err(Error::Interrupted)));
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn delete(&self) -> Result<bool, Error> {
+        let _busy = self.inner.busy.lock().await;
+        let origin = self.inner.state().origin.clone();
+        match origin {
+            Origin::Stored(session_key, _) => {
+                let store = &*self.site().store;
+                let (span, deleting) = (spans::delete(store, &session_key), store.delete(&session_key));
+                let deleted = spans::call(span, Operation::Delete, deleting).await?;
+                self.has_left(&session_key);
+                Ok(deleted)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether the store has a session under this key. Django's `exists`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, SessionKey, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set("visits", 1)?;
+    /// session.save().await?;
+    /// assert!(session.exists(&session.session_key().unwrap()).await?);
+    /// assert!(!session.exists(&SessionKey::random()?).await?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn exists(&self, session_key: &SessionKey) -> Result<bool, Error> {
+        Ok(observe::call(Operation::Exists, self.site().store.exists(session_key, self.now())).await?)
+    }
+}
