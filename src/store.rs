@@ -35,8 +35,10 @@ pub use cleaner::{Cleaner, spawn_cleaner};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use connect::check_url;
+pub use connect::connect;
 pub(crate) use connect::open;
-pub use connect::{connect, create_table, create_user_session_table};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use connect::{create_table, create_user_session_table};
 #[cfg(feature = "file")]
 pub use file::FileStore;
 pub use listing::{Count, Cursor, Listed};

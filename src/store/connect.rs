@@ -14,7 +14,9 @@ use super::PostgresStore;
 use super::RedisStore;
 #[cfg(feature = "sqlite")]
 use super::SqliteStore;
-use super::{CachedDbStore, MemoryStore, SessionStore, SignedCookieStore, table};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+use super::table;
+use super::{CachedDbStore, MemoryStore, SessionStore, SignedCookieStore};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::settings::Settings;
 use crate::user_sessions::UserSessionIndex;
