@@ -3,7 +3,7 @@
 A question is its kind, the number of its parts, and each part with its length before it. So is the answer, but that
 all lengths come first.
 """
-import base64, datetime, decimal, hmac, hashlib, io, json, pickle, struct, sys, uuid, zoneinfo
+import base64, datetime, decimal, hmac, hashlib, io, json, pickle, resource, struct, sys, uuid, zoneinfo
 
 import django
 from django.conf import settings
@@ -18,6 +18,8 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.serializers import JSONSerializer
 
 signing.time.time = lambda: float(NOW)
+# Python's memo is as long as the largest number in it: what then fails is told as any other error.
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 
 
 def text(part):

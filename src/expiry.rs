@@ -298,7 +298,7 @@ impl StoredExpiry {
                 Ok(text) => Moment::from_isoformat(&text).map_or(StoredExpiry::NotADate, StoredExpiry::At),
                 Err(_) => StoredExpiry::NotADate,
             },
-            Kind::List | Kind::Dict if matches!(value.json(), "[]" | "{}") => StoredExpiry::EmptyContainer,
+            Kind::List | Kind::Dict if is_empty(value.json()) => StoredExpiry::EmptyContainer,
             kind => StoredExpiry::WrongType(kind),
         }
     }
@@ -355,6 +355,11 @@ impl StoredExpiry {
             other => other == StoredExpiry::Zero,
         }
     }
+}
+
+/// Whether this list or dictionary of JSON has nothing in it but blanks.
+fn is_empty(json: &str) -> bool {
+    json.get(1..json.len() - 1).is_some_and(|inside| inside.trim_ascii().is_empty())
 }
 
 /// `timedelta(seconds=…)`, in whole microseconds. As in Python, what is rounded is the fraction alone: the product of
