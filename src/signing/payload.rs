@@ -87,6 +87,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_at_least_so_long_is_compressed() {
+        let json = format!("{{\"a\":\"{}\"}}", "a".repeat(100));
+        for (compression, compressed) in [
+            (Compression::AtLeast(json.len()), true),
+            (Compression::AtLeast(json.len() + 1), false),
+            (Compression::Always, true),
+            (Compression::Never, false),
+        ] {
+            let mut text = String::new();
+            encode_payload_into(&mut text, &json, compression);
+            assert_eq!(text.starts_with('.'), compressed, "{compression:?}");
+        }
+    }
+
+    #[test]
     fn a_compressed_nothing_is_incomplete() {
         for limit in [0, 1, DEFAULT_INFLATE_LIMIT] {
             let error = scratch::with(|scratch| decode_payload(".", limit, scratch).map(<[u8]>::to_vec));

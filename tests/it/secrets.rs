@@ -3,12 +3,28 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use cloakroom::chrono::Utc;
+use cloakroom::chrono::{DateTime, Utc};
 use cloakroom::signing::{Algorithm, salted_hmac_hex};
-use cloakroom::{SessionCodec, SessionData, Settings, auth};
+use cloakroom::{DecodeError, SessionCodec, SessionData, Settings, TextFormat, auth};
 
 /// Each use has a salt of its own, so that what one signed is worth nothing to another; so with each session class,
 /// each secret and each algorithm.
+#[test]
+fn a_text_of_the_other_format_is_not_genuine() {
+    let mut settings = Settings::new("secret");
+    let data = SessionData::from_json(r#"{"a":1}"#).unwrap();
+    for (written, asked) in
+        [(TextFormat::Legacy, TextFormat::Modern), (TextFormat::Modern, TextFormat::Legacy)]
+    {
+        settings.text_format = written;
+        let codec = SessionCodec::new(&settings);
+        let text = codec.encode(&data, DateTime::UNIX_EPOCH).unwrap();
+        let decode = |format| codec.decode_json_as(&text, format, DateTime::UNIX_EPOCH, None);
+        assert!(decode(None).is_ok() && decode(Some(written)).is_ok());
+        assert_eq!(decode(Some(asked)), Err(DecodeError::BadSignature), "{written:?}");
+    }
+}
+
 #[test]
 fn t39_salts_derive_keys_that_never_collide() {
     let salts = [

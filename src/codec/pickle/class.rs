@@ -96,7 +96,6 @@ impl Class {
             Class::TimeDelta => Kind::TimeDelta,
             Class::TimeZone | Class::ZoneInfoUnpickle | Class::PytzUtc => Kind::TimeZone,
             Class::Decimal => Kind::Decimal,
-            Class::Uuid => Kind::Uuid,
             _ => return None,
         })
     }

@@ -26,10 +26,15 @@ pub(super) fn small(bytes: &[u8]) -> Option<i64> {
     Some(i64::from_le_bytes(all))
 }
 
-/// The two's complement of a decimal number of at most [`MAX_DIGITS`] digits.
+/// The two's complement of a decimal number of at most [`MAX_DIGITS`] digits. One that begins with a zero is an octal
+/// number to Python's reader of pickles or none, as its length may be.
 pub(super) fn from_decimal(text: &str) -> Option<Vec<u8>> {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
-    if digits.is_empty() || digits.len() > MAX_DIGITS || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    let is_one = match digits.as_bytes() {
+        [] | [b'0', _, ..] => false,
+        digits => digits.len() <= MAX_DIGITS && digits.iter().all(u8::is_ascii_digit),
+    };
+    if !is_one {
         return None;
     }
     let mut words: Vec<u32> = Vec::with_capacity(digits.len() / 9 + 1);
@@ -108,5 +113,27 @@ fn negate(words: &mut [u32]) {
     let mut carry = true;
     for word in words {
         (*word, carry) = (!*word).overflowing_add(u32::from(carry));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_digits_as_python_takes() {
+        for sign in ["", "-"] {
+            let (most, more) = ("9".repeat(MAX_DIGITS), "1".repeat(MAX_DIGITS + 1));
+            let bytes = from_decimal(&format!("{sign}{most}")).unwrap_or_default();
+            assert_eq!(to_decimal(&bytes), Some(format!("{sign}{most}")));
+            assert_eq!(from_decimal(&format!("{sign}{more}")), None);
+            let twice = [&bytes[..], &bytes].concat();
+            assert_eq!(to_decimal(&twice), None, "what Python would not write");
+        }
+        for text in ["", "-", "+1", "1 ", "00", "010", "-010", "0x10", "1_0"] {
+            assert_eq!(from_decimal(text), None, "{text:?}");
+        }
+        assert_eq!(from_decimal("0"), Some(Vec::new()));
+        assert_eq!(to_hexadecimal(&[0xff, 0x0a, 0x01]), "0x010aff");
     }
 }

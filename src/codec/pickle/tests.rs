@@ -67,6 +67,8 @@ fn other_values_stay_as_they_are_and_can_be_read() {
         (b"}(K\x01K\x02\x86K\x03u", Kind::Dict, r#"{"[1,2]":3}"#),
         // Both halves of a pair, each a character of its own.
         (b"\x8c\x06\xed\xa0\xbe\xed\xb6\x80", Kind::Str, r#""\ud83e\udd80""#),
+        (b"\x8c\x06\xed\xa0\xbe\xed\xb0\x80", Kind::Str, r#""\ud83e\udc00""#),
+        (b"cpytz\n_UTC\n)R", Kind::TimeZone, r#""+00:00""#),
     ] {
         let value = value_of(opcodes).unwrap();
         assert_eq!((value.kind(), value.json()), (kind, json));
@@ -82,6 +84,9 @@ fn a_value_that_json_cannot_hold_is_refused_where_json_is_stored() {
     assert_eq!(data(b"K\x01\x85").json_to_store(",", ":").unwrap(), r#"{"k":[1]}"#);
     let bytes = data(b"](C\x01ae").json_to_store(",", ":");
     assert_eq!(bytes, Err(crate::ValueError::NotJson(Kind::Bytes)));
+    assert_eq!(data(b"}K\x01K\x02s").json_to_store(",", ":").unwrap(), r#"{"k":{"1":2}}"#);
+    let key = data(b"}K\x01K\x02\x86K\x03s").json_to_store(",", ":");
+    assert_eq!(key, Err(crate::ValueError::NotJson(Kind::Tuple)));
 }
 
 #[test]
@@ -106,6 +111,8 @@ fn what_is_no_session_is_an_error_that_says_why() {
         b"}s.",
         b"e.",
         b"\x80\x04}h\x00.",
+        b"}Vk\nI010\ns.",
+        b"}Vk\nL010L\ns.",
     ] {
         let error = read(pickle, LIMIT).unwrap_err();
         assert!(malformed(&error) || matches!(error, PickleError::Opcode(_)), "{pickle:?}: {error}");
@@ -129,14 +136,150 @@ fn classes_take_only_what_python_pickles_them_with() {
         b"c_codecs\nencode\n\x8c\x01a\x8c\x03zip\x86R",
         b"cuuid\nUUID\n\x8c\x01a\x85R",
         b"czoneinfo\nZoneInfo._unpickle\n\x8c\x0b/etc/passwdK\x01\x86R",
+        b"czoneinfo\nZoneInfo._unpickle\n\x8c\x00K\x01\x86R",
+        b"czoneinfo\nZoneInfo._unpickle\n\x8c\x03a bK\x01\x86R",
+        b"cbuiltins\ngetattr\nczoneinfo\nZoneInfo\n\x8c\x03key\x86R",
     ] {
         assert!(matches!(value_of(opcodes), Err(PickleError::Arguments(_))), "{opcodes:?}");
     }
+    let zone_name = |length: u8| {
+        let name = [b"\x8c", &[length][..], &vec![b'a'; length.into()]].concat();
+        [b"czoneinfo\nZoneInfo._unpickle\n", &name[..], b"K\x01\x86R"].concat()
+    };
+    assert!(value_of(&zone_name(255)).is_ok());
     // A class is no value, and an unfinished UUID is none either.
     assert_eq!(value_of(b"cbuiltins\nset\n"), Err(PickleError::Global("builtins.set".to_owned())));
     assert!(value_of(b"cuuid\nUUID\n)\x81").is_err());
     assert!(value_of(b"}(]K\x01u").is_err(), "a list as a key");
     assert!(value_of(b"\x8f(]\x90").is_err(), "a list in a set");
+}
+
+/// The last that is one and the first that is none, of dates, times and what else has bounds.
+#[test]
+fn what_lies_beyond_its_bounds_is_no_value() {
+    let bytes = |class: &str, state: &[u8], more: &[u8]| {
+        let length = u8::try_from(state.len()).unwrap();
+        [format!("cdatetime\n{class}\nC").as_bytes(), &[length], state, more].concat()
+    };
+    let delta = |days: i32, seconds: i32, microseconds: i32| {
+        let numbers = [days, seconds, microseconds].map(|number| [b"J", &number.to_le_bytes()[..]].concat());
+        [b"cdatetime\ntimedelta\n", &numbers.concat()[..], b"\x87R"].concat()
+    };
+    let zone = |offset: &[u8], more: &[u8]| [b"cdatetime\ntimezone\n", offset, more].concat();
+    let decimal = |text: &str| {
+        let length = u8::try_from(text.len()).unwrap();
+        [b"cdecimal\nDecimal\n\x8c", &[length][..], text.as_bytes(), b"\x85R"].concat()
+    };
+    let uuid = |key: &[u8; 3], number: &[u8]| {
+        let length = u8::try_from(number.len()).unwrap();
+        [b"cuuid\nUUID\n)\x81}(\x8c\x03", &key[..], b"\x8a", &[length], number, b"ub"].concat()
+    };
+    let (date, time) = ([7, 232, 2, 29], [23, 59, 59, 0x0f, 0x42, 0x3f]);
+    let date_time = [&date[..], &time].concat();
+    let good = [
+        bytes("date", &date, b"\x85R"),
+        bytes("date", &[39, 15, 12, 31], b"\x85R"),
+        bytes("time", &time, b"\x85R"),
+        bytes("datetime", &date_time, b"\x85R"),
+        delta(999_999_999, 86_399, 999_999),
+        delta(-999_999_999, 0, 0),
+        zone(&delta(0, 86_399, 0), b"\x85R"),
+        zone(&delta(-1, 1, 0), b"\x8c\x01x\x86R"),
+        decimal("1.5E-7"),
+        decimal("1E+123456789012345678"),
+        decimal("-sNaN12"),
+        decimal("-Infinity"),
+        uuid(b"int", &[&[255; 16][..], &[0]].concat()),
+        uuid(b"int", &[127; 15]),
+    ];
+    for pickle in &good {
+        assert!(value_of(pickle).is_ok(), "{pickle:?}: {:?}", value_of(pickle));
+    }
+    let with = |mut state: Vec<u8>, place: usize, byte: u8| {
+        state[place] = byte;
+        state
+    };
+    let bad = [
+        bytes("date", &[0, 0, 1, 1], b"\x85R"),
+        bytes("date", &[39, 16, 1, 1], b"\x85R"),
+        bytes("date", &[7, 231, 2, 29], b"\x85R"),
+        bytes("time", &with(time.to_vec(), 0, 24), b"\x85R"),
+        bytes("time", &with(time.to_vec(), 1, 60), b"\x85R"),
+        bytes("time", &with(time.to_vec(), 2, 60), b"\x85R"),
+        bytes("time", &with(time.to_vec(), 5, 0x40), b"\x85R"),
+        bytes("time", &time[..5], b"\x85R"),
+        bytes("time", &[&time[..], &[0]].concat(), b"\x85R"),
+        bytes("time", &time, b"N\x86R"),
+        bytes("datetime", &[&date_time[..], &[0]].concat(), b"\x85R"),
+        bytes("datetime", &with(date_time.clone(), 1, 231), b"\x85R"),
+        bytes("datetime", &with(date_time.clone(), 4, 24), b"\x85R"),
+        bytes("datetime", &date_time, b"K\x01\x86R"),
+        bytes("datetime", &date_time, &[&delta(0, 0, 0)[..], b"\x86R"].concat()),
+        delta(1_000_000_000, 0, 0),
+        delta(-1_000_000_000, 0, 0),
+        delta(0, 86_400, 0),
+        delta(0, -1, 0),
+        delta(0, 0, 1_000_000),
+        delta(0, 0, -1),
+        zone(&delta(1, 0, 0), b"\x85R"),
+        zone(&delta(-1, 0, 0), b"\x85R"),
+        zone(b"K\x01", b"\x85R"),
+        zone(&delta(0, 0, 0), b"K\x01\x86R"),
+        decimal(""),
+        decimal("-"),
+        decimal("1."),
+        decimal(".5"),
+        decimal("E+5"),
+        decimal("1E"),
+        decimal("1E5"),
+        decimal("1E+"),
+        decimal("1.xE+1"),
+        decimal("1E+1234567890123456789"),
+        decimal("NaNx"),
+        uuid(b"int", &[255; 16]),
+        uuid(b"int", &[&[255; 16][..], &[1]].concat()),
+        uuid(b"int", &[1; 18]),
+        uuid(b"inx", &[1; 16]),
+        b"cuuid\nUUID\n)\x81}(\x8c\x03inxK\x05ub".to_vec(),
+    ];
+    for pickle in &bad {
+        assert!(
+            matches!(value_of(pickle), Err(PickleError::Arguments(_))),
+            "{pickle:?}: {:?}",
+            value_of(pickle)
+        );
+    }
+}
+
+#[test]
+fn limits_hold_to_the_byte_and_for_all_values_together() {
+    let pickle = session_of(b"\x8c\x01v");
+    assert!(read(&pickle, pickle.len()).is_ok());
+    assert_eq!(read(&pickle, pickle.len() - 1), Err(PickleError::TooLarge(pickle.len() - 1)));
+    // One object of bytes many times over: each is small, and all of them are not.
+    let bytes = [&b"C\x64"[..], &[255; 100], b"\x94"].concat();
+    let many = |count: u8| {
+        let more: Vec<u8> = (1..count).flat_map(|key| [0x8c, 1, b'a' + key, b'h', 0]).collect();
+        [b"\x80\x04}(\x8c\x01a", &bytes[..], &more, b"u."].concat()
+    };
+    assert!(read(&many(3), 2_000).is_ok());
+    assert_eq!(read(&many(10), 2_000), Err(PickleError::TooLarge(2_000)));
+    // So within one value that is JSON.
+    let text = [&b"](\x8c\x64"[..], &[b'x'; 100], b"\x94", &b"h\x00".repeat(50), b"e"].concat();
+    assert!(read(&session_of(&text), 6_000).is_ok());
+    assert_eq!(read(&session_of(&text), 5_000), Err(PickleError::TooLarge(5_000)));
+    // What one pass reads: as many entries as it takes, and one more.
+    let entries = |count: usize| {
+        let entry = |key| [&b"\x8c\x08"[..], format!("{key:08}").as_bytes(), b"K\x01"].concat();
+        let entries: Vec<u8> = (0..count).flat_map(entry).collect();
+        [b"\x80\x04}(", &entries[..], b"u."].concat()
+    };
+    assert_eq!(flat::read(&entries(1_000), LIMIT).map(|data| data.len()), Some(1_000));
+    assert!(flat::read(&entries(1_001), LIMIT).is_none());
+    assert_eq!(read(&entries(1_001), LIMIT).map(|data| data.len()), Ok(1_001));
+    let flat = session_of(b"K\x01");
+    let length = read(&flat, LIMIT).unwrap().to_json().len();
+    assert!(flat::read(&flat, length).is_some());
 }
 
 #[test]
