@@ -466,9 +466,12 @@ pub(crate) fn refuse(error: &Error) -> (u16, &'static str) {
 /// What a user is told of this error, in plain text: what concerns the user; the log has the rest.
 ///
 /// ```
-/// use cloakroom::{Error, middleware::message_of};
+/// use cloakroom::{Error, StoreError, StoreErrorKind, middleware::message_of};
 ///
 /// assert!(message_of(&Error::Interrupted).contains("Please reload"));
+/// assert!(message_of(&Error::Conflict { attempts: 3 }).contains("changed by another request"));
+/// let down = StoreError::new("load", StoreErrorKind::Unavailable, "the server is away");
+/// assert!(message_of(&Error::Store(down)).contains("cannot be reached"));
 /// ```
 pub fn message_of(error: &Error) -> &'static str {
     match status_of(error) {

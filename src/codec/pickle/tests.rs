@@ -32,6 +32,14 @@ fn plain_values_become_json() {
         (b"(K\x01K\x02l", "[1,2]"),
         (b"(\x8c\x01aK\x02d", r#"{"a":2}"#),
         (b"]q\x05K\x01ah\x050", "[1]"),
+        // What is remembered under a number again takes the first one's place.
+        (b"K\x01q\x000K\x02q\x000h\x00", "2"),
+        // Strings of Python 2.
+        (b"U\x01a", r#""a""#),
+        (b"T\x01\x00\x00\x00a", r#""a""#),
+        // A mark is taken away when nothing is above it, and only then.
+        (b"](N0e", "[]"),
+        (b"](N00", "[]"),
     ] {
         let value = value_of(opcodes).unwrap();
         assert_eq!(value.json(), json);
@@ -111,6 +119,10 @@ fn what_is_no_session_is_an_error_that_says_why() {
         b"}s.",
         b"e.",
         b"\x80\x04}h\x00.",
+        b"}(K\x01u.",
+        b"}K\x01(K\x02\x86.",
+        b"}(\x8c\x01aN(s.",
+        b"}U\x01\xe9Ns.",
         b"}Vk\nI010\ns.",
         b"}Vk\nL010L\ns.",
     ] {
@@ -150,6 +162,8 @@ fn classes_take_only_what_python_pickles_them_with() {
     // A class is no value, and an unfinished UUID is none either.
     assert_eq!(value_of(b"cbuiltins\nset\n"), Err(PickleError::Global("builtins.set".to_owned())));
     assert!(value_of(b"cuuid\nUUID\n)\x81").is_err());
+    let with_argument = value_of(b"cuuid\nUUID\nK\x01\x85\x81}(\x8c\x03intK\x05ub");
+    assert_eq!(with_argument, Err(PickleError::Global("uuid.UUID".to_owned())));
     assert!(value_of(b"}(]K\x01u").is_err(), "a list as a key");
     assert!(value_of(b"\x8f(]\x90").is_err(), "a list in a set");
 }
