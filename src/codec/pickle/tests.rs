@@ -32,6 +32,9 @@ fn plain_values_become_json() {
         (b"(K\x01K\x02l", "[1,2]"),
         (b"(\x8c\x01aK\x02d", r#"{"a":2}"#),
         (b"]q\x05K\x01ah\x050", "[1]"),
+        // A backslash after a backslash escapes nothing.
+        (b"V\\\\u0041\n", r#""\\\\u0041""#),
+        (b"V\\U0010ffff\n", r#""\udbff\udfff""#),
         // What is remembered under a number again takes the first one's place.
         (b"K\x01q\x000K\x02q\x000h\x00", "2"),
         // Strings of Python 2.
@@ -124,6 +127,7 @@ fn what_is_no_session_is_an_error_that_says_why() {
         b"}(\x8c\x01aN(s.",
         b"}U\x01\xe9Ns.",
         b"}Vk\nI010\ns.",
+        b"}V\\U00110000\nNs.",
         b"}Vk\nL010L\ns.",
     ] {
         let error = read(pickle, LIMIT).unwrap_err();
@@ -166,6 +170,7 @@ fn classes_take_only_what_python_pickles_them_with() {
     assert_eq!(with_argument, Err(PickleError::Global("uuid.UUID".to_owned())));
     assert!(value_of(b"}(]K\x01u").is_err(), "a list as a key");
     assert!(value_of(b"\x8f(]\x90").is_err(), "a list in a set");
+    assert!(value_of(b"\x8f(]\x85\x90").is_err(), "a list in a tuple in a set");
 }
 
 /// The last that is one and the first that is none, of dates, times and what else has bounds.
@@ -282,6 +287,16 @@ fn limits_hold_to_the_byte_and_for_all_values_together() {
     let text = [&b"](\x8c\x64"[..], &[b'x'; 100], b"\x94", &b"h\x00".repeat(50), b"e"].concat();
     assert!(read(&session_of(&text), 6_000).is_ok());
     assert_eq!(read(&session_of(&text), 5_000), Err(PickleError::TooLarge(5_000)));
+    // So the pickle of a value that is none, which takes more than its JSON.
+    let floats = [&b"(G\x3f\xf8\0\0\0\0\0\0\x94"[..], &b"h\x00".repeat(499), b"t"].concat();
+    assert!(read(&session_of(&floats), 7_000).is_ok());
+    assert_eq!(read(&session_of(&floats), 3_000), Err(PickleError::TooLarge(3_000)));
+    // As many levels as JSON may have.
+    for levels in crate::value::MAX_DEPTH - 3..=crate::value::MAX_DEPTH + 1 {
+        let pickle = session_of(&[b"(".repeat(levels), b"l".repeat(levels)].concat());
+        let json = format!(r#"{{"k":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(read(&pickle, LIMIT).is_ok(), SessionData::from_json(&json).is_ok(), "{levels} levels");
+    }
     // What one pass reads: as many entries as it takes, and one more.
     let entries = |count: usize| {
         let entry = |key| [&b"\x8c\x08"[..], format!("{key:08}").as_bytes(), b"K\x01"].concat();
