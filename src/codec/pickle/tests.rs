@@ -83,6 +83,7 @@ fn other_values_stay_as_they_are_and_can_be_read() {
     ] {
         let value = value_of(opcodes).unwrap();
         assert_eq!((value.kind(), value.json()), (kind, json));
+        assert!(value.pickled().is_some(), "{json}");
         let again = write([("k", &value)].into_iter()).unwrap();
         let again = read(&again, LIMIT).unwrap();
         assert_eq!(again.get("k").map(Value::pickled), Some(value.pickled()), "{json}");
@@ -124,6 +125,7 @@ fn what_is_no_session_is_an_error_that_says_why() {
         b"\x80\x04}h\x00.",
         b"}(K\x01u.",
         b"}K\x01(K\x02\x86.",
+        b"}K\x01(K\x02\x861.",
         b"}(\x8c\x01aN(s.",
         b"}U\x01\xe9Ns.",
         b"}Vk\nI010\ns.",
