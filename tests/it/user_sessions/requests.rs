@@ -119,6 +119,23 @@ async fn a_login_costs_one_call_more_and_other_requests_none() {
     }
 }
 
+/// Also under a key that the session had before: the request may not live to its end.
+#[tokio::test]
+async fn a_login_is_noted_before_it_is_saved() {
+    let (site, store, index) = watched().await;
+    let anonymous = site.request(None, async |session| session.set("cart", 1)).await.unwrap().unwrap();
+    site.request(Some(&anonymous), async |session| {
+        store.calls();
+        index.calls();
+        session.set(auth::SESSION_KEY, "7")?;
+        session.save().await?;
+        assert_eq!((store.calls().as_slice(), index.calls().as_slice()), (&["update"][..], &["put"][..]));
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
 /// The entry comes first: without it there is no login, and the session is what it was.
 #[tokio::test]
 async fn a_login_that_cannot_be_noted_fails_and_changes_nothing() {
