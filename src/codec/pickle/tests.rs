@@ -289,6 +289,11 @@ fn limits_hold_to_the_byte_and_for_all_values_together() {
     let text = [&b"](\x8c\x64"[..], &[b'x'; 100], b"\x94", &b"h\x00".repeat(50), b"e"].concat();
     assert!(read(&session_of(&text), 6_000).is_ok());
     assert_eq!(read(&session_of(&text), 5_000), Err(PickleError::TooLarge(5_000)));
+    // So what is copied on the way and thrown away.
+    let names = [&b"c_codecs\nencode\n\x940\x8c\x64"[..], &[b'x'; 100], b"\x940\x8c\x06latin1\x940"].concat();
+    let copies = [&names[..], &b"h\x00h\x01h\x02\x86R0".repeat(30), b"N"].concat();
+    assert!(read(&session_of(&copies), 10_000).is_ok());
+    assert_eq!(read(&session_of(&copies), 2_000), Err(PickleError::TooLong));
     // So the pickle of a value that is none, which takes more than its JSON.
     let floats = [&b"(G\x3f\xf8\0\0\0\0\0\0\x94"[..], &b"h\x00".repeat(499), b"t"].concat();
     assert!(read(&session_of(&floats), 7_000).is_ok());
