@@ -97,6 +97,8 @@ pub fn signed_text(data: &[u8]) {
             let same = match name.as_str() {
                 "BadSignature" => matches!(error, DecodeError::BadSignature),
                 "SignatureExpired" => matches!(error, DecodeError::Expired(_)),
+                // A timestamp that no float holds, and that is long ago.
+                "OverflowError" if timestamp.len() > 170 => matches!(error, DecodeError::Expired(_)),
                 _ => matches!(error, DecodeError::Unreadable(_)),
             };
             assert!(same, "{name} in Python, {error:?} here");
@@ -214,6 +216,9 @@ pub fn pickle(data: &[u8]) {
         (Outcome::Raised(_), Outcome::Value(_)) => {}
         // A time zone or a key that this Python refuses in both.
         (Outcome::Raised(first), Outcome::Raised(second)) if first == second => {}
+        // Before it came to the zone.
+        (Outcome::Raised(first), Outcome::Raised(second))
+            if first == "MemoryError" && second == "ZoneInfoNotFoundError" => {}
         (_, Outcome::Raised(name)) => panic!("Python cannot read the pickle of {json}: {name}"),
     }
 }
