@@ -61,8 +61,9 @@ for case in cases("cache_values"):
     if isinstance(stored, dict) and str(stored.get("value_hex", "")).startswith("80"):
         add("pickle", bytes.fromhex(stored["value_hex"]))
 utc, summer = datetime.timezone.utc, datetime.timezone(datetime.timedelta(hours=2), "CEST")
-# An octal number, which Python writes nowhere and reads.
+# An octal number and a zero that is False, which Python writes nowhere and reads.
 add("pickle", b"}Vk\nI010\ns.")
+add("pickle", b"}Vk\nI-0\ns.")
 # Where one opcode for integers ends and the next one begins.
 edges = [2**bits - less for bits in (7, 8, 15, 16, 31, 63) for less in (1, 0)] + [-2**31, -2**31 - 1, -2**63]
 values = [*edges, None, True, -1, 2**40, -2**70, 1.5, float("nan"), "Zürich \ud83e", b"\0\xff", bytearray(b"x"), [1, [2]], (1, (2, ())), {"k": {1: 2}},

@@ -28,7 +28,7 @@ use crate::session_key::{KeyGenerator, RandomKeys, SessionKey};
 use crate::settings::Settings;
 use crate::store::{SessionStore, Version};
 use crate::user_sessions::UserSessions;
-use crate::value::Value;
+use crate::value::{Text, Value};
 
 /// What all sessions of a site share.
 #[derive(Clone)]
@@ -286,7 +286,7 @@ impl Session {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_value(&self, key: &str, value: Value) {
-        self.change(Change::Set(key.to_owned(), value));
+        self.change(Change::Set(Text::of_key(key), value));
     }
 
     /// Changes the value under a key from what it is then. Should another request have changed the session
@@ -315,7 +315,7 @@ impl Session {
         state.accessed = true;
         let value = replay(state.data.get(key)).map_err(value_error(key))?;
         let result = value.to().map_err(value_error(key))?;
-        state.change(Change::Modify(key.to_owned(), value, Arc::new(replay)));
+        state.change(Change::Modify(Text::of_key(key), value, Arc::new(replay)));
         Ok(result)
     }
 
@@ -336,7 +336,7 @@ impl Session {
         state.accessed = true;
         let found = state.data.contains_key(key);
         if found {
-            state.change(Change::Remove(key.to_owned()));
+            state.change(Change::Remove(Text::of_key(key)));
         }
         found
     }
@@ -362,7 +362,7 @@ impl Session {
         state.accessed = true;
         let value = state.data.read(key).map_err(value_error(key))?;
         if value.is_some() {
-            state.change(Change::Remove(key.to_owned()));
+            state.change(Change::Remove(Text::of_key(key)));
         }
         Ok(value)
     }
@@ -394,7 +394,7 @@ impl Session {
             return Ok(value);
         }
         let value = Value::new(&default).map_err(value_error(key))?;
-        state.change(Change::SetDefault(key.to_owned(), value));
+        state.change(Change::SetDefault(Text::of_key(key), value));
         Ok(default)
     }
 
@@ -419,7 +419,7 @@ impl Session {
     ) -> Result<(), Error> {
         let changes = entries.into_iter().map(|(key, value)| {
             let key = key.as_ref();
-            Ok(Change::Set(key.to_owned(), Value::new(&value).map_err(value_error(key))?))
+            Ok(Change::Set(Text::of_key(key), Value::new(&value).map_err(value_error(key))?))
         });
         let changes: Vec<Change> = changes.collect::<Result<_, Error>>()?;
         let mut state = self.inner.state();

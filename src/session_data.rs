@@ -159,9 +159,19 @@ impl SessionData {
         pickle::write(self.entries.iter().map(|(key, value)| (key.as_str(), value)))
     }
 
-    /// Puts an entry whose key is escaped already.
-    pub(crate) fn insert_escaped(&mut self, key: Text, value: Value) {
-        self.entries.insert(key, value);
+    /// As [`get`](SessionData::get), by a key that is escaped already.
+    pub(crate) fn get_escaped(&self, key: &str) -> Option<&Value> {
+        self.entries.get(key)
+    }
+
+    /// As [`insert`](SessionData::insert), by a key that is escaped already.
+    pub(crate) fn insert_escaped(&mut self, key: Text, value: Value) -> Option<Value> {
+        self.entries.insert(key, value)
+    }
+
+    /// As [`remove`](SessionData::remove), by a key that is escaped already.
+    pub(crate) fn remove_escaped(&mut self, key: &str) -> Option<Value> {
+        self.entries.remove(key)
     }
 
     /// The value under this key.
@@ -175,7 +185,7 @@ impl SessionData {
     /// # Ok::<(), cloakroom::ValueError>(())
     /// ```
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.entries.get(&escape_key(key))
+        self.get_escaped(&escape_key(key))
     }
 
     /// The value under this key, read as a Rust type.
@@ -213,7 +223,7 @@ impl SessionData {
     /// # Ok::<(), cloakroom::ValueError>(())
     /// ```
     pub fn insert(&mut self, key: &str, value: Value) -> Option<Value> {
-        self.entries.insert(Text::from(escape_key(key).into_owned()), value)
+        self.insert_escaped(Text::of_key(key), value)
     }
 
     /// Puts a Rust value.
@@ -250,7 +260,7 @@ impl SessionData {
     /// # Ok::<(), cloakroom::ValueError>(())
     /// ```
     pub fn remove(&mut self, key: &str) -> Option<Value> {
-        self.entries.remove(&escape_key(key))
+        self.remove_escaped(&escape_key(key))
     }
 
     /// Removes everything.

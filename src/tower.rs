@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{CONTENT_TYPE, COOKIE};
+use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -241,14 +241,24 @@ where
 
 impl ResponseHeaders for HeaderMap {
     fn values(&self, name: &str) -> Vec<&[u8]> {
+        let Some(name) = header_name(name) else { return Vec::new() };
         self.get_all(name).iter().map(HeaderValue::as_bytes).collect()
     }
 
     fn replace(&mut self, name: &str, values: Vec<Vec<u8>>) {
-        let Ok(name) = HeaderName::try_from(name) else { return };
+        let Some(name) = header_name(name) else { return };
         self.remove(&name);
         for value in values.into_iter().filter_map(|value| HeaderValue::try_from(value).ok()) {
             self.append(&name, value);
         }
+    }
+}
+
+/// The name of a header. The usual ones are known as constants and need not be looked up.
+fn header_name(name: &str) -> Option<HeaderName> {
+    match name {
+        "vary" => Some(VARY),
+        "set-cookie" => Some(SET_COOKIE),
+        _ => HeaderName::try_from(name).ok(),
     }
 }

@@ -239,7 +239,7 @@ impl Value {
     /// # Errors
     /// [`ValueError::Unsupported`] for a dictionary whose keys are no plain values, or for too deep nesting.
     pub fn new<T: Serialize + ?Sized>(value: &T) -> Result<Value, ValueError> {
-        ser::to_json(value).map(|json| Value(Stored::Json(Text::from(json)))).map_err(|error| {
+        ser::to_json(value).map(|json| Value(Stored::Json(Text::from(&*json)))).map_err(|error| {
             ValueError::Unsupported { wanted: std::any::type_name::<T>(), detail: error.to_string() }
         })
     }
@@ -259,7 +259,7 @@ impl Value {
     pub fn from_json(json: &str) -> Result<Value, ValueError> {
         let ascii = text::to_ascii(json);
         let range = scan::value(ascii.as_bytes()).map_err(|error| ValueError::Syntax(error.to_string()))?;
-        Ok(Value(Stored::Json(Text::from(ascii.into_owned()).slice(range))))
+        Ok(Value(Stored::Json(Text::from(&*ascii).slice(range))))
     }
 
     /// Reads the value as a Rust type.

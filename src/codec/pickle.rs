@@ -163,7 +163,7 @@ fn read_by_machine(pickle: &[u8], limit: usize) -> Result<SessionData, PickleErr
         };
         places.push((key, start..json.len(), pickled));
     }
-    let text = Text::from(json);
+    let text = Text::from(&*json);
     let mut data = SessionData::new();
     for (key, place, pickled) in places {
         let value = match pickled {

@@ -1,6 +1,7 @@
 //! The session cookie, letter for letter as Django reads and writes it.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 use chrono::{DateTime, Datelike, Timelike, Utc};
 use memchr::{memchr, memchr_iter};
@@ -122,6 +123,7 @@ pub(super) fn delete(settings: &Settings) -> String {
 /// Appends a date. Digit by digit, since formatting numbers takes several times as long, and reading chrono's pattern
 /// each time yet longer.
 fn write_http_date(out: &mut String, moment: DateTime<Utc>) {
+    let moment = moment.naive_utc();
     const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -170,8 +172,8 @@ fn write(
         header.push_str("; HttpOnly");
     }
     if let Some((max_age, _)) = expiry {
-        header.push_str("; Max-Age=");
-        header.push_str(&max_age.to_string());
+        // Writing to a String cannot fail.
+        let _ = write!(header, "; Max-Age={max_age}");
     }
     // As Python 3.14 writes it. Browsers keep a partitioned cookie apart, so its removal says so too.
     if settings.cookie_partitioned {

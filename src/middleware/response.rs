@@ -82,8 +82,8 @@ impl Finished {
         if let Some(field) = self.vary {
             let there: Vec<_> =
                 headers.values("vary").into_iter().filter_map(|value| str::from_utf8(value).ok()).collect();
-            let there = (!there.is_empty()).then(|| there.join(", "));
-            headers.replace("vary", vec![patch_vary(there.as_deref(), &field).into_bytes()]);
+            let vary = if there.is_empty() { field } else { patch_vary(Some(&there.join(", ")), &field) };
+            headers.replace("vary", vec![vary.into_bytes()]);
         }
         if let Some(set_cookie) = self.set_cookie {
             let name = &set_cookie[..=set_cookie.find('=').unwrap_or(0)];

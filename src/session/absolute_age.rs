@@ -7,7 +7,7 @@ use super::{Session, State};
 use crate::error::Error;
 use crate::session_data::SessionData;
 use crate::settings::Settings;
-use crate::value::Value;
+use crate::value::{Text, Value};
 
 /// The key in the session that says when it began, in whole Unix seconds, where there is an absolute age. Django
 /// carries it along like any other.
@@ -80,7 +80,7 @@ impl State {
         }
         let Ok(started) = Value::new(&now.timestamp()) else { return };
         let accessed = self.accessed;
-        self.change(Change::SetDefault(STARTED_KEY.to_owned(), started));
+        self.change(Change::SetDefault(Text::of_key(STARTED_KEY), started));
         self.accessed = accessed;
     }
 }

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use super::STARTED_KEY;
 use crate::error::Error;
 use crate::session_data::SessionData;
-use crate::value::{Value, ValueError};
+use crate::value::{Text, Value, ValueError, unescape_key};
 
 type Replay = Arc<dyn Fn(Option<&Value>) -> Result<Value, ValueError> + Send + Sync>;
 
-/// One change.
+/// One change. The keys are escaped, and share their text with the data.
 #[derive(Clone)]
 pub(super) enum Change {
-    Set(String, Value),
+    Set(Text, Value),
     /// Set where there was nothing; another request's value stays.
-    SetDefault(String, Value),
-    Remove(String),
+    SetDefault(Text, Value),
+    Remove(Text),
     /// Computed from the value that was there: what came out here, and how to compute it again.
-    Modify(String, Value, Replay),
+    Modify(Text, Value, Replay),
     Clear,
 }
 
@@ -26,10 +26,10 @@ impl Change {
     pub(super) fn apply(&self, data: &mut SessionData) {
         match self {
             Change::Set(key, value) | Change::SetDefault(key, value) | Change::Modify(key, value, _) => {
-                data.insert(key, value.clone());
+                data.insert_escaped(key.clone(), value.clone());
             }
             Change::Remove(key) => {
-                data.remove(key);
+                data.remove_escaped(key.as_str());
             }
             Change::Clear => {
                 let started = data.get(STARTED_KEY).cloned();
@@ -44,10 +44,11 @@ impl Change {
     /// Does the change again on other data.
     fn replay(&self, data: &mut SessionData) -> Result<(), Error> {
         match self {
-            Change::SetDefault(key, _) if data.contains_key(key) => {}
+            Change::SetDefault(key, _) if data.get_escaped(key.as_str()).is_some() => {}
             Change::Modify(key, _, modify) => {
-                let value = modify(data.get(key)).map_err(super::value_error(key))?;
-                data.insert(key, value);
+                let value = modify(data.get_escaped(key.as_str()))
+                    .map_err(|source| Error::Value { key: unescape_key(key.as_str()), source })?;
+                data.insert_escaped(key.clone(), value);
             }
             other => other.apply(data),
         }
@@ -82,7 +83,7 @@ impl Changes {
 }
 
 impl Change {
-    fn key(&self) -> Option<&String> {
+    fn key(&self) -> Option<&Text> {
         match self {
             Change::Set(key, _)
             | Change::SetDefault(key, _)

@@ -4,6 +4,7 @@ use super::Session;
 use super::changes::Change;
 use crate::error::Error;
 use crate::expiry::{EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, Moment, StoredExpiry};
+use crate::value::Text;
 
 impl Session {
     /// Says when this session ends. Django's `set_expiry`.
@@ -24,7 +25,7 @@ impl Session {
     /// [`Error::Expiry`] when the end lies outside of the years 1 to 9999.
     pub fn set_expiry(&self, expiry: impl Into<Expiry>) -> Result<(), Error> {
         match expiry.into().to_stored(self.now(), self.settings().time_zone)? {
-            Some(value) => self.change(Change::Set(EXPIRY_KEY.to_owned(), value)),
+            Some(value) => self.change(Change::Set(Text::of_key(EXPIRY_KEY), value)),
             None => {
                 self.remove(EXPIRY_KEY);
             }

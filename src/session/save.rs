@@ -18,17 +18,19 @@ use crate::store::{Created, Record, Rotated, Updated, Version};
 /// How many new keys are tried before the generator is taken for broken.
 const MAX_KEY_ATTEMPTS: u32 = 8;
 
-/// What one attempt at saving starts from.
-struct Attempt {
+/// What one attempt at saving starts from. Puts the changes back when saving fails or is cancelled.
+struct Attempt<'a> {
+    inner: &'a Inner,
     origin: Origin,
     session_key: Option<SessionKey>,
     data: SessionData,
     changes: Changes,
     /// How many writes were tried.
     writes: u32,
+    saved: bool,
 }
 
-impl Attempt {
+impl Attempt<'_> {
     /// The key under which the session is in the store.
     fn stored_key(&self) -> Option<&SessionKey> {
         match &self.origin {
@@ -38,17 +40,11 @@ impl Attempt {
     }
 }
 
-/// Puts the changes back when saving fails or is cancelled.
-struct Unfinished<'a> {
-    inner: &'a Inner,
-    changes: Option<Changes>,
-}
-
-impl Drop for Unfinished<'_> {
+impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        if let Some(changes) = self.changes.take() {
+        if !self.saved {
             let mut state = self.inner.state();
-            state.changes.prepend(changes);
+            state.changes.prepend(std::mem::take(&mut self.changes));
             state.unsaved = true;
         }
     }
@@ -83,26 +79,26 @@ impl Session {
     /// [`Error::Conflict`] as the settings' `concurrent_changes` say. [`Error::Store`] and [`Error::Expiry`].
     pub async fn save(&self) -> Result<(), Error> {
         let _busy = self.inner.busy.lock().await;
-        let (mut attempt, mut unfinished) = {
+        let mut attempt = {
             let mut state = self.inner.state();
             state.mark_start(self.settings(), self.now());
             state.unsaved = false;
-            let attempt = Attempt {
+            Attempt {
+                inner: &self.inner,
                 origin: state.origin.clone(),
                 session_key: state.session_key.clone(),
                 data: state.data.clone(),
                 changes: std::mem::take(&mut state.changes),
                 writes: 0,
-            };
-            let changes = attempt.changes.clone();
-            (attempt, Unfinished { inner: &self.inner, changes: Some(changes) })
+                saved: false,
+            }
         };
         let reported_key = attempt.session_key.clone();
         let span = spans::save(&*self.site().store);
         let saved = self.save_with_retries(&mut attempt).instrument(span.clone()).await;
         spans::saved(&span, attempt.writes, attempt.stored_key(), saved.as_ref().map(|(key, _)| key));
         let (mut session_key, version) = saved?;
-        unfinished.changes = None;
+        attempt.saved = true;
         if self.site().store.keeps_data_in_cookie() {
             let cookie = version.as_bytes().map(String::from_utf8_lossy).unwrap_or_default();
             session_key = SessionKey::from_trusted(cookie.as_ref());
@@ -113,11 +109,11 @@ impl Session {
             self.has_left(stored_key);
         }
         self.is_stored(&attempt.data);
-        let mut state = self.inner.state();
+        let mut guard = self.inner.state();
+        let state = &mut *guard;
         // What was changed while saving is still to be saved, on top of what is stored now.
-        let later = state.changes.clone();
-        state.data = attempt.data;
-        later.replay(&mut state.data)?;
+        state.data = std::mem::take(&mut attempt.data);
+        state.changes.replay(&mut state.data)?;
         // Unless the key was cycled once more meanwhile.
         if state.session_key == reported_key {
             state.session_key = Some(session_key.clone());
@@ -132,7 +128,7 @@ impl Session {
         if unsaved || prolong { self.save().await } else { Ok(()) }
     }
 
-    async fn save_with_retries(&self, attempt: &mut Attempt) -> Result<(SessionKey, Version), Error> {
+    async fn save_with_retries(&self, attempt: &mut Attempt<'_>) -> Result<(SessionKey, Version), Error> {
         let settings = self.settings();
         let (mut saves, mut keys) = (0, 0);
         loop {
@@ -172,7 +168,7 @@ impl Session {
     }
 
     /// Loads what another request saved, and puts this request's changes on top.
-    async fn rebase(&self, attempt: &mut Attempt, session_key: SessionKey) -> Result<(), Error> {
+    async fn rebase(&self, attempt: &mut Attempt<'_>, session_key: SessionKey) -> Result<(), Error> {
         let loading = self.site().store.load_for_update(&session_key, self.now());
         let loaded = observe::call(Operation::Load, loading).await?;
         let Some(loaded) = loaded.filter(|loaded| loaded.genuine) else {
@@ -185,7 +181,7 @@ impl Session {
         Ok(())
     }
 
-    async fn save_once(&self, attempt: &Attempt) -> Result<Outcome, Error> {
+    async fn save_once(&self, attempt: &Attempt<'_>) -> Result<Outcome, Error> {
         let store = &self.site().store;
         let now = self.now();
         let record = Record { data: &attempt.data, expire_date: self.expire_date(&attempt.data, now)?, now };

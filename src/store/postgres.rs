@@ -330,7 +330,7 @@ impl SessionStore for PostgresStore {
         let (data, genuine) = table::decode(&self.codec, text.as_bytes())
             .map_err(|error| Failure::Unreadable(error).explain(&self.options))?;
         let expire_date = row.expire_date.and_then(Timestamp::to_utc);
-        Ok(Some(Loaded { data, version: Version::from_bytes(text.into_bytes()), expire_date, genuine }))
+        Ok(Some(Loaded { data, version: Version::from_bytes(text), expire_date, genuine }))
     }
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {

@@ -93,7 +93,7 @@ pub(crate) fn dictionary(
             _ => scanner.value(1)?,
         }
         let key = text.slice(key);
-        let key = if plain { key } else { Text::from(canonical_key(key.as_str())) };
+        let key = if plain { key } else { Text::from(&*canonical_key(key.as_str())) };
         entry(key, text.slice(start..scanner.position));
         match scanner.next() {
             b',' => scanner.position += 1,

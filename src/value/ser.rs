@@ -9,7 +9,7 @@ use super::MAX_DEPTH;
 use super::text::{unescape, write_string};
 
 pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
-    let mut writer = Writer { out: String::new(), depth: 1, foreign: false };
+    let mut writer = Writer { out: String::with_capacity(32), depth: 1, foreign: false };
     value.serialize(&mut writer)?;
     if !writer.foreign {
         return Ok(writer.out);

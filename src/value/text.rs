@@ -21,6 +21,11 @@ impl Text {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// A key as it is kept: escaped.
+    pub(crate) fn of_key(key: &str) -> Text {
+        Text::from(&*escape_key(key))
+    }
+
     /// A part of this piece; the range counts from its beginning.
     #[inline]
     pub(crate) fn slice(&self, range: Range<usize>) -> Text {
@@ -35,12 +40,6 @@ impl Text {
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
         Text { start: 0, end: text.len(), buffer: text.into() }
-    }
-}
-
-impl From<String> for Text {
-    fn from(text: String) -> Self {
-        Text::from(&*text)
     }
 }
 

@@ -354,7 +354,8 @@ impl<'a> Machine<'a> {
         let line = self.ascii_line()?;
         let object = match (opcode, line) {
             (b'F', line) => Object::Float(line.parse().map_err(|_| NONE)?),
-            (b'I', "00") => Object::Bool(false),
+            // Python takes any two characters that are the number 0 or 1 for a boolean; all but these are refused.
+            (b'I', "00" | "-0") => Object::Bool(false),
             (b'I', "01") => Object::Bool(true),
             (_, line) => {
                 let digits = if opcode == b'L' { line.strip_suffix('L').unwrap_or(line) } else { line };

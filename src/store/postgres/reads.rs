@@ -1,8 +1,8 @@
 //! Reading: while one statement is under way, the requests that arrive queue up, and the next statement
 //! serves them all. A request that is alone goes at once.
 
-use std::collections::HashMap;
 use std::error::Error;
+use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +19,7 @@ use crate::session_key::SessionKey;
 #[derive(Clone)]
 pub(super) struct Stored {
     /// None when the column is null.
-    pub(super) session_data: Option<String>,
+    pub(super) session_data: Option<Arc<str>>,
     pub(super) expire_date: Option<Timestamp>,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Read {
 /// Serves requests until the store is dropped.
 pub(super) async fn serve(
     mut link: Link,
-    options: std::sync::Arc<PostgresOptions>,
+    options: Arc<PostgresOptions>,
     mut reads: mpsc::UnboundedReceiver<Read>,
 ) {
     let mut batch = Vec::new();
@@ -75,9 +75,8 @@ pub(super) async fn serve(
         if batch.is_empty() {
             continue;
         }
-        let mut keys: Vec<&str> = batch.iter().map(|read| read.session_key.as_str()).collect();
-        keys.sort_unstable();
-        keys.dedup();
+        batch.sort_unstable_by(|left, right| left.session_key.cmp(&right.session_key));
+        let keys: Vec<&str> = batch.iter().map(|read| read.session_key.as_str()).collect();
         let mut rows = link.run(async |connection| load(connection, &options, &keys).await).await;
         if rows.as_ref().is_err_and(super::error::Failure::ends_connection)
             && !matches!(rows, Err(super::error::Failure::Deadline))
@@ -85,26 +84,41 @@ pub(super) async fn serve(
             // A connection that broke while it was idle is noticed only now; reading twice harms nobody.
             rows = link.run(async |connection| load(connection, &options, &keys).await).await;
         }
-        for read in batch.drain(..) {
-            let row = match &rows {
-                Ok(rows) => Ok(rows.get(read.session_key.as_str()).cloned()),
-                Err(failure) => Err(failure.clone()),
-            };
-            let _ = read.reply.send(row);
+        match rows {
+            Ok(rows) => {
+                for (read, row) in batch.drain(..).zip(rows) {
+                    let _ = read.reply.send(Ok(row));
+                }
+            }
+            Err(failure) => {
+                for read in batch.drain(..) {
+                    let _ = read.reply.send(Err(failure.clone()));
+                }
+            }
         }
     }
 }
 
+/// The row of each of these keys, which are in order. One that is asked for twice is looked up once.
 async fn load(
     connection: &mut Connection,
     options: &PostgresOptions,
     keys: &[&str],
-) -> Task<HashMap<String, Stored>> {
+) -> Task<Vec<Option<Stored>>> {
     let rows = connection.rows(options, Query::Load, &[&keys]).await?;
-    rows.iter().map(stored).collect()
+    let mut found = vec![None; keys.len()];
+    for row in &rows {
+        // By the exact key: a collation of the site's own may have matched others.
+        let key: &str = row.try_get(0)?;
+        let first = keys.partition_point(|other| *other < key);
+        for position in (first..keys.len()).take_while(|position| keys[*position] == key) {
+            found[position] = Some(stored(row)?);
+        }
+    }
+    Ok(found)
 }
 
-fn stored(row: &Row) -> Task<(String, Stored)> {
-    // By the exact key: a collation of the site's own may have matched others.
-    Ok((row.try_get(0)?, Stored { session_data: row.try_get(1)?, expire_date: row.try_get(2)? }))
+fn stored(row: &Row) -> Task<Stored> {
+    let session_data: Option<&str> = row.try_get(1)?;
+    Ok(Stored { session_data: session_data.map(Arc::from), expire_date: row.try_get(2)? })
 }
