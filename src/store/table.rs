@@ -237,11 +237,12 @@ pub(super) fn index_name(table: &str, column: &str, suffix: &str, max_length: us
 /// The session in a stored text, and whether it was signed with this secret. What was not reads as empty,
 /// as in Django; the session that comes of it warns.
 pub(super) fn decode(codec: &SessionCodec, stored: &[u8]) -> Result<(SessionData, bool), DecodeError> {
-    let decoded = match std::str::from_utf8(stored) {
-        Ok(text) => codec.decode(text),
-        Err(_) => Err(DecodeError::BadSignature),
-    };
-    match decoded {
+    std::str::from_utf8(stored).map_or_else(|_| Ok((SessionData::new(), false)), |text| decode_text(codec, text))
+}
+
+/// As [`decode`], of what is known to be text.
+pub(super) fn decode_text(codec: &SessionCodec, text: &str) -> Result<(SessionData, bool), DecodeError> {
+    match codec.decode(text) {
         Ok(data) => Ok((data, true)),
         Err(DecodeError::BadSignature) => Ok((SessionData::new(), false)),
         Err(error) => Err(error),
@@ -266,8 +267,9 @@ pub(super) fn listed(
 
 /// What the comparison asks for: the stored text, or nothing.
 pub(super) fn expected_text(expected: Option<&Version>) -> Option<String> {
-    let bytes = expected.and_then(Version::as_bytes)?;
-    Some(String::from_utf8_lossy(bytes).into_owned())
+    // A version of another store's, or one that is no text, is never what is stored here.
+    let text = |bytes| str::from_utf8(bytes).unwrap_or("\u{fffd}").to_owned();
+    expected.map(|version| text(version.as_bytes().unwrap_or(b"\xff")))
 }
 
 /// Whether Python can read this time: the years 1 to 9999. Django fails on a row with another.
@@ -279,7 +281,17 @@ pub(super) fn python_reads(time: DateTime<Utc>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::index_name;
+    use super::{Version, expected_text, index_name};
+
+    #[test]
+    fn another_stores_version_is_never_what_is_stored() {
+        assert_eq!(expected_text(None), None, "nothing is compared");
+        let expected = |version| expected_text(Some(&version));
+        assert_eq!(expected(Version::from_bytes(*b"e30:1rZ")).as_deref(), Some("e30:1rZ"));
+        for other in [Version::from_number(7), Version::from_bytes(*b"e30:\xff")] {
+            assert_eq!(expected(other).as_deref(), Some("\u{fffd}"));
+        }
+    }
 
     #[test]
     fn indexes_are_named_as_django_names_them() {

@@ -20,7 +20,9 @@ pub(super) enum Query {
     Compare,
     /// Removes the rows under the keys `$1` that nobody has locked. Returns their keys.
     Delete,
-    /// As [`Query::Update`], for one row, and waits for its lock.
+    /// As [`Query::Update`], for one row: what need not be taken out of arrays costs the server half as much.
+    UpdateOne,
+    /// The same, and waits for the row's lock.
     UpdateAlone,
     /// As [`Query::Delete`], for one row, and waits for its lock.
     DeleteAlone,
@@ -104,11 +106,18 @@ impl Query {
                 "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} \
                  WHERE {key} = ANY ($1::text[]) FOR UPDATE SKIP LOCKED) RETURNING {key}"
             ),
-            Query::UpdateAlone => {
+            Query::UpdateOne | Query::UpdateAlone => {
                 let set_alone = Extra::of(options, 6).set_alone;
+                let expected = format!("{key} = $1::text AND ($4::text IS NULL OR {data} = $4::text)");
+                let place = match self {
+                    Query::UpdateAlone => expected,
+                    _ => format!(
+                        "ctid = (SELECT ctid FROM {table} WHERE {expected} FOR UPDATE SKIP LOCKED) AND {key} = $1::text"
+                    ),
+                };
                 format!(
                     "UPDATE {table} SET {key} = $5::text, {data} = $2::text, {expiry} = $3::timestamptz{set_alone} \
-                     WHERE {key} = $1::text AND ($4::text IS NULL OR {data} = $4::text)"
+                     WHERE {place} RETURNING $1::text"
                 )
             }
             Query::DeleteAlone => format!("DELETE FROM {table} WHERE {key} = $1::text"),

@@ -16,6 +16,7 @@ use super::PostgresOptions;
 use super::alone::Alone;
 use super::connection::{Connection, Link};
 use super::error::Task;
+use super::reads::join;
 use super::statements::Query;
 use crate::session_key::SessionKey;
 use crate::store::Version;
@@ -91,11 +92,7 @@ pub(super) async fn serve(
         if waiting.is_empty() && writes.recv_many(&mut waiting, limit).await == 0 {
             return;
         }
-        while waiting.len() < limit
-            && let Ok(write) = writes.try_recv()
-        {
-            waiting.push(write);
-        }
+        join(&mut writes, &mut waiting, limit).await;
         waiting.retain(|write| !write.reply.is_closed());
         let (mut batch, later) = one_of_each_key(std::mem::take(&mut waiting));
         waiting = later;
@@ -153,13 +150,18 @@ async fn together(
     }
 }
 
-/// The outcome of each write; none for what has to go alone.
-async fn shared(
+/// Runs a statement for all, and gives the keys of those that are done.
+async fn run(
     connection: &mut Connection,
     options: &PostgresOptions,
     query: Query,
     writes: &[Write],
-) -> Task<Vec<Option<Outcome>>> {
+) -> Task<Vec<tokio_postgres::Row>> {
+    if let (Query::Update, [write]) = (query, writes)
+        && let Some(row) = write.work.row()
+    {
+        return update(connection, options, Query::UpdateOne, write, row).await;
+    }
     let keys: Vec<&str> = writes.iter().map(|write| write.session_key.as_str()).collect();
     let new_keys: Vec<&str> = writes.iter().map(|write| write.new_key().as_str()).collect();
     let rows: Vec<&Row> = writes.iter().filter_map(|write| write.work.row()).collect();
@@ -177,7 +179,34 @@ async fn shared(
     if !matches!(query, Query::Delete) {
         parameters.extend(extra.iter().map(|column| column as &(dyn ToSql + Sync)));
     }
-    let done = connection.rows(options, query, &parameters).await?;
+    connection.rows(options, query, &parameters).await
+}
+
+/// The statements for one row.
+async fn update(
+    connection: &mut Connection,
+    options: &PostgresOptions,
+    query: Query,
+    write: &Write,
+    row: &Row,
+) -> Task<Vec<tokio_postgres::Row>> {
+    let (key, new_key) = (write.session_key.as_str(), write.new_key().as_str());
+    let expected = write.work.expected();
+    let mut parameters: Vec<&(dyn ToSql + Sync)> =
+        vec![&key, &row.session_data, &row.expire_date, &expected, &new_key];
+    parameters.extend(row.extra.iter().map(|value| value as &(dyn ToSql + Sync)));
+    connection.rows(options, query, &parameters).await
+}
+
+/// The outcome of each write; none for what has to go alone.
+async fn shared(
+    connection: &mut Connection,
+    options: &PostgresOptions,
+    query: Query,
+    writes: &[Write],
+) -> Task<Vec<Option<Outcome>>> {
+    let keys: Vec<&str> = writes.iter().map(|write| write.session_key.as_str()).collect();
+    let done = run(connection, options, query, writes).await?;
     let done = done.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<&str>, _>>()?;
     let mut outcomes: Vec<Option<Outcome>> =
         keys.iter().map(|key| done.contains(key).then_some(Outcome::Done)).collect();
@@ -191,7 +220,7 @@ async fn shared(
         return Ok(outcomes);
     }
     let left_keys: Vec<&str> = left.iter().map(|index| keys[*index]).collect();
-    let left_expected: Vec<Option<&str>> = left.iter().map(|index| expected[*index]).collect();
+    let left_expected: Vec<Option<&str>> = left.iter().map(|index| writes[*index].work.expected()).collect();
     let rows = connection.rows(options, Query::Compare, &[&left_keys, &left_expected]).await?;
     let mut there = std::collections::HashMap::new();
     for row in &rows {
@@ -220,11 +249,9 @@ pub(super) async fn by_itself(
             let outcomes = shared(connection, options, Query::Create, std::slice::from_ref(write)).await?;
             return Ok(outcomes.into_iter().flatten().next().unwrap_or(Outcome::KeyTaken));
         }
-        Work::Update { row, expected, .. } => {
-            let mut parameters: Vec<&(dyn ToSql + Sync)> =
-                vec![&key, &row.session_data, &row.expire_date, expected, &new_key];
-            parameters.extend(row.extra.iter().map(|value| value as &(dyn ToSql + Sync)));
-            (Query::UpdateAlone, connection.count(options, Query::UpdateAlone, &parameters).await)
+        Work::Update { row, .. } => {
+            let updated = update(connection, options, Query::UpdateAlone, write, row).await;
+            (Query::UpdateAlone, updated.map(|rows| rows.len() as u64))
         }
         Work::Delete => (Query::DeleteAlone, connection.count(options, Query::DeleteAlone, &[&key]).await),
     };
