@@ -58,27 +58,40 @@ fn assert_no_secret(text: &str) {
     assert!(!text.contains("open-sesame"), "the password shows: {text}");
 }
 
-/// While one row is locked by `lock`, saves of others go on, and the one waits and then succeeds.
+/// While one row is locked by `lock`, saves of others go on, and the one waits and then succeeds: as well when it came
+/// first, alone, as together with them.
 async fn a_locked_row_holds_up_nobody_else(
     store: Arc<dyn SessionStore>,
-    lock: impl AsyncFnOnce(&SessionKey),
-    unlock: impl AsyncFnOnce(),
+    lock: impl AsyncFn(&SessionKey),
+    unlock: impl AsyncFn(),
 ) {
-    let locked = create(&*store).await;
+    for head_start in [Duration::ZERO, Duration::from_millis(100)] {
+        a_locked_row_with_a_head_start(&store, head_start, &lock, &unlock).await;
+    }
+}
+
+async fn a_locked_row_with_a_head_start(
+    store: &Arc<dyn SessionStore>,
+    head_start: Duration,
+    lock: &impl AsyncFn(&SessionKey),
+    unlock: &impl AsyncFn(),
+) {
+    let locked = create(&**store).await;
     let mut others = Vec::new();
     for _ in 0..40 {
-        others.push(create(&*store).await);
+        others.push(create(&**store).await);
     }
     lock(&locked.0).await;
     let waiting = tokio::spawn({
-        let store = Arc::clone(&store);
+        let store = Arc::clone(store);
         async move { update(&*store, &locked).await }
     });
+    tokio::time::sleep(head_start).await;
     let start = Instant::now();
     let saves: Vec<_> = others
         .into_iter()
         .map(|session| {
-            let store = Arc::clone(&store);
+            let store = Arc::clone(store);
             tokio::spawn(async move {
                 let start = Instant::now();
                 assert!(matches!(update(&*store, &session).await, Ok(Updated::Updated(_))));
