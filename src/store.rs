@@ -22,6 +22,8 @@ pub mod signed_cookies;
 pub mod sqlite;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub mod table;
+#[cfg(any(feature = "postgres-tls", feature = "redis-tls"))]
+mod tls;
 
 use std::fmt;
 use std::ops::ControlFlow;

@@ -32,7 +32,7 @@ use crate::user_sessions::UserSessionIndex;
 /// | `cached_db:` and two of these with a bar between: `cached_db:sqlite:path/to/db.sqlite3\|memory:` | [`CachedDbStore`] |
 /// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
 /// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
-/// | `redis://[user:password@]host:port/database`, `redis+cluster://host1,host2`, `redis+sentinel://host1,host2/service` | `RedisStore`, features `redis`, `redis-cluster`, `redis-sentinel` |
+/// | `redis://[user:password@]host:port/database`, `rediss://…`, `redis+cluster://host1,host2`, `redis+sentinel://host1,host2/service` | `RedisStore`, features `redis`, `redis-tls`, `redis-cluster`, `redis-sentinel` |
 /// | `memcached://host:port,host2:port` | `MemcachedStore`, feature `memcached` |
 ///
 /// The URLs of caches may end in what the site's `CACHES` say:
@@ -108,7 +108,7 @@ pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, Store
         #[cfg(feature = "mysql")]
         "mysql" | "mariadb" => Ok(Opened::with_index(MysqlStore::open(url, settings).await?)),
         #[cfg(feature = "redis")]
-        "redis" | "redis+cluster" | "redis+sentinel" => {
+        "redis" | "rediss" | "redis+cluster" | "redis+sentinel" => {
             Ok(Opened::with_index(RedisStore::open(url, settings).await?))
         }
         #[cfg(feature = "memcached")]
@@ -142,7 +142,7 @@ pub fn check_url(url: &str, settings: &Settings) -> Result<(), StoreError> {
         #[cfg(feature = "mysql")]
         "mysql" | "mariadb" => MysqlStore::options(url).map(|_| ()),
         #[cfg(feature = "redis")]
-        "redis" | "redis+cluster" | "redis+sentinel" => RedisStore::options(url).check(),
+        "redis" | "rediss" | "redis+cluster" | "redis+sentinel" => RedisStore::options(url).check(),
         #[cfg(feature = "memcached")]
         "memcached" => MemcachedStore::check(url, settings),
         _ => Ok(()),

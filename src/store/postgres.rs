@@ -24,8 +24,6 @@ mod list;
 mod reads;
 mod schema;
 mod statements;
-#[cfg(feature = "postgres-tls")]
-mod tls;
 mod user_sessions;
 mod writes;
 

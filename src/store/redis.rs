@@ -20,12 +20,19 @@
 //! before may be back, one that was logged out in that moment too. `min-replicas-to-write` on the server bounds how
 //! much that is. While no primary is known, calls fail with
 //! [`StoreErrorKind::Unavailable`](crate::StoreErrorKind::Unavailable).
+//!
+//! # TLS
+//! `rediss://` (feature `redis-tls`) encrypts the connection. The server's certificate must be for the URL's host and
+//! signed by whom the system trusts, or by [`RedisOptions::root_certificates`]. A cluster and what sentinels watch are
+//! spoken to without.
 
 mod connection;
 mod link;
 mod list;
 #[cfg(feature = "redis-sentinel")]
 mod sentinel;
+#[cfg(feature = "redis-tls")]
+mod tls;
 mod user_sessions;
 
 use std::fmt;
@@ -76,9 +83,13 @@ pub struct RedisStore {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RedisOptions {
-    /// `redis://[user:password@]host[:port][/database]`, `redis+cluster://` with hosts between commas, or
-    /// `redis+sentinel://` with the hosts of the sentinels and the service.
+    /// `redis://[user:password@]host[:port][/database]`, `rediss://` for the same over TLS, `redis+cluster://` with
+    /// hosts between commas, or `redis+sentinel://` with the hosts of the sentinels and the service.
     pub url: String,
+    /// A file of certificates in PEM to trust with `rediss://`, in place of the system's: redis-py's `ssl_ca_certs`.
+    /// None.
+    #[cfg(feature = "redis-tls")]
+    pub root_certificates: Option<std::path::PathBuf>,
     /// What the site's `CACHES` setting says; the URL's query is applied on top.
     pub format: CacheFormat,
     /// How long a call may take, reconnecting included: 5 seconds.
@@ -112,7 +123,7 @@ impl RedisOptions {
     pub async fn open(self, settings: &Settings) -> Result<RedisStore, StoreError> {
         let (url, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
         let format = self.format.clone().with_query("redis", query)?;
-        let connection = Connection::open(url, self.timeout).await?;
+        let connection = Connection::open(url, &self).await?;
         Ok(RedisStore { format, connection, limit: settings.inflate_limit })
     }
 }
@@ -128,7 +139,13 @@ impl RedisStore {
     /// assert_eq!((options.format.key_prefix.as_str(), options.format.version), ("", 1));
     /// ```
     pub fn options(url: impl Into<String>) -> RedisOptions {
-        RedisOptions { url: url.into(), format: CacheFormat::default(), timeout: Duration::from_secs(5) }
+        RedisOptions {
+            url: url.into(),
+            #[cfg(feature = "redis-tls")]
+            root_certificates: None,
+            format: CacheFormat::default(),
+            timeout: Duration::from_secs(5),
+        }
     }
 
     /// Opens a server with the usual options. The URL may end in

@@ -29,6 +29,8 @@ mod random;
 mod redis_cluster;
 #[cfg(all(feature = "redis-cluster", feature = "redis-sentinel"))]
 mod redis_sentinel;
+#[cfg(feature = "redis-tls")]
+mod redis_tls;
 mod save_protocol;
 mod secrets;
 #[allow(dead_code, reason = "each feature uses a part of it")]

@@ -172,6 +172,20 @@ pub(crate) fn run(user: Option<&str>, command: impl IntoIterator<Item = OsString
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Makes `server.pem` with its `server.key`, for 127.0.0.1, signed by `ca.pem`.
+#[cfg(any(feature = "postgres-tls", feature = "redis-tls"))]
+fn make_certificates(folder: &Path, user: Option<&str>) {
+    let openssl = |arguments: &str| {
+        let words = arguments.split(' ').map(OsString::from);
+        run(user, std::iter::once(program("openssl", &[]).into()).chain(words), folder);
+    };
+    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(&format!("req -x509 {key} -days 2 -subj /CN=tests -keyout ca.key -out ca.pem"));
+    openssl(&format!("req {key} -subj /CN=server -keyout server.key -out server.csr"));
+    openssl("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem");
+}
+
 fn user_options(user: Option<&str>) -> Vec<String> {
     match user.filter(|_| is_root()) {
         Some(user) => vec![format!("--reuid={user}"), format!("--regid={user}"), "--init-groups".to_owned()],

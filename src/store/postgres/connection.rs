@@ -35,7 +35,11 @@ impl Connection {
     async fn connect(options: &PostgresOptions) -> Task<Connection> {
         let client = match options.config.get_ssl_mode() {
             #[cfg(feature = "postgres-tls")]
-            SslMode::Require => start(&options.config, super::tls::connector(options)?).await?,
+            SslMode::Require => {
+                let config = crate::store::tls::client_config(options.root_certificates.as_deref());
+                let tls = tokio_postgres_rustls::MakeRustlsConnect::new(config.map_err(Failure::Tls)?);
+                start(&options.config, tls).await?
+            }
             #[cfg(not(feature = "postgres-tls"))]
             SslMode::Require => return Err(Failure::NoTls),
             _ => start(&options.config, NoTls).await?,

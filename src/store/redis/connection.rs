@@ -8,7 +8,7 @@ use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRou
 use redis::{Cmd, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind, Value};
 use sha1::{Digest, Sha1};
 
-use super::Script;
+use super::{RedisOptions, Script};
 use super::link::{Link, Server};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::signing::hex;
@@ -48,6 +48,8 @@ impl Code {
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
     Redis(RedisError),
+    /// No encryption, and why.
+    Tls(String),
     TimedOut,
     Unexpected,
 }
@@ -59,7 +61,8 @@ impl From<RedisError> for Failure {
 }
 
 impl Connection {
-    pub(super) async fn open(url: &str, timeout: Duration) -> Result<Connection, StoreError> {
+    pub(super) async fn open(url: &str, options: &RedisOptions) -> Result<Connection, StoreError> {
+        let timeout = options.timeout;
         let address = Address(url).to_string();
         let kind = async {
             if let Some(hosts) = url.strip_prefix("redis+cluster://") {
@@ -68,7 +71,10 @@ impl Connection {
             if let Some(sentinels) = url.strip_prefix("redis+sentinel://") {
                 return Ok(Kind::Server(Link::new(primary(sentinels)?, timeout)));
             }
-            let server = Server::Fixed(url.into_connection_info()?.into());
+            let server = match url.strip_prefix("rediss://") {
+                Some(rest) => encrypted(rest, options)?,
+                None => Server::Fixed(url.into_connection_info()?.into()),
+            };
             Ok(Kind::Server(Link::new(server, timeout)))
         };
         let opened = tokio::time::timeout(timeout, kind).await.unwrap_or(Err(Failure::TimedOut));
@@ -85,6 +91,7 @@ impl Connection {
             #[cfg(feature = "redis-cluster")]
             Some(("redis+cluster", hosts)) => cluster_client(hosts, timeout).map(drop).map_err(Failure::from),
             Some(("redis+sentinel", sentinels)) => primary(sentinels).map(drop),
+            Some(("rediss", rest)) => place_of(rest).map(drop),
             _ => redis::Client::open(url).map(drop).map_err(Failure::from),
         };
         parsed.map_err(|failure| failure.explain_at(&Address(url).to_string(), timeout))
@@ -232,6 +239,21 @@ async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Kind, Failure>
     Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
 }
 
+/// Where the server is that `rediss://` and this name.
+fn place_of(rest: &str) -> Result<Box<redis::ConnectionInfo>, Failure> {
+    Ok(format!("redis://{rest}").into_connection_info()?.into())
+}
+
+#[cfg(feature = "redis-tls")]
+fn encrypted(rest: &str, options: &RedisOptions) -> Result<Server, Failure> {
+    Ok(Server::Encrypted(place_of(rest)?, options.root_certificates.clone()))
+}
+
+#[cfg(not(feature = "redis-tls"))]
+fn encrypted(_rest: &str, _options: &RedisOptions) -> Result<Server, Failure> {
+    Err(Failure::Tls("this build lacks it; add the feature `redis-tls`, or use redis://".to_owned()))
+}
+
 #[cfg(feature = "redis-sentinel")]
 fn primary(sentinels: &str) -> Result<Server, Failure> {
     Ok(Server::Primary(super::sentinel::Sentinels::new(sentinels)?.into()))
@@ -258,7 +280,7 @@ impl Failure {
     /// a new connection gives again, and a write where another server may have taken over.
     pub(super) fn spoils_connection(&self, may_move: bool) -> bool {
         match self {
-            Failure::TimedOut | Failure::Unexpected => true,
+            Failure::Tls(_) | Failure::TimedOut | Failure::Unexpected => true,
             Failure::Redis(error) => match error.kind() {
                 ErrorKind::Server(ServerErrorKind::ReadOnly) => may_move,
                 ErrorKind::Server(_) | ErrorKind::Extension => {
@@ -283,10 +305,11 @@ impl Failure {
             Failure::Unexpected => {
                 (Unavailable, format!("{address} gave an answer that is none to the question"))
             }
+            Failure::Tls(reason) => (Misconfigured, format!("{address}: no TLS: {reason}")),
             Failure::Redis(error) => match (error.kind(), error.code()) {
                 (ErrorKind::InvalidClientConfig, _) => (
                     Misconfigured,
-                    "the URL is not taken; use redis://[user:password@]host[:port][/database], or \
+                    "the URL is not taken; use redis://[user:password@]host[:port][/database], rediss:// for TLS, or \
                      redis+cluster://host1,host2 with the feature `redis-cluster`, or \
                      redis+sentinel://host1,host2/service[/database] with the feature `redis-sentinel`"
                         .to_owned(),
@@ -319,7 +342,7 @@ impl Failure {
         let store_error = StoreError::new("redis", kind, message);
         match self {
             Failure::Redis(source) => store_error.with_source(source),
-            Failure::TimedOut | Failure::Unexpected => store_error,
+            _ => store_error,
         }
     }
 }

@@ -39,6 +39,9 @@ struct Connector {
 /// Which server it is.
 pub(super) enum Server {
     Fixed(Box<ConnectionInfo>),
+    /// Over TLS, with a file of certificates to trust.
+    #[cfg(feature = "redis-tls")]
+    Encrypted(Box<ConnectionInfo>, Option<std::path::PathBuf>),
     #[cfg(feature = "redis-sentinel")]
     Primary(Box<super::sentinel::Sentinels>),
 }
@@ -111,7 +114,7 @@ impl Link {
             Box::pin(connector.server.connect_patiently());
         // Whoever waits for it has a little time left then, and need not try again.
         let connected = timeout(self.timeout * 9 / 10, connecting).await;
-        let connected = connected.map_err(|_| Failure::TimedOut).and_then(|open| Ok(open?));
+        let connected = connected.map_err(|_| Failure::TimedOut).flatten();
         self.attempts.fetch_add(1, Ordering::Relaxed);
         connector.failed = connected.as_ref().err().cloned();
         *crate::lock(&self.current) = connected.as_ref().ok().cloned();
@@ -130,36 +133,45 @@ impl Link {
 }
 
 impl Server {
-    async fn connect_patiently(&mut self) -> RedisResult<Open> {
+    async fn connect_patiently(&mut self) -> Result<Open, Failure> {
         for pause in PAUSES {
             match self.connect().await {
-                Err(error) if error.is_io_error() => sleep(pause).await,
+                Err(Failure::Redis(error)) if error.is_io_error() => sleep(pause).await,
                 connected => return connected,
             }
         }
         self.connect().await
     }
 
-    async fn connect(&mut self) -> RedisResult<Open> {
-        match self {
-            Server::Fixed(place) => connect_to(place).await,
+    async fn connect(&mut self) -> Result<Open, Failure> {
+        Ok(match self {
+            Server::Fixed(place) => connect_to(place).await?,
+            #[cfg(feature = "redis-tls")]
+            Server::Encrypted(place, certificates) => {
+                let stream = tcp(place.addr()).await?;
+                start(place, super::tls::encrypt(stream, place.addr(), certificates.as_deref()).await?).await?
+            }
             #[cfg(feature = "redis-sentinel")]
-            Server::Primary(sentinels) => connect_to(&sentinels.primary().await?).await,
-        }
+            Server::Primary(sentinels) => connect_to(&sentinels.primary().await?).await?,
+        })
     }
 }
 
 async fn connect_to(place: &ConnectionInfo) -> RedisResult<Open> {
     match place.addr() {
-        ConnectionAddr::Tcp(host, port) => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
-            stream.set_nodelay(true)?;
-            start(place, stream).await
-        }
         #[cfg(unix)]
         ConnectionAddr::Unix(path) => start(place, tokio::net::UnixStream::connect(path).await?).await,
-        _ => Err((ErrorKind::InvalidClientConfig, "neither TCP nor a Unix socket").into()),
+        address => start(place, tcp(address).await?).await,
     }
+}
+
+async fn tcp(address: &ConnectionAddr) -> RedisResult<TcpStream> {
+    let ConnectionAddr::Tcp(host, port) = address else {
+        return Err((ErrorKind::InvalidClientConfig, "neither TCP nor a Unix socket").into());
+    };
+    let stream = TcpStream::connect((host.as_str(), *port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 async fn start<S>(place: &ConnectionInfo, stream: S) -> RedisResult<Open>

@@ -56,17 +56,7 @@ pub(crate) async fn start_counting() -> Server {
 #[cfg(feature = "postgres-tls")]
 pub(crate) async fn start_with_tls() -> Server {
     start_with(|folder, user| {
-        let openssl = |arguments: &str| {
-            let words = arguments.split(' ').map(OsString::from);
-            run(user, std::iter::once(program("openssl", &[]).into()).chain(words), folder);
-        };
-        std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
-        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-        openssl(&format!("req -x509 {key} -days 2 -subj /CN=tests -keyout ca.key -out ca.pem"));
-        openssl(&format!("req {key} -subj /CN=server -keyout server.key -out server.csr"));
-        openssl(
-            "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
-        );
+        super::make_certificates(folder, user);
         let file = |name: &str| folder.join(name).display().to_string();
         let settings =
             [format!("ssl_cert_file={}", file("server.pem")), format!("ssl_key_file={}", file("server.key"))];

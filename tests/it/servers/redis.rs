@@ -1,6 +1,7 @@
 //! Redis: one server for all tests, and a key prefix for each; a cluster; and a primary that sentinels watch.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::OnceCell;
@@ -49,8 +50,26 @@ pub(crate) async fn start_durable() -> Server {
     server
 }
 
+/// A server that speaks TLS alone, with a certificate for 127.0.0.1, signed by `ca.pem` in its folder.
+#[cfg(feature = "redis-tls")]
+pub(crate) async fn start_with_tls() -> Server {
+    let folder = folder("redis", None);
+    super::make_certificates(&folder, None);
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (certificate, key, port) = (file("server.pem"), file("server.key"), free_port().to_string());
+    let tls = ["--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &key];
+    let options = [&tls[..], &["--tls-auth-clients", "no", "--port", "0", "--requirepass", PASSWORD]].concat();
+    let server = node_in(folder, port.parse().unwrap(), &options);
+    server.wait_until(|| async { tokio::net::TcpStream::connect(("127.0.0.1", server.port)).await.is_ok() }).await;
+    server
+}
+
 fn node(options: &[&str]) -> Server {
-    let (folder, port) = (folder("redis", None), free_port());
+    node_in(folder("redis", None), free_port(), options)
+}
+
+/// What comes later in the options counts.
+fn node_in(folder: PathBuf, port: u16, options: &[&str]) -> Server {
     let mut command: Vec<OsString> = vec![program("redis-server", &[]).into()];
     command.extend(["--port".into(), port.to_string().into(), "--dir".into(), (&folder).into()]);
     // Redis writes nothing to the disk that is not asked for in `options`.
