@@ -237,7 +237,8 @@ pub(super) fn index_name(table: &str, column: &str, suffix: &str, max_length: us
 /// The session in a stored text, and whether it was signed with this secret. What was not reads as empty,
 /// as in Django; the session that comes of it warns.
 pub(super) fn decode(codec: &SessionCodec, stored: &[u8]) -> Result<(SessionData, bool), DecodeError> {
-    std::str::from_utf8(stored).map_or_else(|_| Ok((SessionData::new(), false)), |text| decode_text(codec, text))
+    std::str::from_utf8(stored)
+        .map_or_else(|_| Ok((SessionData::new(), false)), |text| decode_text(codec, text))
 }
 
 /// As [`decode`], of what is known to be text.

@@ -23,9 +23,8 @@ pub(super) fn client_config(root_certificates: Option<&Path>) -> Result<ClientCo
 }
 
 fn from_file(path: &Path) -> Result<RootCertStore, String> {
-    let unreadable = |error: &dyn std::fmt::Display| {
-        format!("{} holds no certificates in PEM: {error}", path.display())
-    };
+    let unreadable =
+        |error: &dyn std::fmt::Display| format!("{} holds no certificates in PEM: {error}", path.display());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))? {
         let certificate = certificate.map_err(|error| unreadable(&error))?;

@@ -183,7 +183,9 @@ fn make_certificates(folder: &Path, user: Option<&str>) {
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
     openssl(&format!("req -x509 {key} -days 2 -subj /CN=tests -keyout ca.key -out ca.pem"));
     openssl(&format!("req {key} -subj /CN=server -keyout server.key -out server.csr"));
-    openssl("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem");
+    openssl(
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
+    );
 }
 
 fn user_options(user: Option<&str>) -> Vec<String> {

@@ -8,8 +8,8 @@ use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRou
 use redis::{Cmd, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind, Value};
 use sha1::{Digest, Sha1};
 
-use super::{RedisOptions, Script};
 use super::link::{Link, Server};
+use super::{RedisOptions, Script};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::signing::hex;
 use crate::store::cache::Address;
@@ -240,6 +240,7 @@ async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Kind, Failure>
 }
 
 /// Where the server is that `rediss://` and this name.
+#[cfg(any(feature = "redis-tls", feature = "fuzzing"))]
 fn place_of(rest: &str) -> Result<Box<redis::ConnectionInfo>, Failure> {
     Ok(format!("redis://{rest}").into_connection_info()?.into())
 }

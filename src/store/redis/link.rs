@@ -149,7 +149,8 @@ impl Server {
             #[cfg(feature = "redis-tls")]
             Server::Encrypted(place, certificates) => {
                 let stream = tcp(place.addr()).await?;
-                start(place, super::tls::encrypt(stream, place.addr(), certificates.as_deref()).await?).await?
+                start(place, super::tls::encrypt(stream, place.addr(), certificates.as_deref()).await?)
+                    .await?
             }
             #[cfg(feature = "redis-sentinel")]
             Server::Primary(sentinels) => connect_to(&sentinels.primary().await?).await?,

@@ -60,7 +60,11 @@ pub(crate) async fn start_with_tls() -> Server {
         let file = |name: &str| folder.join(name).display().to_string();
         let settings =
             [format!("ssl_cert_file={}", file("server.pem")), format!("ssl_key_file={}", file("server.key"))];
-        settings.into_iter().chain(["ssl=on".to_owned()]).flat_map(|setting| ["-c".to_owned(), setting]).collect()
+        settings
+            .into_iter()
+            .chain(["ssl=on".to_owned()])
+            .flat_map(|setting| ["-c".to_owned(), setting])
+            .collect()
     })
     .await
 }

@@ -58,9 +58,12 @@ pub(crate) async fn start_with_tls() -> Server {
     let file = |name: &str| folder.join(name).display().to_string();
     let (certificate, key, port) = (file("server.pem"), file("server.key"), free_port().to_string());
     let tls = ["--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &key];
-    let options = [&tls[..], &["--tls-auth-clients", "no", "--port", "0", "--requirepass", PASSWORD]].concat();
+    let options =
+        [&tls[..], &["--tls-auth-clients", "no", "--port", "0", "--requirepass", PASSWORD]].concat();
     let server = node_in(folder, port.parse().unwrap(), &options);
-    server.wait_until(|| async { tokio::net::TcpStream::connect(("127.0.0.1", server.port)).await.is_ok() }).await;
+    server
+        .wait_until(|| async { tokio::net::TcpStream::connect(("127.0.0.1", server.port)).await.is_ok() })
+        .await;
     server
 }
 
