@@ -69,9 +69,7 @@ pub(super) async fn serve(
     mut reads: mpsc::UnboundedReceiver<Read>,
 ) {
     let mut batch = Vec::new();
-    let limit = options.batch.max(1);
-    while reads.recv_many(&mut batch, limit).await > 0 {
-        join(&mut reads, &mut batch, limit).await;
+    while reads.recv_many(&mut batch, options.batch.max(1)).await > 0 {
         // Who was cancelled meanwhile asks for nothing.
         batch.retain(|read| !read.reply.is_closed());
         if batch.is_empty() {
@@ -98,17 +96,6 @@ pub(super) async fn serve(
                 }
             }
         }
-    }
-}
-
-/// Lets requests that are about to come join those that wait: whatever else can run now runs first. Where nothing can,
-/// that takes no time.
-pub(super) async fn join<T>(queue: &mut mpsc::UnboundedReceiver<T>, waiting: &mut Vec<T>, limit: usize) {
-    tokio::task::yield_now().await;
-    while waiting.len() < limit
-        && let Ok(request) = queue.try_recv()
-    {
-        waiting.push(request);
     }
 }
 

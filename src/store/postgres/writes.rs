@@ -16,7 +16,6 @@ use super::PostgresOptions;
 use super::alone::Alone;
 use super::connection::{Connection, Link};
 use super::error::Task;
-use super::reads::join;
 use super::statements::Query;
 use crate::session_key::SessionKey;
 use crate::store::Version;
@@ -92,7 +91,11 @@ pub(super) async fn serve(
         if waiting.is_empty() && writes.recv_many(&mut waiting, limit).await == 0 {
             return;
         }
-        join(&mut writes, &mut waiting, limit).await;
+        while waiting.len() < limit
+            && let Ok(write) = writes.try_recv()
+        {
+            waiting.push(write);
+        }
         waiting.retain(|write| !write.reply.is_closed());
         let (mut batch, later) = one_of_each_key(std::mem::take(&mut waiting));
         waiting = later;
