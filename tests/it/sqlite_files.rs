@@ -116,6 +116,29 @@ async fn a_lock_that_lasts_is_unavailable_and_one_that_ends_is_not() {
     assert!(matches!(create(&store).await, Ok(Created::Created(_))));
 }
 
+#[tokio::test]
+async fn a_damaged_file_is_told_and_left_alone() {
+    let (_folder, path) = database(CREATE_TABLE);
+    let store = open(&path).await.unwrap();
+    for _ in 0..50 {
+        create(&store).await.unwrap();
+    }
+    drop(store);
+    // The first page, which tells of the table, is as it was; the pages of the table and its index are not.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let page = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+    bytes[page..].fill(0xff);
+    std::fs::write(&path, &bytes).unwrap();
+
+    let store = open(&path).await.unwrap();
+    let message = "the database is damaged; run `PRAGMA integrity_check` and restore a backup";
+    let error = store.load(&SessionKey::random().unwrap(), DateTime::UNIX_EPOCH).await.unwrap_err();
+    assert_error(&error, StoreErrorKind::Misconfigured, &path, message);
+    let error = create(&store).await.unwrap_err();
+    assert_error(&error, StoreErrorKind::Misconfigured, &path, message);
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
 /// Names the database to the process that may not write it.
 const READ_ONLY_DATABASE: &str = "CLOAKROOM_TEST_READ_ONLY_DATABASE";
 
