@@ -1,17 +1,27 @@
-"""Where the instructions of a request go: the floor's site and this library's on Redis, under callgrind.
+"""Where the instructions of a request go: the floor's site and this library's, under callgrind.
 
-profile.py SITE FOLDER [REQUESTS]: SITE is `bench-web-site`, FOLDER is for what is in between. Prints a Markdown table.
+profile.py SITE FOLDER STORE [REQUESTS]: SITE is `bench-web-site`, FOLDER is for what is in between, STORE is `redis`, with
+one client, `postgres`, with 16, whose requests share statements, or `memory`, for a request that does not look at its
+session. Prints a Markdown table.
 """
 
+import contextlib
+import glob
 import http.client
+import os
 import pathlib
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 ROUTES = [("S1 read", "/read"), ("S2 counter", "/count"), ("S3 new session", "/new")]
+
+# A key that no store is asked for.
+SESSION = {"/untouched": "sessionid=" + "a" * 32}
 
 # To whom an instruction belongs: the first whose pattern is in the name of the function it stands in. Inlined code counts
 # for the function that it is inlined into.
@@ -22,7 +32,9 @@ OWNERS = [
     ("the rest of cloakroom", r"cloakroom::"),
     ("the floor's handlers", r"bench_web_site::"),
     ("serde", r"serde_json|serde_core"),
+    ("SHA-256, without the processor's help", r"sha2::"),
     ("redis and its parser", r"redis::|combine::"),
+    ("PostgreSQL's driver and pool", r"postgres|deadpool"),
     ("axum and tower", r"axum|tower"),
     ("hyper, http, httparse", r"hyper|httparse|http::|bytes::"),
     ("tokio, mio", r"tokio|mio::"),
@@ -44,37 +56,83 @@ def until_it_listens(port):
     sys.exit(f"nothing listens on port {port}")
 
 
-class Site:
-    """A site under callgrind, and one client."""
+@contextlib.contextmanager
+def server(command):
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
-    def __init__(self, program, contender, redis_port, folder):
+
+@contextlib.contextmanager
+def redis(folder):
+    port = free_port()
+    with server(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]):
+        until_it_listens(port)
+        yield f"redis://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def postgres(folder):
+    port, data = free_port(), folder / "postgres"
+    programs = sorted(glob.glob("/usr/lib/postgresql/*/bin")) + [os.path.dirname(shutil.which("postgres") or "")]
+    # PostgreSQL refuses to be root; the Debian package brings this user.
+    user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.getuid() == 0 else []
+    data.mkdir()
+    if user:
+        folder.chmod(0o755)
+        shutil.chown(data, "postgres", "postgres")
+    initdb = [*user, f"{programs[0]}/initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync"]
+    subprocess.run(initdb, check=True, capture_output=True)
+    options = ["-p", str(port), "-h", "127.0.0.1", "-k", data, "-c", "fsync=off"]
+    with server([*user, f"{programs[0]}/postgres", "-D", data, *options]):
+        until_it_listens(port)
+        yield f"postgres://postgres@127.0.0.1:{port}/postgres"
+
+
+class Site:
+    """A site under callgrind, and its clients."""
+
+    def __init__(self, program, contender, store, folder):
         self.port = free_port()
         self.out = folder / f"{contender}.out"
         command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={self.out}"]
-        command += [program, contender, str(self.port), f"redis://127.0.0.1:{redis_port}"]
+        command += [program, contender, str(self.port), store]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until_it_listens(self.port)
-        self.client = http.client.HTTPConnection("127.0.0.1", self.port)
 
-    def get(self, path, cookie=None):
-        self.client.request("GET", path, headers={"Cookie": cookie} if cookie else {})
-        response = self.client.getresponse()
-        response.read()
-        assert response.status == 200, f"{path}: {response.status}"
-        return response.getheader("Set-Cookie", "").split(";")[0]
+    def client(self, path):
+        """Asks for the path so many times, always with the same session."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
+
+        def get(path, cookie=None):
+            connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
+            response = connection.getresponse()
+            response.read()
+            assert response.status == 200, f"{path}: {response.status}"
+            return response.getheader("Set-Cookie", "").split(";")[0]
+
+        cookie = get("/seed") if path in ["/read", "/count"] else SESSION.get(path)
+        return lambda times: [get(path, cookie) for _ in range(times)]
 
     def control(self, *options):
         subprocess.run(["callgrind_control", *options, str(self.process.pid)], check=True, capture_output=True)
 
-    def instructions(self, path, requests):
+    def instructions(self, path, clients, requests):
         """For one request: of each owner."""
-        cookie = self.get("/seed") if path != "/new" else None
-        for _ in range(100):
-            self.get(path, cookie)
+        clients = [self.client(path) for _ in range(clients)]
+        clients[0](100)
         self.control("--instr=on")
         self.control("--zero")
-        for _ in range(requests):
-            self.get(path, cookie)
+        times = requests // len(clients)
+        threads = [threading.Thread(target=client, args=(times,)) for client in clients]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        requests = times * len(clients)
         self.control("--instr=off")
         for old in self.out.parent.glob(self.out.name + ".*"):
             old.unlink()
@@ -94,28 +152,27 @@ class Site:
         self.process.wait()
 
 
-def main(program, folder, requests="2000"):
-    folder, redis_port = pathlib.Path(folder), free_port()
-    command = ["redis-server", "--port", str(redis_port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-    redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        until_it_listens(redis_port)
-        columns = []
+def main(program, folder, kind, requests="2000"):
+    folder, columns = pathlib.Path(folder), []
+    start, clients, routes = {
+        "memory": (lambda _: contextlib.nullcontext("memory:"), 1, [("S0 untouched", "/untouched")]),
+        "redis": (redis, 1, ROUTES),
+        "postgres": (postgres, 16, ROUTES),
+    }[kind]
+    with start(folder) as store:
         for contender in ["floor", "cloakroom"]:
-            site = Site(program, contender, redis_port, folder)
+            site = Site(program, contender, store, folder)
             try:
-                columns.append([site.instructions(path, int(requests)) for _, path in ROUTES])
+                columns.append([site.instructions(path, clients, int(requests)) for _, path in routes])
             finally:
                 site.stop()
-    finally:
-        redis.kill()
-        redis.wait()
-    print("| instructions of one request | " + " | ".join(f"{name}: floor | ours" for name, _ in ROUTES) + " |")
-    print("|---|" + "---:|" * 2 * len(ROUTES))
-    figures = lambda owner: [f"{column[route].get(owner, 0):,.0f}" for route in range(len(ROUTES)) for column in columns]
+    print("| instructions of one request | " + " | ".join(f"{name}: floor | ours" for name, _ in routes) + " |")
+    print("|---|" + "---:|" * 2 * len(routes))
+    figures = lambda owner: [f"{column[route].get(owner, 0):,.0f}" for route in range(len(routes)) for column in columns]
     for owner in columns[0][0]:
-        print(f"| {owner} | " + " | ".join(figures(owner)) + " |")
-    sums = [f"{sum(column[route].values()):,.0f}" for route in range(len(ROUTES)) for column in columns]
+        if any(column[route][owner] for route in range(len(routes)) for column in columns):
+            print(f"| {owner} | " + " | ".join(figures(owner)) + " |")
+    sums = [f"{sum(column[route].values()):,.0f}" for route in range(len(routes)) for column in columns]
     print("| all | " + " | ".join(sums) + " |")
 
 
