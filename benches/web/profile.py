@@ -5,6 +5,7 @@ one client, `postgres`, with 16, whose requests share statements, or `memory`, f
 session. Prints a Markdown table.
 """
 
+import concurrent.futures
 import contextlib
 import glob
 import http.client
@@ -15,7 +16,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 ROUTES = [("S1 read", "/read"), ("S2 counter", "/count"), ("S3 new session", "/new")]
@@ -127,11 +127,9 @@ class Site:
         self.control("--instr=on")
         self.control("--zero")
         times = requests // len(clients)
-        threads = [threading.Thread(target=client, args=(times,)) for client in clients]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with concurrent.futures.ThreadPoolExecutor(len(clients)) as threads:
+            # Asked for its results, a client that failed fails the run.
+            list(threads.map(lambda client: client(times), clients))
         requests = times * len(clients)
         self.control("--instr=off")
         for old in self.out.parent.glob(self.out.name + ".*"):

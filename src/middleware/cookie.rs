@@ -123,10 +123,10 @@ pub(super) fn delete(settings: &Settings) -> String {
 /// Appends a date. Digit by digit, since formatting numbers takes several times as long, and reading chrono's pattern
 /// each time yet longer.
 fn write_http_date(out: &mut String, moment: DateTime<Utc>) {
-    let moment = moment.naive_utc();
     const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let moment = moment.naive_utc();
     let two_digits = |out: &mut String, number: u32| {
         for digit in [number / 10 % 10, number % 10] {
             out.extend(char::from_digit(digit, 10));

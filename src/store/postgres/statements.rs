@@ -20,7 +20,7 @@ pub(super) enum Query {
     Compare,
     /// Removes the rows under the keys `$1` that nobody has locked. Returns their keys.
     Delete,
-    /// As [`Query::Update`], for one row: what is not taken out of arrays costs the server a quarter less.
+    /// As [`Query::Update`], for one row: what is not taken out of arrays costs the server less.
     UpdateOne,
     /// The same, and waits for the row's lock.
     UpdateAlone,
