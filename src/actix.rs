@@ -2,6 +2,7 @@
 
 mod extract;
 
+use std::borrow::Cow;
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ type OnError = dyn Fn(&Error) -> HttpResponse + Send + Sync;
 /// ```
 #[derive(Clone)]
 pub struct SessionTransform {
-    middleware: Arc<SessionMiddleware>,
+    middleware: SessionMiddleware,
     on_error: Arc<OnError>,
 }
 
@@ -133,7 +134,7 @@ impl SessionTransform {
 
 impl From<SessionMiddleware> for SessionTransform {
     fn from(middleware: SessionMiddleware) -> Self {
-        SessionTransform { middleware: Arc::new(middleware), on_error: Arc::new(plain_text) }
+        SessionTransform { middleware, on_error: Arc::new(plain_text) }
     }
 }
 
@@ -214,11 +215,14 @@ impl ResponseHeaders for HeaderMap {
         self.get_all(name).map(HeaderValue::as_bytes).collect()
     }
 
-    fn replace(&mut self, name: &str, values: Vec<Vec<u8>>) {
-        let Ok(name) = HeaderName::try_from(name) else { return };
-        self.remove(&name);
-        for value in values.into_iter().filter_map(|value| HeaderValue::try_from(value).ok()) {
-            self.append(name.clone(), value);
+    fn remove(&mut self, name: &str) {
+        self.remove(name);
+    }
+
+    fn append(&mut self, name: &str, value: Cow<'static, [u8]>) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value.into_owned()))
+        {
+            self.append(name, value);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Where the time comes from, and how Django's `USE_TZ` and `TIME_ZONE` see it.
 
 use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
@@ -37,7 +38,11 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
         // From the microseconds at once: to cut them off a date is several times as dear.
-        DateTime::from_timestamp_micros(Utc::now().timestamp_micros()).unwrap_or_default()
+        let microseconds = match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => since.as_micros() as i64,
+            Err(error) => -(error.duration().as_micros() as i64),
+        };
+        DateTime::from_timestamp_micros(microseconds).unwrap_or_default()
     }
 }
 
@@ -178,6 +183,7 @@ mod tests {
     #[test]
     fn the_system_clock_has_whole_microseconds() {
         assert_eq!(SystemClock.now().timestamp_subsec_nanos() % 1_000, 0);
+        assert!((Utc::now() - SystemClock.now()).num_seconds().abs() < 60);
     }
 
     #[cfg(feature = "time-zones")]

@@ -10,7 +10,7 @@ mod response;
 mod vary;
 
 use std::borrow::Cow;
-
+use std::pin::Pin;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,12 +21,15 @@ pub use vary::patch_vary;
 
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::expiry::{ExpiryAge, ExpiryError};
+use crate::expiry::{ExpiryAge, ExpiryError, Moment};
 use crate::session::{LazySession, Session, Site};
 use crate::session_key::KeyGenerator;
 use crate::settings::{InterruptedSession, Settings, SettingsError, Transport};
 use crate::store::SessionStore;
 use crate::user_sessions::UserSessions;
+
+/// What comes of saving.
+pub(crate) type Finishing = Pin<Box<dyn Future<Output = Result<Finished, Error>> + Send>>;
 
 /// The session middleware of one site: its store, settings and clock.
 ///
@@ -240,37 +243,59 @@ impl SessionMiddleware {
     /// to continue. Then the response that was made is to be replaced by one with the status and text that
     /// [`status_of`] and [`message_of`] say, and with what [`failed`](SessionMiddleware::failed) gives.
     pub async fn finish(&self, session: &LazySession, status: u16) -> Result<Finished, Error> {
-        let settings = self.settings();
-        if settings.save_every_request && status < 500 && !session.is_empty() {
-            // An unknown key is found out before anything is made for it.
-            session.load().await?;
+        match self.finish_unsaved(session, status) {
+            Some(finished) => Ok(finished),
+            None => self.save_and_finish(session, status).await,
         }
-        let finished = self.save_as_decided(session, status).await?;
-        if let Some(loaded) = session.loaded() {
-            loaded.end_visit().await;
-        }
-        Ok(finished)
     }
 
-    async fn save_as_decided(&self, session: &LazySession, status: u16) -> Result<Finished, Error> {
+    /// [`finish`](SessionMiddleware::finish) for the requests, most of them, after which nothing is to be saved.
+    pub(crate) fn finish_unsaved(&self, session: &LazySession, status: u16) -> Option<Finished> {
         let settings = self.settings();
+        if settings.save_every_request || self.site.user_sessions.is_some() {
+            return None;
+        }
         let observed = session.observed(status);
-        match decide(&observed, settings) {
-            Decision::Nothing if observed.accessed => Ok(self.vary()),
-            Decision::Nothing => Ok(Finished::default()),
-            Decision::DeleteCookie => Ok(self.delete()),
-            Decision::SaveAndSetCookie => match session.loaded() {
-                Some(loaded) => match self.save(&loaded).await {
+        self.without_saving(decide(&observed, settings), &observed)
+    }
+
+    fn without_saving(&self, decision: Decision, observed: &Observed) -> Option<Finished> {
+        match decision {
+            Decision::Nothing if observed.accessed => Some(self.vary()),
+            Decision::Nothing => Some(Finished::default()),
+            Decision::DeleteCookie => Some(self.delete()),
+            Decision::SaveAndSetCookie => None,
+        }
+    }
+
+    /// [`finish`](SessionMiddleware::finish) for all others, in a box: it needs much space, which only they take.
+    pub(crate) fn save_and_finish(&self, session: &LazySession, status: u16) -> Finishing {
+        let (middleware, session) = (self.clone(), session.clone());
+        Box::pin(async move {
+            let settings = middleware.settings();
+            if settings.save_every_request && status < 500 && !session.is_empty() {
+                // An unknown key is found out before anything is made for it.
+                session.load().await?;
+            }
+            let observed = session.observed(status);
+            let unsaved = middleware.without_saving(decide(&observed, settings), &observed);
+            let finished = match (unsaved, session.loaded()) {
+                (Some(finished), _) => finished,
+                (None, None) => middleware.vary(),
+                (None, Some(loaded)) => match middleware.save(&loaded).await {
                     Err(Error::Interrupted)
                         if settings.interrupted == InterruptedSession::ContinueAnonymously =>
                     {
-                        Ok(if observed.cookie_sent { self.delete() } else { self.vary() })
+                        if observed.cookie_sent { middleware.delete() } else { middleware.vary() }
                     }
-                    saved => saved,
+                    saved => saved?,
                 },
-                None => Ok(self.vary()),
-            },
-        }
+            };
+            if let Some(loaded) = session.loaded() {
+                loaded.end_visit().await;
+            }
+            Ok(finished)
+        })
     }
 
     /// What goes on the response that takes the handler's place after [`finish`](SessionMiddleware::finish)
@@ -297,9 +322,10 @@ impl SessionMiddleware {
         let expiry = if session.get_expire_at_browser_close() {
             None
         } else {
-            let (now, age) = (self.site.clock.now(), session.get_expiry_age()?);
+            let now = self.site.clock.now();
+            let age = session.get_expiry_age_from(Moment::at(now, settings.time_zone))?;
             let end = end_of_cookie(now, age)?;
-            let last = session.absolute_end().filter(|last| *last < end);
+            let last = session.absolute_end_from(now).filter(|last| *last < end);
             Some(last.map_or((age, end), |last| (ExpiryAge::between(now, last), last)))
         };
         session.save_if_needed(settings.save_every_request).await?;
@@ -332,7 +358,11 @@ impl SessionMiddleware {
     }
 
     fn vary(&self) -> Finished {
-        Finished { vary: Some(self.header().to_owned()), ..Finished::default() }
+        let header = match &self.settings().transport {
+            Transport::Cookie => Cow::Borrowed("Cookie"),
+            Transport::Header(name) => Cow::Owned(name.clone()),
+        };
+        Finished { vary: Some(header), ..Finished::default() }
     }
 }
 

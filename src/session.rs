@@ -180,7 +180,7 @@ impl Session {
                 self.is_stored(&loaded.data);
                 state.origin = Origin::Stored(session_key.clone(), loaded.version);
                 state.data = loaded.data;
-                state.mark_start(self.settings(), now);
+                state.mark_start(self.settings(), &*self.site().clock);
             }
             Some(_) => {
                 state.origin = Origin::NotGenuine;

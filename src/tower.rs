@@ -1,17 +1,20 @@
 //! The tower layer. With axum, hyper or tonic: anything that speaks `http` types.
 
-use std::future::Future;
+use std::borrow::Cow;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::error::Error;
-use crate::middleware::{ResponseHeaders, SessionMiddleware, message_of, status_of};
+use crate::middleware::{Finishing, ResponseHeaders, SessionMiddleware, message_of, status_of};
+use crate::session::LazySession;
 use crate::settings::{Settings, SettingsError};
 use crate::store::SessionStore;
 
@@ -42,7 +45,7 @@ use crate::store::SessionStore;
 /// ```
 #[derive(Debug)]
 pub struct SessionLayer<E = PlainText> {
-    middleware: Arc<SessionMiddleware>,
+    middleware: SessionMiddleware,
     on_error: Arc<E>,
 }
 
@@ -151,13 +154,13 @@ impl<Body: From<&'static str>> ErrorResponse<Body> for PlainText {
 
 impl<E> Clone for SessionLayer<E> {
     fn clone(&self) -> Self {
-        SessionLayer { middleware: Arc::clone(&self.middleware), on_error: Arc::clone(&self.on_error) }
+        SessionLayer { middleware: self.middleware.clone(), on_error: Arc::clone(&self.on_error) }
     }
 }
 
 impl From<SessionMiddleware> for SessionLayer {
     fn from(middleware: SessionMiddleware) -> Self {
-        SessionLayer { middleware: Arc::new(middleware), on_error: Arc::new(PlainText) }
+        SessionLayer { middleware, on_error: Arc::new(PlainText) }
     }
 }
 
@@ -202,40 +205,95 @@ impl<S: Clone, E> Clone for SessionService<S, E> {
 impl<S, E, RequestBody, ResponseBody> Service<Request<RequestBody>> for SessionService<S, E>
 where
     S: Service<Request<RequestBody>, Response = Response<ResponseBody>>,
-    S::Future: Send + 'static,
     E: ErrorResponse<ResponseBody>,
-    ResponseBody: Send,
 {
     type Response = Response<ResponseBody>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+    type Future = SessionFuture<S::Future, ResponseBody, E>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
-        let SessionLayer { middleware, on_error } = self.layer.clone();
+        let layer = self.layer.clone();
         // Known as a constant, the usual name needs not be looked up.
-        let tickets = match middleware.header() {
+        let tickets = match layer.middleware.header() {
             "Cookie" => request.headers().get_all(COOKIE),
             name => request.headers().get_all(name),
         };
-        let session = middleware.begin(tickets.iter().map(HeaderValue::as_bytes));
+        let session = layer.middleware.begin(tickets.iter().map(HeaderValue::as_bytes));
         request.extensions_mut().insert(session.clone());
-        // Called here, the service need not be cloned into the future.
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let mut response = answer.await?;
-            match middleware.finish(&session, response.status().as_u16()).await {
-                Ok(finished) => finished.apply(response.headers_mut()),
-                Err(error) => {
-                    response = on_error.error_response(&error);
-                    middleware.failed(&error).apply(response.headers_mut());
+        SessionFuture { answer: self.inner.call(request), session, layer, saving: None }
+    }
+}
+
+pin_project! {
+    /// The response of a [`SessionService`]. A type of its own, so that a request that saves nothing allocates nothing
+    /// for it.
+    ///
+    /// ```
+    /// use std::{convert::Infallible, sync::Arc};
+    /// use cloakroom::{MemoryStore, SessionLayer, Settings};
+    /// use http::{Request, Response};
+    /// use tower::{Layer, Service, service_fn};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new("hello".to_owned())));
+    /// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let response = layer.layer(inner).call(Request::new(()));
+    /// assert_eq!(response.await?.body(), "hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    pub struct SessionFuture<F, Body, E = PlainText> {
+        #[pin]
+        answer: F,
+        session: LazySession,
+        layer: SessionLayer<E>,
+        saving: Option<(Response<Body>, Finishing)>,
+    }
+}
+
+impl<F, Body, E, Failure> Future for SessionFuture<F, Body, E>
+where
+    F: Future<Output = Result<Response<Body>, Failure>>,
+    E: ErrorResponse<Body>,
+{
+    type Output = Result<Response<Body>, Failure>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let SessionLayer { middleware, on_error } = &*this.layer;
+        let (mut response, mut finishing) = match this.saving.take() {
+            Some(saving) => saving,
+            None => {
+                let mut response = ready!(this.answer.poll(context))?;
+                let status = response.status().as_u16();
+                if let Some(finished) = middleware.finish_unsaved(this.session, status) {
+                    finished.apply(response.headers_mut());
+                    return Poll::Ready(Ok(response));
                 }
+                (response, middleware.save_and_finish(this.session, status))
             }
-            Ok(response)
-        })
+        };
+        match finishing.as_mut().poll(context) {
+            Poll::Pending => {
+                *this.saving = Some((response, finishing));
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(finished)) => finished.apply(response.headers_mut()),
+            Poll::Ready(Err(error)) => {
+                response = on_error.error_response(&error);
+                middleware.failed(&error).apply(response.headers_mut());
+            }
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+impl<F, Body, E> fmt::Debug for SessionFuture<F, Body, E> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SessionFuture").field("session", &self.session).finish_non_exhaustive()
     }
 }
 
@@ -245,11 +303,19 @@ impl ResponseHeaders for HeaderMap {
         self.get_all(name).iter().map(HeaderValue::as_bytes).collect()
     }
 
-    fn replace(&mut self, name: &str, values: Vec<Vec<u8>>) {
-        let Some(name) = header_name(name) else { return };
-        self.remove(&name);
-        for value in values.into_iter().filter_map(|value| HeaderValue::try_from(value).ok()) {
-            self.append(&name, value);
+    fn remove(&mut self, name: &str) {
+        if let Some(name) = header_name(name) {
+            self.remove(name);
+        }
+    }
+
+    fn append(&mut self, name: &str, value: Cow<'static, [u8]>) {
+        let value = match value {
+            Cow::Borrowed(b"Cookie") => Ok(HeaderValue::from_static("Cookie")),
+            value => HeaderValue::try_from(value.into_owned()),
+        };
+        if let (Some(name), Ok(value)) = (header_name(name), value) {
+            self.append(name, value);
         }
     }
 }

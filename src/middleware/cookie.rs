@@ -68,6 +68,12 @@ fn read_value(value: &[u8]) -> Cow<'_, str> {
 
 /// Python's `str.strip()`.
 fn strip(text: &str) -> &str {
+    if let [first, .., last] = text.as_bytes()
+        && first.is_ascii_graphic()
+        && last.is_ascii_graphic()
+    {
+        return text;
+    }
     text.trim_matches(|character: char| character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}'))
 }
 
@@ -120,32 +126,26 @@ pub(super) fn delete(settings: &Settings) -> String {
     write(settings, "\"\"", Some((0, DateTime::UNIX_EPOCH)), httponly, secure)
 }
 
-/// Appends a date. Digit by digit, since formatting numbers takes several times as long, and reading chrono's pattern
-/// each time yet longer.
+/// Appends a date. Put together from bytes, since formatting numbers takes several times as long, and reading chrono's
+/// pattern each time yet longer.
 fn write_http_date(out: &mut String, moment: DateTime<Utc>) {
-    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const DAYS: [&[u8; 3]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
+    const MONTHS: [&[u8; 3]; 12] =
+        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
     let moment = moment.naive_utc();
-    let two_digits = |out: &mut String, number: u32| {
-        for digit in [number / 10 % 10, number % 10] {
-            out.extend(char::from_digit(digit, 10));
-        }
-    };
-    out.push_str(DAYS[moment.weekday().num_days_from_monday() as usize]);
-    out.push_str(", ");
-    two_digits(out, moment.day());
-    out.push(' ');
-    out.push_str(MONTHS[moment.month0() as usize]);
-    out.push(' ');
+    let mut date = *b"Mon, 00 Jan 0000 00:00:00 GMT";
+    let mut put = |place: usize, bytes: &[u8]| date[place..place + bytes.len()].copy_from_slice(bytes);
+    let two_digits = |number: u32| [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8];
     let year = moment.year().unsigned_abs();
-    two_digits(out, year / 100);
-    two_digits(out, year);
-    for (before, number) in [(' ', moment.hour()), (':', moment.minute()), (':', moment.second())] {
-        out.push(before);
-        two_digits(out, number);
-    }
-    out.push_str(" GMT");
+    put(0, DAYS[moment.weekday().num_days_from_monday() as usize]);
+    put(5, &two_digits(moment.day()));
+    put(8, MONTHS[moment.month0() as usize]);
+    put(12, &two_digits(year / 100));
+    put(14, &two_digits(year));
+    put(17, &two_digits(moment.hour()));
+    put(20, &two_digits(moment.minute()));
+    put(23, &two_digits(moment.second()));
+    out.extend(str::from_utf8(&date));
 }
 
 /// The attributes stand in the order in which Django writes them. The expiry is the age in seconds and the end.

@@ -1,5 +1,7 @@
 //! What goes on the response, and how it gets there in any web framework.
 
+use std::borrow::Cow;
+
 use super::patch_vary;
 
 /// What goes on the response. [`apply`](Finished::apply) puts it there.
@@ -23,7 +25,7 @@ use super::patch_vary;
 pub struct Finished {
     /// What belongs into the `Vary` header: `Cookie`, or the header that carries the session key; see
     /// [`patch_vary`].
-    pub vary: Option<String>,
+    pub vary: Option<Cow<'static, str>>,
     /// The value of a `Set-Cookie` header, instead of any that a handler set for the same name.
     pub set_cookie: Option<String>,
     /// The name and value of the header that gives the client its session key, or takes it away where it is empty.
@@ -42,7 +44,8 @@ pub struct Finished {
 /// use http::HeaderMap;
 ///
 /// let mut headers = HeaderMap::new();
-/// headers.replace("set-cookie", vec![b"theme=dark".to_vec(), b"sessionid=x".to_vec()]);
+/// headers.append("set-cookie", b"theme=dark".into());
+/// headers.append("set-cookie", b"sessionid=x".into());
 /// assert_eq!(ResponseHeaders::values(&headers, "set-cookie"), [&b"theme=dark"[..], b"sessionid=x"]);
 /// # }
 /// ```
@@ -50,14 +53,18 @@ pub trait ResponseHeaders {
     /// The values of all headers of this name, in their order.
     fn values(&self, name: &str) -> Vec<&[u8]>;
 
-    /// Puts headers of this name, in this order, in the place of all that are there.
-    fn replace(&mut self, name: &str, values: Vec<Vec<u8>>);
+    /// Takes all headers of this name away.
+    fn remove(&mut self, name: &str);
+
+    /// Adds a header behind those of this name that are there.
+    fn append(&mut self, name: &str, value: Cow<'static, [u8]>);
 }
 
 impl Finished {
     /// Puts it on a response. What the handler set stays, but for a cookie of the session's name.
     ///
     /// ```
+    /// use std::borrow::Cow;
     /// use cloakroom::middleware::{Finished, ResponseHeaders};
     ///
     /// /// As some framework might keep its headers.
@@ -67,37 +74,60 @@ impl Finished {
     ///     fn values(&self, name: &str) -> Vec<&[u8]> {
     ///         self.0.iter().filter(|(other, _)| other == name).map(|(_, value)| &value[..]).collect()
     ///     }
-    ///     fn replace(&mut self, name: &str, values: Vec<Vec<u8>>) {
+    ///     fn remove(&mut self, name: &str) {
     ///         self.0.retain(|(other, _)| other != name);
-    ///         self.0.extend(values.into_iter().map(|value| (name.to_owned(), value)));
+    ///     }
+    ///     fn append(&mut self, name: &str, value: Cow<'static, [u8]>) {
+    ///         self.0.push((name.to_owned(), value.into_owned()));
     ///     }
     /// }
     ///
     /// let mut headers = Headers(vec![("vary".to_owned(), b"Accept".to_vec())]);
-    /// let finished = Finished { vary: Some("Cookie".to_owned()), ..Finished::default() };
+    /// let finished = Finished { vary: Some("Cookie".into()), ..Finished::default() };
     /// finished.apply(&mut headers);
     /// assert_eq!(headers.values("vary"), [b"Accept, Cookie"]);
     /// ```
     pub fn apply(self, headers: &mut impl ResponseHeaders) {
         if let Some(field) = self.vary {
-            let there: Vec<_> =
-                headers.values("vary").into_iter().filter_map(|value| str::from_utf8(value).ok()).collect();
-            let vary = if there.is_empty() { field } else { patch_vary(Some(&there.join(", ")), &field) };
-            headers.replace("vary", vec![vary.into_bytes()]);
+            let there = headers.values("vary");
+            if there.is_empty() {
+                headers.append("vary", bytes_of(field));
+            } else {
+                let there: Vec<_> =
+                    there.into_iter().filter_map(|value| str::from_utf8(value).ok()).collect();
+                let vary = patch_vary(Some(&there.join(", ")), &field);
+                replace(headers, "vary", vary.into_bytes().into());
+            }
         }
         if let Some(set_cookie) = self.set_cookie {
-            let name = &set_cookie[..=set_cookie.find('=').unwrap_or(0)];
-            let others = headers.values("set-cookie");
-            let others = others.into_iter().filter(|value| !value.starts_with(name.as_bytes()));
-            let mut cookies: Vec<_> = others.map(<[u8]>::to_vec).collect();
-            cookies.push(set_cookie.into_bytes());
-            headers.replace("set-cookie", cookies);
+            let there = headers.values("set-cookie");
+            let name = || &set_cookie.as_bytes()[..=set_cookie.find('=').unwrap_or(0)];
+            let is_ours = |value: &&[u8]| value.starts_with(name());
+            if there.iter().any(is_ours) {
+                let others = there.into_iter().filter(|value| !is_ours(value));
+                let others: Vec<_> = others.map(<[u8]>::to_vec).collect();
+                headers.remove("set-cookie");
+                others.into_iter().for_each(|other| headers.append("set-cookie", other.into()));
+            }
+            headers.append("set-cookie", set_cookie.into_bytes().into());
         }
         if let Some((name, value)) = self.set_header {
-            headers.replace(&name, vec![value.into_bytes()]);
+            replace(headers, &name, value.into_bytes().into());
         }
         if self.no_store {
-            headers.replace("cache-control", vec![b"no-store".to_vec()]);
+            replace(headers, "cache-control", b"no-store".into());
         }
+    }
+}
+
+fn replace(headers: &mut impl ResponseHeaders, name: &str, value: Cow<'static, [u8]>) {
+    headers.remove(name);
+    headers.append(name, value);
+}
+
+fn bytes_of(text: Cow<'static, str>) -> Cow<'static, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }

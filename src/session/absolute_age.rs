@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::changes::Change;
 use super::{Session, State};
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::session_data::SessionData;
 use crate::settings::Settings;
@@ -67,18 +68,22 @@ impl Session {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn absolute_end(&self) -> Option<DateTime<Utc>> {
-        end(&self.inner.state().data, self.settings(), self.now())
+        self.absolute_end_from(self.now())
+    }
+
+    pub(crate) fn absolute_end_from(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        end(&self.inner.state().data, self.settings(), now)
     }
 }
 
 impl State {
     /// Puts the beginning into a session that has none. Nobody looked at the data, and a retry keeps the
     /// beginning that another request wrote.
-    pub(super) fn mark_start(&mut self, settings: &Settings, now: DateTime<Utc>) {
+    pub(super) fn mark_start(&mut self, settings: &Settings, clock: &dyn Clock) {
         if settings.absolute_age.is_none() || self.data.contains_key(STARTED_KEY) {
             return;
         }
-        let Ok(started) = Value::new(&now.timestamp()) else { return };
+        let Ok(started) = Value::new(&clock.now().timestamp()) else { return };
         let accessed = self.accessed;
         self.change(Change::SetDefault(Text::of_key(STARTED_KEY), started));
         self.accessed = accessed;

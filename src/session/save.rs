@@ -81,7 +81,7 @@ impl Session {
         let _busy = self.inner.busy.lock().await;
         let mut attempt = {
             let mut state = self.inner.state();
-            state.mark_start(self.settings(), self.now());
+            state.mark_start(self.settings(), &*self.site().clock);
             state.unsaved = false;
             Attempt {
                 inner: &self.inner,

@@ -18,7 +18,7 @@ pub(super) enum Entries {
 impl Entries {
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
         match self {
-            Entries::Few(list) => list.iter().find(|entry| entry.0.as_str() == key).map(|entry| &entry.1),
+            Entries::Few(list) => list.iter().find(|entry| entry.0.is(key)).map(|entry| &entry.1),
             Entries::Many(map) => map.get(key),
         }
     }
@@ -59,7 +59,7 @@ impl Entries {
     pub(super) fn remove(&mut self, key: &str) -> Option<Value> {
         match self {
             Entries::Few(list) => {
-                let position = list.iter().position(|entry| entry.0.as_str() == key)?;
+                let position = list.iter().position(|entry| entry.0.is(key))?;
                 Some(list.remove(position).1)
             }
             Entries::Many(map) => map.shift_remove(key),

@@ -13,6 +13,7 @@ use std::fmt;
 use std::ops::Range;
 
 use self::masks::special_bytes;
+pub(super) use self::masks::special_of_16;
 use super::MAX_DEPTH;
 use super::text::{Text, canonical_key};
 

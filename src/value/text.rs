@@ -6,6 +6,8 @@ use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::scan::special_of_16;
+
 /// A piece of a shared buffer of ASCII text. Cloning copies no text.
 #[derive(Clone)]
 pub(crate) struct Text {
@@ -24,6 +26,13 @@ impl Text {
     /// A key as it is kept: escaped.
     pub(crate) fn of_key(key: &str) -> Text {
         Text::from(&*escape_key(key))
+    }
+
+    /// Whether it is this text.
+    #[inline]
+    pub(crate) fn is(&self, text: &str) -> bool {
+        // Mostly the lengths differ already.
+        self.end - self.start == text.len() && self.as_str() == text
     }
 
     /// A part of this piece; the range counts from its beginning.
@@ -85,22 +94,15 @@ pub(crate) fn write_escaped(out: &mut String, string: &str) {
 
 pub(crate) fn first_to_escape(bytes: &[u8]) -> Option<usize> {
     let (chunks, tail) = bytes.as_chunks::<16>();
-    // Without a way out of the inner loop, the bytes of a chunk are compared at once.
-    let plain = |chunk: &[u8; 16]| !chunk.iter().fold(false, |any, byte| any | must_be_escaped(*byte));
-    let start = 16 * chunks.iter().take_while(|chunk| plain(chunk)).count();
-    if start + tail.len() == bytes.len() {
-        let mut last = [b' '; 16];
-        last[..tail.len()].copy_from_slice(tail);
-        if plain(&last) {
-            return None;
+    let mut last = [b' '; 16];
+    last[..tail.len()].copy_from_slice(tail);
+    for (number, chunk) in chunks.iter().chain([&last]).enumerate() {
+        let special = special_of_16(chunk);
+        if special != 0 {
+            return Some(16 * number + special.trailing_zeros() as usize);
         }
     }
-    let found = bytes[start..].iter().position(|byte| must_be_escaped(*byte))?;
-    Some(start + found)
-}
-
-fn must_be_escaped(byte: u8) -> bool {
-    !(b' '..=b'~').contains(&byte) | (byte == b'"') | (byte == b'\\')
+    None
 }
 
 fn write_escape(out: &mut String, character: char) {
@@ -141,18 +143,11 @@ pub(crate) fn canonical_key(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
     for unit in Units(raw) {
         match unit {
-            Unit::Character(character) if must_be_escaped_char(character) => {
-                write_escape(&mut out, character)
-            }
-            Unit::Character(character) => out.push(character),
+            Unit::Character(character) => write_escaped(&mut out, character.encode_utf8(&mut [0; 4])),
             Unit::LoneSurrogate(unit) => write_unit(&mut out, unit),
         }
     }
     out
-}
-
-fn must_be_escaped_char(character: char) -> bool {
-    u8::try_from(character).map_or(true, must_be_escaped)
 }
 
 /// The key as a Rust string. Half a surrogate pair, which Rust cannot hold, becomes U+FFFD.

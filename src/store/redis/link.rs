@@ -81,7 +81,10 @@ impl Link {
     }
 
     async fn query_once(&self, command: &Cmd, end: Instant) -> Result<Value, Failure> {
-        let mut open = timeout_at(end, self.open()).await.map_err(|_| Failure::TimedOut)??;
+        let mut open = match self.current() {
+            Some(open) => open,
+            None => timeout_at(end, self.open()).await.map_err(|_| Failure::TimedOut)??,
+        };
         // Whoever might find another server still has time for that.
         let end = if self.may_move { end.min(Instant::now() + self.timeout / 2) } else { end };
         let reply = match timeout_at(end, open.connection.send_packed_command(command)).await {
@@ -95,9 +98,6 @@ impl Link {
     }
 
     async fn open(&self) -> Result<Open, Failure> {
-        if let Some(open) = self.current() {
-            return Ok(open);
-        }
         let before = self.attempts.load(Ordering::Relaxed);
         let mut connector = self.connector.lock().await;
         // Another request may have connected while this one waited, or have tried to.

@@ -23,12 +23,21 @@ pub(super) fn special_bytes(bytes: &[u8], block: usize) -> u64 {
 
 #[inline(always)]
 fn special_bytes_of(chunk: &[u8; 64]) -> u64 {
-    mask(chunk, |bytes| {
-        // Above `~` and below the space are the bytes that are at least so far from the space.
-        let from_space = bytes - u8x16::splat(b' ');
-        let not_printable = from_space.max(u8x16::splat(b'~' - b' ' + 1)).simd_eq(from_space);
-        equal(bytes, b'"') | equal(bytes, b'\\') | not_printable
-    })
+    mask(chunk, special)
+}
+
+/// As [`special_bytes`], of 16 bytes. They are also those that Python escapes in a string.
+#[inline(always)]
+pub(in crate::value) fn special_of_16(chunk: &[u8; 16]) -> u32 {
+    special(u8x16::new(*chunk)).to_bitmask()
+}
+
+#[inline(always)]
+fn special(bytes: u8x16) -> u8x16 {
+    // Above `~` and below the space are the bytes that are at least so far from the space.
+    let from_space = bytes - u8x16::splat(b' ');
+    let not_printable = from_space.max(u8x16::splat(b'~' - b' ' + 1)).simd_eq(from_space);
+    equal(bytes, b'"') | equal(bytes, b'\\') | not_printable
 }
 
 #[inline(always)]

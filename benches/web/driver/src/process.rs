@@ -28,10 +28,11 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
     found.ok_or_else(|| format!("{name} is not installed: run scripts/install-test-servers").into())
 }
 
-/// The command, run as `user` when this is root, and killed when this program ends.
+/// The command, run as `user` when this is root, and killed when this program ends. It gives way to this program: clients
+/// have machines of their own, and do not wait for the site's processor.
 pub(crate) fn command(user: Option<&str>, program: impl Into<OsString>) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]);
+    let mut command = Command::new("nice");
+    command.args(["-n", "10", "setpriv", "--pdeathsig", "KILL"]);
     if let Some(user) = user.filter(|_| is_root()) {
         command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
     }
