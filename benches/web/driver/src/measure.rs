@@ -1,4 +1,5 @@
-//! The order of things: each contender is started once per store, and then they take turns.
+//! The order of things: all contenders are started anew for each round, in which they take turns. How fast a process is
+//! depends a little on where its memory happens to lie.
 
 use std::time::Duration;
 
@@ -55,6 +56,10 @@ pub(crate) async fn store(options: &Options, store: Store) -> Result<Runs> {
     let many = SCENARIOS.map(|scenario| (scenario, options.connections));
     let one = [Scenario::Read, Scenario::Count, Scenario::New].map(|scenario| (scenario, 1));
     for round in 0..options.rounds {
+        for site in sites.iter_mut().filter(|_| round > 0) {
+            let restarted = site.restart(options, store).await;
+            restarted.map_err(|error| format!("{} with {}: {error}", site.contender.name, store.name()))?;
+        }
         for (scenario, connections) in many.into_iter().chain(one) {
             for turn in 0..sites.len() {
                 // Who comes first changes, so that nobody always follows the same one.
@@ -113,45 +118,39 @@ impl Site {
         store: Store,
     ) -> Result<Site> {
         let place = server.make_place(options, &contender, number).await?;
-        let port = free_port()?;
-        let program = match contender.program {
-            Program::Site => &options.site,
-            Program::Peers => &options.peers,
-            Program::Django => &options.python,
-        };
-        let mut command = process::command(None, program);
         if contender.program == Program::Django {
-            let mut migrate = process::command(None, program);
+            let mut migrate = process::command(None, &options.python);
             migrate.arg(&options.django_site).env("BENCH_DATABASE", &place);
             process::run(migrate)?;
-            let folder = options.django_site.parent().ok_or("Django's site is in a folder")?;
-            // As many workers as gunicorn's documents recommend for two processors.
-            command.args(["-m", "gunicorn", "--workers", "5", "--worker-class", "gthread", "--threads", "4"]);
-            command.args([
-                "--keep-alive",
-                "75",
-                "--log-level",
-                "warning",
-                "--bind",
-                &format!("127.0.0.1:{port}"),
-            ]);
-            command.arg("--chdir").arg(folder).arg("django_site:application").env("BENCH_DATABASE", &place);
-        } else {
-            command.args([contender.name, &port.to_string(), &place]);
         }
-        let log = options.folder.join(format!("{}-{}.log", contender.name, store.name()));
-        let process = Process::start(command, port, &log)?;
-        let mut browsers = Vec::new();
-        if !(contender.name == "floor" && store == Store::Memory) {
-            browsers = load::seed(port, options.connections, SESSIONS, Duration::from_secs(60)).await?;
-            servers::fill(&place, &contender).await?;
-        } else {
-            browsers.resize(
-                SESSIONS,
-                Browser { cookies: "sessionid=0123456789abcdefghijklmnopqrstuv".into(), count: 0 },
-            );
+        let process = launch(options, &contender, &place, store)?;
+        let mut site = Site { contender, process, place, browsers: Vec::new() };
+        site.seed(options, store).await?;
+        if !site.is_floor_in_memory(store) {
+            servers::fill(&site.place, &contender).await?;
         }
-        Ok(Site { contender, process, place, browsers })
+        Ok(site)
+    }
+
+    /// A new process in the place of the old one, with the same sessions, or in memory with new ones.
+    async fn restart(&mut self, options: &Options, store: Store) -> Result<()> {
+        self.process.stop();
+        self.process = launch(options, &self.contender, &self.place, store)?;
+        if store == Store::Memory { self.seed(options, store).await } else { Ok(()) }
+    }
+
+    fn is_floor_in_memory(&self, store: Store) -> bool {
+        self.contender.name == "floor" && store == Store::Memory
+    }
+
+    async fn seed(&mut self, options: &Options, store: Store) -> Result<()> {
+        self.browsers = if self.is_floor_in_memory(store) {
+            let cookies = "sessionid=0123456789abcdefghijklmnopqrstuv".to_owned();
+            vec![Browser { cookies, count: 0 }; SESSIONS]
+        } else {
+            load::seed(self.process.port, options.connections, SESSIONS, Duration::from_secs(60)).await?
+        };
+        Ok(())
     }
 
     async fn measure(
@@ -201,6 +200,28 @@ impl Site {
             server: server.map(of_ten_thousand),
         })
     }
+}
+
+fn launch(options: &Options, contender: &Contender, place: &str, store: Store) -> Result<Process> {
+    let port = free_port()?;
+    let program = match contender.program {
+        Program::Site => &options.site,
+        Program::Peers => &options.peers,
+        Program::Django => &options.python,
+    };
+    let mut command = process::command(None, program);
+    if contender.program == Program::Django {
+        let folder = options.django_site.parent().ok_or("Django's site is in a folder")?;
+        let bind = format!("127.0.0.1:{port}");
+        // As many workers as gunicorn's documents recommend for two processors.
+        command.args(["-m", "gunicorn", "--workers", "5", "--worker-class", "gthread", "--threads", "4"]);
+        command.args(["--keep-alive", "75", "--log-level", "warning", "--bind", &bind]);
+        command.arg("--chdir").arg(folder).arg("django_site:application").env("BENCH_DATABASE", place);
+    } else {
+        command.args([contender.name, &port.to_string(), place]);
+    }
+    let log = options.folder.join(format!("{}-{}.log", contender.name, store.name()));
+    Process::start(command, port, &log)
 }
 
 /// In milliseconds, of sorted microseconds.

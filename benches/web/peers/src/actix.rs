@@ -22,7 +22,8 @@ pub(crate) fn serve() {
 }
 
 async fn run<S: SessionStore + 'static>(port: u16, store: impl Fn() -> S + Clone + Send + 'static) {
-    let key = Key::generate();
+    // The same after a restart, as in production.
+    let key = Key::from(&[7; 64]);
     let server = HttpServer::new(move || {
         App::new()
             .wrap(SessionMiddleware::builder(store(), key.clone()).cookie_secure(false).build())
