@@ -44,8 +44,8 @@ pub struct Finished {
 /// use http::HeaderMap;
 ///
 /// let mut headers = HeaderMap::new();
-/// headers.append("set-cookie", b"theme=dark".into());
-/// headers.append("set-cookie", b"sessionid=x".into());
+/// ResponseHeaders::append(&mut headers, "set-cookie", b"theme=dark".into());
+/// ResponseHeaders::append(&mut headers, "set-cookie", b"sessionid=x".into());
 /// assert_eq!(ResponseHeaders::values(&headers, "set-cookie"), [&b"theme=dark"[..], b"sessionid=x"]);
 /// # }
 /// ```
