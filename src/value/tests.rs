@@ -331,3 +331,23 @@ fn damage_inside_a_signed_value_is_found_when_it_is_read() {
         assert!(SessionData::from_signed_json(wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn what_python_escapes_is_found_at_every_place() {
+    for length in 0..40 {
+        let mut text = vec![b'a'; length];
+        assert_eq!(first_to_escape(&text), None);
+        for place in 0..length {
+            for byte in 0..=u8::MAX {
+                text[place] = byte;
+                let plain = (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
+                assert_eq!(
+                    first_to_escape(&text),
+                    (!plain).then_some(place),
+                    "{byte} at {place} of {length}"
+                );
+            }
+            text[place] = b'a';
+        }
+    }
+}

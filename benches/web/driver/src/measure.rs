@@ -1,5 +1,5 @@
-//! The order of things: all contenders are started anew for each round, in which they take turns. How fast a process is
-//! depends a little on where its memory happens to lie.
+//! The order of things: all contenders are started anew for each round, in which they take turns. One process
+//! of a program may be a little faster than the next for all its life.
 
 use std::time::Duration;
 
@@ -56,9 +56,12 @@ pub(crate) async fn store(options: &Options, store: Store) -> Result<Runs> {
     let many = SCENARIOS.map(|scenario| (scenario, options.connections));
     let one = [Scenario::Read, Scenario::Count, Scenario::New].map(|scenario| (scenario, 1));
     for round in 0..options.rounds {
-        for site in sites.iter_mut().filter(|_| round > 0) {
-            let restarted = site.restart(options, store).await;
-            restarted.map_err(|error| format!("{} with {}: {error}", site.contender.name, store.name()))?;
+        if round > 0 {
+            for site in &mut sites {
+                let restarted = site.restart(options, store).await;
+                restarted
+                    .map_err(|error| format!("{} with {}: {error}", site.contender.name, store.name()))?;
+            }
         }
         for (scenario, connections) in many.into_iter().chain(one) {
             for turn in 0..sites.len() {

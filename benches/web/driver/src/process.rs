@@ -65,9 +65,7 @@ impl Process {
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
-}
 
-impl Process {
     pub(crate) fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
