@@ -31,8 +31,13 @@ def dump(value):
 
 
 def cookies(header):
-    """As Django takes the header from WSGI."""
-    found = parse_cookie(header.decode("utf-8", "replace"))
+    """As Django takes the header from WSGI, but for names of which Django strips more than spaces and tabs.
+
+    A declared difference: the library takes such a name for another one, as browsers do.
+    """
+    pairs = header.decode("utf-8", "replace").split(";")
+    names = ((pair, pair.partition("=")[0]) for pair in pairs)
+    found = parse_cookie(";".join(pair for pair, name in names if name.strip() == name.strip(" \t")))
     return [part.encode() for entry in found.items() for part in entry]
 
 

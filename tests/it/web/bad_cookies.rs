@@ -14,7 +14,16 @@ on_every_adapter!(
     t17_of_ten_thousand_pairs_the_last_of_the_name_counts,
     t10_ten_thousand_requests_without_a_session_make_no_row,
     an_expired_session_reads_as_none_and_its_key_is_not_taken_up,
+    a_cookie_whose_name_stands_behind_odd_blanks_is_another_cookie,
 );
+
+/// What Python strips from a cookie's name, and browsers do not: a page over plain HTTP may set such a cookie, and
+/// none whose name begins with `__Host-`.
+const ODD_BLANKS: [char; 24] = [
+    '\u{1c}', '\u{1d}', '\u{1e}', '\u{1f}', '\u{85}', '\u{a0}', '\u{1680}', '\u{2000}', '\u{2001}',
+    '\u{2002}', '\u{2003}', '\u{2004}', '\u{2005}', '\u{2006}', '\u{2007}', '\u{2008}', '\u{2009}',
+    '\u{200a}', '\u{2028}', '\u{2029}', '\u{202f}', '\u{205f}', '\u{3000}', '\u{feff}',
+];
 
 /// A site on SQLite, asked with cookies as they are.
 struct Direct {
@@ -216,4 +225,50 @@ async fn an_expired_session_reads_as_none_and_its_key_is_not_taken_up(on: Adapte
     browser.get(site.url("/visit")).await.ok();
     assert_ne!(browser.session_key(), expired.session_key());
     assert_eq!(site.store.calls(), ["load", "create"]);
+}
+
+async fn a_cookie_whose_name_stands_behind_odd_blanks_is_another_cookie(on: Adapter) {
+    for settings in [Settings::new("secret"), Settings::hardened("secret")] {
+        let name = settings.cookie_name.clone();
+        let site = Direct::with(on, settings).await;
+        let key_of = |headers: &HeaderMap| {
+            let pair = headers["set-cookie"].to_str().unwrap().split(';').next().unwrap();
+            pair.split_once('=').unwrap().1.to_owned()
+        };
+        let planted = key_of(&site.get("/visit", None).await.1);
+        let own = key_of(&site.get("/visit", None).await.1);
+        site.get("/visit", Some(format!("{name}={own}").as_bytes())).await;
+        let read = async |cookies: String| {
+            let request = site.client.get(site.site.url("/read"));
+            let request =
+                request.header("cookie", http::HeaderValue::from_bytes(cookies.as_bytes()).unwrap());
+            request.send().await.unwrap().text().await.unwrap()
+        };
+        assert_eq!(read(format!("\t {name} \t= {own} ")).await, "2", "spaces and tabs are no part of a name");
+        // HTTP carries no control characters.
+        for blank in ODD_BLANKS.into_iter().filter(|blank| !blank.is_ascii_control()) {
+            for odd in [format!("{blank}{name}"), format!("{name}{blank}"), format!(" {blank} {name}")] {
+                let pair = format!("{odd}={planted}");
+                assert_eq!(read(pair.clone()).await, "none", "{pair:?} alone");
+                assert_eq!(
+                    read(format!("{name}={own}; {pair}")).await,
+                    "2",
+                    "{pair:?} behind the user's own"
+                );
+                assert_eq!(
+                    read(format!("{pair}; {name}={own}")).await,
+                    "2",
+                    "{pair:?} before the user's own"
+                );
+            }
+        }
+        for blank in ODD_BLANKS {
+            let header = format!("{blank}{name}={planted}");
+            assert_eq!(cloakroom::middleware::find_cookie([header.as_bytes()], &name), None, "{header:?}");
+        }
+        // What a browser makes of a cookie without a name.
+        for nameless in [format!("={name}={planted}"), format!("\u{a0}={name}={planted}")] {
+            assert_eq!(read(nameless).await, "none");
+        }
+    }
 }
