@@ -352,9 +352,10 @@ impl SessionMiddleware {
         }
     }
 
+    /// `Vary` keeps apart only those clients that send the header, and not those that are given their first key.
     fn set_header(&self, name: &str, value: &str) -> Finished {
         let set_header = Some((name.to_owned(), value.to_owned()));
-        Finished { set_header, no_store: self.settings().no_store, ..self.vary() }
+        Finished { set_header, no_store: true, ..self.vary() }
     }
 
     fn vary(&self) -> Finished {

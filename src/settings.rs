@@ -83,7 +83,7 @@ pub struct Settings {
     /// or another path. The cookies are left alone: deleting would take the user's own and leave the planted one.
     pub reject_duplicate_cookies: bool,
     /// Whether a response that sets or deletes the cookie gets `Cache-Control: no-store` in place of what the
-    /// handler said: false.
+    /// handler said: false. A response that gives a key in a header always gets it: [`Transport::Header`].
     pub no_store: bool,
     /// Whether the cookie is `Partitioned`, which gives each site that embeds this one its own: false.
     pub cookie_partitioned: bool,
@@ -187,6 +187,9 @@ pub enum Transport {
     /// `X-Session-Token`. The response gives the key under the same name when a cookie would be set, and an empty
     /// one when it would be deleted; responses vary on it. Cookies are not looked at, and nothing is sent
     /// by a browser on its own, so that requests cannot be forged from other sites.
+    ///
+    /// A response with the header has `Cache-Control: no-store`, whatever the handler and the settings say. Without it a
+    /// shared cache would give one client's key to others: those that send no key are all alike to `Vary`.
     ///
     /// Where the client is a script in a page, any other script in that page can read the key, which `HttpOnly`
     /// prevents; and from another origin it sees the header only if `Access-Control-Expose-Headers` names it.

@@ -30,7 +30,8 @@ pub struct Finished {
     pub set_cookie: Option<String>,
     /// The name and value of the header that gives the client its session key, or takes it away where it is empty.
     pub set_header: Option<(String, String)>,
-    /// Whether `Cache-Control: no-store` takes the place of what the handler said.
+    /// Whether `Cache-Control: no-store` takes the place of what the handler said there and in the headers that some
+    /// caches heed more.
     pub no_store: bool,
 }
 
@@ -115,10 +116,15 @@ impl Finished {
             replace(headers, &name, value.into_bytes().into());
         }
         if self.no_store {
+            OTHER_CACHE_CONTROLS.into_iter().for_each(|name| headers.remove(name));
             replace(headers, "cache-control", b"no-store".into());
         }
     }
 }
+
+/// What some caches heed in place of `Cache-Control`: RFC 9213's, and those of Cloudflare, Varnish, Fastly and nginx.
+const OTHER_CACHE_CONTROLS: [&str; 4] =
+    ["cdn-cache-control", "cloudflare-cdn-cache-control", "surrogate-control", "x-accel-expires"];
 
 fn replace(headers: &mut impl ResponseHeaders, name: &str, value: Cow<'static, [u8]>) {
     headers.remove(name);
