@@ -41,7 +41,8 @@ impl Session {
         Ok(())
     }
 
-    /// Starts a new, empty session under a new key; the old one stays in the store. Django's `create`.
+    /// Starts a new, empty session under a new key; the old one stays in the store. Django's `create`. Signed cookies have
+    /// no keys: there the session stays what it is and its cookie is sent again, as by Django.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -63,8 +64,10 @@ impl Session {
     pub fn create(&self) -> Result<(), Error> {
         let new_key = self.site().keys.generate()?;
         let mut state = self.inner.state();
-        state.reset();
-        state.session_key = Some(new_key);
+        if !self.site().store.keeps_data_in_cookie() {
+            state.reset();
+            state.session_key = Some(new_key);
+        }
         state.touch();
         Ok(())
     }
@@ -101,6 +104,8 @@ impl Session {
 
     /// Removes the session from the store at once and nothing else: its data and key stay here, and saving a
     /// change to them fails with [`Error::Interrupted`]. Django's `delete`. To log out, [`flush`](Session::flush).
+    /// Signed cookies are kept by the browser alone: there the data is forgotten here and the cookie deleted, as by
+    /// Django.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -121,16 +126,22 @@ impl Session {
     pub async fn delete(&self) -> Result<bool, Error> {
         let _busy = self.inner.busy.lock().await;
         let origin = self.inner.state().origin.clone();
-        match origin {
+        let store = &*self.site().store;
+        let deleted = match origin {
             Origin::Stored(session_key, _) => {
-                let store = &*self.site().store;
                 let (span, deleting) = (spans::delete(store, &session_key), store.delete(&session_key));
                 let deleted = spans::call(span, Operation::Delete, deleting).await?;
                 self.has_left(&session_key);
-                Ok(deleted)
+                deleted
             }
-            _ => Ok(false),
+            _ => false,
+        };
+        if store.keeps_data_in_cookie() {
+            let mut state = self.inner.state();
+            state.reset();
+            state.modified = true;
         }
+        Ok(deleted)
     }
 
     /// Whether the store has a session under this key. Django's `exists`.

@@ -111,6 +111,8 @@ impl Session {
         self.is_stored(&attempt.data);
         let mut guard = self.inner.state();
         let state = &mut *guard;
+        // The cookie is what was saved, so it is sent, as by Django's `signed_cookies`.
+        state.modified |= self.site().store.keeps_data_in_cookie();
         // What was changed while saving is still to be saved, on top of what is stored now.
         state.data = std::mem::take(&mut attempt.data);
         state.changes.replay(&mut state.data)?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod axum_site;
 pub(crate) mod back_end;
+mod cookie_methods;
 mod everywhere;
 mod expiry;
 #[cfg(any(feature = "redis", feature = "memcached"))]

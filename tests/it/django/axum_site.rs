@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use axum::extract::{Json, Query, State};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Router, body::Bytes};
 use chrono::{DateTime, TimeDelta};
@@ -50,6 +51,7 @@ pub(crate) async fn start_on(store: Arc<dyn SessionStore>, users: Users, setting
         .route("/logout", get(logout))
         .route("/cycle_key", get(cycle_key))
         .route("/put", post(put))
+        .route("/steps", post(steps))
         .route("/put_rust_values", get(put_rust_values))
         .route("/count/{number}", get(count))
         .route("/set_expiry", post(set_expiry))
@@ -127,6 +129,25 @@ async fn put(session: Session, body: String) -> Result<(), Error> {
         session.set_value(&key, value.clone());
     }
     Ok(())
+}
+
+/// Calls these methods of the session one after the other.
+async fn steps(session: Session, body: Bytes) -> Result<StatusCode, Error> {
+    for step in serde_json::from_slice::<Vec<&str>>(&body).unwrap() {
+        match step {
+            "set" => session.set("set", 1)?,
+            "get" => _ = session.get::<u32>("set")?,
+            "fail" => return Ok(StatusCode::INTERNAL_SERVER_ERROR),
+            "flush" => session.flush().await?,
+            "delete" => _ = session.delete().await?,
+            "clear" => session.clear(),
+            "cycle_key" => session.cycle_key()?,
+            "create" => session.create()?,
+            "save" => session.save().await?,
+            other => panic!("no method {other}"),
+        }
+    }
+    Ok(StatusCode::OK)
 }
 
 /// How Python's `json.dumps` writes what `put_rust_values` puts.

@@ -58,6 +58,21 @@ def put_python_objects(request):
     return done()
 
 
+def steps(request):
+    """Calls these methods of the session one after the other."""
+    for step in json.loads(request.body):
+        match step:
+            case "set":
+                request.session["set"] = 1
+            case "get":
+                request.session.get("set")
+            case "fail":
+                return JsonResponse({}, status=500)
+            case method:
+                getattr(request.session, method)()
+    return done()
+
+
 def python_values(request):
     """Each value as Python shows it, so that a tuple is no list and a date is no text."""
     return JsonResponse({key: repr(value) for key, value in request.session.items()})
@@ -110,6 +125,7 @@ urlpatterns = [
     path("logout", log_out),
     path("cycle_key", cycle_key),
     path("put", put),
+    path("steps", steps),
     path("put_python_objects", put_python_objects),
     path("python_values", python_values),
     path("account", account),
