@@ -30,6 +30,18 @@ type OnError = dyn Fn(&Error) -> HttpResponse + Send + Sync;
 /// request's extensions. When saving fails, the response is replaced: by a line of plain text with the status of
 /// [`status_of`](crate::middleware::status_of), or by what [`on_error`](SessionTransform::on_error) was given.
 ///
+/// `Option<Session>` is none where there is no such middleware, and also where the session cannot be loaded: actix-web
+/// drops the error. `Result<Session, Error>` tells the two apart.
+///
+/// On an application and on one of its scopes, or twice in another way, the same middleware makes one session for each
+/// request, which the outermost saves by its own settings; it is made once and cloned. Two for one cookie with
+/// different stores, or of which only one has an index of user sessions, answer each request with
+/// [`Error::LayersDiffer`]. A handler is given the session of the innermost middleware.
+///
+/// A session is saved after the handler has made its response, unless its status is 5xx, and before the body is sent. What is
+/// put into it later is not saved. A handler that calls [`Session::save`](crate::Session::save) itself and then answers
+/// with 5xx leaves behind what nobody can open, if the session was new or had moved to a new key; the log warns of it.
+///
 /// ```
 /// use std::sync::Arc;
 /// use actix_web::{App, test, web};
@@ -123,12 +135,14 @@ impl SessionTransform {
                 finished.apply(headers);
                 None
             }
-            Err(error) => {
-                let mut instead = (self.on_error)(&error);
-                self.middleware.failed(&error).apply(instead.headers_mut());
-                Some(instead)
-            }
+            Err(error) => Some(self.failed(&error)),
         }
+    }
+
+    fn failed(&self, error: &Error) -> HttpResponse {
+        let mut instead = (self.on_error)(error);
+        self.middleware.failed(error).apply(instead.headers_mut());
+        instead
     }
 }
 
@@ -186,7 +200,14 @@ where
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let transform = self.transform.clone();
         let keys = request.headers().get_all(transform.middleware.header()).map(HeaderValue::as_bytes);
-        let session = transform.middleware.begin(keys);
+        let session = transform.middleware.begin_inside(request.extensions().get::<LazySession>(), keys);
+        let session = match session {
+            Ok(session) => session,
+            Err(error) => {
+                let instead = transform.failed(&error).map_into_right_body();
+                return Box::pin(ready(Ok(request.into_response(instead))));
+            }
+        };
         request.extensions_mut().insert(session.clone());
         let answer = self.inner.call(request);
         Box::pin(async move {

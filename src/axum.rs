@@ -1,5 +1,6 @@
 //! The axum extractors: a handler that names [`Session`] gets it loaded.
 
+use std::convert::Infallible;
 use std::str::FromStr;
 
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
@@ -20,11 +21,33 @@ impl<S: Send + Sync> FromRequestParts<S> for LazySession {
     }
 }
 
+/// None when the request did not pass through a session layer.
+impl<S: Send + Sync> OptionalFromRequestParts<S> for LazySession {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Infallible> {
+        Ok(parts.extensions.get::<LazySession>().cloned())
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Session {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        LazySession::from_request_parts(parts, state).await?.load().await
+        let lazy = <LazySession as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        lazy.load().await
+    }
+}
+
+/// None when the request did not pass through a session layer; a store that fails is an error.
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Error> {
+        match parts.extensions.get::<LazySession>().cloned() {
+            Some(lazy) => lazy.load().await.map(Some),
+            None => Ok(None),
+        }
     }
 }
 

@@ -62,6 +62,16 @@ pub enum Error {
         "no session on this request; put `SessionLayer` (tower, axum) or `SessionTransform` (actix-web) around this handler"
     )]
     NoLayer,
+    /// A request passed through two session layers of one cookie or header that do not share their store, or their index
+    /// of user sessions: whichever saved last would take the other's session away.
+    #[error(
+        "two session layers of {of} around one handler, each with a store or an index of user sessions of its own; \
+         make the layer once and give each router a clone, or give one another name"
+    )]
+    LayersDiffer {
+        /// What both layers take the session key from, such as ``the cookie `sessionid` ``.
+        of: String,
+    },
     /// A handler is for users who are logged in, and nobody is: [`auth::UserId`](crate::auth::UserId).
     #[error("nobody is logged in")]
     NotLoggedIn,

@@ -65,7 +65,7 @@ pub use store::RedisStore;
 pub use store::SqliteStore;
 pub use store::{CachedDbStore, MemoryStore, SessionStore, SignedCookieStore, connect};
 #[cfg(feature = "tower")]
-pub use tower::{ErrorResponse, PlainText, SessionFuture, SessionLayer, SessionService};
+pub use tower::{ErrorResponse, PlainText, SessionBody, SessionFuture, SessionLayer, SessionService};
 pub use user_sessions::UserSessions;
 pub use value::{Kind, MAX_DEPTH, Value, ValueError};
 

@@ -1,7 +1,8 @@
 //! The rules of Django's `SessionMiddleware`, free of any web framework.
 //!
-//! An adapter calls [`begin`](SessionMiddleware::begin) with the request's `Cookie` headers, puts the
-//! [`LazySession`] where handlers find it, and after the response was made calls
+//! An adapter calls [`begin_inside`](SessionMiddleware::begin_inside) with the request's `Cookie` headers and with the
+//! session that another layer has put on the request, puts the [`LazySession`] where handlers find it, and after the
+//! response was made calls
 //! [`finish`](SessionMiddleware::finish), which saves and says what to put on the response, and
 //! [`Finished::apply`], which puts it there. The rules themselves are [`decide`], a function of what happened.
 
@@ -202,6 +203,57 @@ impl SessionMiddleware {
         LazySession::new(Arc::clone(&self.site), ticket.as_deref())
     }
 
+    /// As [`begin`](SessionMiddleware::begin), of a request that other session layers may have seen before: `around` is
+    /// the session that is among its extensions. A request has one session for each cookie's name (or header),
+    /// however many layers of that name are around its handler. The outermost of them makes the session, by its own
+    /// settings, and saves it; [`finish`](SessionMiddleware::finish) does nothing for the others.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{Error, MemoryStore, SessionMiddleware, Settings, middleware::Finished};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let outer = middleware.begin_inside(None, [])?;
+    /// let inner = middleware.begin_inside(Some(&outer), [])?;
+    /// inner.load().await?.set("visits", 1)?;
+    /// assert!(outer.modified(), "it is the same session");
+    /// assert_eq!(middleware.finish(&inner, 200).await?, Finished::default());
+    /// assert!(middleware.finish(&outer, 200).await?.set_cookie.is_some());
+    ///
+    /// let other = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let error = other.begin_inside(Some(&outer), []).unwrap_err();
+    /// assert!(matches!(error, Error::LayersDiffer { .. }), "one cookie, and another store");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::LayersDiffer`] when a layer further out has the same name and another store, or when only one of the two has an index of
+    /// user sessions. Then no handler is to run, and the response is as after a failing
+    /// [`finish`](SessionMiddleware::finish).
+    pub fn begin_inside<'a>(
+        &self,
+        around: Option<&LazySession>,
+        values: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<LazySession, Error> {
+        let Some(around) = around else { return Ok(self.begin(values)) };
+        let settings = self.settings();
+        let Some(session) = around.layers().find(|other| same_name(settings, &other.site().settings)) else {
+            return Ok(self.begin(values).inside(around));
+        };
+        let site = session.site();
+        let same_index = site.user_sessions.is_some() == self.site.user_sessions.is_some();
+        if Arc::ptr_eq(&site.store, &self.site.store) && same_index {
+            return Ok(session.shared(around));
+        }
+        Err(Error::LayersDiffer {
+            of: match &settings.transport {
+                Transport::Cookie => format!("the cookie `{}`", settings.cookie_name),
+                Transport::Header(name) => format!("the header `{name}`"),
+            },
+        })
+    }
+
     fn ticket<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>) -> Option<Cow<'a, str>> {
         let settings = self.settings();
         let (ticket, is_one) = match &settings.transport {
@@ -251,6 +303,9 @@ impl SessionMiddleware {
 
     /// [`finish`](SessionMiddleware::finish) for the requests, most of them, after which nothing is to be saved.
     pub(crate) fn finish_unsaved(&self, session: &LazySession, status: u16) -> Option<Finished> {
+        if session.is_shared() {
+            return Some(Finished::default());
+        }
         let settings = self.settings();
         if settings.save_every_request || self.site.user_sessions.is_some() {
             return None;
@@ -370,6 +425,15 @@ impl SessionMiddleware {
 impl std::fmt::Debug for SessionMiddleware {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("SessionMiddleware").field("store", &self.site.store).finish_non_exhaustive()
+    }
+}
+
+/// Whether sites of these settings find the session key in the same place.
+fn same_name(settings: &Settings, other: &Settings) -> bool {
+    match (&settings.transport, &other.transport) {
+        (Transport::Cookie, Transport::Cookie) => settings.cookie_name == other.cookie_name,
+        (Transport::Header(name), Transport::Header(other)) => name.eq_ignore_ascii_case(other),
+        _ => false,
     }
 }
 

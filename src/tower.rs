@@ -1,5 +1,7 @@
 //! The tower layer. With axum, hyper or tonic: anything that speaks `http` types.
 
+mod body;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
@@ -12,6 +14,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+pub use self::body::SessionBody;
 use crate::error::Error;
 use crate::middleware::{Finishing, ResponseHeaders, SessionMiddleware, message_of, status_of};
 use crate::session::LazySession;
@@ -21,8 +24,25 @@ use crate::store::SessionStore;
 /// Gives each request a session and saves it after the response. Django's `SessionMiddleware`.
 ///
 /// Each request carries a [`LazySession`](crate::LazySession) among its extensions; axum handlers name
-/// [`Session`](crate::Session) as an argument instead. When saving fails, the response is replaced: by a line of
-/// plain text with the status of [`status_of`], or by what [`on_error`](SessionLayer::on_error) was given.
+/// [`Session`](crate::Session) as an argument instead, or `Option<Session>` where there may be no layer. When saving fails,
+/// the response is replaced: by a line of plain text with the status of [`status_of`], or by what
+/// [`on_error`](SessionLayer::on_error) was given.
+///
+/// # Several layers
+/// A request has one session for each cookie's name, or header, however many layers of that name it passes: on a
+/// nested router and on the whole site, for example. The outermost of them rules: its settings, its clock and its
+/// `on_error`. The handler's response is looked at there, and the session saved once. The layers must share the store
+/// (the same `Arc`) and, where there is one, the index of user sessions; else each request is answered with
+/// [`Error::LayersDiffer`]. The simplest is to make the layer once and to clone it. Layers of different names stand
+/// side by side and inside of each other; a handler is given the innermost layer's session.
+///
+/// # When a session is saved
+/// After the handler has made its response, unless its status is 5xx, and before the response's body is sent. What is
+/// put into the session later, by a stream or a task that goes on, is not saved; call [`Session::save`](crate::Session::save) there for a session
+/// that its client knows already. A handler that calls `save` itself and then answers with 5xx leaves behind what
+/// nobody can open, if the session was new or had moved to a new key, because a 5xx carries no cookie; the log warns
+/// of it. Leave saving to the layer, or call [`Session::flush`](crate::Session::flush) before such an answer. Middleware around this layer
+/// must let `Set-Cookie` through: without it the client never learns its key.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -99,7 +119,8 @@ impl<E> SessionLayer<E> {
 }
 
 /// Makes the response that takes the handler's place when its session could not be saved. Any function from
-/// `&Error` to a response is one; see [`SessionLayer::on_error`].
+/// `&Error` to a response is one; see [`SessionLayer::on_error`]. Its body may be of another type than the handler's:
+/// [`SessionBody`] is either.
 ///
 /// ```
 /// use cloakroom::{Error, ErrorResponse, middleware::status_of};
@@ -107,7 +128,9 @@ impl<E> SessionLayer<E> {
 ///
 /// struct Json;
 ///
-/// impl ErrorResponse<String> for Json {
+/// impl ErrorResponse for Json {
+///     type Body = String;
+///
 ///     fn error_response(&self, error: &Error) -> Response<String> {
 ///         let mut response = Response::new(format!(r#"{{"status":{}}}"#, status_of(error)));
 ///         *response.status_mut() = status_of(error).try_into().unwrap_or_default();
@@ -118,12 +141,17 @@ impl<E> SessionLayer<E> {
 /// let response = Json.error_response(&Error::Interrupted);
 /// assert_eq!((response.status().as_u16(), response.body().as_str()), (400, r#"{"status":400}"#));
 /// ```
-pub trait ErrorResponse<Body>: Send + Sync + 'static {
+pub trait ErrorResponse: Send + Sync + 'static {
+    /// The response's body.
+    type Body;
+
     /// The response. What went wrong is logged already.
-    fn error_response(&self, error: &Error) -> Response<Body>;
+    fn error_response(&self, error: &Error) -> Response<Self::Body>;
 }
 
-impl<Body, F: Fn(&Error) -> Response<Body> + Send + Sync + 'static> ErrorResponse<Body> for F {
+impl<Body, F: Fn(&Error) -> Response<Body> + Send + Sync + 'static> ErrorResponse for F {
+    type Body = Body;
+
     fn error_response(&self, error: &Error) -> Response<Body> {
         self(error)
     }
@@ -133,18 +161,19 @@ impl<Body, F: Fn(&Error) -> Response<Body> + Send + Sync + 'static> ErrorRespons
 ///
 /// ```
 /// use cloakroom::{Error, ErrorResponse, PlainText};
-/// use http::Response;
 ///
-/// let response: Response<String> = PlainText.error_response(&Error::NotLoggedIn);
+/// let response = PlainText.error_response(&Error::NotLoggedIn);
 /// assert_eq!(response.status(), 401);
 /// assert_eq!(response.body(), "Please log in.");
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PlainText;
 
-impl<Body: From<&'static str>> ErrorResponse<Body> for PlainText {
-    fn error_response(&self, error: &Error) -> Response<Body> {
-        let mut response = Response::new(Body::from(message_of(error)));
+impl ErrorResponse for PlainText {
+    type Body = String;
+
+    fn error_response(&self, error: &Error) -> Response<String> {
+        let mut response = Response::new(message_of(error).to_owned());
         *response.status_mut() =
             StatusCode::from_u16(status_of(error)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -187,7 +216,9 @@ impl<S, E> Layer<S> for SessionLayer<E> {
 /// });
 /// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
 /// let service: SessionService<_> = layer.layer(inner);
-/// assert_eq!(service.oneshot(Request::new(())).await?.body(), "hello");
+/// let response = service.oneshot(Request::new(())).await?;
+/// let body = axum::body::Body::new(response.into_body());
+/// assert_eq!(axum::body::to_bytes(body, 100).await?, "hello");
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 #[derive(Debug)]
@@ -205,9 +236,9 @@ impl<S: Clone, E> Clone for SessionService<S, E> {
 impl<S, E, RequestBody, ResponseBody> Service<Request<RequestBody>> for SessionService<S, E>
 where
     S: Service<Request<RequestBody>, Response = Response<ResponseBody>>,
-    E: ErrorResponse<ResponseBody>,
+    E: ErrorResponse,
 {
-    type Response = Response<ResponseBody>;
+    type Response = Response<SessionBody<ResponseBody, E::Body>>;
     type Error = S::Error;
     type Future = SessionFuture<S::Future, ResponseBody, E>;
 
@@ -222,9 +253,13 @@ where
             "Cookie" => request.headers().get_all(COOKIE),
             name => request.headers().get_all(name),
         };
-        let session = layer.middleware.begin(tickets.iter().map(HeaderValue::as_bytes));
-        request.extensions_mut().insert(session.clone());
-        SessionFuture { answer: self.inner.call(request), session, layer, saving: None }
+        let tickets = tickets.iter().map(HeaderValue::as_bytes);
+        let session = layer.middleware.begin_inside(request.extensions().get::<LazySession>(), tickets);
+        let answer = session.as_ref().ok().map(|session| {
+            request.extensions_mut().insert(session.clone());
+            self.inner.call(request)
+        });
+        SessionFuture { answer, session, layer, saving: None }
     }
 }
 
@@ -242,13 +277,14 @@ pin_project! {
     /// let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new("hello".to_owned())));
     /// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
     /// let response = layer.layer(inner).call(Request::new(()));
-    /// assert_eq!(response.await?.body(), "hello");
+    /// assert_eq!(response.await?.status(), 200);
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     pub struct SessionFuture<F, Body, E = PlainText> {
+        // None where the layers differ: then no handler runs.
         #[pin]
-        answer: F,
-        session: LazySession,
+        answer: Option<F>,
+        session: Result<LazySession, Error>,
         layer: SessionLayer<E>,
         saving: Option<(Response<Body>, Finishing)>,
     }
@@ -257,37 +293,46 @@ pin_project! {
 impl<F, Body, E, Failure> Future for SessionFuture<F, Body, E>
 where
     F: Future<Output = Result<Response<Body>, Failure>>,
-    E: ErrorResponse<Body>,
+    E: ErrorResponse,
 {
-    type Output = Result<Response<Body>, Failure>;
+    type Output = Result<Response<SessionBody<Body, E::Body>>, Failure>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let SessionLayer { middleware, on_error } = &*this.layer;
+        let failed = |error: &Error| {
+            let mut response = on_error.error_response(error);
+            middleware.failed(error).apply(response.headers_mut());
+            Poll::Ready(Ok(response.map(SessionBody::of_error)))
+        };
+        let (answer, session) = match (this.answer.as_pin_mut(), &*this.session) {
+            (Some(answer), Ok(session)) => (answer, session),
+            (_, Err(error)) => return failed(error),
+            (None, Ok(_)) => return Poll::Pending,
+        };
         let (mut response, mut finishing) = match this.saving.take() {
             Some(saving) => saving,
             None => {
-                let mut response = ready!(this.answer.poll(context))?;
+                let mut response = ready!(answer.poll(context))?;
                 let status = response.status().as_u16();
-                if let Some(finished) = middleware.finish_unsaved(this.session, status) {
+                if let Some(finished) = middleware.finish_unsaved(session, status) {
                     finished.apply(response.headers_mut());
-                    return Poll::Ready(Ok(response));
+                    return Poll::Ready(Ok(response.map(SessionBody::of_handler)));
                 }
-                (response, middleware.save_and_finish(this.session, status))
+                (response, middleware.save_and_finish(session, status))
             }
         };
         match finishing.as_mut().poll(context) {
             Poll::Pending => {
                 *this.saving = Some((response, finishing));
-                return Poll::Pending;
+                Poll::Pending
             }
-            Poll::Ready(Ok(finished)) => finished.apply(response.headers_mut()),
-            Poll::Ready(Err(error)) => {
-                response = on_error.error_response(&error);
-                middleware.failed(&error).apply(response.headers_mut());
+            Poll::Ready(Ok(finished)) => {
+                finished.apply(response.headers_mut());
+                Poll::Ready(Ok(response.map(SessionBody::of_handler)))
             }
+            Poll::Ready(Err(error)) => failed(&error),
         }
-        Poll::Ready(Ok(response))
     }
 }
 

@@ -30,6 +30,10 @@ use crate::session_key::SessionKey;
 #[derive(Clone)]
 pub struct LazySession {
     pub(super) inner: Arc<Inner>,
+    /// That of the layer around this one, where there is one.
+    around: Option<Arc<LazySession>>,
+    /// Whether a layer further out made this session, and saves it.
+    shared: bool,
 }
 
 impl LazySession {
@@ -64,7 +68,31 @@ impl LazySession {
             visit: Mutex::default(),
             busy: tokio::sync::Mutex::default(),
         };
-        LazySession { inner: Arc::new(inner) }
+        LazySession { inner: Arc::new(inner), around: None, shared: false }
+    }
+
+    /// This session as that of a layer inside of another.
+    pub(crate) fn inside(self, around: &LazySession) -> LazySession {
+        LazySession { around: Some(Arc::new(around.clone())), ..self }
+    }
+
+    /// The session of a layer further out for one inside of it.
+    pub(crate) fn shared(&self, around: &LazySession) -> LazySession {
+        LazySession { shared: true, ..self.clone() }.inside(around)
+    }
+
+    /// Whether another layer makes and saves this session.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// The sessions of the layers around a request, the innermost first.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &LazySession> {
+        std::iter::successors(Some(self), |session| session.around.as_deref())
+    }
+
+    pub(crate) fn site(&self) -> &Arc<Site> {
+        &self.inner.site
     }
 
     /// The session, loaded from the store unless it is already. One round trip at most.

@@ -12,6 +12,7 @@ mod interrupted;
 mod layers;
 mod on_actix;
 mod on_axum;
+mod other_layers;
 mod proxy;
 mod real_stores;
 mod round_trips;
