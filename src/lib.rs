@@ -50,7 +50,9 @@ pub use middleware::SessionMiddleware;
 pub use session::{AsKey, Key, LazySession, STARTED_KEY, Session, TEST_COOKIE_NAME, TEST_COOKIE_VALUE};
 pub use session_data::SessionData;
 pub use session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
-pub use settings::{ConcurrentChanges, InterruptedSession, SameSite, Settings, SettingsError, Transport};
+pub use settings::{
+    ConcurrentChanges, CookieScope, InterruptedSession, SameSite, Settings, SettingsError, Transport,
+};
 #[cfg(feature = "file")]
 pub use store::FileStore;
 #[cfg(feature = "memcached")]

@@ -199,8 +199,8 @@ impl SessionMiddleware {
     /// # Ok::<(), cloakroom::SettingsError>(())
     /// ```
     pub fn begin<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> LazySession {
-        let ticket = self.ticket(values.into_iter());
-        LazySession::new(Arc::clone(&self.site), ticket.as_deref())
+        let (ticket, several_cookies) = self.ticket(values.into_iter());
+        LazySession::new(Arc::clone(&self.site), ticket.as_deref(), several_cookies)
     }
 
     /// As [`begin`](SessionMiddleware::begin), of a request that other session layers may have seen before: `around` is
@@ -254,22 +254,30 @@ impl SessionMiddleware {
         })
     }
 
-    fn ticket<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>) -> Option<Cow<'a, str>> {
+    /// The session key that came with the request, and whether there are several cookies of the session's name.
+    fn ticket<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>) -> (Option<Cow<'a, str>>, bool) {
         let settings = self.settings();
-        let (ticket, is_one) = match &settings.transport {
+        match &settings.transport {
             Transport::Cookie => {
                 let (ticket, count) = cookie::find_cookies(values, &settings.cookie_name);
-                (ticket, count < 2 || !settings.reject_duplicate_cookies)
+                let several = count > 1;
+                if several && settings.reject_duplicate_cookies {
+                    self.site.warnings.several_cookies(self.site.clock.now());
+                    return (None, several);
+                }
+                (ticket, several)
             }
             Transport::Header(_) => {
                 let ticket = values.next().map(|value| String::from_utf8_lossy(value.trim_ascii()));
-                (ticket, values.next().is_none())
+                if values.next().is_some() {
+                    tracing::debug!(
+                        "the request has several session keys and counts as one without a session"
+                    );
+                    return (None, false);
+                }
+                (ticket, false)
             }
-        };
-        if !is_one {
-            tracing::debug!("the request has several session keys; it is taken for one without a session");
         }
-        ticket.filter(|_| is_one)
     }
 
     /// Saves what is to be saved after a response with this status was made.
@@ -310,16 +318,39 @@ impl SessionMiddleware {
         if settings.save_every_request || self.site.user_sessions.is_some() {
             return None;
         }
-        let observed = session.observed(status);
-        self.without_saving(decide(&observed, settings), &observed)
+        self.without_saving(session, &session.observed(status))
     }
 
-    fn without_saving(&self, decision: Decision, observed: &Observed) -> Option<Finished> {
-        match decision {
-            Decision::Nothing if observed.accessed => Some(self.vary()),
-            Decision::Nothing => Some(Finished::default()),
-            Decision::DeleteCookie => Some(self.delete()),
-            Decision::SaveAndSetCookie => None,
+    fn without_saving(&self, session: &LazySession, observed: &Observed) -> Option<Finished> {
+        let finished = match decide(observed, self.settings()) {
+            Decision::SaveAndSetCookie => return None,
+            Decision::DeleteCookie => self.delete(),
+            Decision::Nothing => {
+                self.warn_of_untold(session, observed.status);
+                if observed.accessed { self.vary() } else { Finished::default() }
+            }
+        };
+        Some(self.without_former(session, finished))
+    }
+
+    /// Takes away the cookies that were set before the settings changed, where there may be any.
+    fn without_former(&self, session: &LazySession, finished: Finished) -> Finished {
+        let settings = self.settings();
+        let may_be_there = session.several_cookies() || finished.set_cookie.is_some();
+        if !may_be_there || settings.former_cookies.is_empty() {
+            return finished;
+        }
+        Finished {
+            remove_cookies: cookie::delete_former(settings),
+            vary: self.vary().vary,
+            no_store: settings.no_store,
+            ..finished
+        }
+    }
+
+    fn warn_of_untold(&self, session: &LazySession, status: u16) {
+        if session.take_untold() {
+            self.site.warnings.untold(self.site.clock.now(), status);
         }
     }
 
@@ -333,18 +364,27 @@ impl SessionMiddleware {
                 session.load().await?;
             }
             let observed = session.observed(status);
-            let unsaved = middleware.without_saving(decide(&observed, settings), &observed);
-            let finished = match (unsaved, session.loaded()) {
+            let finished = match (middleware.without_saving(&session, &observed), session.loaded()) {
                 (Some(finished), _) => finished,
                 (None, None) => middleware.vary(),
-                (None, Some(loaded)) => match middleware.save(&loaded).await {
-                    Err(Error::Interrupted)
-                        if settings.interrupted == InterruptedSession::ContinueAnonymously =>
-                    {
-                        if observed.cookie_sent { middleware.delete() } else { middleware.vary() }
-                    }
-                    saved => saved?,
-                },
+                (None, Some(loaded)) => {
+                    let finished = match middleware.save(&loaded).await {
+                        Ok(finished) => {
+                            session.take_untold();
+                            finished
+                        }
+                        Err(Error::Interrupted)
+                            if settings.interrupted == InterruptedSession::ContinueAnonymously =>
+                        {
+                            if observed.cookie_sent { middleware.delete() } else { middleware.vary() }
+                        }
+                        Err(error) => {
+                            middleware.warn_of_untold(&session, status_of(&error));
+                            return Err(error);
+                        }
+                    };
+                    middleware.without_former(&session, finished)
+                }
             };
             if let Some(loaded) = session.loaded() {
                 loaded.end_visit().await;

@@ -31,8 +31,10 @@
 //! error; a call that was cancelled has none. `attempts` counts the writes. A request that does not ask for its session
 //! has no span, and where no subscriber wants them nothing is computed for them.
 //!
-//! The events: an error that replaces a response is an `ERROR` with its causes; a session that is not genuine and
-//! a store that fails behind another are a `WARN`; saves on top of another request's change, refused and
+//! The events: an error that replaces a response is an `ERROR` with its causes. A `WARN` is a store that fails behind
+//! another, and, at most once a minute with how many there were meanwhile: a session that is not genuine, a request that
+//! has several session cookies where [`Settings::reject_duplicate_cookies`](crate::Settings) refuses them, and a session
+//! saved under a key that the response does not tell the client. Saves on top of another request's change, refused and
 //! interrupted ones are `DEBUG`.
 
 pub(crate) mod spans;
@@ -156,10 +158,51 @@ outcomes! {
     u64 { _ => "cleared" }
 }
 
-/// Warns of sessions that are not genuine: once, then at most once a minute with how many there were meanwhile,
-/// because under a wrong secret every request would.
+/// The warnings of one site about what single requests bring or cause.
 #[derive(Debug, Default)]
-pub(crate) struct NotGenuine(Mutex<Option<Warned>>);
+pub(crate) struct Warnings {
+    not_genuine: Seldom,
+    several_cookies: Seldom,
+    untold: Seldom,
+}
+
+impl Warnings {
+    /// Of sessions that are not genuine: under a wrong secret every request would be warned of.
+    pub(crate) fn not_genuine(&self, now: DateTime<Utc>) {
+        let Some(suppressed) = self.not_genuine.due(now) else { return };
+        tracing::warn!(
+            suppressed,
+            "session data corrupted: its signature does not match and it reads as empty; if this happens to \
+             every session, SECRET_KEY is wrong or lacks a fallback"
+        );
+    }
+
+    /// Of requests that count as ones without a session, as they have several cookies of its name.
+    pub(crate) fn several_cookies(&self, now: DateTime<Utc>) {
+        let Some(suppressed) = self.several_cookies.due(now) else { return };
+        tracing::warn!(
+            suppressed,
+            "a request has several session cookies and counts as one without a session; if `cookie_domain`, \
+             `cookie_path` or `cookie_partitioned` was changed, name the cookie's former scope in `former_cookies`; \
+             else a neighbouring host or path plants cookies of this name"
+        );
+    }
+
+    /// Of a session that was saved under a key which the response does not tell the client.
+    pub(crate) fn untold(&self, now: DateTime<Utc>, status: u16) {
+        let Some(suppressed) = self.untold.due(now) else { return };
+        tracing::warn!(
+            suppressed,
+            status,
+            "a session was saved under a key that the response does not tell the client, so that nobody can open it; \
+             leave saving to the session layer, which saves nothing with a 5xx, or `flush` such a session"
+        );
+    }
+}
+
+/// Says when a warning is due: at first, then at most once a minute.
+#[derive(Debug, Default)]
+struct Seldom(Mutex<Option<Warned>>);
 
 #[derive(Debug)]
 struct Warned {
@@ -167,24 +210,21 @@ struct Warned {
     suppressed: u64,
 }
 
-impl NotGenuine {
-    pub(crate) fn warn(&self, now: DateTime<Utc>) {
+impl Seldom {
+    /// How many warnings were suppressed since the last one, if one is due now.
+    fn due(&self, now: DateTime<Utc>) -> Option<u64> {
         let mut warned = crate::lock(&self.0);
         let suppressed = match warned.as_mut() {
             // `abs` for a clock that was set back.
             Some(last) if (now - last.at).abs() < TimeDelta::minutes(1) => {
                 last.suppressed += 1;
-                return;
+                return None;
             }
             Some(last) => last.suppressed,
             None => 0,
         };
         *warned = Some(Warned { at: now, suppressed: 0 });
-        tracing::warn!(
-            suppressed,
-            "session data corrupted: its signature does not match and it reads as empty; if this happens to \
-             every session, SECRET_KEY is wrong or lacks a fallback"
-        );
+        Some(suppressed)
     }
 }
 

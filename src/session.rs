@@ -10,6 +10,7 @@ mod typed_key;
 mod user_session;
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
@@ -22,7 +23,7 @@ pub use self::lazy::LazySession;
 pub use self::typed_key::{AsKey, Key};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
-use crate::observe::{NotGenuine, Operation, spans};
+use crate::observe::{Operation, Warnings, spans};
 use crate::session_data::SessionData;
 use crate::session_key::{KeyGenerator, RandomKeys, SessionKey};
 use crate::settings::Settings;
@@ -38,7 +39,7 @@ pub(crate) struct Site {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keys: Arc<dyn KeyGenerator>,
     pub(crate) user_sessions: Option<UserSessions>,
-    not_genuine: Arc<NotGenuine>,
+    pub(crate) warnings: Arc<Warnings>,
 }
 
 impl Site {
@@ -49,7 +50,7 @@ impl Site {
             clock: Arc::new(SystemClock),
             keys: Arc::new(RandomKeys),
             user_sessions: None,
-            not_genuine: Arc::default(),
+            warnings: Arc::default(),
         }
     }
 }
@@ -82,6 +83,10 @@ struct Inner {
     site: Arc<Site>,
     /// Whether the request brought a session cookie, whatever its value.
     cookie_sent: bool,
+    /// Whether the request brought several of the name.
+    several_cookies: bool,
+    /// Whether the session was saved under a key that the client was not told yet.
+    untold: AtomicBool,
     state: Mutex<State>,
     visit: Mutex<user_session::Visit>,
     /// Held while loading or saving, so that each happens once at a time.
@@ -119,7 +124,7 @@ enum Origin {
 impl Session {
     /// A new, empty session outside of any request, for scripts and tests.
     pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Session {
-        Session { inner: LazySession::new(Arc::new(Site::new(store, settings)), None).inner }
+        Session { inner: LazySession::new(Arc::new(Site::new(store, settings)), None, false).inner }
     }
 
     /// The stored session under this key, outside of any request: `SessionStore(session_key=…)` in Django.
@@ -146,7 +151,7 @@ impl Session {
         settings: Settings,
         session_key: SessionKey,
     ) -> Result<Session, Error> {
-        let lazy = LazySession::new(Arc::new(Site::new(store, settings)), None);
+        let lazy = LazySession::new(Arc::new(Site::new(store, settings)), None, false);
         {
             let mut state = lazy.inner.state();
             state.session_key = Some(session_key.clone());
@@ -184,7 +189,7 @@ impl Session {
             }
             Some(_) => {
                 state.origin = Origin::NotGenuine;
-                self.site().not_genuine.warn(now);
+                self.site().warnings.not_genuine(now);
             }
             None => {
                 // The client's key is never adopted.

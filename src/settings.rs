@@ -1,5 +1,6 @@
 //! Django's session settings, by their names, and what goes beyond them.
 
+mod cookie_scope;
 mod validate;
 
 use chrono::TimeDelta;
@@ -9,6 +10,8 @@ use crate::codec::TextFormat;
 use crate::session_key::SessionKeyFormat;
 use crate::signing::{Algorithm, Compression, DEFAULT_INFLATE_LIMIT, SecretKey};
 
+pub use cookie_scope::CookieScope;
+pub(crate) use cookie_scope::NamePrefix;
 pub use validate::SettingsError;
 
 /// The settings of one site. To share sessions with a Django site, give both the same.
@@ -80,8 +83,32 @@ pub struct Settings {
     pub absolute_age: Option<TimeDelta>,
     /// Whether a request with several cookies of the session's name counts as one without a session: false, which
     /// takes the last as Django does. Two of a name mean that somebody planted one, from a neighbouring subdomain
-    /// or another path. The cookies are left alone: deleting would take the user's own and leave the planted one.
+    /// or another path, or that the cookie's scope was changed: [`former_cookies`](Settings::former_cookies). The cookies
+    /// are left alone: deleting would take the user's own and leave the planted one.
     pub reject_duplicate_cookies: bool,
+    /// Where cookies of the session's name were set before `cookie_domain`, `cookie_path` or `cookie_partitioned` was
+    /// changed: none. A browser that keeps such a cookie sends it beside the present one, for as long as it lives:
+    /// two cookies of the name, of which the wrong one may count, or none. So each response that sets or deletes the
+    /// session's cookie deletes those, and so does the response to a request with several. Leave them here until the
+    /// last such cookie has ended: for the former `cookie_age`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{CookieScope, MemoryStore, SessionMiddleware, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let mut settings = Settings::new("secret");
+    /// settings.cookie_domain = Some("example.com".to_owned());
+    /// settings.former_cookies = vec![CookieScope::of_host("/")];
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), settings)?;
+    ///
+    /// let lazy = middleware.begin(["sessionid=of-the-host; sessionid=of-the-domain".as_bytes()]);
+    /// let finished = middleware.finish(&lazy, 200).await?;
+    /// assert!(finished.remove_cookies[0].starts_with("sessionid=\"\"; expires=Thu, 01 Jan 1970"));
+    /// assert!(!finished.remove_cookies[0].contains("Domain"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    pub former_cookies: Vec<CookieScope>,
     /// Whether a response that sets or deletes the cookie gets `Cache-Control: no-store` in place of what the
     /// handler said: false. A response that gives a key in a header always gets it: [`Transport::Header`].
     pub no_store: bool,
@@ -130,6 +157,7 @@ impl Settings {
             interrupted: InterruptedSession::default(),
             absolute_age: None,
             reject_duplicate_cookies: false,
+            former_cookies: Vec::new(),
             no_store: false,
             cookie_partitioned: false,
             full_removal_cookie: false,

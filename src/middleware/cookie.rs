@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike, Timelike, Utc};
 use memchr::{memchr, memchr_iter};
 
 use crate::expiry::ExpiryAge;
-use crate::settings::{SameSite, Settings};
+use crate::settings::{CookieScope, NamePrefix, SameSite, Settings};
 
 /// The value of a cookie in these `Cookie` headers; of several with one name the last counts. Django's
 /// `parse_cookie`, but that spaces and tabs alone are stripped from names: a name behind another blank is another name,
@@ -121,19 +121,53 @@ fn unquote(value: &str) -> Cow<'_, str> {
 /// The header that gives the browser its cookie; without an expiry it ends with the browser.
 pub(super) fn set(settings: &Settings, value: &str, expiry: Option<(ExpiryAge, DateTime<Utc>)>) -> String {
     let expiry = expiry.map(|(age, end)| (age.whole_seconds(), end));
-    write(settings, value, expiry, settings.cookie_httponly, settings.cookie_secure)
+    let (httponly, secure) = (settings.cookie_httponly, settings.cookie_secure);
+    write(settings, &Scope::of(settings), value, expiry, httponly, secure)
 }
 
-/// The header that takes the cookie away. As Django's `delete_cookie`, without `HttpOnly`, and with `Secure`
-/// only where browsers would refuse the cookie otherwise, unless the settings ask for all.
+/// The header that takes the cookie away. As Django's `delete_cookie`, without `HttpOnly` and `Secure`, unless the
+/// settings ask for all, or browsers would refuse it.
 pub(super) fn delete(settings: &Settings) -> String {
-    let is_needed = settings.cookie_name.starts_with("__Secure-")
-        || settings.cookie_name.starts_with("__Host-")
-        || settings.cookie_samesite == Some(SameSite::None)
-        || settings.cookie_partitioned;
+    delete_from(settings, &Scope::of(settings))
+}
+
+/// The headers that take away the cookies that were set before the settings changed.
+pub(super) fn delete_former(settings: &Settings) -> Vec<String> {
+    let scopes = settings.former_cookies.iter();
+    scopes.map(|scope| delete_from(settings, &Scope::from(scope))).collect()
+}
+
+fn delete_from(settings: &Settings, scope: &Scope<'_>) -> String {
+    let prefix = NamePrefix::of(&settings.cookie_name);
+    let needs_secure =
+        prefix.needs_secure() || settings.cookie_samesite == Some(SameSite::None) || scope.partitioned;
     let all = settings.full_removal_cookie;
-    let (httponly, secure) = (all && settings.cookie_httponly, is_needed || all && settings.cookie_secure);
-    write(settings, "\"\"", Some((0, DateTime::UNIX_EPOCH)), httponly, secure)
+    let httponly = prefix.needs_httponly() || all && settings.cookie_httponly;
+    let secure = needs_secure || all && settings.cookie_secure;
+    write(settings, scope, "\"\"", Some((0, DateTime::UNIX_EPOCH)), httponly, secure)
+}
+
+/// What tells a cookie from others of its name.
+struct Scope<'a> {
+    domain: Option<&'a str>,
+    path: &'a str,
+    partitioned: bool,
+}
+
+impl<'a> Scope<'a> {
+    fn of(settings: &'a Settings) -> Scope<'a> {
+        Scope {
+            domain: settings.cookie_domain.as_deref(),
+            path: &settings.cookie_path,
+            partitioned: settings.cookie_partitioned,
+        }
+    }
+}
+
+impl<'a> From<&'a CookieScope> for Scope<'a> {
+    fn from(scope: &'a CookieScope) -> Scope<'a> {
+        Scope { domain: scope.domain.as_deref(), path: &scope.path, partitioned: scope.partitioned }
+    }
 }
 
 /// Appends a date. Put together from bytes, since formatting numbers takes several times as long, and reading chrono's
@@ -161,6 +195,7 @@ fn write_http_date(out: &mut String, moment: DateTime<Utc>) {
 /// The attributes stand in the order in which Django writes them. The expiry is the age in seconds and the end.
 fn write(
     settings: &Settings,
+    scope: &Scope<'_>,
     value: &str,
     expiry: Option<(i64, DateTime<Utc>)>,
     httponly: bool,
@@ -170,7 +205,7 @@ fn write(
     header.push_str(&settings.cookie_name);
     header.push('=');
     header.push_str(value);
-    if let Some(domain) = &settings.cookie_domain {
+    if let Some(domain) = scope.domain {
         header.push_str("; Domain=");
         header.push_str(domain);
     }
@@ -186,11 +221,11 @@ fn write(
         let _ = write!(header, "; Max-Age={max_age}");
     }
     // As Python 3.14 writes it. Browsers keep a partitioned cookie apart, so its removal says so too.
-    if settings.cookie_partitioned {
+    if scope.partitioned {
         header.push_str("; Partitioned");
     }
     header.push_str("; Path=");
-    header.push_str(&settings.cookie_path);
+    header.push_str(scope.path);
     if let Some(same_site) = settings.cookie_samesite {
         header.push_str("; SameSite=");
         header.push_str(same_site.as_str());

@@ -28,6 +28,9 @@ pub struct Finished {
     pub vary: Option<Cow<'static, str>>,
     /// The value of a `Set-Cookie` header, instead of any that a handler set for the same name.
     pub set_cookie: Option<String>,
+    /// The values of more `Set-Cookie` headers, which take away cookies that the settings'
+    /// [`former_cookies`](crate::Settings::former_cookies) name.
+    pub remove_cookies: Vec<String>,
     /// The name and value of the header that gives the client its session key, or takes it away where it is empty.
     pub set_header: Option<(String, String)>,
     /// Whether `Cache-Control: no-store` takes the place of what the handler said there and in the headers that some
@@ -111,6 +114,9 @@ impl Finished {
                 others.into_iter().for_each(|other| headers.append("set-cookie", other.into()));
             }
             headers.append("set-cookie", set_cookie.into_bytes().into());
+        }
+        for cookie in self.remove_cookies {
+            headers.append("set-cookie", cookie.into_bytes().into());
         }
         if let Some((name, value)) = self.set_header {
             replace(headers, &name, value.into_bytes().into());

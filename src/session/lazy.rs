@@ -1,6 +1,7 @@
 //! A request's session before anybody has asked for it.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::changes::Changes;
@@ -37,7 +38,7 @@ pub struct LazySession {
 }
 
 impl LazySession {
-    pub(crate) fn new(site: Arc<Site>, cookie_value: Option<&str>) -> LazySession {
+    pub(crate) fn new(site: Arc<Site>, cookie_value: Option<&str>, several_cookies: bool) -> LazySession {
         let format = &site.settings.session_key_format;
         let origin = match cookie_value {
             // Django takes fewer than 8 characters for no key at all, and others for a key to look up.
@@ -64,6 +65,8 @@ impl LazySession {
         let inner = Inner {
             site,
             cookie_sent: cookie_value.is_some(),
+            several_cookies,
+            untold: AtomicBool::new(false),
             state: Mutex::new(state),
             visit: Mutex::default(),
             busy: tokio::sync::Mutex::default(),
@@ -93,6 +96,16 @@ impl LazySession {
 
     pub(crate) fn site(&self) -> &Arc<Site> {
         &self.inner.site
+    }
+
+    /// Whether the request brought several cookies of the session's name.
+    pub(crate) fn several_cookies(&self) -> bool {
+        self.inner.several_cookies
+    }
+
+    /// Whether the session was saved under a key that the client was not told: from now on it counts as told.
+    pub(crate) fn take_untold(&self) -> bool {
+        self.inner.untold.load(Ordering::Relaxed) && self.inner.untold.swap(false, Ordering::Relaxed)
     }
 
     /// The session, loaded from the store unless it is already. One round trip at most.

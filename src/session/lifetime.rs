@@ -1,5 +1,7 @@
 //! Sessions begin, move to another key and end.
 
+use std::sync::atomic::Ordering;
+
 use super::{Origin, Session};
 use crate::error::Error;
 use crate::observe::{self, Operation, spans};
@@ -132,6 +134,7 @@ impl Session {
                 let (span, deleting) = (spans::delete(store, &session_key), store.delete(&session_key));
                 let deleted = spans::call(span, Operation::Delete, deleting).await?;
                 self.has_left(&session_key);
+                self.inner.untold.store(false, Ordering::Relaxed);
                 deleted
             }
             _ => false,

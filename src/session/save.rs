@@ -1,5 +1,6 @@
 //! Saving: compare and swap, and the changes again on top of what another request saved meanwhile.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -103,10 +104,10 @@ impl Session {
             let cookie = version.as_bytes().map(String::from_utf8_lossy).unwrap_or_default();
             session_key = SessionKey::from_trusted(cookie.as_ref());
         }
-        if let Origin::Stored(stored_key, _) = &attempt.origin
-            && *stored_key != session_key
-        {
-            self.has_left(stored_key);
+        let stored_key = attempt.stored_key();
+        if stored_key != Some(&session_key) {
+            stored_key.into_iter().for_each(|stored_key| self.has_left(stored_key));
+            self.inner.untold.store(true, Ordering::Relaxed);
         }
         self.is_stored(&attempt.data);
         let mut guard = self.inner.state();

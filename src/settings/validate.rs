@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::TimeDelta;
 
-use super::{SameSite, Settings, Transport};
+use super::{NamePrefix, SameSite, Settings, Transport};
 
 /// A setting that cannot work: which, why, and what to do. Never shows a secret.
 ///
@@ -131,40 +131,46 @@ impl Settings {
         refuse("cookie_name", !is_token(name), "it has a character that no cookie's name can have", remedy)?;
 
         let remedy = "leave it out for the host itself, or write it as in `example.com`";
-        let domain = self.cookie_domain.as_deref();
-        refuse("cookie_domain", domain == Some(""), "it is empty", remedy)?;
-        let odd = domain.is_some_and(|domain| !is_attribute(domain) || domain.contains([' ', '/', ':']));
-        refuse("cookie_domain", odd, "it is no name of a host", remedy)?;
-
+        refuse_scope("cookie_domain", self.cookie_domain.as_deref().and_then(wrong_domain), remedy)?;
         let remedy = "write it as in `/` or `/shop`";
-        let path = &self.cookie_path;
-        refuse("cookie_path", !path.starts_with('/'), "it does not begin with `/`", remedy)?;
-        refuse(
-            "cookie_path",
-            !is_attribute(path),
-            "it has a character that ends it, or is too long",
-            remedy,
-        )?;
-
+        refuse_scope("cookie_path", wrong_path(&self.cookie_path), remedy)?;
+        self.validate_former()?;
         self.validate_secure()
+    }
+
+    fn validate_former(&self) -> Result<(), SettingsError> {
+        const SETTING: &str = "former_cookies";
+        for scope in &self.former_cookies {
+            let problem = scope.domain.as_deref().and_then(wrong_domain);
+            refuse_scope(SETTING, problem, "write the domain as in `example.com`")?;
+            refuse_scope(SETTING, wrong_path(&scope.path), "write the path as in `/` or `/shop`")?;
+            let problem = "it names the present cookie, which would be deleted as soon as it is set";
+            refuse(SETTING, scope.is_that_of(self), problem, "leave that one out")?;
+            let is_host = NamePrefix::of(&self.cookie_name).is_of_host();
+            let problem = "no cookie whose name begins with `__Host-` had another domain or path";
+            let has_scope = scope.domain.is_some() || scope.path != "/";
+            refuse(SETTING, is_host && has_scope, problem, "leave it out")?;
+            let problem = "browsers refuse a `Partitioned` cookie that is not `Secure`";
+            refuse(SETTING, scope.partitioned && !self.cookie_secure, problem, "set `cookie_secure`")?;
+        }
+        Ok(())
     }
 
     /// What browsers ask of a cookie with this name and these attributes.
     fn validate_secure(&self) -> Result<(), SettingsError> {
         let insecure = !self.cookie_secure;
-        let starts_with = |prefix: &str| {
-            self.cookie_name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-        };
-        let is_host = starts_with("__Host-");
-        let problem = "browsers refuse a cookie whose name begins with `__Secure-` or `__Host-` and that is not `Secure`";
-        let prefixed = is_host || starts_with("__Secure-");
-        refuse("cookie_secure", prefixed && insecure, problem, "set it, or take another `cookie_name`")?;
+        let prefix = NamePrefix::of(&self.cookie_name);
+        let problem = "browsers refuse a cookie whose name begins with `__Secure-`, `__Host-` or `__Http-` and that is not `Secure`";
+        let remedy = "set it, or take another `cookie_name`";
+        refuse("cookie_secure", prefix.needs_secure() && insecure, problem, remedy)?;
+        let problem = "browsers refuse a cookie whose name begins with `__Http-` or `__Host-Http-` and that is not `HttpOnly`";
+        refuse("cookie_httponly", prefix.needs_httponly() && !self.cookie_httponly, problem, remedy)?;
         let problem = "browsers refuse a cookie whose name begins with `__Host-` and that has a `Domain`";
         let remedy = "leave it out, or take another `cookie_name`";
-        refuse("cookie_domain", is_host && self.cookie_domain.is_some(), problem, remedy)?;
+        refuse("cookie_domain", prefix.is_of_host() && self.cookie_domain.is_some(), problem, remedy)?;
         let problem = "browsers refuse a cookie whose name begins with `__Host-` and whose `Path` is not `/`";
         let remedy = "set `/`, or take another `cookie_name`";
-        refuse("cookie_path", is_host && self.cookie_path != "/", problem, remedy)?;
+        refuse("cookie_path", prefix.is_of_host() && self.cookie_path != "/", problem, remedy)?;
 
         let is_none = self.cookie_samesite == Some(SameSite::None);
         let problem = "browsers refuse a cookie with `SameSite=None` that is not `Secure`";
@@ -181,6 +187,31 @@ fn refuse(
     remedy: &'static str,
 ) -> Result<(), SettingsError> {
     if is_wrong { Err(SettingsError { setting, problem, remedy }) } else { Ok(()) }
+}
+
+fn refuse_scope(
+    setting: &'static str,
+    problem: Option<&'static str>,
+    remedy: &'static str,
+) -> Result<(), SettingsError> {
+    problem.map_or(Ok(()), |problem| Err(SettingsError { setting, problem, remedy }))
+}
+
+/// The problem of a cookie's `Domain`.
+fn wrong_domain(domain: &str) -> Option<&'static str> {
+    if domain.is_empty() {
+        return Some("it is empty");
+    }
+    let odd = !is_attribute(domain) || domain.contains([' ', '/', ':']);
+    odd.then_some("it is no name of a host")
+}
+
+/// The problem of a cookie's `Path`.
+fn wrong_path(path: &str) -> Option<&'static str> {
+    if !path.starts_with('/') {
+        return Some("it does not begin with `/`");
+    }
+    (!is_attribute(path)).then_some("it has a character that ends it, or is too long")
 }
 
 /// RFC 9110's `token`.
@@ -202,12 +233,13 @@ fn is_cookie_byte(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::CookieScope;
 
     type Spoil = fn(&mut Settings);
 
     #[test]
     fn what_cannot_work_is_refused_by_name() {
-        let spoils: [(&str, Spoil); 30] = [
+        let spoils: [(&str, Spoil); 38] = [
             ("secret_key", |settings| settings.secret_key = "".into()),
             ("secret_key_fallbacks", |settings| settings.secret_key_fallbacks = vec!["".into()]),
             ("cookie_age", |settings| settings.cookie_age = TimeDelta::zero()),
@@ -241,6 +273,29 @@ mod tests {
                 *settings = Settings::hardened("secret");
                 settings.cookie_path = "/shop".to_owned();
             }),
+            ("cookie_secure", |settings| settings.cookie_name = "__HTTP-id".to_owned()),
+            ("cookie_httponly", |settings| {
+                settings.cookie_name = "__Http-id".to_owned();
+                (settings.cookie_secure, settings.cookie_httponly) = (true, false);
+            }),
+            ("cookie_path", |settings| {
+                *settings = Settings::hardened("secret");
+                (settings.cookie_name, settings.cookie_path) =
+                    ("__Host-Http-id".to_owned(), "/shop".to_owned());
+            }),
+            ("former_cookies", |settings| settings.former_cookies = vec![CookieScope::of_host("/")]),
+            ("former_cookies", |settings| {
+                settings.cookie_domain = Some("example.com".to_owned());
+                settings.former_cookies = vec![CookieScope::of_domain(".EXAMPLE.com", "/")];
+            }),
+            ("former_cookies", |settings| {
+                settings.former_cookies = vec![CookieScope::of_domain("https://a.com", "/")];
+            }),
+            ("former_cookies", |settings| settings.former_cookies = vec![CookieScope::of_host("shop")]),
+            ("former_cookies", |settings| {
+                *settings = Settings::hardened("secret");
+                settings.former_cookies = vec![CookieScope::of_host("/shop")];
+            }),
             ("cookie_samesite", |settings| settings.cookie_samesite = Some(SameSite::None)),
             ("cookie_partitioned", |settings| settings.cookie_partitioned = true),
             ("transport", |settings| settings.transport = Transport::Header("X Session".to_owned())),
@@ -261,7 +316,7 @@ mod tests {
 
     #[test]
     fn what_works_is_taken() {
-        let works: [Spoil; 7] = [
+        let works: [Spoil; 9] = [
             |_| {},
             |settings| *settings = Settings::hardened("secret"),
             |settings| settings.cookie_domain = Some(".example.com".to_owned()),
@@ -271,6 +326,16 @@ mod tests {
                 settings.cookie_partitioned = true;
             },
             |settings| settings.session_key_format.also = "-_".to_owned(),
+            |settings| {
+                settings.cookie_domain = Some("example.com".to_owned());
+                settings.former_cookies =
+                    vec![CookieScope::of_host("/"), CookieScope::of_domain("example.com", "/shop")];
+            },
+            |settings| {
+                *settings = Settings::hardened("secret");
+                settings.cookie_partitioned = true;
+                settings.former_cookies = vec![CookieScope::of_host("/")];
+            },
             // The cookie's settings are not looked at where there is none.
             |settings| {
                 settings.transport = Transport::Header("X-Session-Token".to_owned());

@@ -49,5 +49,6 @@ mod vectors;
 mod vectors_cache;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod vectors_sql;
+mod warnings;
 mod watched_store;
 mod web;

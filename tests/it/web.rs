@@ -4,6 +4,7 @@
 mod bad_cookies;
 mod cookies;
 mod failures;
+mod former_cookies;
 mod handlers;
 mod hang_ups;
 mod hardened;

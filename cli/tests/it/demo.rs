@@ -2,6 +2,7 @@
 
 mod browser;
 mod chromium;
+mod cookies_in_chromium;
 mod in_chromium;
 mod pages;
 mod pictures;

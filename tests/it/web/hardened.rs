@@ -173,8 +173,8 @@ fn at(hours: i64) -> cloakroom::chrono::DateTime<cloakroom::chrono::Utc> {
 async fn what_cannot_work_is_refused_at_the_start() {
     let mut settings = Settings::hardened("secret");
     settings.cookie_secure = false;
-    let expected = "setting `cookie_secure`: browsers refuse a cookie whose name begins with `__Secure-` or \
-                    `__Host-` and that is not `Secure`; set it, or take another `cookie_name`";
+    let expected = "setting `cookie_secure`: browsers refuse a cookie whose name begins with `__Secure-`, \
+                    `__Host-` or `__Http-` and that is not `Secure`; set it, or take another `cookie_name`";
     let memory = || Arc::new(MemoryStore::new());
     let refused: [SettingsError; 3] = [
         SessionMiddleware::new(memory(), settings.clone()).unwrap_err(),

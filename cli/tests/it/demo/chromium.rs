@@ -135,6 +135,16 @@ impl Chromium {
         })
     }
 
+    /// How many cookies of this name the page is sent.
+    pub(super) fn count_of(&self, name: &str) -> usize {
+        self.get("cookie").as_array().unwrap().iter().filter(|cookie| cookie["name"] == name).count()
+    }
+
+    /// Takes away the cookies of all sites.
+    pub(super) fn forget_cookies(&self) {
+        self.developer_tools("Network.clearBrowserCookies", json!({}));
+    }
+
     /// Opens one more tab and goes on in it; gives its name, and that of the tab before.
     pub(super) fn new_tab(&self) -> (String, String) {
         let before = self.get("window").as_str().unwrap().to_owned();

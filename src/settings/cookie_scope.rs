@@ -1,0 +1,107 @@
+//! What browsers tell one cookie from another by, and what its name makes them ask of it.
+
+use super::Settings;
+
+/// Where a cookie is sent: what browsers tell two cookies of one name apart by. For
+/// [`former_cookies`](Settings::former_cookies).
+///
+/// ```
+/// use cloakroom::{CookieScope, Settings};
+///
+/// // The cookie was the host's own, and is now for the whole domain.
+/// let mut settings = Settings::new("secret");
+/// settings.cookie_domain = Some("example.com".to_owned());
+/// settings.former_cookies = vec![CookieScope::of_host("/")];
+/// assert!(settings.validate().is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CookieScope {
+    /// As [`cookie_domain`](Settings::cookie_domain).
+    pub domain: Option<String>,
+    /// As [`cookie_path`](Settings::cookie_path).
+    pub path: String,
+    /// As [`cookie_partitioned`](Settings::cookie_partitioned): false, unless it is set.
+    pub partitioned: bool,
+}
+
+impl CookieScope {
+    /// That of a cookie without a `Domain`, which the host alone is sent that set it.
+    ///
+    /// ```
+    /// use cloakroom::CookieScope;
+    ///
+    /// assert_eq!(CookieScope::of_host("/").domain, None);
+    /// ```
+    pub fn of_host(path: impl Into<String>) -> CookieScope {
+        CookieScope { domain: None, path: path.into(), partitioned: false }
+    }
+
+    /// That of a cookie for a domain and the hosts below it.
+    ///
+    /// ```
+    /// use cloakroom::CookieScope;
+    ///
+    /// let scope = CookieScope::of_domain("example.com", "/shop");
+    /// assert_eq!((scope.domain.as_deref(), scope.path.as_str()), (Some("example.com"), "/shop"));
+    /// ```
+    pub fn of_domain(domain: impl Into<String>, path: impl Into<String>) -> CookieScope {
+        CookieScope { domain: Some(domain.into()), path: path.into(), partitioned: false }
+    }
+
+    /// Whether a cookie of these settings is in it.
+    pub(super) fn is_that_of(&self, settings: &Settings) -> bool {
+        // A leading dot means nothing to browsers, and hosts are the same in capitals.
+        let host = |domain: &Option<String>| {
+            domain.as_deref().map(|domain| domain.trim_start_matches('.').to_ascii_lowercase())
+        };
+        host(&self.domain) == host(&settings.cookie_domain)
+            && self.path == settings.cookie_path
+            && self.partitioned == settings.cookie_partitioned
+    }
+}
+
+/// How a cookie's name begins, where browsers keep it only with certain attributes. They ignore case in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NamePrefix {
+    /// Nothing that matters.
+    None,
+    /// `__Secure-`: `Secure`.
+    Secure,
+    /// `__Host-`: `Secure`, no `Domain`, and `Path=/`.
+    Host,
+    /// `__Http-`: `Secure` and `HttpOnly`.
+    Http,
+    /// `__Host-Http-`: both.
+    HostHttp,
+}
+
+impl NamePrefix {
+    pub(crate) fn of(cookie_name: &str) -> NamePrefix {
+        let begins_with = |prefix: &str| {
+            cookie_name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        let prefixes = [
+            ("__Host-Http-", NamePrefix::HostHttp),
+            ("__Host-", NamePrefix::Host),
+            ("__Http-", NamePrefix::Http),
+            ("__Secure-", NamePrefix::Secure),
+        ];
+        prefixes
+            .into_iter()
+            .find(|(text, _)| begins_with(text))
+            .map_or(NamePrefix::None, |(_, prefix)| prefix)
+    }
+
+    pub(crate) fn needs_secure(self) -> bool {
+        self != NamePrefix::None
+    }
+
+    pub(crate) fn needs_httponly(self) -> bool {
+        matches!(self, NamePrefix::Http | NamePrefix::HostHttp)
+    }
+
+    pub(crate) fn is_of_host(self) -> bool {
+        matches!(self, NamePrefix::Host | NamePrefix::HostHttp)
+    }
+}
