@@ -12,9 +12,21 @@
 //! 4. A broken connection is made again; meanwhile requests fail soon, as unavailable.
 //!
 //! # TLS
-//! With `sslmode=require` in the URL, and the feature `postgres-tls`, connections are encrypted, and the server's
-//! certificate must be for the URL's host and signed by whom the system trusts, or by
-//! [`PostgresOptions::root_certificates`]: libpq's `verify-full`. Otherwise connections are plain.
+//! With the feature `postgres-tls`, the URL's `sslmode` says whether connections are encrypted:
+//!
+//! | `sslmode` | the connection |
+//! |---|---|
+//! | left out, or `prefer` | As libpq's, and so Django's, `prefer`: encrypted where the server can, to whoever answers; plain where it cannot. This keeps out whoever only listens. |
+//! | `require` or `verify-full` | Encrypted, and the server's certificate must be for the URL's host and signed by whom the system trusts, or by [`PostgresOptions::root_certificates`]: libpq's `verify-full`. |
+//! | `disable` | Plain. |
+//!
+//! [`PostgresOptions::root_certificates`] alone means `require`. Without the feature, connections are plain, which a
+//! warning tells where the server is on another machine; and `require` is an error.
+//!
+//! # Connection poolers
+//! The store connects to PostgreSQL itself. A pooler such as PgBouncer is refused, in whatever mode it pools: it does not
+//! tell that mode, and the store's settings and prepared statements would be met by others that share the pooler's
+//! connections.
 
 mod alone;
 mod clear;
@@ -23,7 +35,9 @@ mod error;
 mod list;
 mod reads;
 mod schema;
+mod start;
 mod statements;
+mod tasks;
 mod user_sessions;
 mod writes;
 
@@ -33,16 +47,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Timelike, Utc};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
-use self::alone::Alone;
 use self::connection::{Connection, Link};
 use self::error::{Failure, Task};
 use self::reads::{Read, Stored, Timestamp};
+use self::tasks::Tasks;
 use self::writes::{Outcome, Row, Work, Write};
+use super::per_runtime::PerRuntime;
 use super::table::{self, expected_text};
 use super::{
     Count, Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version,
@@ -57,9 +72,9 @@ pub use super::table::{ColumnValue, Columns, CreateTable, ExtraColumn, Migration
 
 /// Keeps sessions in PostgreSQL, in the table that Django's migration makes, beside a running Django.
 ///
-/// It holds two connections, and up to four more while rows are locked by others. They keep prepared
-/// statements and settings, so a pooler between must give each a server connection for the whole session.
-/// The tasks behind it run on the Tokio runtime that it was opened on.
+/// It holds two connections, and up to four more while rows are locked by others. They keep prepared statements and
+/// settings, so a pooler between is refused. Each Tokio runtime that it is used on has connections of its own, which end
+/// with that runtime.
 ///
 /// ```no_run
 /// use cloakroom::{PostgresStore, Settings};
@@ -74,11 +89,7 @@ pub use super::table::{ColumnValue, Columns, CreateTable, ExtraColumn, Migration
 pub struct PostgresStore {
     options: Arc<PostgresOptions>,
     codec: SessionCodec,
-    reads: mpsc::UnboundedSender<Read>,
-    writes: mpsc::UnboundedSender<Write>,
-    alone: Alone,
-    /// For the index of user sessions.
-    index: tokio::sync::Mutex<Link>,
+    tasks: PerRuntime<Arc<Tasks>>,
 }
 
 /// Where a [`PostgresStore`] keeps its sessions, and how.
@@ -99,8 +110,8 @@ pub struct PostgresStore {
 pub struct PostgresOptions {
     /// The server, the user and the database.
     pub config: Config,
-    /// A file of certificates in PEM to trust with `sslmode=require`, in place of the system's: libpq's
-    /// `sslrootcert`. None.
+    /// A file of certificates in PEM to trust, in place of the system's: libpq's `sslrootcert`. Naming one means
+    /// `sslmode=require`, unless the URL says `disable`. None.
     #[cfg(feature = "postgres-tls")]
     pub root_certificates: Option<std::path::PathBuf>,
     /// The table: `django_session`.
@@ -138,7 +149,8 @@ impl PostgresOptions {
     /// ```
     ///
     /// # Errors
-    /// When the server cannot be reached, refuses the user, or lacks the table or a column.
+    /// When the server cannot be reached, refuses the user, or lacks the table or a column; or when a connection pooler
+    /// answers.
     pub async fn open(mut self, settings: &Settings) -> Result<PostgresStore, StoreError> {
         let connect = async {
             let reading = Connection::open(&self).await?;
@@ -148,16 +160,13 @@ impl PostgresOptions {
         let (reading, writing, extra_types) =
             connect.await.map_err(|failure: Failure| failure.explain(&self))?;
         self.extra_types = extra_types;
+        #[cfg(not(feature = "postgres-tls"))]
+        start::warn_of_plain_connections(&self);
         let options = Arc::new(self);
-        let alone = Alone::new(Arc::clone(&options));
-        let (reads, read_requests) = mpsc::unbounded_channel();
-        let (writes, write_requests) = mpsc::unbounded_channel();
-        let link = Link::new(Arc::clone(&options), reading);
-        tokio::spawn(reads::serve(link, Arc::clone(&options), read_requests));
-        let link = Link::new(Arc::clone(&options), writing);
-        tokio::spawn(writes::serve(link, alone.clone(), Arc::clone(&options), write_requests));
-        let index = Link::unopened(Arc::clone(&options)).into();
-        Ok(PostgresStore { options, codec: SessionCodec::new(settings), reads, writes, alone, index })
+        let link = |connection| Link::new(Arc::clone(&options), connection);
+        let tasks = PerRuntime::new();
+        tasks.with(|| Tasks::start(&options, link(reading), link(writing)), |_| ());
+        Ok(PostgresStore { options, codec: SessionCodec::new(settings), tasks })
     }
 
     fn quoted_table(&self) -> String {
@@ -222,8 +231,16 @@ impl PostgresStore {
             batch: 64,
             clear_batch: 1_000,
         };
-        match url.parse() {
+        let says = |parameter: &str| url.split(['?', '&']).skip(1).any(|part| part == parameter);
+        let parsed = match says(VERIFY_FULL) {
+            true => url.replace(VERIFY_FULL, "sslmode=require").parse(),
+            false => url.parse(),
+        };
+        match parsed {
             Ok(config) => Ok(options(config)),
+            Err(_) if says("sslmode=allow") || says("sslmode=verify-ca") => {
+                Err(Failure::SslMode.explain(&options(Config::new())))
+            }
             // The driver's own message may hold a part of the password.
             Err(_) => Err(Failure::Url.explain(&options(Config::new()))),
         }
@@ -247,10 +264,15 @@ impl PostgresStore {
         PostgresStore::options(url)?.open(settings).await
     }
 
+    /// Those of the present runtime.
+    fn tasks(&self) -> Arc<Tasks> {
+        self.tasks.with(|| Tasks::unopened(&self.options), |tasks| Arc::clone(tasks))
+    }
+
     /// Waits for the answer to a request, up to the deadline.
     async fn answer<T>(&self, answer: oneshot::Receiver<Task<T>>) -> Result<T, StoreError> {
         let answer = match timeout(self.options.deadline, answer).await {
-            Ok(answer) => answer.unwrap_or(Err(Failure::Closed)),
+            Ok(answer) => answer.unwrap_or(Err(Failure::Stopped)),
             Err(_) => Err(Failure::Deadline),
         };
         answer.map_err(|failure| failure.explain(&self.options))
@@ -261,8 +283,8 @@ impl PostgresStore {
             return Ok(None);
         }
         let (reply, answer) = oneshot::channel();
-        // When the task is gone the reply is dropped, which the waiting below takes for closed.
-        let _ = self.reads.send(Read { session_key: session_key.clone(), reply });
+        // When the task is gone, with its runtime, the reply is dropped, which the waiting below notices.
+        let _ = self.tasks().reads.send(Read { session_key: session_key.clone(), reply });
         let row = self.answer(answer).await?;
         let now = Timestamp::from(now);
         Ok(row.filter(|row| row.expire_date.is_some_and(|expire_date| expire_date > now)))
@@ -277,7 +299,7 @@ impl PostgresStore {
         }
         let (reply, answer) = oneshot::channel();
         let end = Instant::now() + self.options.deadline;
-        let _ = self.writes.send(Write { session_key: session_key.clone(), work, end, reply });
+        let _ = self.tasks().writes.send(Write { session_key: session_key.clone(), work, end, reply });
         self.answer(answer).await
     }
 
@@ -295,6 +317,9 @@ impl PostgresStore {
         Ok(Row { session_data, expire_date, extra })
     }
 }
+
+/// libpq's name for what `require` does here.
+const VERIFY_FULL: &str = "sslmode=verify-full";
 
 fn has_nul(session_key: &SessionKey) -> bool {
     session_key.as_str().contains('\0')

@@ -1,10 +1,18 @@
 //! TLS: which certificates are trusted.
 
 use std::path::Path;
+use std::sync::Arc;
 
+#[cfg(feature = "postgres-tls")]
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+#[cfg(feature = "postgres-tls")]
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
+#[cfg(feature = "postgres-tls")]
+use rustls::{DigitallySignedStruct, SignatureScheme};
 
 /// The settings of a connection, with the certificates of this file in PEM to trust, or the system's. Made anew for each
 /// connection, so that certificates may be replaced while the program runs.
@@ -13,13 +21,68 @@ pub(super) fn client_config(root_certificates: Option<&Path>) -> Result<ClientCo
         Some(path) => from_file(path)?,
         None => of_the_system()?,
     };
-    let provider = rustls::crypto::ring::default_provider();
-    let config = ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
+    Ok(builder(ring())?.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The settings of a connection that is encrypted to whoever answers. See [`AnyCertificate`].
+#[cfg(feature = "postgres-tls")]
+pub(super) fn unverified_client_config() -> Result<ClientConfig, String> {
+    let provider = ring();
+    let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
+    Ok(builder(provider)?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+fn ring() -> Arc<CryptoProvider> {
+    rustls::crypto::ring::default_provider().into()
+}
+
+fn builder(provider: Arc<CryptoProvider>) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, String> {
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    builder.map_err(|error| error.to_string())
+}
+
+/// Takes every certificate, as libpq does below `sslmode=verify-ca`: whoever only listens learns nothing, and whoever
+/// answers in the server's place is not found out. That the other side holds the certificate's key is checked.
+#[cfg(feature = "postgres-tls")]
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+#[cfg(feature = "postgres-tls")]
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 fn from_file(path: &Path) -> Result<RootCertStore, String> {

@@ -10,6 +10,8 @@ pub(crate) mod mariadb;
 pub(crate) mod memcached;
 pub(crate) mod nginx;
 #[cfg(feature = "postgres")]
+pub(crate) mod pgbouncer;
+#[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;

@@ -55,10 +55,10 @@ impl Alone {
         let options = &*self.0.options;
         let worked = timeout_at(end, async {
             let _permit = self.0.free.acquire().await.map_err(|_| Failure::Closed)?;
-            let idle = crate::lock(&self.0.idle).pop().filter(|connection| !connection.is_closed());
+            let idle = crate::lock(&self.0.idle).pop();
             let mut connection = match idle {
-                Some(connection) => connection,
-                None => Connection::open(options).await?,
+                Some(connection) if !connection.is_closed().await => connection,
+                _ => Connection::open(options).await?,
             };
             connection.limit(end.saturating_duration_since(Instant::now())).await?;
             let result = work(&mut connection, options).await;

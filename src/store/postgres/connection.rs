@@ -6,56 +6,45 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::time::{Instant, timeout};
-use tokio_postgres::config::SslMode;
-use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type};
-use tokio_postgres::{Client, Column, Config, NoTls, Row, Socket, Statement, Transaction};
+use tokio_postgres::{Client, Column, Row, Statement, Transaction};
 
 use super::error::{Failure, Task};
+use super::start::{start, statement_timeout};
 use super::statements::{COUNT, Query};
 use super::{PostgresOptions, quoted};
-
-/// What is set on each connection. The statements are look-ups of single keys, so a plan made once serves
-/// for good, and a table without statistics shall not make it one that reads the whole table.
-const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off; \
-     SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; ";
 
 /// One connection and what is prepared on it.
 pub(super) struct Connection {
     client: Client,
     statements: [Option<Statement>; COUNT],
+    last_used: Instant,
 }
+
+/// Servers and proxies close connections that have rested for seconds.
+const RESTED: Duration = Duration::from_millis(100);
 
 impl Connection {
     /// Connects within the deadline.
     pub(super) async fn open(options: &PostgresOptions) -> Task<Connection> {
-        timeout(options.deadline, Connection::connect(options)).await.map_err(|_| Failure::Deadline)?
-    }
-
-    async fn connect(options: &PostgresOptions) -> Task<Connection> {
-        let client = match options.config.get_ssl_mode() {
-            #[cfg(feature = "postgres-tls")]
-            SslMode::Require => {
-                let config = crate::store::tls::client_config(options.root_certificates.as_deref());
-                let tls = tokio_postgres_rustls::MakeRustlsConnect::new(config.map_err(Failure::Tls)?);
-                start(&options.config, tls).await?
-            }
-            #[cfg(not(feature = "postgres-tls"))]
-            SslMode::Require => return Err(Failure::NoTls),
-            _ => start(&options.config, NoTls).await?,
-        };
-        let limit = statement_timeout(options.deadline);
-        client.batch_execute(&format!("{SETTINGS}{limit}")).await?;
-        Ok(Connection { client, statements: [const { None }; COUNT] })
+        let client = timeout(options.deadline, start(options)).await.map_err(|_| Failure::Deadline)??;
+        let statements = [const { None }; COUNT];
+        Ok(Connection { client, statements, last_used: Instant::now() })
     }
 
     /// Sets how long the caller will wait for the statements to come: less than the whole deadline when it
     /// has waited already.
     pub(super) async fn limit(&self, remaining: Duration) -> Task<()> {
-        Ok(self.client.batch_execute(&statement_timeout(remaining)).await?)
+        let limit = statement_timeout(remaining);
+        Ok(self.client.batch_execute(&format!("SET statement_timeout = {limit}")).await?)
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    /// Whether the connection has ended, by the server's will for example.
+    pub(super) async fn is_closed(&self) -> bool {
+        if self.last_used.elapsed() >= RESTED {
+            // Where nobody has driven the runtime meanwhile, the connection's task looks only now.
+            tokio::task::yield_now().await;
+        }
         self.client.is_closed()
     }
 
@@ -73,6 +62,7 @@ impl Connection {
     ) -> Task<Vec<Row>> {
         let statement = self.statement(options, query).await?;
         let hidden = Hidden::all(parameters);
+        self.last_used = Instant::now();
         Ok(self.client.query(&statement, &Hidden::references(&hidden)).await?)
     }
 
@@ -85,6 +75,7 @@ impl Connection {
     ) -> Task<u64> {
         let statement = self.statement(options, query).await?;
         let hidden = Hidden::all(parameters);
+        self.last_used = Instant::now();
         Ok(self.client.execute(&statement, &Hidden::references(&hidden)).await?)
     }
 
@@ -123,18 +114,6 @@ impl Connection {
         });
         extra.collect()
     }
-}
-
-/// Connects, and lets the connection run.
-async fn start<T>(config: &Config, tls: T) -> Task<Client>
-where
-    T: MakeTlsConnect<Socket>,
-    T::Stream: Send + 'static,
-{
-    let (client, connection) = config.connect(tls).await?;
-    // It ends when the client is dropped, and whatever breaks it reaches the client too.
-    tokio::spawn(connection);
-    Ok(client)
 }
 
 /// A parameter that shows nothing: the driver writes each statement's parameters, here keys and sessions, to the log
@@ -178,13 +157,6 @@ impl ToSql for Hidden<'_> {
 
 type BoxedError = Box<dyn std::error::Error + Sync + Send>;
 
-/// The server gives up a little before the caller does. So what waited for a lock in vain is known not to have
-/// been written, and what nobody waits for holds no locks.
-fn statement_timeout(remaining: Duration) -> String {
-    let limit = (remaining * 9 / 10).as_millis().clamp(1, i32::MAX as u128);
-    format!("SET statement_timeout = {limit}")
-}
-
 /// A connection that is made again when it breaks. While the server cannot be reached, attempts are spaced
 /// out and requests fail at once.
 pub(super) struct Link {
@@ -224,7 +196,11 @@ impl Link {
     }
 
     async fn connection(&mut self) -> Task<&mut Connection> {
-        if self.connection.as_ref().is_none_or(Connection::is_closed) {
+        let is_closed = match &self.connection {
+            Some(connection) => connection.is_closed().await,
+            None => true,
+        };
+        if is_closed {
             if let Some(failed) = self.failed.as_ref().filter(|failed| Instant::now() < failed.next_attempt) {
                 return Err(failed.failure.clone());
             }

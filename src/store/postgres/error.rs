@@ -23,6 +23,10 @@ pub(super) enum Failure {
     },
     Connection(Arc<tokio_postgres::Error>),
     Url,
+    /// An `sslmode` of libpq's that is not offered.
+    SslMode,
+    /// Something between keeps the settings of this connection from the server.
+    Pooler,
     /// TLS is asked for, and this build has none.
     #[cfg(not(feature = "postgres-tls"))]
     NoTls,
@@ -31,6 +35,8 @@ pub(super) enum Failure {
     Tls(String),
     Deadline,
     Closed,
+    /// The runtime has ended that the request's tasks ran on.
+    Stopped,
     MissingColumn(String),
     WrongType {
         column: String,
@@ -61,10 +67,12 @@ impl Failure {
     }
 
     /// Whether one request of many may be the cause, so that the others deserve another try: bad data, a
-    /// constraint, a trigger, a serialization failure, a statement prepared for a table that was altered.
+    /// constraint, a trigger, a serialization failure, a statement prepared for a table that was altered; or whether none
+    /// of them was carried out and another connection may help: the server only reads (25006), or had given up the
+    /// connection as idle (57P05).
     pub(super) fn may_be_one_request(&self) -> bool {
         matches!(self, Failure::Server { code, .. }
-            if ["0A", "22", "23", "26", "40", "54", "P0"].iter().any(|class| code.code().starts_with(class)))
+            if ["0A", "22", "23", "25006", "26", "40", "54", "57P05", "P0"].iter().any(|class| code.code().starts_with(class)))
     }
 
     /// Whether the connection is of no more use: broken, stuck, or with statements that no longer fit.
@@ -113,6 +121,20 @@ impl Failure {
                     format!("{place}: {error}{cause}; is the server running, and are host and port right?"),
                 )
             }
+            Failure::Pooler => (
+                Misconfigured,
+                format!(
+                    "{place}: a connection pooler (such as PgBouncer) stands before the server and does not pass on this \
+                     connection's settings; nothing was left there. Use the address of PostgreSQL itself: what is set \
+                     and prepared here would be met by the pooler's other clients"
+                ),
+            ),
+            Failure::SslMode => (
+                Misconfigured,
+                "the URL's sslmode is not offered; use `sslmode=verify-full` or `require`, which check the server's \
+                 certificate, `prefer`, which encrypts where the server can, or `disable`"
+                    .to_owned(),
+            ),
             Failure::Url => (
                 Misconfigured,
                 "this is no PostgreSQL URL; write postgres://user:password@host:5432/database, with special \
@@ -128,6 +150,9 @@ impl Failure {
                 ),
             ),
             Failure::Closed => (Unavailable, format!("{place}: the server closed the connection; try again")),
+            Failure::Stopped => {
+                (Unavailable, format!("{place}: the Tokio runtime of this request has ended; call on another"))
+            }
             Failure::MissingColumn(column) => problem::missing_column(&place, table, column),
             Failure::WrongType { column, found, wanted } => (
                 Misconfigured,
@@ -153,7 +178,7 @@ impl Failure {
     }
 }
 
-fn is_tls(error: &tokio_postgres::Error) -> bool {
+pub(super) fn is_tls(error: &tokio_postgres::Error) -> bool {
     error.to_string().contains("TLS")
 }
 
@@ -162,7 +187,23 @@ fn explain_server(code: &SqlState, message: &str, options: &PostgresOptions) -> 
     let place = options.place();
     let table = &options.table;
     match code.code() {
-        "28P01" | "28000" => (
+        // The server says so in English, or in words of its operator's language; the others are a pooler's.
+        "28000" | "08P01"
+            if ["no encryption", "SSL off", "SSL required"].iter().any(|words| message.contains(words)) =>
+        {
+            let how = match cfg!(feature = "postgres-tls") {
+                true => "write sslmode=require into the URL, or leave sslmode out",
+                false => "add the feature `postgres-tls`, which encrypts unless the URL says sslmode=disable",
+            };
+            (Misconfigured, format!("{place}: {message}; the server wants TLS: {how}"))
+        }
+        "28000" => (
+            Misconfigured,
+            format!(
+                "{place}: {message}; check user, password and sslmode in the URL, and the server's pg_hba.conf"
+            ),
+        ),
+        "28P01" => (
             Misconfigured,
             format!("{place}: {message}; check user and password in the URL, and the server's pg_hba.conf"),
         ),

@@ -59,7 +59,8 @@ impl PostgresStore {
         let work = async |connection: &mut Connection, options: &PostgresOptions| {
             connection.rows(options, query, parameters).await
         };
-        self.alone.run(Instant::now() + deadline, work).await.map_err(|failure| self.explain(failure))
+        let alone = &self.tasks().alone;
+        alone.run(Instant::now() + deadline, work).await.map_err(|failure| self.explain(failure))
     }
 
     pub(super) fn explain(&self, failure: Failure) -> StoreError {

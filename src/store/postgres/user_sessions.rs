@@ -60,7 +60,8 @@ impl PostgresStore {
         &self,
         work: impl AsyncFnOnce(&mut Connection) -> Task<T>,
     ) -> Result<T, StoreError> {
-        let answer = async { self.index.lock().await.run(work).await };
+        let tasks = self.tasks();
+        let answer = async { tasks.index.lock().await.run(work).await };
         let answer = timeout(self.options.deadline, answer).await.unwrap_or(Err(Failure::Deadline));
         answer.map_err(|failure| failure.explain(&self.options.of_user_sessions()))
     }

@@ -1,0 +1,84 @@
+//! One value for each Tokio runtime. Connections and the tasks behind them belong to the runtime on which they were made
+//! and end with it, but a store may outlive that runtime, as one in a static does that several `#[tokio::test]`s share,
+//! and may be used on several at once.
+
+use std::sync::Mutex;
+
+use tokio::runtime::{Handle, Id};
+use tokio::task::AbortHandle;
+
+/// Made anew on each runtime where it is asked for.
+pub(super) struct PerRuntime<T> {
+    /// Nearly always one.
+    entries: Mutex<Vec<Entry<T>>>,
+}
+
+struct Entry<T> {
+    runtime: Id,
+    value: T,
+    guard: Guard,
+}
+
+/// A task that waits for ever: when it has ended, so has its runtime.
+struct Guard(AbortHandle);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<T> PerRuntime<T> {
+    pub(super) fn new() -> PerRuntime<T> {
+        PerRuntime { entries: Mutex::default() }
+    }
+
+    /// Gives the present runtime's value to `take`, made by `make` where there is none yet. Neither may wait.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime, as `tokio::spawn` does.
+    pub(super) fn with<R>(&self, make: impl FnOnce() -> T, take: impl FnOnce(&mut T) -> R) -> R {
+        let runtime = Handle::current();
+        let id = runtime.id();
+        let mut entries = crate::lock(&self.entries);
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.runtime == id) {
+            return take(&mut entry.value);
+        }
+        // Only a runtime that comes anew looks which ones have gone.
+        entries.retain(|entry| !entry.guard.0.is_finished());
+        let guard = Guard(runtime.spawn(std::future::pending::<()>()).abort_handle());
+        let mut value = make();
+        let taken = take(&mut value);
+        entries.push(Entry { runtime: id, value, guard });
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::PerRuntime;
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().build().unwrap()
+    }
+
+    #[test]
+    fn each_runtime_has_its_own_which_ends_with_it() {
+        let values = PerRuntime::new();
+        let (first, second) = (runtime(), runtime());
+        let ask = |runtime: &Runtime, number: u32| {
+            runtime.block_on(async { values.with(|| Arc::new(number), |value| Arc::clone(value)) })
+        };
+        let of_first = ask(&first, 1);
+        assert_eq!((*of_first, *ask(&second, 2), *ask(&first, 3)), (1, 2, 1));
+        drop(first);
+        assert_eq!(*ask(&second, 4), 2);
+        assert_eq!(Arc::strong_count(&of_first), 2, "nobody has looked yet");
+        assert_eq!(*ask(&runtime(), 5), 5);
+        assert_eq!(Arc::strong_count(&of_first), 1, "it went with its runtime");
+    }
+}

@@ -1,0 +1,143 @@
+//! A connection's start: encrypted or not, with the settings of its own, and only to PostgreSQL itself.
+
+use std::time::Duration;
+
+#[cfg(not(feature = "postgres-tls"))]
+use tokio_postgres::config::Host;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Socket};
+
+use super::PostgresOptions;
+use super::error::{Failure, Task};
+
+/// What is set on each connection. The statements are look-ups of single keys, so a plan made once serves
+/// for good, and a table without statistics shall not make it one that reads the whole table.
+///
+/// All of it travels in the startup packet and none by `SET`: so it is this connection's alone. A pooler carries a `SET`
+/// to a connection that others use after.
+const SETTINGS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off \
+     -c default_transaction_isolation=read\\ committed -c cloakroom.connection=direct";
+
+/// Asks for the last of them, which no role and no database has by itself.
+const IS_DIRECT: &str = "SELECT current_setting('cloakroom.connection', true) = 'direct'";
+
+/// Connects, and lets the connection run.
+pub(super) async fn start(options: &PostgresOptions) -> Task<Client> {
+    let client = encrypted(with_settings(options), options).await.map_err(Failure::or_a_pooler)?;
+    // By the simple protocol: a pooler would keep the name of a prepared statement.
+    let answer = client.simple_query(IS_DIRECT).await?;
+    let is_direct = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("t"));
+    if answer.iter().any(is_direct) { Ok(client) } else { Err(Failure::Pooler) }
+}
+
+fn with_settings(options: &PostgresOptions) -> Config {
+    let mut config = options.config.clone();
+    let of_the_site = config.get_options().unwrap_or_default();
+    let limit = statement_timeout(options.deadline);
+    let all = format!("{of_the_site} {SETTINGS} -c statement_timeout={limit}");
+    config.options(all.trim_start());
+    config
+}
+
+/// In milliseconds. The server gives up a little before the caller does. So what waited for a lock in vain is known not
+/// to have been written, and what nobody waits for holds no locks.
+pub(super) fn statement_timeout(remaining: Duration) -> u128 {
+    (remaining * 9 / 10).as_millis().clamp(1, i32::MAX as u128)
+}
+
+/// As the URL's `sslmode` says; without it, as libpq's `prefer` does.
+#[cfg(feature = "postgres-tls")]
+async fn encrypted(mut config: Config, options: &PostgresOptions) -> Task<Client> {
+    use crate::store::tls;
+    use tokio_postgres_rustls::MakeRustlsConnect;
+
+    let certificates = options.root_certificates.as_deref();
+    match config.get_ssl_mode() {
+        SslMode::Disable => return connect(&config, NoTls).await,
+        SslMode::Prefer if certificates.is_none() => {}
+        // Who names the certificates to trust wants no others.
+        _ => {
+            let tls = tls::client_config(certificates).map_err(Failure::Tls)?;
+            config.ssl_mode(SslMode::Require);
+            return connect(&config, MakeRustlsConnect::new(tls)).await;
+        }
+    }
+    let tls = MakeRustlsConnect::new(tls::unverified_client_config().map_err(Failure::Tls)?);
+    let failure = match connect(&config, tls).await {
+        Err(failure) if failure.may_come_of_encryption() => failure,
+        connected => return connected,
+    };
+    config.ssl_mode(SslMode::Disable);
+    let Ok(client) = connect(&config, NoTls).await else { return Err(failure) };
+    tracing::warn!(
+        store = "postgres",
+        error = %failure.explain(options),
+        "the connection is not encrypted, as the server refused that; `sslmode=require` in the URL makes this an error"
+    );
+    Ok(client)
+}
+
+#[cfg(not(feature = "postgres-tls"))]
+async fn encrypted(config: Config, _: &PostgresOptions) -> Task<Client> {
+    match config.get_ssl_mode() {
+        SslMode::Require => Err(Failure::NoTls),
+        _ => connect(&config, NoTls).await,
+    }
+}
+
+/// Says so when sessions will cross a network in plain and nobody has asked for that.
+#[cfg(not(feature = "postgres-tls"))]
+pub(super) fn warn_of_plain_connections(options: &PostgresOptions) {
+    let is_far = |host: &Host| match host {
+        Host::Tcp(name) => {
+            let address: Option<std::net::IpAddr> = name.parse().ok();
+            name != "localhost" && !address.is_some_and(|address| address.is_loopback())
+        }
+        #[cfg(unix)]
+        Host::Unix(_) => false,
+    };
+    if options.config.get_ssl_mode() == SslMode::Prefer && options.config.get_hosts().iter().any(is_far) {
+        tracing::warn!(
+            store = "postgres",
+            place = options.place(),
+            "connections are not encrypted, as this build lacks TLS, where Django would encrypt them if the server can; \
+             add the feature `postgres-tls`, or write `sslmode=disable` into the URL if that is meant"
+        );
+    }
+}
+
+async fn connect<T>(config: &Config, tls: T) -> Task<Client>
+where
+    T: MakeTlsConnect<Socket>,
+    T::Stream: Send + 'static,
+{
+    let (client, connection) = config.connect(tls).await?;
+    // It ends when the client is dropped, and whatever breaks it reaches the client too.
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+impl Failure {
+    /// What a pooler says of settings in the startup packet, which it cannot pass on.
+    fn or_a_pooler(self) -> Failure {
+        match &self {
+            Failure::Server { code, message }
+                if [SqlState::PROTOCOL_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED].contains(code)
+                    && ["startup parameter", "options"].iter().any(|word| message.contains(word)) =>
+            {
+                Failure::Pooler
+            }
+            _ => self,
+        }
+    }
+
+    /// Whether the same without encryption may succeed.
+    #[cfg(feature = "postgres-tls")]
+    fn may_come_of_encryption(&self) -> bool {
+        // The latter where pg_hba.conf takes this client only without.
+        matches!(self, Failure::Connection(error) if super::error::is_tls(error))
+            || self.is(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
+    }
+}
