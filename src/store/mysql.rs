@@ -5,6 +5,10 @@
 //! 2. Saving what is stored already is success: updates count the rows that they found.
 //! 3. Deadlocks and locked rows are tried again until the request's deadline.
 //! 4. A cancelled request leaves its connection clean.
+//! 5. A connection that has rested is asked before a write whether it still lives. One to a server that only reads is
+//!    given up: the address may lead to another primary.
+//!
+//! Connections are not encrypted: TLS is not offered for MySQL and MariaDB. Each Tokio runtime has connections of its own.
 
 mod connections;
 mod error;

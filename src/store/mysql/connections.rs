@@ -1,6 +1,6 @@
 //! A limited number of connections, each lent to one piece of work at a time.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::consts::ColumnType;
@@ -12,22 +12,37 @@ use tokio::time::{Instant, timeout};
 use super::MysqlOptions;
 use super::error::{Failure, Task};
 use super::statements::{Request, Statements};
+use crate::store::per_runtime::PerRuntime;
 
 /// Not the driver's own pool, which asks the server whether a connection still lives before each use: a
-/// second round trip. Here only what has rested for long is asked.
+/// second round trip. Here only what has rested is asked.
 pub(super) struct Connections {
     options: Arc<MysqlOptions>,
     free: Semaphore,
-    idle: Mutex<Vec<Idle>>,
+    idle: PerRuntime<Vec<Idle>>,
 }
 
 struct Idle {
-    connection: Conn,
+    connection: Connection,
     since: Instant,
 }
 
-/// After so long a firewall or the server may have dropped the connection.
-const RESTED: Duration = Duration::from_secs(20);
+/// A connection, and the longest packet that the server takes on it.
+struct Connection {
+    conn: Conn,
+    max_allowed_packet: usize,
+}
+
+/// After so long a firewall may have forgotten the connection, and let a request wait in vain.
+const FORGOTTEN: Duration = Duration::from_secs(20);
+
+/// After so long the server or a proxy may have closed the connection: `wait_timeout` counts in seconds. The driver notices
+/// only when it has sent something, and then nobody knows whether a write was carried out. Reading is done again then,
+/// and need not ask; so a request that loads, and then saves, asks neither before the one nor before the other.
+const CLOSED: Duration = Duration::from_millis(500);
+
+/// What a packet may hold besides the longest values.
+const PACKET_OVERHEAD: usize = 256;
 
 /// How long the server is given to take leave.
 const FAREWELL: Duration = Duration::from_millis(100);
@@ -49,11 +64,12 @@ const SETTINGS: [&str; 2] = [
 impl Connections {
     pub(super) fn new(options: Arc<MysqlOptions>) -> Connections {
         let free = Semaphore::new(options.connections.max(1));
-        Connections { options, free, idle: Mutex::default() }
+        Connections { options, free, idle: PerRuntime::new() }
     }
 
     /// Does a piece of work within the deadline. It is done again after a deadlock, after which nothing was
-    /// written, and, when it only reads, on another connection when its own turns out to be broken.
+    /// written; on another connection when its own leads to a server that only reads, which has written nothing
+    /// either; and, when it only reads itself, when its own turns out to be broken.
     ///
     /// To be called from a task that is not cancelled: a connection in the middle of a statement is of no use.
     pub(super) async fn run<R: Request>(&self, statements: &Statements, request: &R) -> Task<R::Answer> {
@@ -63,8 +79,14 @@ impl Connections {
             let _permit = self.free.acquire().await.map_err(|_| Failure::Stopped)?;
             let mut wait = FIRST_WAIT;
             loop {
-                let (mut lent, used) = self.connection().await?;
-                let result = request.run(statements, lent.connection()?).await;
+                let (mut lent, used) = self.connection(R::READS).await?;
+                let connection = lent.connection()?;
+                let (size, limit) = (request.size() + PACKET_OVERHEAD, connection.max_allowed_packet);
+                if size > limit {
+                    lent.give_back();
+                    return Err(Failure::TooLarge { size, limit });
+                }
+                let result = request.run(statements, &mut connection.conn).await;
                 let failure = match result {
                     Err(failure) => failure,
                     Ok(value) => {
@@ -74,7 +96,7 @@ impl Connections {
                 };
                 if failure.ends_connection() {
                     drop(lent);
-                    if used && R::READS {
+                    if used && (R::READS || failure.only_reads()) {
                         continue;
                     }
                     return Err(failure);
@@ -93,33 +115,50 @@ impl Connections {
     }
 
     /// A connection, and whether it has been used before.
-    async fn connection(&self) -> Task<(Lent<'_>, bool)> {
-        loop {
-            let Some(Idle { connection, since }) = crate::lock(&self.idle).pop() else { break };
+    async fn connection(&self, only_reads: bool) -> Task<(Lent<'_>, bool)> {
+        let rest = if only_reads { FORGOTTEN } else { CLOSED };
+        while let Some(Idle { connection, since }) = self.idle(Vec::pop) {
             let mut lent = Lent { connection: Some(connection), home: self };
-            if since.elapsed() < RESTED || lent.connection()?.ping().await.is_ok() {
+            if since.elapsed() < rest || lent.connection()?.conn.ping().await.is_ok() {
                 return Ok((lent, true));
             }
         }
-        let connection = connect(&self.options).await?;
+        let connection = Connection::open(&self.options).await?;
         Ok((Lent { connection: Some(connection), home: self }, false))
+    }
+
+    /// The present runtime's connections that are not at work.
+    fn idle<R>(&self, take: impl FnOnce(&mut Vec<Idle>) -> R) -> R {
+        self.idle.with(Vec::new, take)
+    }
+}
+
+impl Connection {
+    async fn open(options: &MysqlOptions) -> Task<Connection> {
+        let mut conn = connect(options).await?;
+        // The driver asks too, and keeps it to itself: a longer packet it would send in pieces that the server takes for
+        // other commands.
+        let of_server: Option<usize> = conn.query_first("SELECT @@max_allowed_packet").await?;
+        let of_site = options.connection.max_allowed_packet();
+        let max_allowed_packet = of_server.into_iter().chain(of_site).min().unwrap_or(usize::MAX);
+        Ok(Connection { conn, max_allowed_packet })
     }
 }
 
 /// A connection at work. Dropped before it is given back, at the deadline or as it broke, it is closed.
 struct Lent<'a> {
-    connection: Option<Conn>,
+    connection: Option<Connection>,
     home: &'a Connections,
 }
 
 impl Lent<'_> {
-    fn connection(&mut self) -> Task<&mut Conn> {
+    fn connection(&mut self) -> Task<&mut Connection> {
         self.connection.as_mut().ok_or(Failure::Stopped)
     }
 
     fn give_back(mut self) {
         if let Some(connection) = self.connection.take() {
-            crate::lock(&self.home.idle).push(Idle { connection, since: Instant::now() });
+            self.home.idle(|idle| idle.push(Idle { connection, since: Instant::now() }));
         }
     }
 }
@@ -127,11 +166,11 @@ impl Lent<'_> {
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
-        // The others have probably gone the same way.
-        crate::lock(&self.home.idle).clear();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // The others have probably gone the same way.
+            self.home.idle(Vec::clear);
             // Left to itself, the driver keeps the connection open until the answer has come that nobody waits for.
-            runtime.spawn(timeout(FAREWELL, connection.disconnect()));
+            runtime.spawn(timeout(FAREWELL, connection.conn.disconnect()));
         }
     }
 }

@@ -24,6 +24,11 @@ pub(super) enum Failure {
         wanted: &'static str,
     },
     NotText,
+    /// The statement is longer than the server takes.
+    TooLarge {
+        size: usize,
+        limit: usize,
+    },
     BeyondPython,
     Unreadable(DecodeError),
 }
@@ -45,6 +50,12 @@ pub(super) const TABLE_EXISTS: u16 = 1050;
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
 /// `ER_LOCK_DEADLOCK`: nothing was written, and the same again may succeed.
 const DEADLOCK: u16 = 1213;
+/// The server has become one that only reads, or its transactions have: nothing was written.
+const ONLY_READS: [u16; 3] = [1290, 1792, 1836];
+/// The server shuts down (1053), has ended the connection (1080, 1152, 1927, 3169, 4031), or is about to since it does not
+/// understand what it gets (1153, 1156 to 1161); or it has left its cluster (1047), where a proxy leads to another.
+const ENDS_CONNECTION: [u16; 14] =
+    [1047, 1053, 1080, 1152, 1153, 1156, 1157, 1158, 1159, 1160, 1161, 1927, 3169, 4031];
 /// A key of characters that the column cannot hold: no row has it.
 const OTHER_CHARACTERS: [u16; 3] = [1267, 1270, 3988];
 
@@ -68,12 +79,16 @@ impl Failure {
         OTHER_CHARACTERS.iter().any(|code| self.is(*code))
     }
 
+    /// Whether the server wrote nothing because it only reads. Where the address leads now, a new connection tells.
+    pub(super) fn only_reads(&self) -> bool {
+        ONLY_READS.iter().any(|code| self.is(*code))
+    }
+
     /// Whether the connection is of no more use.
     pub(super) fn ends_connection(&self) -> bool {
         match self {
             Failure::Driver(_) | Failure::Deadline => true,
-            // The server shuts down, or has ended the connection.
-            Failure::Server(answer) => [1053, 1080, 1152, 1927, 3169].contains(&answer.code),
+            Failure::Server(answer) => ENDS_CONNECTION.contains(&answer.code) || self.only_reads(),
             _ => false,
         }
     }
@@ -104,7 +119,9 @@ impl Failure {
                     options.deadline.as_secs_f32()
                 ),
             ),
-            Failure::Stopped => (Unavailable, format!("{place}: the runtime has stopped")),
+            Failure::Stopped => {
+                (Unavailable, format!("{place}: the Tokio runtime of this request has ended; call on another"))
+            }
             Failure::MissingColumn(column) => problem::missing_column(&place, table, column),
             Failure::WrongType { column, wanted } => (
                 Misconfigured,
@@ -114,6 +131,14 @@ impl Failure {
                 ),
             ),
             Failure::NotText => problem::not_text(&place, table),
+            Failure::TooLarge { size, limit } => (
+                StoreErrorKind::Refused,
+                format!(
+                    "{place}: saving takes a packet of {size} bytes, and the server's max_allowed_packet is {limit}; \
+                     nothing was written. Keep less in the session, or raise max_allowed_packet: a save sends the \
+                     session as it shall be, and as it was"
+                ),
+            ),
             Failure::BeyondPython => problem::beyond_python(&place),
             Failure::Unreadable(error) => (Unreadable, format!("{place}: {error}; it was left as it is")),
         };
@@ -135,7 +160,17 @@ fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKi
     match *code {
         1044 | 1045 | 1698 => (
             Misconfigured,
-            format!("{place}: {message}; check user and password in the URL, and the user's grants"),
+            format!(
+                "{place}: {message}; check user and password in the URL, and the user's grants. TLS is not offered for \
+                 MySQL: neither the user (REQUIRE SSL) nor the server (require_secure_transport) must ask for it"
+            ),
+        ),
+        3159 => (
+            Misconfigured,
+            format!(
+                "{place}: the server wants TLS (require_secure_transport), and TLS is not offered for MySQL; turn it \
+                 off, and let a tunnel or a private network protect the connection"
+            ),
         ),
         1049 => (
             Misconfigured,
@@ -148,7 +183,7 @@ fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKi
         1146 => problem::no_table(place, table),
         1054 => (Misconfigured, format!("{place}: {message}; is {table} the right table?")),
         1142 | 1143 => problem::no_permission(place, table, message),
-        1290 | 1836 => problem::only_reads(place),
+        code if ONLY_READS.contains(&code) => problem::only_reads(place),
         LOCK_WAIT_TIMEOUT | DEADLOCK => (
             Unavailable,
             format!(
@@ -161,9 +196,12 @@ fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKi
         1153 => (
             StoreErrorKind::Refused,
             format!(
-                "{place}: the session is larger than the server's max_allowed_packet; nothing was written"
+                "{place}: the session is larger than the server's max_allowed_packet; nothing was written. Keep less \
+                 in it, or raise max_allowed_packet"
             ),
         ),
+        // With the limit, in the server's words: a row's, or a part of the redo log.
+        1118 => (StoreErrorKind::Refused, format!("{place}: {message}; nothing was written")),
         1264 | 1265 | 1292 | 1366 | 1406 => problem::value(place, table, code),
         // Without the server's words, which would show the value.
         DUPLICATE => {

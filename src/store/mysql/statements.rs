@@ -97,6 +97,11 @@ pub(super) trait Request: Send + Sync + 'static {
     /// How long it may take, where that is not the store's deadline.
     const DEADLINE: Option<Duration> = None;
 
+    /// About how many bytes its values take, where they may be too many for the server.
+    fn size(&self) -> usize {
+        0
+    }
+
     fn run(
         &self,
         statements: &Statements,
@@ -144,6 +149,10 @@ pub(super) struct Create {
 impl Request for Create {
     type Answer = Outcome;
 
+    fn size(&self) -> usize {
+        self.content.size()
+    }
+
     async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Outcome> {
         let values = self.content.values(&self.key);
         let inserted = connection.exec_drop(statements.create.as_str(), Params::Positional(values)).await;
@@ -164,6 +173,10 @@ pub(super) struct Update {
 
 impl Request for Update {
     type Answer = Outcome;
+
+    fn size(&self) -> usize {
+        self.content.size() + self.expected.as_ref().map_or(0, String::len)
+    }
 
     async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Outcome> {
         let key = self.key.as_str();
@@ -189,6 +202,15 @@ impl Request for Update {
 }
 
 impl Content {
+    fn size(&self) -> usize {
+        // In the protocol, others take up to 13 bytes.
+        let extra = self.extra.iter().map(|value| match value {
+            Value::Bytes(bytes) => bytes.len() + 13,
+            _ => 13,
+        });
+        self.session_data.len() + extra.sum::<usize>()
+    }
+
     /// The key that the row gets and the rest of it, in the order of the statements.
     fn values(&self, key: &SessionKey) -> Vec<Value> {
         let mut values: Vec<Value> =

@@ -263,3 +263,20 @@ async fn a_url_that_asks_for_tls_is_refused() {
     assert_eq!(error.kind(), cloakroom::StoreErrorKind::Misconfigured);
     assert!(error.to_string().contains("TLS") && !error.to_string().contains("open-sesame"), "{error}");
 }
+
+/// An account or a server that wants TLS, which this library does not offer for MySQL.
+#[tokio::test]
+async fn a_server_that_wants_tls_is_told_from_a_wrong_password() {
+    let server = start().await;
+    let url = url(&server, "mysql");
+    MysqlStore::options(&url).unwrap().create_table(Default::default()).await.unwrap();
+    let mut raw = connection(&url).await;
+    raw.query_drop("CREATE USER guarded@'%' IDENTIFIED BY 'open-sesame-8731' REQUIRE SSL").await.unwrap();
+    raw.query_drop("GRANT ALL ON mysql.* TO guarded@'%'").await.unwrap();
+    let error = open(&url.replacen(USER, "guarded", 1)).await.unwrap_err();
+    assert_error(&error, StoreErrorKind::Misconfigured, &["Access denied", "REQUIRE SSL"]);
+    raw.query_drop("SET GLOBAL require_secure_transport = ON").await.unwrap();
+    let error = open(&url).await.unwrap_err();
+    let words = ["require_secure_transport", "TLS is not offered for MySQL"];
+    assert_error(&error, StoreErrorKind::Misconfigured, &words);
+}
