@@ -26,6 +26,8 @@
 //! signed by whom the system trusts, or by [`RedisOptions::root_certificates`]. A cluster and what sentinels watch are
 //! spoken to without.
 
+#[cfg(feature = "redis-cluster")]
+mod cluster;
 mod connection;
 mod link;
 mod list;

@@ -5,11 +5,15 @@ mod clocks;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod dead_cache;
 mod exhausted;
+mod fail_over;
+mod idle;
 mod killed;
 mod mixed_up;
 pub(crate) mod proxy;
 mod restarts;
 mod stalled;
+#[cfg(any(feature = "mysql", feature = "redis"))]
+mod too_large;
 
 use std::sync::Arc;
 use std::time::Duration;

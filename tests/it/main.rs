@@ -31,6 +31,7 @@ mod redis_cluster;
 mod redis_sentinel;
 #[cfg(feature = "redis-tls")]
 mod redis_tls;
+mod runtimes;
 mod save_protocol;
 mod secrets;
 #[allow(dead_code, reason = "each feature uses a part of it")]

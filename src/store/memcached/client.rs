@@ -1,15 +1,19 @@
 //! A small client for memcached's meta commands (1.6 and later): they answer with the number that tells one
 //! version of an entry from another, which saves a round trip on every save.
 
-use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use crate::store::per_runtime::PerRuntime;
+
 /// Longer lines than this are no answers of memcached.
 const MAX_LINE: u64 = 4_096;
+/// After so long the server or a proxy may have closed a connection: `idle_timeout` counts in seconds.
+const RESTED: Duration = Duration::from_millis(500);
 /// What an entry takes besides its key and value, and some room.
 const OVERHEAD: usize = 128;
 
@@ -19,7 +23,7 @@ pub(super) struct Server {
     pub(super) name: String,
     host: String,
     port: u16,
-    idle: Mutex<Vec<Connection>>,
+    idle: PerRuntime<Vec<(Connection, Instant)>>,
     permits: Semaphore,
     timeout: Duration,
     largest_reply: usize,
@@ -86,7 +90,7 @@ impl Server {
             name: format!("{host}:{port}"),
             host: host.to_owned(),
             port,
-            idle: Mutex::default(),
+            idle: PerRuntime::new(),
             permits: Semaphore::new(connections.max(1)),
             timeout,
             largest_reply,
@@ -117,13 +121,13 @@ impl Server {
             }
             connection.get_mut().write_all(&request).await?;
             let reply = self.read(&mut connection).await?;
-            crate::lock(&self.idle).push(connection);
+            self.idle.with(Vec::new, |idle| idle.push((connection, Instant::now())));
             Ok(reply)
         };
         let reply = self.in_time(asked).await;
         if matches!(reply, Err(Failure::TimedOut)) {
             // The others have probably gone the same way, and nobody else shall wait for them one by one.
-            crate::lock(&self.idle).clear();
+            self.idle.with(Vec::new, Vec::clear);
         }
         reply
     }
@@ -156,10 +160,10 @@ impl Server {
 
     /// A connection that was kept, unless the server closed it meanwhile.
     fn take_idle(&self) -> Option<Connection> {
-        let mut idle = crate::lock(&self.idle);
-        while let Some(connection) = idle.pop() {
-            let waiting = connection.get_ref().try_read(&mut [0]);
-            let quiet = waiting.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        while let Some((connection, since)) = self.idle.with(Vec::new, Vec::pop) {
+            let stream = connection.get_ref();
+            let quiet = is_quiet(stream.try_read(&mut [0]));
+            let quiet = quiet && (since.elapsed() < RESTED || is_quiet(look(stream)));
             if quiet && connection.buffer().is_empty() {
                 return Some(connection);
             }
@@ -223,6 +227,24 @@ impl Server {
         }
         Ok(reply)
     }
+}
+
+/// Whether a look into a stream found that it goes on, and that nothing has come.
+fn is_quiet(look: std::io::Result<usize>) -> bool {
+    look.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// Asks the system. The runtime knows only what it has been told, and is told nothing while nobody drives it.
+#[cfg(unix)]
+fn look(stream: &TcpStream) -> std::io::Result<usize> {
+    use std::os::fd::AsFd;
+    let same = stream.as_fd().try_clone_to_owned()?;
+    std::net::TcpStream::from(same).peek(&mut [0])
+}
+
+#[cfg(not(unix))]
+fn look(stream: &TcpStream) -> std::io::Result<usize> {
+    stream.try_read(&mut [0])
 }
 
 async fn read_line(connection: &mut Connection) -> Result<String, Failure> {

@@ -24,7 +24,7 @@ pub(super) struct Connection {
 enum Kind {
     Server(Link),
     #[cfg(feature = "redis-cluster")]
-    Cluster(redis::cluster_async::ClusterConnection),
+    Cluster(Box<super::cluster::Cluster>),
 }
 
 /// A script in Redis' Lua.
@@ -89,7 +89,9 @@ impl Connection {
     pub(super) fn check(url: &str, timeout: Duration) -> Result<(), StoreError> {
         let parsed = match url.split_once("://") {
             #[cfg(feature = "redis-cluster")]
-            Some(("redis+cluster", hosts)) => cluster_client(hosts, timeout).map(drop).map_err(Failure::from),
+            Some(("redis+cluster", hosts)) => {
+                super::cluster::client(hosts, timeout).map(drop).map_err(Failure::from)
+            }
             Some(("redis+sentinel", sentinels)) => primary(sentinels).map(drop),
             Some(("rediss", rest)) => place_of(rest).map(drop),
             _ => redis::Client::open(url).map(drop).map_err(Failure::from),
@@ -122,8 +124,8 @@ impl Connection {
         match &self.kind {
             Kind::Server(link) => link.query(command, repeatable).await,
             #[cfg(feature = "redis-cluster")]
-            Kind::Cluster(connection) => {
-                let mut connection = connection.clone();
+            Kind::Cluster(cluster) => {
+                let mut connection = cluster.connection().await?;
                 let mut query = async || self.within(command.query_async(&mut connection)).await;
                 match query().await {
                     Err(failure) if repeatable && failure.is_lost() => query().await,
@@ -137,8 +139,8 @@ impl Connection {
     pub(super) async fn primaries(&self) -> Result<Vec<Option<String>>, Failure> {
         match &self.kind {
             #[cfg(feature = "redis-cluster")]
-            Kind::Cluster(connection) => {
-                let mut connection = connection.clone();
+            Kind::Cluster(cluster) => {
+                let mut connection = cluster.connection().await?;
                 let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
                 let reply = connection.route_command(redis::cmd("PING"), all);
                 let Value::Map(replies) = self.within(reply).await? else { return Err(Failure::Unexpected) };
@@ -157,8 +159,8 @@ impl Connection {
     pub(super) async fn query_at(&self, server: Option<&str>, command: Cmd) -> Result<Value, Failure> {
         match (&self.kind, server.and_then(|server| server.rsplit_once(':'))) {
             #[cfg(feature = "redis-cluster")]
-            (Kind::Cluster(connection), Some((host, port))) => {
-                let mut connection = connection.clone();
+            (Kind::Cluster(cluster), Some((host, port))) => {
+                let mut connection = cluster.connection().await?;
                 let port = port.parse().map_err(|_| Failure::Unexpected)?;
                 let address = SingleNodeRoutingInfo::ByAddress { host: host.to_owned(), port };
                 self.within(connection.route_command(command, RoutingInfo::SingleNode(address))).await
@@ -215,22 +217,7 @@ impl Connection {
 
 #[cfg(feature = "redis-cluster")]
 async fn open_cluster(hosts: &str, timeout: Duration) -> Result<Kind, Failure> {
-    Ok(Kind::Cluster(cluster_client(hosts, timeout)?.get_async_connection().await?))
-}
-
-#[cfg(feature = "redis-cluster")]
-fn cluster_client(hosts: &str, timeout: Duration) -> redis::RedisResult<redis::cluster::ClusterClient> {
-    let (login, hosts) = hosts.rsplit_once('@').map_or(("", hosts), |(login, hosts)| (login, hosts));
-    let login = if login.is_empty() { String::new() } else { format!("{login}@") };
-    let hosts = hosts.trim_end_matches('/').split(',').map(|host| format!("redis://{login}{host}"));
-    redis::cluster::ClusterClient::builder(hosts)
-        // Time must be left to ask another node after one that does not answer.
-        .connection_timeout(timeout / 4)
-        .response_timeout(timeout / 2)
-        .retries(8)
-        .min_retry_wait(20)
-        .max_retry_wait(300)
-        .build()
+    Ok(Kind::Cluster(super::cluster::Cluster::new(hosts, timeout)?.into()))
 }
 
 #[cfg(not(feature = "redis-cluster"))]
@@ -278,12 +265,12 @@ impl Failure {
     }
 
     /// Whether the next request needs another connection. Of what the server itself refuses that is the password, which
-    /// a new connection gives again, and a write where another server may have taken over.
-    pub(super) fn spoils_connection(&self, may_move: bool) -> bool {
+    /// a new connection gives again, and a write: another server may have taken over, under the same name in the DNS too.
+    pub(super) fn spoils_connection(&self) -> bool {
         match self {
             Failure::Tls(_) | Failure::TimedOut | Failure::Unexpected => true,
             Failure::Redis(error) => match error.kind() {
-                ErrorKind::Server(ServerErrorKind::ReadOnly) => may_move,
+                ErrorKind::Server(ServerErrorKind::ReadOnly) => true,
                 ErrorKind::Server(_) | ErrorKind::Extension => {
                     matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
                 }
@@ -298,7 +285,7 @@ impl Failure {
     }
 
     fn explain_at(self, address: &str, timeout: Duration) -> StoreError {
-        use StoreErrorKind::{Misconfigured, Unavailable, Unreadable};
+        use StoreErrorKind::{Misconfigured, Refused, Unavailable, Unreadable};
         let (kind, message) = match &self {
             Failure::TimedOut => {
                 (Unavailable, format!("{address} did not answer within {} seconds", timeout.as_secs_f32()))
@@ -331,6 +318,13 @@ impl Failure {
                     Unavailable,
                     format!(
                         "{address} has no memory left; raise maxmemory, or set a maxmemory-policy that evicts"
+                    ),
+                ),
+                _ if error.detail().is_some_and(|detail| detail.contains("invalid bulk length")) => (
+                    Refused,
+                    format!(
+                        "the session is longer than the proto-max-bulk-len of {address}; nothing was written. Keep less \
+                         in it, or raise that limit"
                     ),
                 ),
                 (ErrorKind::Server(ServerErrorKind::ReadOnly), _) => (

@@ -3,8 +3,8 @@
 //! proxy that hangs, a connection does not break for a quarter of an hour.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -15,19 +15,29 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connection::Failure;
+use crate::store::per_runtime::PerRuntime;
 
 /// How long a server may need to start again, while requests wait for it.
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(300)];
 
+/// After so long the server or a proxy may have closed the connection: `timeout` counts in seconds. That shows only when
+/// something was sent, and then nobody knows whether a write was carried out.
+const RESTED: Duration = Duration::from_millis(500);
+
 pub(super) struct Link {
-    current: Mutex<Option<Open>>,
+    current: PerRuntime<Current>,
     /// Held by the one request that connects for all.
     connector: tokio::sync::Mutex<Connector>,
     attempts: AtomicU64,
     /// Whether another server may have taken over.
     may_move: bool,
     timeout: Duration,
+}
+
+struct Current {
+    open: Option<Open>,
+    last_used: Instant,
 }
 
 struct Connector {
@@ -66,16 +76,21 @@ impl Link {
     pub(super) fn new(server: Server, timeout: Duration) -> Link {
         let may_move = !matches!(server, Server::Fixed(_));
         let connector = Connector { server, failed: None }.into();
-        Link { current: Mutex::default(), connector, attempts: AtomicU64::new(0), may_move, timeout }
+        Link { current: PerRuntime::new(), connector, attempts: AtomicU64::new(0), may_move, timeout }
     }
 
-    /// The reply, within the time limit. A repeatable command is sent once more when the connection was lost.
+    /// The reply, within the time limit. A repeatable command is sent once more when the connection was lost; before
+    /// another, a connection that has rested is asked whether it still lives.
     pub(super) async fn query(&self, command: &Cmd, repeatable: bool) -> Result<Value, Failure> {
         let end = Instant::now() + self.timeout;
+        if self.has_rested() && !repeatable {
+            // Unless it answers, it is given up, and the command goes on a new one.
+            let _ = self.query_once(&redis::cmd("PING"), end).await;
+        }
         match self.query_once(command, end).await {
             Err(failure) if repeatable && failure.is_lost() => self.query_once(command, end).await,
             // It has not done anything.
-            Err(failure) if self.may_move && failure.is_replica() => self.query_once(command, end).await,
+            Err(failure) if failure.is_replica() => self.query_once(command, end).await,
             reply => reply,
         }
     }
@@ -91,7 +106,7 @@ impl Link {
             Ok(reply) => reply.and_then(Value::extract_error).map_err(Failure::Redis),
             Err(_) => Err(Failure::TimedOut),
         };
-        if reply.as_ref().is_err_and(|failure| failure.spoils_connection(self.may_move)) {
+        if reply.as_ref().is_err_and(|failure| failure.spoils_connection()) {
             self.give_up(&open);
         }
         reply
@@ -117,18 +132,32 @@ impl Link {
         let connected = connected.map_err(|_| Failure::TimedOut).flatten();
         self.attempts.fetch_add(1, Ordering::Relaxed);
         connector.failed = connected.as_ref().err().cloned();
-        *crate::lock(&self.current) = connected.as_ref().ok().cloned();
+        self.of_this_runtime(|current| current.open = connected.as_ref().ok().cloned());
         connected
     }
 
     fn current(&self) -> Option<Open> {
-        let current = crate::lock(&self.current);
-        current.as_ref().filter(|open| !open.driver.0.is_finished()).cloned()
+        self.of_this_runtime(|current| {
+            current.open.as_ref().filter(|open| !open.driver.0.is_finished()).cloned()
+        })
+    }
+
+    /// Whether there is a connection that nobody has used for a while.
+    fn has_rested(&self) -> bool {
+        self.of_this_runtime(|current| {
+            let rest = std::mem::replace(&mut current.last_used, Instant::now()).elapsed();
+            current.open.is_some() && rest >= RESTED
+        })
+    }
+
+    fn of_this_runtime<R>(&self, take: impl FnOnce(&mut Current) -> R) -> R {
+        self.current.with(|| Current { open: None, last_used: Instant::now() }, take)
     }
 
     /// Leaves the connection to the requests that are under way on it: the next ones get a new one.
     fn give_up(&self, open: &Open) {
-        crate::lock(&self.current).take_if(|current| Arc::ptr_eq(&current.driver, &open.driver));
+        let is_this = |current: &mut Open| Arc::ptr_eq(&current.driver, &open.driver);
+        self.of_this_runtime(|current| current.open.take_if(is_this));
     }
 }
 

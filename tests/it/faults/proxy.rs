@@ -47,6 +47,8 @@ pub(crate) enum End {
 #[derive(Clone, Debug)]
 struct State {
     fault: Fault,
+    /// Where new connections lead.
+    server: SocketAddr,
     /// Connections with lower numbers swallow everything, for ever: what a firewall does that has forgotten them.
     swallow_below: usize,
     /// Connections with lower numbers end, in this way.
@@ -73,11 +75,11 @@ impl Proxy {
     pub(crate) async fn before(port_of_server: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = State { fault: Fault::None, swallow_below: 0, end_below: 0, end: End::Closed };
+        let server = SocketAddr::from(([127, 0, 0, 1], port_of_server));
+        let state = State { fault: Fault::None, server, swallow_below: 0, end_below: 0, end: End::Closed };
         let (state, states) = watch::channel(state);
         let counts = Arc::<Counts>::default();
-        let server = SocketAddr::from(([127, 0, 0, 1], port_of_server));
-        let task = tokio::spawn(accept(listener, server, states, Arc::clone(&counts)));
+        let task = tokio::spawn(accept(listener, states, Arc::clone(&counts)));
         Proxy { port, state, counts, task }
     }
 
@@ -91,6 +93,11 @@ impl Proxy {
     /// From now on, for connections that are open too.
     pub(crate) fn set(&self, fault: Fault) {
         self.state.send_modify(|state| state.fault = fault);
+    }
+
+    /// New connections lead to the server on this port from now on; those there are stay where they are.
+    pub(crate) fn lead_to(&self, port_of_server: u16) {
+        self.state.send_modify(|state| state.server.set_port(port_of_server));
     }
 
     /// Ends all connections there are. New ones are served.
@@ -122,18 +129,14 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    server: SocketAddr,
-    states: watch::Receiver<State>,
-    counts: Arc<Counts>,
-) {
+async fn accept(listener: TcpListener, states: watch::Receiver<State>, counts: Arc<Counts>) {
     // Its connections end with it.
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let Ok((client, _)) = listener.accept().await else { continue };
         let number = counts.accepted.fetch_add(1, Ordering::SeqCst);
         while connections.try_join_next().is_some() {}
+        let server = states.borrow().server;
         let connection = Connection { number, states: states.clone() };
         let counts = Arc::clone(&counts);
         connections.spawn(async move {

@@ -19,6 +19,11 @@ pub(crate) async fn url() -> String {
 
 /// A server of one test's own.
 pub(crate) async fn start() -> Server {
+    start_with(&[]).await
+}
+
+/// The same with further options.
+pub(crate) async fn start_with(options: &[&str]) -> Server {
     let (folder, port) = (folder("memcached", None), free_port());
     let mut command: Vec<OsString> = vec![program("memcached", &[]).into()];
     command.extend([
@@ -29,6 +34,7 @@ pub(crate) async fn start() -> Server {
         "-m".into(),
         "32".into(),
     ]);
+    command.extend(options.iter().map(Into::into));
     if is_root() {
         command.extend(["-u".into(), "nobody".into()]);
     }
