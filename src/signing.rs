@@ -624,7 +624,8 @@ impl From<Signer> for TimestampSigner {
 /// The salt under which Django signs the cookie `name` in `set_signed_cookie`.
 ///
 /// Until a security fix in the 5.2 series it was the name and the application's salt run together, so that
-/// cookie `ab` with salt `c` verified as cookie `a` with salt `bc`; see [`legacy_signed_cookie_salt`].
+/// cookie `ab` with salt `c` verified as cookie `a` with salt `bc`; see [`legacy_signed_cookie_salt`]. Django 5.2 and 6.0
+/// read cookies of either salt; Django 6.1 reads this one alone, unless its settings say otherwise.
 ///
 /// ```
 /// use cloakroom::signing::{legacy_signed_cookie_salt, signed_cookie_salt};

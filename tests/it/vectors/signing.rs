@@ -62,7 +62,7 @@ fn signing() {
             }
             "set_signed_cookie" => {
                 let (name, salt) = (text(case, "cookie_name"), text(case, "cookie_salt"));
-                let salt = if text(case, "django_version") == "5.2.19" {
+                let salt = if matches!(text(case, "django_version"), "5.2.19" | "6.1.3") {
                     signing::signed_cookie_salt(name, salt)
                 } else {
                     signing::legacy_signed_cookie_salt(name, salt)

@@ -9,7 +9,8 @@ const REMOVAL: &str =
 /// The case with what is expected here in place of what Django did, and the reason in `declared_difference`.
 pub(super) fn declared(case: &Json) -> Json {
     let mut case = case.clone();
-    let id = case["id"].as_str().unwrap().trim_start_matches("mw-5.2.19-").to_owned();
+    let id = case["id"].as_str().unwrap();
+    let id = id.strip_prefix("mw-5.2.19-").or(id.strip_prefix("mw-6.1.3-")).unwrap_or(id).to_owned();
     let before = case["store_before"].clone();
     let varies_on_failure = [
         "delete-then-set",
