@@ -181,9 +181,10 @@ impl SessionCodec {
     /// ```
     ///
     /// # Errors
-    /// [`ValueError::NotJson`] when it holds a value from a pickle that JSON cannot express.
+    /// [`ValueError::NotJson`] when it holds a value from a pickle that JSON cannot express, and
+    /// [`ValueError::TooLarge`] when its JSON takes more than [`Settings::inflate_limit`]: it could not be decoded again.
     pub fn encode(&self, data: &SessionData, now: DateTime<Utc>) -> Result<String, ValueError> {
-        Ok(self.encode_json_text(&data.json_to_store(",", ":")?, now))
+        self.encode_json_text(&data.json_to_store(",", ":")?, now)
     }
 
     /// The signed text of a session that is JSON already, spelled as it is: [`decode_json`](Self::decode_json)
@@ -202,11 +203,15 @@ impl SessionCodec {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_json(&self, json: &Value, now: DateTime<Utc>) -> Result<String, ValueError> {
-        Ok(self.encode_json_text(json.json_to_store()?, now))
+        self.encode_json_text(json.json_to_store()?, now)
     }
 
-    fn encode_json_text(&self, json: &str, now: DateTime<Utc>) -> String {
-        match self.write {
+    fn encode_json_text(&self, json: &str, now: DateTime<Utc>) -> Result<String, ValueError> {
+        // Whether it is compressed or not, so that no setting decides what may be saved.
+        if json.len() > self.inflate_limit {
+            return Err(ValueError::TooLarge { size: json.len(), limit: self.inflate_limit });
+        }
+        Ok(match self.write {
             TextFormat::Modern => {
                 let mut text = String::new();
                 signing::encode_payload_into(&mut text, json, self.compression);
@@ -218,7 +223,14 @@ impl SessionCodec {
                 let mac = self.legacy.first().map(|key| signing::hex(key.mac(json.as_bytes()).as_ref()));
                 signing::encode_standard(format!("{}:{json}", mac.unwrap_or_default()).as_bytes())
             }
-        }
+        })
+    }
+
+    /// The most bytes of a text that [`decode`](Self::decode) may read: base64 of the largest JSON, with its signature.
+    #[cfg(feature = "file")]
+    pub(crate) fn longest_text(&self) -> usize {
+        const SIGNATURE: usize = 1_024;
+        self.inflate_limit.div_ceil(3).saturating_mul(4).saturating_add(SIGNATURE)
     }
 
     /// The session in a signed text, modern or legacy.
@@ -349,7 +361,12 @@ impl SessionCodec {
                 .map_err(DecodeError::Unreadable)?,
             None => self.decode_legacy(text, &mut scratch.carried)?,
         };
-        normalize_latin1(json).map_err(|error| DecodeError::Unreadable(error.to_string()))
+        let json = normalize_latin1(json).map_err(|error| DecodeError::Unreadable(error.to_string()))?;
+        if json.len() > self.inflate_limit {
+            let error = ValueError::TooLarge { size: json.len(), limit: self.inflate_limit };
+            return Err(DecodeError::Unreadable(format!("it {error}")));
+        }
+        Ok(json)
     }
 
     /// The JSON bytes of a legacy text. What is not base64 carries no signature either.

@@ -69,7 +69,7 @@ pub use store::{CachedDbStore, MemoryStore, SessionStore, SignedCookieStore, con
 #[cfg(feature = "tower")]
 pub use tower::{ErrorResponse, PlainText, SessionBody, SessionFuture, SessionLayer, SessionService};
 pub use user_sessions::UserSessions;
-pub use value::{Kind, MAX_DEPTH, Value, ValueError};
+pub use value::{Kind, MAX_DEPTH, MAX_VALUE_DEPTH, Value, ValueError};
 
 /// Locks, also after another thread panicked with the lock held: what is under these locks is changed in
 /// single steps and always whole.

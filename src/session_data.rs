@@ -52,7 +52,7 @@ impl SessionData {
         if json.is_ascii() {
             return SessionData::from_ascii_json(json);
         }
-        SessionData::from_ascii_json(Value::from_json(json)?.json())
+        SessionData::from_ascii_json(Value::from_stored_json(json)?.json())
     }
 
     fn from_ascii_json(json: &str) -> Result<SessionData, ValueError> {

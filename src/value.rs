@@ -8,6 +8,7 @@
 //! `\uxxxx` in lower case (also for U+007F), `NaN`, `Infinity` and `-Infinity` as bare words.
 
 mod de;
+mod limits;
 mod scan;
 mod ser;
 mod text;
@@ -24,17 +25,35 @@ pub(crate) use text::{
     Text, Unit, Units, escape_key, first_to_escape, unescape_key, write_escaped, write_unit,
 };
 
-/// How deep dictionaries and lists may nest, the session itself included. Python's reader gives up
-/// a little below 1,000.
+/// How deep dictionaries and lists may nest in a session that is loaded, the session itself included. Python's
+/// reader gives up a little below 1,000. A new value has the lower limit [`MAX_VALUE_DEPTH`].
 ///
 /// ```
-/// use cloakroom::{MAX_DEPTH, Value};
+/// use cloakroom::{MAX_DEPTH, SessionData};
 ///
-/// let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
-/// assert!(Value::from_json(&nested(MAX_DEPTH - 1)).is_ok());
-/// assert!(Value::from_json(&nested(MAX_DEPTH + 1)).is_err());
+/// let session = |depth| r#"{"a":"#.to_owned() + &"[".repeat(depth) + &"]".repeat(depth) + "}";
+/// assert!(SessionData::from_json(&session(MAX_DEPTH - 1)).is_ok());
+/// assert!(SessionData::from_json(&session(MAX_DEPTH)).is_err());
 /// ```
 pub const MAX_DEPTH: usize = 990;
+
+/// How deep dictionaries and lists may nest in a value that is set. Every reader takes that much.
+///
+/// Reading into Rust types recurses and stops here. Python 3.11 pickles at most 490 levels, and a deep call stack
+/// leaves it fewer; its JSON reader takes about 990. An enum's variant with data is a dictionary of its own:
+/// `{"Variant": …}`.
+///
+/// ```
+/// use cloakroom::{MAX_VALUE_DEPTH, Value, ValueError};
+///
+/// let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+/// let value = Value::from_json(&nested(MAX_VALUE_DEPTH))?;
+/// assert!(value.to::<serde_json::Value>().is_ok());
+/// let error = Value::from_json(&nested(MAX_VALUE_DEPTH + 72)).unwrap_err();
+/// assert_eq!(error, ValueError::TooDeep { depth: 200 });
+/// # Ok::<(), ValueError>(())
+/// ```
+pub const MAX_VALUE_DEPTH: usize = 128;
 
 /// One value of a session.
 ///
@@ -112,6 +131,32 @@ pub enum ValueError {
     /// Python reads no integer of more than 4,300 digits.
     #[error("holds an int of more than 4,300 digits, which Python does not read")]
     IntegerTooLong,
+    /// Lists and dictionaries nest deeper than [`MAX_VALUE_DEPTH`].
+    #[error(
+        "nests {depth} levels deep, and a value may nest {MAX_VALUE_DEPTH}; store it flatter, or as a string"
+    )]
+    TooDeep {
+        /// How deep it nests.
+        depth: usize,
+    },
+    /// The session is larger than [`Settings::inflate_limit`](crate::Settings::inflate_limit), so that it could not be
+    /// loaded again.
+    #[error(
+        "takes {size} bytes, and `inflate_limit` allows {limit}; keep less in it, or raise the limit in every program \
+         that reads these sessions"
+    )]
+    TooLarge {
+        /// The bytes that it takes as JSON, or as a pickle.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The session has more values than a pickle may have, so that it could not be loaded again.
+    #[error("has more than {limit} values, which is the most that are read from a pickle; keep less in it")]
+    TooManyValues {
+        /// The most opcodes and values of a pickle.
+        limit: usize,
+    },
 }
 
 /// What sort of value is stored, by its Python name.
@@ -237,7 +282,8 @@ impl Value {
     /// ```
     ///
     /// # Errors
-    /// [`ValueError::Unsupported`] for a dictionary whose keys are no plain values, or for too deep nesting.
+    /// [`ValueError::Unsupported`] for a dictionary whose keys are no plain values, or for nesting beyond
+    /// [`MAX_VALUE_DEPTH`].
     pub fn new<T: Serialize + ?Sized>(value: &T) -> Result<Value, ValueError> {
         ser::to_json(value).map(|json| Value(Stored::Json(Text::from(&*json)))).map_err(|error| {
             ValueError::Unsupported { wanted: std::any::type_name::<T>(), detail: error.to_string() }
@@ -255,8 +301,29 @@ impl Value {
     /// ```
     ///
     /// # Errors
-    /// [`ValueError::Syntax`] where Python's `json.loads` would refuse it, or for too deep nesting.
+    /// [`ValueError::Syntax`] where Python's `json.loads` would refuse it, [`ValueError::TooDeep`] for nesting beyond
+    /// [`MAX_VALUE_DEPTH`], and [`ValueError::IntegerTooLong`].
     pub fn from_json(json: &str) -> Result<Value, ValueError> {
+        let value = Value::from_stored_json(json)?;
+        limits::check(value.json())?;
+        Ok(value)
+    }
+
+    /// Takes JSON that Python wrote, which may nest as deep as a session does ([`MAX_DEPTH`]) and hold an integer of any
+    /// length. For text that is carried on; [`from_json`](Value::from_json) is for a new value.
+    ///
+    /// ```
+    /// use cloakroom::Value;
+    ///
+    /// let deep = "[".repeat(500) + &"]".repeat(500);
+    /// assert_eq!(Value::from_stored_json(&deep)?.json(), deep);
+    /// assert!(Value::from_json(&deep).is_err());
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ValueError::Syntax`] where Python's `json.loads` would refuse it, or for nesting beyond [`MAX_DEPTH`].
+    pub fn from_stored_json(json: &str) -> Result<Value, ValueError> {
         let ascii = text::to_ascii(json);
         let range = scan::value(ascii.as_bytes()).map_err(|error| ValueError::Syntax(error.to_string()))?;
         Ok(Value(Stored::Json(Text::from(&*ascii).slice(range))))
@@ -275,7 +342,7 @@ impl Value {
     ///
     /// # Errors
     /// [`ValueError::Mismatch`] when the types differ, an integer does not fit, a string holds half a
-    /// surrogate pair, lists nest more than 128 deep, or a list or dictionary out of a signed text is no JSON.
+    /// surrogate pair, lists nest deeper than [`MAX_VALUE_DEPTH`], or a list or dictionary out of a signed text is no JSON.
     /// The stored value stays as it is.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T, ValueError> {
         de::from_json(self.json()).map_err(|error| ValueError::Mismatch {

@@ -42,7 +42,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
     convert_lines("{}", |text| {
         let json = codec.decode_json_as(text, format, options.signed_text.now(), max_age).and_then(|json| {
             // Whatever was signed is genuine, but not for that JSON.
-            Value::from_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))?;
+            Value::from_stored_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))?;
             Ok(json)
         });
         match json {

@@ -34,13 +34,18 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
     let codec = options.signed_text.codec(|settings| settings.compression = options.compress)?;
-    convert_lines("", |text| match Value::from_json(text) {
-        Ok(json) => Converted {
-            output: codec.encode_json(&json, options.signed_text.now()).unwrap_or_default(),
-            remark: (json.kind() != Kind::Dict).then(|| {
-                let kind = json.kind();
-                Remark::Warning(format!("holds {kind}; signed as it is, but a session must be a dictionary"))
-            }),
+    convert_lines("", |text| match Value::from_stored_json(text) {
+        Ok(json) => match codec.encode_json(&json, options.signed_text.now()) {
+            Ok(output) => Converted {
+                output,
+                remark: (json.kind() != Kind::Dict).then(|| {
+                    let kind = json.kind();
+                    Remark::Warning(format!(
+                        "holds {kind}; signed as it is, but a session must be a dictionary"
+                    ))
+                }),
+            },
+            Err(why) => Converted { output: String::new(), remark: Some(Remark::Failed(why.to_string())) },
         },
         Err(why) => Converted { output: String::new(), remark: Some(Remark::Failed(why.to_string())) },
     })

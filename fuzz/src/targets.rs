@@ -172,7 +172,7 @@ pub fn legacy_text(data: &[u8]) {
 /// JSON text: Python reads what is read here, and nothing else, and both write the same.
 pub fn json(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let value = Value::from_json(text);
+    let value = Value::from_stored_json(text);
     let again = value.as_ref().map_or("", Value::json);
     let answer = ask(b'j', &[data, again.as_bytes()]);
     match (outcome(&answer[0]), &value) {

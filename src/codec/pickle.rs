@@ -16,10 +16,14 @@ mod machine;
 mod object;
 mod text;
 mod walk;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod within;
 mod write;
 
 use std::fmt;
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) use within::write_within;
 pub(crate) use write::write;
 
 use self::json::JsonWriter;

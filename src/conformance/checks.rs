@@ -27,6 +27,7 @@ checks! {
     an_unknown_key_is_absent
     what_was_created_is_loaded
     data_comes_back_letter_for_letter
+    what_is_too_large_is_refused_and_nothing_is_lost
     creating_under_a_taken_key_writes_nothing
     updating_replaces_data_and_expiry
     updating_an_absent_session_creates_nothing
@@ -113,6 +114,49 @@ async fn what_was_created_is_loaded(store: Store) -> Outcome {
     ensure_eq!(loaded.data.to_json(), r#"{"a":1}"#, "data");
     ensure!(loaded.version == version, "the version that create returned is another than the one loaded");
     ensure!(store.exists(&session_key, now()).await?, "it does not exist");
+    Ok(())
+}
+
+/// More than a reader's limits allow, or less: either it is given back, or the save fails and what was there stays.
+async fn what_is_too_large_is_refused_and_nothing_is_lost(store: Store) -> Outcome {
+    let (session_key, _) = create(&store, r#"{"good":true}"#).await?;
+    let large = [
+        ("17 MB of text", format!(r#"{{"text":"{}"}}"#, "a".repeat(17_000_000))),
+        ("2,100,000 numbers", format!(r#"{{"list":[{}1]}}"#, "1,".repeat(2_099_999))),
+    ];
+    for (what, json) in large {
+        let large = data(&json)?;
+        let given_back = |loaded: Option<String>| loaded.is_some_and(|loaded| loaded == large.to_json());
+        let before = load(&store, &session_key).await?;
+        match store.update(&session_key, None, record(&large)).await {
+            Ok(_) if store.keeps_data_in_cookie() => {}
+            Ok(_) => {
+                ensure!(given_back(load(&store, &session_key).await?), "{what}: saved, and not given back")
+            }
+            Err(_) => {
+                let unchanged = load(&store, &session_key).await? == before;
+                ensure!(
+                    unchanged,
+                    "{what}: the save failed, and the session before it is not there any more"
+                );
+            }
+        }
+        let other_key = SessionKey::random()?;
+        match store.create(&other_key, record(&large)).await {
+            Ok(_) if store.keeps_data_in_cookie() => {}
+            Ok(_) => {
+                ensure!(given_back(load(&store, &other_key).await?), "{what}: created, and not given back")
+            }
+            Err(_) => {
+                ensure!(
+                    load(&store, &other_key).await?.is_none(),
+                    "{what}: not created, and there all the same"
+                );
+            }
+        }
+        store.delete(&other_key).await?;
+    }
+    store.delete(&session_key).await?;
     Ok(())
 }
 

@@ -220,12 +220,16 @@ impl CacheFormat {
         Err(StoreError::new(store, StoreErrorKind::Unsupported, message))
     }
 
-    pub(crate) fn encode(&self, data: &SessionData) -> Result<Vec<u8>, ValueError> {
+    /// The entry of a session, which [`decode`](Self::decode) with the same limit reads again.
+    pub(crate) fn encode(&self, data: &SessionData, limit: usize) -> Result<Vec<u8>, ValueError> {
         let plain = match self.serializer {
-            CacheSerializer::Pickle => data.to_pickle()?,
+            CacheSerializer::Pickle => pickle::write_within(data, limit)?,
             // Python's separators unless told otherwise, so that what nobody changed stays letter for letter.
             CacheSerializer::Json => data.json_to_store(", ", ": ")?.into_bytes(),
         };
+        if plain.len() > limit {
+            return Err(ValueError::TooLarge { size: plain.len(), limit });
+        }
         Ok(match self.compressor {
             CacheCompressor::Zlib if plain.len() > SHORTEST_COMPRESSED => deflate(&plain).unwrap_or(plain),
             _ => plain,
@@ -248,6 +252,9 @@ impl CacheFormat {
         match self.serializer {
             CacheSerializer::Pickle if pickle::is_none(plain) => Ok(None),
             CacheSerializer::Pickle => Ok(Some(SessionData::from_pickle(plain, limit)?)),
+            CacheSerializer::Json if plain.len() > limit => {
+                Err(ValueError::TooLarge { size: plain.len(), limit }.into())
+            }
             CacheSerializer::Json => {
                 let text = std::str::from_utf8(plain).map_err(|_| EntryError::NotText)?;
                 if text == "null" { Ok(None) } else { Ok(Some(SessionData::from_json(text)?)) }

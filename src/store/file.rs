@@ -119,11 +119,13 @@ impl FileOptions {
     /// When the folder is missing or no folder, does not let this user write, or lies on a file system that
     /// cannot exchange two files in one step, as NFS.
     pub async fn open(self, settings: &Settings) -> Result<FileStore, StoreError> {
+        let codec = SessionCodec::new(settings);
         let folder = Folder {
             path: self.path,
             prefix: settings.cookie_name.clone(),
             durable: self.durable,
             lock_timeout: self.lock_timeout,
+            longest_text: codec.longest_text(),
         };
         let prefix = &folder.prefix;
         if prefix.is_empty() || prefix.contains(['/', '\0']) || TEMPORARY.starts_with(prefix.as_str()) {
@@ -133,7 +135,7 @@ impl FileOptions {
             shared: Arc::new(Shared {
                 folder,
                 leftover_age: self.leftover_age,
-                codec: SessionCodec::new(settings),
+                codec,
                 settings: settings.clone(),
             }),
         };

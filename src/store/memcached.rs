@@ -199,7 +199,9 @@ impl MemcachedStore {
     }
 
     fn encode(&self, record: Record<'_>) -> Result<Vec<u8>, StoreError> {
-        self.format.encode(record.data).map_err(|error| StoreError::not_carried("memcached", error))
+        self.format
+            .encode(record.data, self.limit)
+            .map_err(|error| StoreError::not_carried("memcached", error))
     }
 
     /// Writes an entry, with `condition` in memcached's words: `ME` to create, `MR` to replace, `C7` for version 7.

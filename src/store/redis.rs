@@ -170,8 +170,8 @@ impl RedisStore {
     }
 
     fn entry(&self, record: Record<'_>) -> Result<Entry, StoreError> {
-        let value =
-            self.format.encode(record.data).map_err(|error| StoreError::not_carried("redis", error))?;
+        let value = self.format.encode(record.data, self.limit);
+        let value = value.map_err(|error| StoreError::not_carried("redis", error))?;
         Ok(Entry { value, milliseconds: time_to_live(record).num_milliseconds() })
     }
 

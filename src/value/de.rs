@@ -6,10 +6,7 @@ use std::fmt::{self, Display};
 
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Expected, Unexpected, Visitor};
 
-use super::{scan, text};
-
-/// Typed reading recurses, so it stops earlier than carrying does; as deep as serde_json goes.
-const MAX_TYPED_DEPTH: usize = 128;
+use super::{MAX_VALUE_DEPTH, scan, text};
 
 pub(super) fn from_json<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
     T::deserialize(&mut Reader { json, position: 0, depth: 0 })
@@ -127,9 +124,10 @@ impl<'de> Reader<'de> {
     }
 
     fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
-        if self.depth >= MAX_TYPED_DEPTH {
+        // Typed reading recurses, so it stops earlier than carrying does; as deep as serde_json goes.
+        if self.depth >= MAX_VALUE_DEPTH {
             return Err(Error(format!(
-                "nested more than {MAX_TYPED_DEPTH} deep; take the value's JSON text instead"
+                "nested more than {MAX_VALUE_DEPTH} deep; take the value's JSON text instead"
             )));
         }
         self.depth += 1;

@@ -5,11 +5,17 @@ use std::fmt::{self, Display, Write};
 use serde::Serialize;
 use serde::ser::{self, Serializer};
 
-use super::MAX_DEPTH;
+use super::MAX_VALUE_DEPTH;
+use super::limits::MAX_DIGITS;
 use super::text::{unescape, write_string};
 
 pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
-    let mut writer = Writer { out: String::with_capacity(32), depth: 1, foreign: false };
+    to_json_inside(value, 0)
+}
+
+/// The JSON of what `depth` lists and dictionaries enclose.
+fn to_json_inside<T: Serialize + ?Sized>(value: &T, depth: usize) -> Result<String, Error> {
+    let mut writer = Writer { out: String::with_capacity(32), depth, foreign: false };
     value.serialize(&mut writer)?;
     if !writer.foreign {
         return Ok(writer.out);
@@ -66,24 +72,36 @@ impl Writer {
     }
 
     fn open(&mut self, bracket: char, close: char) -> Result<Compound<'_>, Error> {
-        if self.depth >= MAX_DEPTH {
-            return Err(Error(format!("nested more than {MAX_DEPTH} deep, which Python cannot read")));
-        }
-        self.depth += 1;
+        self.enter()?;
         self.out.push(bracket);
         Ok(Compound {
             writer: self,
             first: true,
             close: if close == '}' { "}" } else { "]" },
+            levels: 1,
             disguise: None,
         })
     }
 
+    /// One more list or dictionary. Writing recurses, so that this keeps the stack from overflowing, too.
+    fn enter(&mut self) -> Result<(), Error> {
+        if self.depth >= MAX_VALUE_DEPTH {
+            return Err(Error(format!(
+                "it nests more than {MAX_VALUE_DEPTH} levels deep, and could not be read back; store it flatter, or as a \
+                 string"
+            )));
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
     /// `{"variant":` for the enums that carry data; closed with one more brace.
-    fn variant(&mut self, variant: &'static str) {
+    fn variant(&mut self, variant: &'static str) -> Result<(), Error> {
+        self.enter()?;
         self.out.push('{');
         write_string(&mut self.out, variant);
         self.out.push(':');
+        Ok(())
     }
 }
 
@@ -223,8 +241,9 @@ impl<'a> Serializer for &'a mut Writer {
         variant: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        self.variant(variant);
+        self.variant(variant)?;
         value.serialize(&mut *self)?;
+        self.depth -= 1;
         self.put('}')
     }
     fn serialize_seq(self, _length: Option<usize>) -> Result<Compound<'a>, Error> {
@@ -243,8 +262,8 @@ impl<'a> Serializer for &'a mut Writer {
         variant: &'static str,
         _length: usize,
     ) -> Result<Compound<'a>, Error> {
-        self.variant(variant);
-        self.open('[', ']').map(|compound| Compound { close: "]}", ..compound })
+        self.variant(variant)?;
+        self.open('[', ']').map(|compound| Compound { close: "]}", levels: 2, ..compound })
     }
     fn serialize_map(self, _length: Option<usize>) -> Result<Compound<'a>, Error> {
         self.open('{', '}')
@@ -252,7 +271,13 @@ impl<'a> Serializer for &'a mut Writer {
     fn serialize_struct(self, name: &'static str, _length: usize) -> Result<Compound<'a>, Error> {
         if let Some(disguise) = Disguise::of(name) {
             self.depth += 1;
-            return Ok(Compound { writer: self, first: true, close: "", disguise: Some(disguise) });
+            return Ok(Compound {
+                writer: self,
+                first: true,
+                close: "",
+                levels: 1,
+                disguise: Some(disguise),
+            });
         }
         self.open('{', '}')
     }
@@ -263,8 +288,8 @@ impl<'a> Serializer for &'a mut Writer {
         variant: &'static str,
         _length: usize,
     ) -> Result<Compound<'a>, Error> {
-        self.variant(variant);
-        self.open('{', '}').map(|compound| Compound { close: "}}", ..compound })
+        self.variant(variant)?;
+        self.open('{', '}').map(|compound| Compound { close: "}}", levels: 2, ..compound })
     }
 }
 
@@ -273,6 +298,8 @@ struct Compound<'a> {
     writer: &'a mut Writer,
     first: bool,
     close: &'static str,
+    /// How many lists and dictionaries `close` ends.
+    levels: usize,
     disguise: Option<Disguise>,
 }
 
@@ -310,7 +337,12 @@ impl Compound<'_> {
     fn field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Error> {
         match self.disguise {
             None => {}
-            Some(Disguise::Number) => return self.writer.put(to_json(value)?.trim_matches('"')),
+            Some(Disguise::Number) => {
+                let string = to_json(value)?;
+                let number = string.trim_matches('"');
+                self.writer.foreign |= number.len() > MAX_DIGITS;
+                return self.writer.put(number);
+            }
             Some(Disguise::Json) => {
                 let string = to_json(value)?;
                 let between_quotes = string.get(1..string.len().saturating_sub(1)).unwrap_or_default();
@@ -326,7 +358,7 @@ impl Compound<'_> {
     }
 
     fn close(self) -> Result<(), Error> {
-        self.writer.depth -= 1;
+        self.writer.depth -= self.levels;
         self.writer.put(self.close)
     }
 }
@@ -404,7 +436,7 @@ impl ser::SerializeMap for Compound<'_> {
     /// Keys become strings as in Python: numbers by their text, `True` as `"true"`, `None` as `"null"`.
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
         self.comma();
-        let text = to_json(key)?;
+        let text = to_json_inside(key, self.writer.depth)?;
         match text.as_bytes().first() {
             Some(b'"') => self.writer.out.push_str(&text),
             Some(b'[' | b'{') | None => {

@@ -133,7 +133,7 @@ fn json_as_serde_json_read_it_is_stored_as_that_json() {
     }
     assert_eq!(json(raw("\"Zo\u{eb} \\u00e9\"")), r#""Zo\u00eb \u00e9""#);
     assert_eq!(json(("before", raw("[1 ]"), Some(raw("{}")))), r#"["before",[1 ],{}]"#);
-    let deep = format!("{}{}", "[".repeat(MAX_DEPTH - 1), "]".repeat(MAX_DEPTH - 1));
+    let deep = format!("{}{}", "[".repeat(MAX_VALUE_DEPTH), "]".repeat(MAX_VALUE_DEPTH));
     let deep = RawDeep { deep };
     assert!(Value::new(&deep).is_ok() && Value::new(&[&deep]).is_err(), "its nesting counts");
 }
@@ -238,20 +238,89 @@ fn types_that_differ_are_named_and_contents_are_not() {
 #[test]
 fn t15_depth_has_a_limit_and_no_stack_is_overflown() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-    assert!(Value::from_json(&nested(900)).is_ok());
-    assert!(Value::from_json(&nested(MAX_DEPTH - 1)).is_ok());
-    assert!(Value::from_json(&nested(MAX_DEPTH)).is_err());
+    assert!(Value::from_stored_json(&nested(900)).is_ok());
+    assert!(Value::from_stored_json(&nested(MAX_DEPTH - 1)).is_ok());
+    assert!(Value::from_stored_json(&nested(MAX_DEPTH)).is_err());
     assert!(Value::from_json(&"[".repeat(1_000_000)).is_err());
     assert!(Value::from_json(&"{\"a\":".repeat(1_000_000)).is_err());
     // Typed reading stops earlier, as it recurses.
     assert!(read::<serde_json::Value>(&nested(128)).is_ok());
-    assert!(read::<serde_json::Value>(&nested(900)).unwrap_err().to_string().contains("128"));
+    let carried = Value::from_stored_json(&nested(900)).unwrap();
+    assert!(carried.to::<serde_json::Value>().unwrap_err().to_string().contains("128"));
+}
 
-    #[derive(Serialize)]
-    struct Nested(Vec<Nested>);
-    let deep = (0..MAX_DEPTH - 2).fold(Nested(vec![]), |inner, _| Nested(vec![inner]));
-    assert!(Value::new(&deep).is_ok());
-    assert!(Value::new(&Nested(vec![deep])).is_err());
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Deep {
+    End,
+    New(Box<Deep>),
+    Tuple(u8, Box<Deep>),
+    Struct { inner: Box<Deep> },
+    List(Vec<Deep>),
+}
+
+/// Whatever is taken comes back as the same type, and the first level that would not is refused.
+#[test]
+fn what_is_set_is_read_back_or_refused() {
+    type Wrap = fn(Deep) -> Deep;
+    let wraps: [(Wrap, usize); 4] = [
+        (|inner| Deep::New(Box::new(inner)), MAX_VALUE_DEPTH),
+        (|inner| Deep::Tuple(1, Box::new(inner)), MAX_VALUE_DEPTH / 2),
+        (|inner| Deep::Struct { inner: Box::new(inner) }, MAX_VALUE_DEPTH / 2),
+        (|inner| Deep::List(vec![inner]), MAX_VALUE_DEPTH / 2),
+    ];
+    for (wrap, most) in wraps {
+        let deep = |levels: usize| (0..levels).fold(Deep::End, |inner, _| wrap(inner));
+        let value = Value::new(&deep(most)).unwrap();
+        assert_eq!(value.to::<Deep>().unwrap(), deep(most));
+        for levels in [most + 1, 600, 1_100] {
+            let error = Value::new(&deep(levels)).unwrap_err();
+            assert!(error.to_string().contains("128"), "{levels} levels: {error}");
+        }
+    }
+    // One after the other, each counts for itself.
+    let wide: Vec<Deep> =
+        (0..300).map(|_| Deep::Tuple(1, Box::new(Deep::New(Box::new(Deep::End))))).collect();
+    assert_eq!(Value::new(&wide).unwrap().to::<Vec<Deep>>().unwrap(), wide);
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let strings = format!("[\"{}\\\"[\",{}]", "[".repeat(300), nested(127));
+    assert!(Value::from_json(&strings).unwrap().to::<serde_json::Value>().is_ok());
+    for levels in [129, 500, 989] {
+        assert_eq!(Value::from_json(&nested(levels)), Err(ValueError::TooDeep { depth: levels }));
+    }
+}
+
+/// A key of a dictionary is written on its own, and its levels count all the same.
+#[test]
+fn a_deep_key_does_not_overflow_the_stack() {
+    struct Key(usize);
+    impl Serialize for Key {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeMap;
+            let mut map = serializer.serialize_map(Some(1))?;
+            map.serialize_entry(&Key(self.0 + 1), &0)?;
+            map.end()
+        }
+    }
+    assert!(Value::new(&Key(0)).is_err());
+}
+
+#[test]
+fn an_integer_that_python_does_not_read_is_refused() {
+    let digits = |count: usize| "9".repeat(count);
+    assert!(
+        Value::from_json(&digits(4_300)).is_ok()
+            && Value::from_json(&format!("[-{}]", digits(4_300))).is_ok()
+    );
+    for json in [digits(4_301), format!("[1,-{}]", digits(4_301)), format!(r#"{{"a":{}}}"#, digits(9_000))] {
+        assert_eq!(Value::from_json(&json), Err(ValueError::IntegerTooLong));
+        assert!(Value::from_stored_json(&json).is_ok(), "what Python wrote is carried");
+    }
+    for float in
+        [format!("{}.5", digits(5_000)), format!("{}e1", digits(5_000)), format!("1.{}", digits(5_000))]
+    {
+        assert!(Value::from_json(&float).is_ok());
+    }
+    assert!(Value::from_json(&format!("\"{}\"", digits(5_000))).is_ok());
 }
 
 #[test]

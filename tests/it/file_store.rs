@@ -3,6 +3,7 @@
 mod crashes;
 mod django;
 mod failures;
+mod large;
 mod names;
 mod races;
 mod restarted;

@@ -22,6 +22,11 @@ pub(super) enum Failure {
     Key,
     Locked,
     Unreadable(DecodeError),
+    /// The file is longer than any session's text.
+    TooLarge {
+        size: u64,
+        limit: u64,
+    },
     Stopped,
 }
 
@@ -74,6 +79,14 @@ impl Failure {
             Failure::Unreadable(error) => {
                 (Unreadable, format!("{folder}: {error}; the file was left as it is"))
             }
+            Failure::TooLarge { size, limit } => (
+                Unreadable,
+                format!(
+                    "{folder}: a session's file has {size} bytes or more, and a session's text takes at most {limit}, \
+                     which follows from `inflate_limit`; the file was left as it is. If it is a session, raise the limit; \
+                     else find out who put it there"
+                ),
+            ),
             Failure::Stopped => (Unavailable, format!("{folder}: the runtime is shutting down")),
         };
         let error = StoreError::new("file", kind, message);

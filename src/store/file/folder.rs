@@ -29,6 +29,8 @@ pub(super) struct Folder {
     pub(super) prefix: String,
     pub(super) durable: bool,
     pub(super) lock_timeout: Duration,
+    /// The most bytes of a session's file. What is longer holds no session, and is not read.
+    pub(super) longest_text: usize,
 }
 
 /// The name of a session's file. Never leaves the folder.
@@ -153,8 +155,17 @@ impl Folder {
             warn_of_what_is_no_file();
             return Ok(None);
         }
+        let limit = self.longest_text as u64;
+        let too_large = |size| Err(Failure::TooLarge { size, limit });
+        if metadata.len() > limit {
+            return too_large(metadata.len());
+        }
         let mut text = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(1 << 20) + 1);
-        file.read_to_end(&mut text).map_err(doing("read a session's file"))?;
+        // It may grow while it is read, and some files of the kernel have no length.
+        (&mut file).take(limit + 1).read_to_end(&mut text).map_err(doing("read a session's file"))?;
+        if text.len() as u64 > limit {
+            return too_large(text.len() as u64);
+        }
         let nanoseconds = u32::try_from(metadata.mtime_nsec()).unwrap_or(0);
         let modified = DateTime::from_timestamp(metadata.mtime(), nanoseconds).unwrap_or_default();
         Ok(Some(Found { file, identity: Identity::of(&metadata), modified, text }))

@@ -7,7 +7,13 @@ use super::folder::{FileName, Folder, Replaced};
 
 fn folder(path: &std::path::Path) -> (Folder, FileName) {
     let lock_timeout = Duration::from_millis(200);
-    let folder = Folder { path: path.to_owned(), prefix: "sessionid".into(), durable: false, lock_timeout };
+    let folder = Folder {
+        path: path.to_owned(),
+        prefix: "sessionid".into(),
+        durable: false,
+        lock_timeout,
+        longest_text: 100,
+    };
     let name = folder.parse("sessionidabcdefgh").unwrap();
     (folder, name)
 }
