@@ -66,7 +66,7 @@ pub struct Settings {
     pub accept_sha1_auth_hash: bool,
     /// When to compress what is stored: from 1 kB on.
     pub compression: Compression,
-    /// How large a stored session may become when decompressed: 16 MiB.
+    /// The most bytes of a session as JSON, or as a pickle: 16 MiB. More is neither saved nor, compressed or not, loaded.
     pub inflate_limit: usize,
     /// Which cookie values are looked up at all: 8 to 40 characters of `[a-z0-9]`.
     pub session_key_format: SessionKeyFormat,

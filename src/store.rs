@@ -72,6 +72,8 @@ use crate::session_key::SessionKey;
 ///   The session acts as new, and what is stored stays as it is.
 /// - *Unreadable* (genuine, but not to be carried without loss) is an error of
 ///   [`StoreErrorKind::Unreadable`]; the entry stays.
+/// - *Refused*: what a load would not give back is not written. The call fails with [`StoreErrorKind::Refused`] and what
+///   was there stays.
 /// - *Atomic*: each writing call happens wholly or not at all, for this process and for others, and a
 ///   session that was deleted is never brought back by one.
 /// - *Acknowledged* is written: when a writing call returns, every later load by anyone sees it.
