@@ -37,7 +37,8 @@ pub enum TextFormat {
     /// Django 3.1 and later.
     #[default]
     Modern,
-    /// Django before 3.1, or 3.1 and 3.2 with `DEFAULT_HASHING_ALGORITHM = 'sha1'`.
+    /// Django before 3.1, or 3.1 and 3.2 with `DEFAULT_HASHING_ALGORITHM = 'sha1'`. The store `signed_cookies` writes
+    /// modern text all the same, as those do, with their SHA-1 signature.
     Legacy,
 }
 
@@ -144,6 +145,19 @@ impl SessionCodec {
             compression: settings.compression,
             inflate_limit: settings.inflate_limit,
         }
+    }
+
+    /// The codec of the store `signed_cookies`. Django signs a cookie in the modern layout, whatever it writes elsewhere;
+    /// where that is legacy text, Django takes or makes the cookie's signature with SHA-1.
+    pub(crate) fn of_cookies(settings: &Settings) -> SessionCodec {
+        const SALT: &str = "django.contrib.sessions.backends.signed_cookies";
+        let codec = SessionCodec::with_salt(settings, SALT);
+        if codec.write == TextFormat::Modern {
+            return codec;
+        }
+        let sha1 = Signer::with_algorithm(&settings.secret_key, SALT, Algorithm::Sha1);
+        let modern = sha1.also_accepting(codec.modern.as_ref()).into();
+        SessionCodec { modern, write: TextFormat::Modern, ..codec }
     }
 
     /// The same codec with another salt for legacy text, as a session class has that overrides `_hash`.

@@ -89,11 +89,12 @@ impl fmt::Debug for SessionKey {
 /// refuses a NUL. Django itself accepts any text of 8 characters or more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionKeyFormat {
-    /// The fewest characters; 8, as Django.
+    /// The fewest characters; 8, as Django. [`Settings::validate`](crate::Settings::validate) takes no less.
     pub min_length: usize,
     /// The most characters; 40, the width of Django's column.
     pub max_length: usize,
-    /// Characters besides `a` to `z` and `0` to `9`, for sites with a key generator of their own; none.
+    /// Characters besides `a` to `z` and `0` to `9`, for sites with a key generator of their own; none. Neither `/` nor
+    /// `\` nor what a cookie cannot hold.
     pub also: String,
 }
 

@@ -615,6 +615,12 @@ impl TimestampSigner {
     }
 }
 
+impl AsRef<Signer> for TimestampSigner {
+    fn as_ref(&self) -> &Signer {
+        &self.0
+    }
+}
+
 impl From<Signer> for TimestampSigner {
     fn from(signer: Signer) -> Self {
         TimestampSigner(signer)

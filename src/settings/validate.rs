@@ -51,6 +51,8 @@ impl std::error::Error for SettingsError {}
 
 /// What browsers keep of one attribute's value.
 const MAX_ATTRIBUTE_LENGTH: usize = 1_024;
+/// The fewest characters of a session key: Django's `_validate_session_key`.
+const MIN_KEY_LENGTH: usize = 8;
 /// Headers that mean something else.
 const TAKEN_HEADERS: [&str; 9] = [
     "authorization",
@@ -120,6 +122,13 @@ impl Settings {
         let none = format.min_length > format.max_length;
         let problem = "its `min_length` is above its `max_length`: nobody's key would be looked up";
         refuse("session_key_format", none, problem, "exchange them")?;
+        let too_short = format.min_length < MIN_KEY_LENGTH;
+        let problem =
+            "its `min_length` is below 8: Django takes no shorter key, and a short one can be guessed";
+        refuse("session_key_format", too_short, problem, "set 8 or more")?;
+        let problem = "its `also` has `/` or `\\`, with which a key could lead out of a folder";
+        let leads_out = format.also.contains(['/', '\\']);
+        refuse("session_key_format", leads_out, problem, "leave it out, or make keys without it")?;
         let problem = "its `also` has a character that a cookie cannot hold";
         refuse("session_key_format", !format.also.bytes().all(is_cookie_byte), problem, "leave it out")
     }
@@ -239,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_refused_by_name() {
-        let spoils: [(&str, Spoil); 38] = [
+        let spoils: [(&str, Spoil); 42] = [
             ("secret_key", |settings| settings.secret_key = "".into()),
             ("secret_key_fallbacks", |settings| settings.secret_key_fallbacks = vec!["".into()]),
             ("cookie_age", |settings| settings.cookie_age = TimeDelta::zero()),
@@ -250,6 +259,10 @@ mod tests {
             ("inflate_limit", |settings| settings.inflate_limit = 0),
             ("session_key_format", |settings| settings.session_key_format.max_length = 7),
             ("session_key_format", |settings| settings.session_key_format.also = "-;".to_owned()),
+            ("session_key_format", |settings| settings.session_key_format.also = "./".to_owned()),
+            ("session_key_format", |settings| settings.session_key_format.also = "\\".to_owned()),
+            ("session_key_format", |settings| settings.session_key_format.min_length = 0),
+            ("session_key_format", |settings| settings.session_key_format.min_length = 7),
             ("cookie_name", |settings| settings.cookie_name = String::new()),
             ("cookie_name", |settings| settings.cookie_name = "session id".to_owned()),
             ("cookie_name", |settings| settings.cookie_name = "a=b".to_owned()),

@@ -50,7 +50,7 @@ impl SignedCookieStore {
     /// ```
     pub fn new(settings: &Settings) -> SignedCookieStore {
         SignedCookieStore {
-            codec: SessionCodec::with_salt(settings, "django.contrib.sessions.backends.signed_cookies"),
+            codec: SessionCodec::of_cookies(settings),
             max_age: settings.cookie_age,
             cookie_name: settings.cookie_name.clone(),
         }

@@ -10,6 +10,7 @@ mod expiry;
 mod file_sessions;
 mod middleware;
 pub(crate) mod python;
+mod signed_cookies;
 mod signing;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
