@@ -1,5 +1,5 @@
 """Makes the corpora of the fuzz targets from what real Djangos wrote, tests/vectors: corpus.py FOLDER"""
-import datetime, decimal, hashlib, json, pathlib, pickle, sys, uuid, zoneinfo
+import collections, datetime, decimal, hashlib, json, pathlib, pickle, sys, uuid, zoneinfo
 
 here = pathlib.Path(__file__).parent
 folder = pathlib.Path(sys.argv[1])
@@ -69,7 +69,8 @@ edges = [2**bits - less for bits in (7, 8, 15, 16, 31, 63) for less in (1, 0)] +
 values = [*edges, None, True, -1, 2**40, -2**70, 1.5, float("nan"), "Zürich \ud83e", b"\0\xff", bytearray(b"x"), [1, [2]], (1, (2, ())), {"k": {1: 2}},
           {1, 2}, frozenset("a"), datetime.datetime(2024, 2, 29, 1, 2, 3, 4, utc), datetime.datetime(1, 1, 1, fold=1), datetime.date.max,
           datetime.time(23, 59, 59, 1, summer), datetime.timedelta(-1, 2, 3), utc, summer, decimal.Decimal("-1.50"), uuid.UUID(int=7),
-          zoneinfo.ZoneInfo("Europe/Zurich")]
+          zoneinfo.ZoneInfo("Europe/Zurich"), collections.OrderedDict(b=1, a=[2]), collections.Counter("aab"), 1 + 2j,
+          collections.defaultdict(None, {"a": 1}), collections.deque([1, (2,)], 3), [{complex(1): collections.deque()}]]
 for protocol in range(6):
     for value in values:
         add("pickle", pickle.dumps({"v": value}, protocol))

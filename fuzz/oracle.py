@@ -3,7 +3,7 @@
 A question is its kind, the number of its parts, and each part with its length before it. So is the answer, but that
 all lengths come first.
 """
-import base64, datetime, decimal, hmac, hashlib, io, json, pickle, resource, struct, sys, uuid, zoneinfo
+import base64, collections, datetime, decimal, hmac, hashlib, io, json, pickle, resource, struct, sys, uuid, zoneinfo
 
 import django
 from django.conf import settings
@@ -72,7 +72,9 @@ ALLOWED = {
     ("datetime", "date"): datetime.date, ("datetime", "time"): datetime.time,
     ("datetime", "timedelta"): datetime.timedelta, ("datetime", "timezone"): datetime.timezone,
     ("decimal", "Decimal"): decimal.Decimal, ("uuid", "UUID"): uuid.UUID, ("zoneinfo", "ZoneInfo"): zoneinfo.ZoneInfo,
-    ("zoneinfo", "ZoneInfo._unpickle"): zoneinfo.ZoneInfo._unpickle,
+    ("zoneinfo", "ZoneInfo._unpickle"): zoneinfo.ZoneInfo._unpickle, ("builtins", "complex"): complex,
+    ("collections", "OrderedDict"): collections.OrderedDict, ("collections", "Counter"): collections.Counter,
+    ("collections", "defaultdict"): collections.defaultdict, ("collections", "deque"): collections.deque,
 }
 
 

@@ -7,6 +7,7 @@ mod lazy;
 mod lifetime;
 mod save;
 mod typed_key;
+mod unreadable;
 mod user_session;
 
 use std::fmt;

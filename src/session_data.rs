@@ -91,6 +91,16 @@ impl SessionData {
         self.join(",", ":", |value| Ok(value.json())).unwrap_or_default()
     }
 
+    /// How many bytes [`to_json`](Self::to_json) takes at the most.
+    pub(crate) fn json_length(&self) -> usize {
+        self.entries.iter().map(|(key, value)| key.as_str().len() + value.json().len() + 6).sum::<usize>() + 2
+    }
+
+    /// Whether a store of JSON takes it.
+    pub(crate) fn is_json(&self) -> bool {
+        self.entries.iter().all(|(_, value)| value.json_to_store().is_ok())
+    }
+
     /// The JSON text to store where Django stores JSON, between these separators.
     pub(crate) fn json_to_store(&self, comma: &str, colon: &str) -> Result<String, ValueError> {
         self.join(comma, colon, Value::json_to_store)
@@ -102,8 +112,7 @@ impl SessionData {
         colon: &str,
         text: impl Fn(&'a Value) -> Result<&'a str, ValueError>,
     ) -> Result<String, ValueError> {
-        let entry = |(key, value): (&Text, &Value)| key.as_str().len() + value.json().len() + 6;
-        let mut json = String::with_capacity(self.entries.iter().map(entry).sum::<usize>() + 2);
+        let mut json = String::with_capacity(self.json_length());
         json.push('{');
         for (position, (key, value)) in self.entries.iter().enumerate() {
             if position > 0 {
@@ -120,7 +129,8 @@ impl SessionData {
     }
 
     /// Reads the pickle of a dictionary, as Django's caches hold it. Nothing in it is executed: besides plain
-    /// values it may hold dates, `Decimal`, `UUID` and sets, and whatever else it names is refused.
+    /// values it may hold dates, `Decimal`, `UUID` and sets. An object of another class is kept as it is, for Python
+    /// alone: reading its key says [`ValueError::PythonObject`], unless it is a plain value ([`Value`]).
     ///
     /// `limit` bounds the pickle's size, and that of its values when each is written out where it is used.
     ///
@@ -129,14 +139,16 @@ impl SessionData {
     ///
     /// let pickle = SessionData::from_json(r#"{"visits":7}"#)?.to_pickle()?;
     /// assert_eq!(SessionData::from_pickle(&pickle, 1 << 20)?.read("visits")?, Some(7));
-    /// // What Python's pickle module would run is refused by name.
-    /// let error = SessionData::from_pickle(b"cos\nsystem\n(S'true'\ntR.", 1 << 20).unwrap_err();
+    /// // What Python's pickle module would run is neither run nor read.
+    /// let pickle = b"}\x8c\x01kcos\nsystem\n\x8c\x04true\x85Rs.";
+    /// let error = SessionData::from_pickle(pickle, 1 << 20)?.read::<u32>("k").unwrap_err();
     /// assert!(error.to_string().contains("os.system"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
-    /// [`PickleError`] says what cannot be carried, by the name of the opcode or class.
+    /// [`PickleError`] says what cannot be carried, by the name of the opcode or class: an object that no key's value
+    /// holds, what has no opcodes in Python 3's own pickles, and what goes beyond a limit.
     pub fn from_pickle(pickle: &[u8], limit: usize) -> Result<SessionData, PickleError> {
         pickle::read(pickle, limit)
     }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use limits::MAX_DIGITS;
 pub(crate) use scan::{Nested, dictionary, normalize_latin1};
 pub(crate) use ser::{shortest, write_float};
 pub(crate) use text::{
@@ -70,6 +71,11 @@ pub const MAX_VALUE_DEPTH: usize = 128;
 /// A cache's pickle can hold what JSON cannot: tuples, bytes, sets, dates, numbers as dictionary keys. Such a
 /// value goes back as it came as long as nobody replaces it. It is read through its JSON text, in which bytes
 /// are a list of numbers, and dates, `Decimal` and `UUID` are strings, as Django's `DjangoJSONEncoder` has them.
+///
+/// So it is with objects of other classes that are a plain value to Python: a `SafeString` and the member of a
+/// `TextChoices` read as text, an `OrderedDict`, `defaultdict`, `Counter` and `QueryDict` as a dictionary, a named
+/// tuple and a `deque` as a list, `complex` as its two parts. Of other objects the class is known and nothing else:
+/// reading one is [`ValueError::PythonObject`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Value(Stored);
 
@@ -88,7 +94,18 @@ pub(crate) struct Pickled {
     /// How it reads.
     pub(crate) json: Box<str>,
     /// What in it Python's JSON writer refuses to write.
-    pub(crate) not_json: Option<Kind>,
+    pub(crate) not_json: Option<NotJson>,
+    /// The class in it whose objects only Python can read.
+    pub(crate) unreadable: Option<Box<str>>,
+}
+
+/// What a store of JSON cannot take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotJson {
+    /// A value of Python's own.
+    Kind(Kind),
+    /// An object of a class that is not known here.
+    Class(Box<str>),
 }
 
 /// Why a value cannot be stored, or not be read as the type asked for. Shows types, never contents.
@@ -128,6 +145,15 @@ pub enum ValueError {
     /// The value came from a cache's pickle and cannot be written as JSON, neither here nor by Django.
     #[error("holds {0}, which a store that keeps JSON cannot take; Django raises TypeError")]
     NotJson(Kind),
+    /// The value came from a cache's pickle and is, or holds, an object of a Python class that is not known here. It
+    /// stays in the session as it is, and can be removed or replaced.
+    #[error(
+        "holds an object of the Python class {0}, which only Python can read; it stays until it is removed or replaced"
+    )]
+    PythonObject(String),
+    /// As [`PythonObject`](ValueError::PythonObject), or one that could be read: no JSON tells its class.
+    #[error("holds an object of the Python class {0}, which a store that keeps JSON cannot take")]
+    ObjectNotJson(String),
     /// Python reads no integer of more than 4,300 digits.
     #[error("holds an int of more than 4,300 digits, which Python does not read")]
     IntegerTooLong,
@@ -210,6 +236,8 @@ pub enum Kind {
     Decimal,
     /// `uuid.UUID`, from a pickle
     Uuid,
+    /// An object of another class, from a pickle. Only Python can read it.
+    Object,
 }
 
 impl Kind {
@@ -240,6 +268,7 @@ impl Kind {
             Kind::TimeZone => "tzinfo",
             Kind::Decimal => "Decimal",
             Kind::Uuid => "UUID",
+            Kind::Object => "object",
         }
     }
 }
@@ -266,6 +295,7 @@ impl fmt::Display for Kind {
             Kind::TimeZone => "a time zone",
             Kind::Decimal => "a Decimal",
             Kind::Uuid => "a UUID",
+            Kind::Object => "an object of another class",
         })
     }
 }
@@ -343,8 +373,13 @@ impl Value {
     /// # Errors
     /// [`ValueError::Mismatch`] when the types differ, an integer does not fit, a string holds half a
     /// surrogate pair, lists nest deeper than [`MAX_VALUE_DEPTH`], or a list or dictionary out of a signed text is no JSON.
-    /// The stored value stays as it is.
+    /// [`ValueError::PythonObject`] for an object that only Python can read. The stored value stays as it is.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T, ValueError> {
+        if let Stored::Pickled(pickled) = &self.0
+            && let Some(class) = &pickled.unreadable
+        {
+            return Err(ValueError::PythonObject(class.to_string()));
+        }
         de::from_json(self.json()).map_err(|error| ValueError::Mismatch {
             found: self.kind(),
             wanted: std::any::type_name::<T>(),
@@ -353,7 +388,8 @@ impl Value {
     }
 
     /// The value's JSON text, ASCII only, as it is or will be stored. That of a value from a pickle is for
-    /// reading alone: it does not tell a tuple from a list, nor a date from a string.
+    /// reading alone: it does not tell a tuple from a list, nor a date from a string. An object that only Python can
+    /// read shows as its class, `"<shop.models.Cart>"`.
     ///
     /// ```
     /// use cloakroom::Value;
@@ -371,9 +407,11 @@ impl Value {
     /// The JSON text to write where Django would write JSON: a tuple becomes a list, dates are refused.
     pub(crate) fn json_to_store(&self) -> Result<&str, ValueError> {
         match &self.0 {
-            Stored::Pickled(pickled) => {
-                pickled.not_json.map_or(Ok(&pickled.json), |kind| Err(ValueError::NotJson(kind)))
-            }
+            Stored::Pickled(pickled) => match &pickled.not_json {
+                None => Ok(&pickled.json),
+                Some(NotJson::Kind(kind)) => Err(ValueError::NotJson(*kind)),
+                Some(NotJson::Class(class)) => Err(ValueError::ObjectNotJson(class.to_string())),
+            },
             Stored::Json(text) => Ok(text.as_str()),
         }
     }

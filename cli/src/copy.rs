@@ -7,9 +7,12 @@ use anyhow::Context;
 use clap::Args;
 use cloakroom::chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::store::{Created, Listed, Record, Updated};
-use cloakroom::{Clock, SessionData, SessionStore, StoreError, StoreErrorKind, SystemClock};
+use cloakroom::{
+    Clock, SessionData, SessionStore, StoreError, StoreErrorKind, SystemClock, Value, ValueError,
+};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
+use serde::de::IgnoredAny;
 
 use crate::entry::State;
 use crate::lines::say;
@@ -213,6 +216,11 @@ impl Copy {
 
 /// Whether both hold the same. A pickle keeps a number and not its spelling, as Python does.
 fn is_same(one: &SessionData, other: &SessionData) -> bool {
+    // An object that only Python reads shows its class, whatever is in it.
+    let is_object = |value: &Value| matches!(value.to::<IgnoredAny>(), Err(ValueError::PythonObject(_)));
+    if one.iter().any(|(_, value)| is_object(value)) {
+        return one == other;
+    }
     let pickled = |data: &SessionData| {
         let pickle = data.to_pickle().ok()?;
         Some(SessionData::from_pickle(&pickle, usize::MAX).ok()?.to_json())

@@ -2,14 +2,16 @@
 //!
 //! Python's `pickle.loads` calls whatever the bytes name. Here the bytes are a description of plain values:
 //! the [machine](machine) knows the opcodes of protocols 0 to 5 that such values need, and the classes in
-//! [`class`] that it can describe; everything else is refused by name. Nothing recurses on the data, lengths
-//! are compared with what is there before anything is allocated, and the work is bounded.
+//! [`class`] that it can describe. Nothing recurses on the data, lengths are compared with what is there before
+//! anything is allocated, and the work is bounded.
 //!
 //! What JSON carries without loss becomes JSON text, as in every other store. The rest is kept as opcodes
-//! that [`write`] copies into the next pickle.
+//! that [`write`] copies into the next pickle. So are objects of other classes ([`global`]): some are read as the plain
+//! value that they are to Python, the others only by Python.
 
 mod class;
 mod flat;
+mod global;
 mod integer;
 mod json;
 mod machine;
@@ -28,8 +30,8 @@ pub(crate) use write::write;
 
 use self::json::JsonWriter;
 use self::machine::Machine;
-use self::object::Object;
-use self::walk::{Budget, walk};
+use self::object::{Object, kind_of};
+use self::walk::{Budget, shared, walk};
 use self::write::PickleWriter;
 use crate::session_data::SessionData;
 use crate::value::{Kind, Pickled, Text, Value};
@@ -55,9 +57,9 @@ pub enum PickleError {
     /// The opcode is none that plain values need.
     #[error("the pickle uses the opcode {0}, which plain values do not need")]
     Opcode(OpcodeName),
-    /// The pickle names a class or function besides those of plain values.
+    /// The pickle is not of a dictionary but of an object of this class, or it makes one that no value holds.
     #[error(
-        "the pickle names {0}, which is no plain value; store what JSON can hold, or use only dates, Decimal, UUID and sets besides"
+        "the pickle names {0}, which is no plain value, and not as the value of a key; a session is a dict of values"
     )]
     Global(String),
     /// A class that is known, with arguments that it is not pickled with.
@@ -135,8 +137,12 @@ fn read_by_machine(pickle: &[u8], limit: usize) -> Result<SessionData, PickleErr
     let (objects, root) = Machine::new(pickle, limit).run()?;
     let entries = match objects.get(root) {
         Object::Dict(entries) => entries,
+        Object::Class(_) | Object::Global(_) | Object::Instance(_) => {
+            return Err(PickleError::Global(global::name(&objects, root)));
+        }
         other => return Err(PickleError::NotADictionary(other.kind()?)),
     };
+    let mut reached = Vec::new();
     let mut budget = Budget { steps: MAX_STEPS, taken: 0, limit };
     let mut json = String::with_capacity(pickle.len().min(1 << 16));
     let mut places = Vec::with_capacity(entries.len() / 2);
@@ -148,24 +154,32 @@ fn read_by_machine(pickle: &[u8], limit: usize) -> Result<SessionData, PickleErr
                     return Err(PickleError::Key(Kind::Str));
                 }
             }
-            other => return Err(PickleError::Key(other.kind()?)),
+            _ => return Err(PickleError::Key(kind_of(&objects, entry[0])?)),
         }
         let key = start..json.len();
         budget.check_size(json.len())?;
         let (start, mut writer) = (json.len(), JsonWriter::new(&mut json));
         walk(&objects, entry[1], &mut writer, &mut budget)?;
-        let (lossless, not_json) = (writer.lossless, writer.not_json);
+        let JsonWriter { lossless, not_json, unreadable, has_foreign, .. } = writer;
         let pickled = if lossless {
             None
         } else {
-            let mut writer = PickleWriter::default();
+            let mut writer = if has_foreign {
+                PickleWriter::sharing(shared(&objects, entry[1], &mut budget)?)
+            } else {
+                PickleWriter::default()
+            };
             walk(&objects, entry[1], &mut writer, &mut budget)?;
-            let kind = objects.get(entry[1]).kind()?;
+            reached.append(&mut writer.reached);
+            let kind = kind_of(&objects, entry[1])?;
             let json = json.split_off(start);
             budget.taken += writer.out.len() + json.len();
-            Some(Pickled { kind, opcodes: writer.out.into(), json: json.into(), not_json })
+            Some(Pickled { kind, opcodes: writer.out.into(), json: json.into(), not_json, unreadable })
         };
         places.push((key, start..json.len(), pickled));
+    }
+    if let Some(dropped) = global::first_dropped(&objects, &reached) {
+        return Err(dropped);
     }
     let text = Text::from(&*json);
     let mut data = SessionData::new();
@@ -185,7 +199,7 @@ pub(crate) fn is_none(pickle: &[u8]) -> bool {
     pickle.len() < 32
         && Machine::new(pickle, 32)
             .run()
-            .is_ok_and(|(objects, root)| matches!(objects.get(root), Object::None))
+            .is_ok_and(|(objects, root)| matches!(objects.get(root), Object::None) && !objects.has_foreign)
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod log;
 mod model;
 mod named_tests;
 mod observed;
+mod pickle_objects;
 mod pickles;
 mod random;
 #[cfg(feature = "redis-cluster")]

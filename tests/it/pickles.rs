@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cloakroom::{PickleError, SessionData};
+use cloakroom::{MAX_VALUE_DEPTH, PickleError, SessionData, Value};
 
 use crate::limited::processor_time;
 
@@ -169,4 +169,37 @@ fn t14_bombs_end_within_bounds() {
     let integers = session(&[&digits[..], b"0](", &b"h\x00".repeat(900_000), b"e"].concat());
     assert_eq!(refused(&integers), PickleError::TooLarge(LIMIT));
     assert_eq!(refused(&vec![b'N'; LIMIT + 1]), PickleError::TooLarge(LIMIT));
+}
+
+/// Also where the call stack is deep, as under middleware and templates: Python's readers and writers recurse.
+#[test]
+fn python_reads_and_writes_the_deepest_value_that_is_set() {
+    const SCRIPT: &str = "
+import base64, json, pickle, sys
+def deep(frames, work):
+    return work() if frames == 0 else deep(frames - 1, work)
+for line in sys.stdin:
+    data, text = (base64.b64decode(part) for part in line.split(' '))
+    for loads, dumps, stored in [(pickle.loads, pickle.dumps, data), (json.loads, json.dumps, text)]:
+        value = deep(300, lambda: loads(stored))
+        assert deep(300, lambda: loads(deep(300, lambda: dumps(value)))) == value
+print('read and written')
+";
+    let mut python = Command::new("python3")
+        .args(["-c", SCRIPT])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 starts");
+    let mut input = python.stdin.take().unwrap();
+    for (open, close) in [("[", "]"), (r#"{"Variant":"#, "}")] {
+        let json = format!("{}1{}", open.repeat(MAX_VALUE_DEPTH), close.repeat(MAX_VALUE_DEPTH));
+        let mut data = SessionData::new();
+        data.insert("k", Value::from_json(&json).unwrap());
+        let pickle = STANDARD.encode(data.to_pickle().unwrap());
+        writeln!(input, "{pickle} {}", STANDARD.encode(data.to_json())).unwrap();
+    }
+    drop(input);
+    let output = python.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "read and written");
 }

@@ -171,3 +171,30 @@ async fn what_cannot_be_copied_is_told() {
     let same = with_secret(&["copy", "--from", &from, "--to", &from], "");
     assert!(same.code == 2 && same.stderr.contains("same store"), "{same:?}");
 }
+
+/// An object that only Python reads goes from cache to cache as it is, is told from another of its class, and is refused
+/// by a store of JSON, by its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_a_pickle_are_copied_or_told() {
+    let (from, to) = (servers::redis::url().await, servers::redis::url().await);
+    let (source, target) = (open(&from).await, open(&to).await);
+    let cart = |items: u8| {
+        let object = [b"cshop.models\nCart\n)\x81}\x8c\x05itemsK", &[items][..], b"sb"].concat();
+        let pickle = [b"\x80\x04}(\x8c\x04cart", &object[..], b"\x8c\x0d_auth_user_id\x8c\x017u."].concat();
+        SessionData::from_pickle(&pickle, 1 << 20).unwrap()
+    };
+    let (key, now) = (SessionKey::random().unwrap(), Utc::now());
+    for (store, items) in [(&source, 1), (&target, 2)] {
+        let record = Record { data: &cart(items), expire_date: now + TimeDelta::hours(1), now };
+        store.create(&key, record).await.unwrap();
+    }
+    let copy = |to: &str| with_secret(&["copy", "--json", "--overwrite", "--from", &from, "--to", to], "");
+    assert_eq!(copy(&to).json(), report(json!({ "replaced": 1 })));
+    let loaded = target.load(&key, Utc::now()).await.unwrap().unwrap();
+    assert!(loaded.data == cart(1) && loaded.data != cart(2));
+    assert_eq!(copy(&to).json(), report(json!({ "there": 1 })));
+    let folder = tempfile::tempdir().unwrap();
+    let refused = copy(&sqlite(folder.path()));
+    assert_eq!((refused.code, refused.json()), (3, report(json!({ "failed": 1 }))));
+    assert!(refused.stderr.contains("shop.models.Cart"), "{refused:?}");
+}

@@ -59,13 +59,10 @@ const NAMES: [(&str, &str, Class); 25] = [
 ];
 
 impl Class {
-    /// The class of this name, or the error that names it.
-    pub(super) fn find(module: &[u8], name: &[u8]) -> Result<Class, PickleError> {
+    /// The class of this name, if it is known.
+    pub(super) fn find(module: &[u8], name: &[u8]) -> Option<Class> {
         let found = NAMES.iter().find(|known| known.0.as_bytes() == module && known.1.as_bytes() == name);
-        found.map(|known| known.2).ok_or_else(|| {
-            let shown = |text: &[u8]| text[..text.len().min(100)].escape_ascii().to_string();
-            PickleError::Global(format!("{}.{}", shown(module), shown(name)))
-        })
+        found.map(|known| known.2)
     }
 
     fn names(self) -> (&'static str, &'static str) {
@@ -165,10 +162,10 @@ pub(super) fn uuid(objects: &Objects<'_>, state: Id) -> Result<Uuid, PickleError
             (Object::Str(key), Object::Int(value)) if **key == *b"int" => {
                 number = u128::try_from(*value).ok()
             }
-            (Object::Str(key), Object::Long(value)) if **key == *b"int" && value.len() <= 17 => {
+            (Object::Str(key), Object::Long(value)) if **key == *b"int" && value.bytes.len() <= 17 => {
                 let mut bytes = [0; 17];
-                bytes[..value.len()].copy_from_slice(value);
-                let negative = value.last().is_some_and(|byte| *byte >= 0x80);
+                bytes[..value.bytes.len()].copy_from_slice(&value.bytes);
+                let negative = value.bytes.last().is_some_and(|byte| *byte >= 0x80);
                 let fits = !negative && bytes[16] == 0;
                 let low: Option<[u8; 16]> = bytes[..16].try_into().ok();
                 number = low.filter(|_| fits).map(u128::from_le_bytes);

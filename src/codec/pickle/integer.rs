@@ -1,7 +1,9 @@
 //! Integers of any size, between Python's decimal text and the two's complement of pickles.
 
-/// Python's own limit for integers in text: `sys.set_int_max_str_digits`.
-pub(super) const MAX_DIGITS: usize = 4_300;
+use std::fmt::Write;
+
+use crate::value::MAX_DIGITS;
+
 /// More bytes than an integer of that many digits has.
 const MAX_BYTES: usize = 1_787;
 
@@ -102,11 +104,19 @@ pub(super) fn to_decimal(bytes: &[u8]) -> Option<String> {
 
 /// The number as Python's `hex` writes it, for those too long for decimal.
 pub(super) fn to_hexadecimal(bytes: &[u8]) -> String {
-    let mut text = "0x".to_owned();
+    let mut text = String::with_capacity(2 + 2 * bytes.len());
+    text.push_str("0x");
     for byte in bytes.iter().rev() {
-        text.push_str(&format!("{byte:02x}"));
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
     }
     text
+}
+
+/// How many steps it takes to bring a number of so many bytes into decimal text, or out of it: the time grows with the
+/// square of the length.
+pub(super) fn steps(bytes: usize) -> usize {
+    if bytes > MAX_BYTES { 0 } else { bytes * bytes / 2_048 }
 }
 
 fn negate(words: &mut [u32]) {

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use super::class::{self, Class};
+use super::global::{self, Plain, reading};
 use super::object::{Id, Object, Objects};
-use super::walk::{Budget, Writer, walk_in};
+use super::walk::{Budget, Layout, Parts, Writer, parts, walk_in};
 use super::{PickleError, integer, text};
-use crate::value::{self, Kind, shortest, write_float, write_unit};
+use crate::value::{self, Kind, NotJson, shortest, write_float, write_unit};
 
 /// Writes JSON text, and finds out whether it carries the value without loss.
 pub(super) struct JsonWriter<'o> {
@@ -14,17 +15,48 @@ pub(super) struct JsonWriter<'o> {
     /// Whether the text, pickled again, gives an equal value of the same types.
     pub(super) lossless: bool,
     /// What was met first that Python's JSON writer refuses.
-    pub(super) not_json: Option<Kind>,
+    pub(super) not_json: Option<NotJson>,
+    /// The class that was met first whose objects only Python can read.
+    pub(super) unreadable: Option<Box<str>>,
+    /// Whether there are objects of classes that are not known.
+    pub(super) has_foreign: bool,
 }
 
 impl<'o> JsonWriter<'o> {
     pub(super) fn new(out: &'o mut String) -> JsonWriter<'o> {
-        JsonWriter { out, lossless: true, not_json: None }
+        JsonWriter { out, lossless: true, not_json: None, unreadable: None, has_foreign: false }
     }
 
     fn refuse(&mut self, kind: Kind) {
         self.lossless = false;
-        self.not_json.get_or_insert(kind);
+        self.not_json.get_or_insert(NotJson::Kind(kind));
+    }
+
+    /// An object of a class that is not known. Gives what it reads as.
+    fn object<'p>(&mut self, objects: &'p Objects<'_>, id: Id, hashed: bool) -> Option<Parts<'p>> {
+        (self.lossless, self.has_foreign) = (false, true);
+        let found = match objects.get(id) {
+            Object::Instance(instance) => reading(objects, instance),
+            _ => None,
+        };
+        // In a key there is no dictionary, whose keys would be gone through by recursion.
+        let found = found.filter(|found| !hashed || matches!(found.plain, Plain::Value(_)));
+        let is_json = found.as_ref().is_some_and(|found| found.is_json);
+        if !is_json && !matches!(self.not_json, Some(NotJson::Class(_))) {
+            // It says more than the kind of another value.
+            self.not_json = Some(NotJson::Class(global::name(objects, id).into()));
+        }
+        match found?.plain {
+            Plain::Value(value) => Some(Parts { layout: Layout::Itself, ids: std::slice::from_ref(value) }),
+            Plain::List(ids) => {
+                self.out.push('[');
+                Some(Parts { layout: Layout::Sequence, ids })
+            }
+            Plain::Dict(ids) => {
+                self.out.push('{');
+                Some(Parts { layout: Layout::Dictionary, ids })
+            }
+        }
     }
 
     fn put(&mut self, value: impl std::fmt::Display) {
@@ -53,7 +85,9 @@ impl<'o> JsonWriter<'o> {
     fn numbers(&mut self, bytes: &[u8]) {
         self.out.push('[');
         for (position, byte) in bytes.iter().enumerate() {
-            self.before(&Object::None, position);
+            if position > 0 {
+                self.out.push(',');
+            }
             self.put(byte);
         }
         self.out.push(']');
@@ -61,37 +95,52 @@ impl<'o> JsonWriter<'o> {
 }
 
 impl Writer for JsonWriter<'_> {
-    fn open(&mut self, objects: &Objects<'_>, object: &Object<'_>) -> Result<bool, PickleError> {
+    fn open<'o>(
+        &mut self,
+        objects: &'o Objects<'_>,
+        id: Id,
+        hashed: bool,
+    ) -> Result<Option<Parts<'o>>, PickleError> {
+        let object = objects.get(id);
         match object {
             Object::None => self.out.push_str("null"),
             Object::Bool(truth) => self.put(truth),
             Object::Int(number) => self.put(number),
-            Object::Long(bytes) => match integer::to_decimal(bytes) {
-                Some(text) => self.out.push_str(&text),
+            Object::Long(number) => match number.decimal() {
+                Some(text) => self.out.push_str(text),
                 None => {
                     self.refuse(Kind::Int);
-                    self.put(format_args!("\"{}\"", integer::to_hexadecimal(bytes)));
+                    self.put(format_args!("\"{}\"", integer::to_hexadecimal(&number.bytes)));
                 }
             },
             Object::Float(number) => self.float(*number),
             Object::Str(text) => self.string(text),
             Object::List(_) => {
                 self.out.push('[');
-                return Ok(true);
+                return Ok(parts(object));
             }
             Object::Dict(_) => {
                 self.out.push('{');
-                return Ok(true);
+                return Ok(parts(object));
             }
             Object::Tuple(_) => {
                 self.lossless = false;
                 self.out.push('[');
-                return Ok(true);
+                return Ok(parts(object));
             }
             Object::Set(_) | Object::FrozenSet(_) => {
                 self.refuse(object.kind()?);
                 self.out.push('[');
-                return Ok(true);
+                return Ok(parts(object));
+            }
+            Object::Instance(_) | Object::Global(_) | Object::Class(_) => {
+                let parts = self.object(objects, id, hashed);
+                if parts.is_none() {
+                    let name = global::name(objects, id);
+                    self.string(format!("<{name}>").as_bytes());
+                    self.unreadable.get_or_insert(name.into());
+                }
+                return Ok(parts);
             }
             Object::Bytes(bytes) | Object::ByteArray(bytes) => {
                 self.refuse(object.kind()?);
@@ -109,16 +158,16 @@ impl Writer for JsonWriter<'_> {
                 let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
                 self.put(format_args!("\"{}\"", parts.join("-")));
             }
-            Object::Class(_) | Object::Uuid(None) => {
+            Object::Uuid(None) => {
                 object.kind()?;
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
-    fn before(&mut self, container: &Object<'_>, position: usize) {
-        match container {
-            Object::Dict(_) if position % 2 == 1 => self.out.push(':'),
+    fn before(&mut self, _objects: &Objects<'_>, _id: Id, layout: Layout, position: usize) {
+        match layout {
+            Layout::Dictionary if position % 2 == 1 => self.out.push(':'),
             _ if position > 0 => self.out.push(','),
             _ => {}
         }
@@ -134,13 +183,25 @@ impl Writer for JsonWriter<'_> {
         self.lossless = false;
         if !matches!(
             object,
-            Object::None | Object::Bool(_) | Object::Int(_) | Object::Long(_) | Object::Float(_)
+            Object::None
+                | Object::Bool(_)
+                | Object::Int(_)
+                | Object::Long(_)
+                | Object::Float(_)
+                | Object::Instance(_)
         ) {
             self.refuse(object.kind()?);
         }
         let mut text = String::new();
+        let mut writer = JsonWriter::new(&mut text);
         // A key can be hashed, so it holds no dictionary whose keys would bring us here again.
-        walk_in(objects, key, &mut JsonWriter::new(&mut text), budget, true)?;
+        walk_in(objects, key, &mut writer, budget, true)?;
+        self.has_foreign |= writer.has_foreign;
+        self.unreadable = self.unreadable.take().or(writer.unreadable);
+        self.not_json = match (self.not_json.take(), writer.not_json) {
+            (_, Some(NotJson::Class(class))) => Some(NotJson::Class(class)),
+            (first, second) => first.or(second),
+        };
         if text.starts_with('"') {
             self.out.push_str(&text);
         } else {
@@ -149,8 +210,12 @@ impl Writer for JsonWriter<'_> {
         Ok(true)
     }
 
-    fn close(&mut self, object: &Object<'_>) {
-        self.out.push(if matches!(object, Object::Dict(_)) { '}' } else { ']' });
+    fn close(&mut self, _objects: &Objects<'_>, _id: Id, layout: Layout) {
+        match layout {
+            Layout::Sequence => self.out.push(']'),
+            Layout::Dictionary => self.out.push('}'),
+            Layout::Itself => {}
+        }
     }
 
     fn size(&self) -> usize {

@@ -4,12 +4,15 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::class::{self, Class};
-use super::object::{Id, Object, Objects};
+use super::global::{self, Global, Instance, Making};
+use super::object::{Id, Long, Object, Objects};
 use super::{MAX_STEPS, OpcodeName, PickleError, integer, text};
 
 const TRUNCATED: PickleError = PickleError::Malformed("it ends too early");
 const STACK: PickleError =
     PickleError::Malformed("an opcode finds something else on the stack than it needs");
+
+const ORDER: PickleError = PickleError::Malformed("an object is filled in another order than Python's");
 
 pub(super) struct Machine<'a> {
     input: &'a [u8],
@@ -23,6 +26,7 @@ pub(super) struct Machine<'a> {
     steps: usize,
     /// How many more bytes may be copied out of texts.
     copies: usize,
+    protocol: u8,
 }
 
 /// What opcodes remember under a number. Python numbers from 0 without gaps.
@@ -66,6 +70,7 @@ impl<'a> Machine<'a> {
             memo: Memo::default(),
             steps: MAX_STEPS,
             copies: limit,
+            protocol: 0,
         }
     }
 
@@ -86,7 +91,7 @@ impl<'a> Machine<'a> {
     fn step(&mut self, opcode: u8) -> Result<(), PickleError> {
         match opcode {
             0x80 => match self.take(1)?[0] {
-                0..=5 => {}
+                protocol @ 0..=5 => self.protocol = protocol,
                 _ => return Err(PickleError::Malformed("a protocol after 5")),
             },
             // A frame is a hint for reading from files.
@@ -116,7 +121,7 @@ impl<'a> Machine<'a> {
             }
             0x8a | 0x8b => {
                 let bytes = self.sized(if opcode == 0x8a { 1 } else { 4 })?;
-                self.push(whole(bytes.into()));
+                self.push_whole(bytes.into())?;
             }
             b'G' => {
                 let number = f64::from_be_bytes(self.array()?);
@@ -182,16 +187,16 @@ impl<'a> Machine<'a> {
             }
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
-                let class = Class::find(module, name)?;
-                self.push(Object::Class(class));
+                self.push_class(module.into(), name.into())?;
             }
             0x93 => {
                 let names = self.pop_many(2)?;
-                let class = match (self.objects.get(names[0]), self.objects.get(names[1])) {
-                    (Object::Str(module), Object::Str(name)) => Class::find(module, name)?,
+                let (module, name) = match (self.objects.get(names[0]), self.objects.get(names[1])) {
+                    (Object::Str(module), Object::Str(name)) => (module.clone(), name.clone()),
                     _ => return Err(STACK),
                 };
-                self.push(Object::Class(class));
+                self.copy(module.len() + name.len())?;
+                self.push_class(module, name)?;
             }
             b'R' => self.reduce()?,
             0x81 => {
@@ -200,18 +205,36 @@ impl<'a> Machine<'a> {
                     (Object::Class(Class::Uuid), Object::Tuple(arguments)) if arguments.is_empty() => {
                         self.push(Object::Uuid(None));
                     }
-                    (Object::Class(class), _) => return Err(PickleError::Global(class.name())),
-                    _ => return Err(STACK),
+                    _ => self.push_instance(Making::New, parts)?,
                 }
+            }
+            0x92 => {
+                let parts = self.pop_many(3)?;
+                self.push_instance(Making::NewWithKeywords, parts)?;
             }
             b'b' => {
                 let state = self.pop()?;
                 let target = *self.stack.last().ok_or(STACK)?;
                 let uuid = class::uuid(&self.objects, state);
-                match self.objects.get_mut(target) {
-                    Some(Object::Uuid(empty @ None)) => *empty = Some(uuid?),
-                    _ => return Err(PickleError::Malformed("a state for something that has none")),
+                let done = match self.objects.get_mut(target) {
+                    Some(Object::Uuid(empty @ None)) => {
+                        *empty = Some(uuid?);
+                        true
+                    }
+                    Some(Object::Instance(instance)) => instance.set_state(state),
+                    _ => false,
+                };
+                if !done {
+                    return Err(PickleError::Malformed("a state for something that has none"));
                 }
+            }
+            // Python 2's way to make an object, which Python 3 does not write. Refused by the name of what it would call.
+            b'o' => {
+                let callable = self.pop_mark()?.first().copied();
+                return Err(match callable.filter(|callable| global::is_class(&self.objects, *callable)) {
+                    Some(callable) => PickleError::Global(global::name(&self.objects, callable)),
+                    None => PickleError::Opcode(OpcodeName(opcode)),
+                });
             }
             other => return Err(PickleError::Opcode(OpcodeName(other))),
         }
@@ -221,12 +244,21 @@ impl<'a> Machine<'a> {
     /// Calls nothing: describes what the class would make.
     fn reduce(&mut self) -> Result<(), PickleError> {
         let parts = self.pop_many(2)?;
-        let (Object::Class(class), Object::Tuple(arguments)) =
-            (self.objects.get(parts[0]), self.objects.get(parts[1]))
-        else {
-            return Err(STACK);
+        let Object::Class(class) = *self.objects.get(parts[0]) else {
+            return self.push_instance(Making::Reduce, parts);
         };
-        let made = class.make(&self.objects, arguments)?;
+        let Object::Tuple(arguments) = self.objects.get(parts[1]) else { return Err(STACK) };
+        // Its text is looked through, each time that it is used.
+        if let (Class::Decimal, Some(Object::Str(text))) =
+            (class, arguments.first().map(|text| self.objects.get(*text)))
+        {
+            let length = text.len();
+            self.copy(length)?;
+        }
+        let Object::Tuple(arguments) = self.objects.get(parts[1]) else { return Err(STACK) };
+        let Ok(made) = class.make(&self.objects, arguments) else {
+            return self.push_instance(Making::Reduce, parts);
+        };
         match &made {
             Object::Set(items) | Object::FrozenSet(items) => self.spend(items.len())?,
             Object::Bytes(bytes) | Object::ByteArray(bytes) => self.copy(bytes.len())?,
@@ -242,6 +274,20 @@ impl<'a> Machine<'a> {
         }
         let target = *self.stack.last().ok_or(STACK)?;
         match (opcode, self.objects.get_mut(target)) {
+            (b'a' | b'e', Some(Object::Instance(instance))) => {
+                if instance.add_items(parts) {
+                    Ok(())
+                } else {
+                    Err(ORDER)
+                }
+            }
+            (b's' | b'u', Some(Object::Instance(instance))) => {
+                if instance.add_pairs(parts) {
+                    Ok(())
+                } else {
+                    Err(ORDER)
+                }
+            }
             (b'a' | b'e', Some(Object::List(items)))
             | (b's' | b'u', Some(Object::Dict(items)))
             | (0x90, Some(Object::Set(items))) => {
@@ -273,6 +319,45 @@ impl<'a> Machine<'a> {
 
     fn copy(&mut self, bytes: usize) -> Result<(), PickleError> {
         self.copies = self.copies.checked_sub(bytes).ok_or(PickleError::TooLong)?;
+        Ok(())
+    }
+
+    /// A class or function, known or not. It is not looked up.
+    fn push_class(&mut self, module: Cow<'a, [u8]>, name: Cow<'a, [u8]>) -> Result<(), PickleError> {
+        let object = match Class::find(&module, &name) {
+            Some(class) => Object::Class(class),
+            None => Object::Global(Box::new(Global::new(module, name, self.protocol)?)),
+        };
+        self.push(object);
+        Ok(())
+    }
+
+    /// Makes nothing: notes what Python would make of these parts.
+    fn push_instance(&mut self, making: Making, parts: Vec<Id>) -> Result<(), PickleError> {
+        let is_callable = global::is_class(&self.objects, parts[0]);
+        let has_arguments = matches!(self.objects.get(parts[1]), Object::Tuple(_));
+        let keywords = parts.get(2).map(|keywords| self.objects.get(*keywords));
+        if !is_callable || !has_arguments || !matches!(keywords, None | Some(Object::Dict(_))) {
+            return Err(STACK);
+        }
+        self.push(Object::Instance(Box::new(Instance::new(making, parts))));
+        Ok(())
+    }
+
+    /// An integer of any length. Its decimal text is made once, and paid for here.
+    fn push_whole(&mut self, bytes: Cow<'a, [u8]>) -> Result<(), PickleError> {
+        let bytes = match bytes {
+            Cow::Borrowed(bytes) => Cow::Borrowed(integer::trim(bytes)),
+            Cow::Owned(bytes) => Cow::Owned(bytes),
+        };
+        let number = match integer::small(&bytes) {
+            Some(number) => Object::Int(number),
+            None => {
+                self.spend(integer::steps(bytes.len()))?;
+                Object::Long(Long::new(bytes))
+            }
+        };
+        self.push(number);
         Ok(())
     }
 
@@ -359,7 +444,7 @@ impl<'a> Machine<'a> {
             (b'I', "01") => Object::Bool(true),
             (_, line) => {
                 let digits = if opcode == b'L' { line.strip_suffix('L').unwrap_or(line) } else { line };
-                whole(integer::from_decimal(digits).ok_or(NONE)?.into())
+                return self.push_whole(integer::from_decimal(digits).ok_or(NONE)?.into());
             }
         };
         self.push(object);
@@ -374,13 +459,4 @@ fn length_of_length(opcode: u8) -> usize {
         b'X' | b'B' => 4,
         _ => 8,
     }
-}
-
-/// The integer of a two's complement of any length.
-fn whole(bytes: Cow<'_, [u8]>) -> Object<'_> {
-    let bytes = match bytes {
-        Cow::Borrowed(bytes) => Cow::Borrowed(integer::trim(bytes)),
-        Cow::Owned(bytes) => Cow::Owned(bytes),
-    };
-    integer::small(&bytes).map_or(Object::Long(bytes), Object::Int)
 }

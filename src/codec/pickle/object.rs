@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::PickleError;
+use std::cell::OnceCell;
+
 use super::class::Class;
+use super::global::{Global, Instance, Plain, reading};
+use super::{PickleError, integer};
 use crate::value::Kind;
 
 /// A place in [`Objects`].
@@ -15,8 +18,7 @@ pub(super) enum Object<'a> {
     None,
     Bool(bool),
     Int(i64),
-    /// Two's complement, little-endian, as short as possible and longer than 8 bytes.
-    Long(Cow<'a, [u8]>),
+    Long(Long<'a>),
     Float(f64),
     /// UTF-8 in which surrogates may stand alone, Python's `surrogatepass`.
     Str(Cow<'a, [u8]>),
@@ -28,12 +30,35 @@ pub(super) enum Object<'a> {
     Dict(Vec<Id>),
     Set(Vec<Id>),
     FrozenSet(Vec<Id>),
-    /// A class or function by itself; legal only on the way to something else.
+    /// A class or function by itself, on the way to something else.
     Class(Class),
+    /// One that is not known.
+    Global(Box<Global<'a>>),
+    /// What Python would make with one that is not known.
+    Instance(Box<Instance>),
     /// A class with the arguments that make the value. They were checked.
     Made(Class, Vec<Id>),
     /// A UUID; empty until its state has been set.
     Uuid(Option<Uuid>),
+}
+
+/// An integer beyond 64 bits.
+#[derive(Debug)]
+pub(super) struct Long<'a> {
+    /// Two's complement, little-endian, as short as possible and longer than 8 bytes.
+    pub(super) bytes: Cow<'a, [u8]>,
+    decimal: OnceCell<Option<Box<str>>>,
+}
+
+impl<'a> Long<'a> {
+    pub(super) fn new(bytes: Cow<'a, [u8]>) -> Long<'a> {
+        Long { bytes, decimal: OnceCell::new() }
+    }
+
+    /// The decimal text, unless Python would refuse to write it. Made once, however often the number is used.
+    pub(super) fn decimal(&self) -> Option<&str> {
+        self.decimal.get_or_init(|| integer::to_decimal(&self.bytes).map(String::into_boxed_str)).as_deref()
+    }
 }
 
 /// A UUID's number, and how far the machine vouches for its uniqueness.
@@ -41,6 +66,22 @@ pub(super) enum Object<'a> {
 pub(super) struct Uuid {
     pub(super) number: u128,
     pub(super) is_safe: Option<i64>,
+}
+
+/// What an object is to who reads it.
+pub(super) fn kind_of(objects: &Objects<'_>, id: Id) -> Result<Kind, PickleError> {
+    let mut object = objects.get(id);
+    // What is one value may be another's one value; more often than that, it is just an object.
+    for _ in 0..8 {
+        let Object::Instance(instance) = object else { return object.kind() };
+        match reading(objects, instance).map(|reading| reading.plain) {
+            Some(Plain::Value(value)) => object = objects.get(*value),
+            Some(Plain::List(_)) => return Ok(Kind::List),
+            Some(Plain::Dict(_)) => return Ok(Kind::Dict),
+            None => break,
+        }
+    }
+    Ok(Kind::Object)
 }
 
 impl Object<'_> {
@@ -61,7 +102,7 @@ impl Object<'_> {
             Object::FrozenSet(_) => Kind::FrozenSet,
             Object::Made(class, _) => class.kind().ok_or_else(|| PickleError::Global(class.name()))?,
             Object::Uuid(Some(_)) => Kind::Uuid,
-            Object::Class(class) => return Err(PickleError::Global(class.name())),
+            Object::Class(_) | Object::Global(_) | Object::Instance(_) => Kind::Object,
             Object::Uuid(None) => return Err(PickleError::Arguments("UUID")),
         })
     }
@@ -69,25 +110,34 @@ impl Object<'_> {
 
 /// All objects of one pickle.
 #[derive(Debug, Default)]
-pub(super) struct Objects<'a>(Vec<Object<'a>>);
+pub(super) struct Objects<'a> {
+    all: Vec<Object<'a>>,
+    /// Whether there are classes among them that are not known.
+    pub(super) has_foreign: bool,
+}
 
 impl<'a> Objects<'a> {
     pub(super) fn with_capacity(count: usize) -> Objects<'a> {
-        Objects(Vec::with_capacity(count))
+        Objects { all: Vec::with_capacity(count), has_foreign: false }
     }
 
     pub(super) fn get(&self, id: Id) -> &Object<'a> {
         // Ids come from `add` alone, and nothing is ever taken out.
-        self.0.get(id as usize).unwrap_or(&Object::None)
+        self.all.get(id as usize).unwrap_or(&Object::None)
     }
 
     pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut Object<'a>> {
-        self.0.get_mut(id as usize)
+        self.all.get_mut(id as usize)
     }
 
     pub(super) fn add(&mut self, object: Object<'a>) -> Id {
-        self.0.push(object);
+        self.has_foreign |= matches!(object, Object::Global(_) | Object::Instance(_));
+        self.all.push(object);
         // There are at most as many objects as steps.
-        (self.0.len() - 1) as Id
+        (self.all.len() - 1) as Id
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = Id> {
+        0..self.all.len() as Id
     }
 }

@@ -1,5 +1,7 @@
 //! Goes through one value with everything in it, without recursion and within bounds.
 
+use std::collections::HashSet;
+
 use super::PickleError;
 use super::object::{Id, Object, Objects};
 use crate::value::MAX_DEPTH;
@@ -23,26 +25,50 @@ impl Budget {
     }
 }
 
+/// What a value contains.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'o> {
+    pub(super) layout: Layout,
+    pub(super) ids: &'o [Id],
+}
+
+/// How what a value contains is to be understood.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    Sequence,
+    /// Keys and values in turn.
+    Dictionary,
+    /// The one part stands for the value.
+    Itself,
+}
+
 /// Writes a value down as it is gone through.
 pub(super) trait Writer {
-    /// A value begins. True when what it contains is to follow, and then [`close`](Writer::close).
-    fn open(&mut self, objects: &Objects<'_>, object: &Object<'_>) -> Result<bool, PickleError>;
+    /// A value begins, which must be hashable when `hashed`. Gives what is to follow, and then
+    /// [`close`](Writer::close); none when the value is written.
+    fn open<'o>(
+        &mut self,
+        objects: &'o Objects<'_>,
+        id: Id,
+        hashed: bool,
+    ) -> Result<Option<Parts<'o>>, PickleError>;
 
     /// The next part of a value follows; `position` counts from 0, and keys and values of a dictionary apart.
-    fn before(&mut self, container: &Object<'_>, position: usize);
+    fn before(&mut self, objects: &Objects<'_>, id: Id, layout: Layout, position: usize);
 
     /// A dictionary's key. True when it has been written, false when it is to be gone through as a value.
     fn key(&mut self, objects: &Objects<'_>, key: Id, budget: &mut Budget) -> Result<bool, PickleError>;
 
     /// A value that was opened is complete.
-    fn close(&mut self, object: &Object<'_>);
+    fn close(&mut self, objects: &Objects<'_>, id: Id, layout: Layout);
 
     /// How much was written so far.
     fn size(&self) -> usize;
 }
 
-struct Open {
+struct Open<'o> {
     id: Id,
+    parts: Parts<'o>,
     position: usize,
     /// Whether it is inside of a key or of a set, where Python takes only what can be hashed.
     hashed: bool,
@@ -66,20 +92,24 @@ pub(super) fn walk_in<W: Writer>(
     budget: &mut Budget,
     hashed: bool,
 ) -> Result<(), PickleError> {
-    let mut open: Vec<Open> = Vec::new();
+    let mut open: Vec<Open<'_>> = Vec::new();
     begin(objects, root, hashed, writer, budget, &mut open)?;
     while let Some(current) = open.last_mut() {
-        let object = objects.get(current.id);
-        let Some(&child) = parts(object).get(current.position) else {
-            writer.close(object);
+        let (id, parts, position) = (current.id, current.parts, current.position);
+        let Some(&child) = parts.ids.get(position) else {
+            writer.close(objects, id, parts.layout);
+            budget.check_size(writer.size())?;
             open.pop();
             continue;
         };
-        let position = current.position;
         current.position += 1;
-        writer.before(object, position);
-        let is_key = matches!(object, Object::Dict(_)) && position % 2 == 0;
-        let hashed = current.hashed || is_key || matches!(object, Object::Set(_) | Object::FrozenSet(_));
+        writer.before(objects, id, parts.layout, position);
+        let is_key = parts.layout == Layout::Dictionary && position % 2 == 0;
+        let object = objects.get(id);
+        let is_set = matches!(object, Object::Set(_) | Object::FrozenSet(_));
+        // Whether an object can be hashed is for its class to say, whatever it is made of.
+        let is_made = matches!(object, Object::Instance(_)) && parts.layout == Layout::Sequence;
+        let hashed = current.hashed && !is_made || is_key || is_set;
         if is_key {
             budget.step()?;
             if writer.key(objects, child, budget)? {
@@ -92,40 +122,62 @@ pub(super) fn walk_in<W: Writer>(
     Ok(())
 }
 
-fn begin<W: Writer>(
-    objects: &Objects<'_>,
+fn begin<'o, W: Writer>(
+    objects: &'o Objects<'_>,
     id: Id,
     hashed: bool,
     writer: &mut W,
     budget: &mut Budget,
-    open: &mut Vec<Open>,
+    open: &mut Vec<Open<'o>>,
 ) -> Result<(), PickleError> {
     budget.step()?;
     let object = objects.get(id);
     if hashed && matches!(object, Object::List(_) | Object::Dict(_) | Object::Set(_) | Object::ByteArray(_)) {
         return Err(PickleError::Malformed("a key or a member of a set cannot be hashed"));
     }
-    let container = writer.open(objects, object)?;
+    let parts = writer.open(objects, id, hashed)?;
     budget.check_size(writer.size())?;
-    if container {
+    if let Some(parts) = parts {
         // The session is one level, as in JSON.
         if open.len() + 1 >= MAX_DEPTH {
             return Err(PickleError::TooDeep);
         }
-        open.push(Open { id, position: 0, hashed });
+        open.push(Open { id, parts, position: 0, hashed });
     }
     Ok(())
 }
 
-/// What a value contains.
-fn parts<'o>(object: &'o Object<'_>) -> &'o [Id] {
-    match object {
+/// What an object contains; none for those that are one value.
+pub(super) fn parts<'o>(object: &'o Object<'_>) -> Option<Parts<'o>> {
+    let (layout, ids) = match object {
+        Object::Dict(parts) => (Layout::Dictionary, parts),
         Object::List(parts)
         | Object::Tuple(parts)
-        | Object::Dict(parts)
         | Object::Set(parts)
         | Object::FrozenSet(parts)
-        | Object::Made(_, parts) => parts,
-        _ => &[],
+        | Object::Made(_, parts) => (Layout::Sequence, parts),
+        Object::Instance(instance) => (Layout::Sequence, &instance.parts),
+        _ => return None,
+    };
+    Some(Parts { layout, ids })
+}
+
+/// The objects that a value holds more than once, or that hold themselves.
+pub(super) fn shared(
+    objects: &Objects<'_>,
+    root: Id,
+    budget: &mut Budget,
+) -> Result<HashSet<Id>, PickleError> {
+    let (mut shared, mut seen, mut left) = (HashSet::new(), HashSet::from([root]), vec![root]);
+    while let Some(id) = left.pop() {
+        for part in parts(objects.get(id)).map_or(&[][..], |parts| parts.ids) {
+            budget.step()?;
+            if seen.insert(*part) {
+                left.push(*part);
+            } else {
+                shared.insert(*part);
+            }
+        }
     }
+    Ok(shared)
 }

@@ -1,10 +1,13 @@
 //! The opcodes of a session: protocol 4 without memo and frames, which all of Python 3.4 and later reads.
 
+use std::collections::{HashMap, HashSet};
+
 use memchr::{memchr, memchr2};
 
 use super::class::Class;
+use super::global::{Instance, Making};
 use super::object::{Id, Object, Objects};
-use super::walk::{Budget, Writer};
+use super::walk::{Budget, Layout, Parts, Writer, parts};
 use super::{PickleError, integer, text};
 use crate::value::{Unit, Units, Value, ValueError};
 
@@ -168,16 +171,82 @@ fn sized(out: &mut Vec<u8>, opcodes: [u8; 3], bytes: &[u8]) {
 #[derive(Default)]
 pub(super) struct PickleWriter {
     pub(super) out: Vec<u8>,
+    /// The objects that are written once and referred to after; none where each is written where it is used.
+    shared: HashSet<Id>,
+    /// Under which number Python remembers an object.
+    memo: HashMap<Id, u32>,
+    /// The classes and objects that are not known.
+    pub(super) reached: Vec<Id>,
+}
+
+impl PickleWriter {
+    /// For a value with objects of classes that are not known: what they share may be what they change, and they may
+    /// hold themselves.
+    pub(super) fn sharing(shared: HashSet<Id>) -> PickleWriter {
+        PickleWriter { shared, ..PickleWriter::default() }
+    }
+
+    /// Has Python remember what it has just made. The numbers begin at 0 in each value: a later one takes the place of
+    /// an earlier value's, which nobody refers to any more.
+    fn remember(&mut self, id: Id) {
+        if !self.shared.contains(&id) {
+            return;
+        }
+        let number = self.memo.len() as u32;
+        self.memo.insert(id, number);
+        numbered(&mut self.out, [b'q', b'r'], number);
+    }
+
+    /// What stands between the parts of an object: the call that makes it, and the beginning and end of what fills it.
+    fn between(&mut self, id: Id, instance: &Instance, position: usize) {
+        let head = instance.head();
+        let (items, pairs) = (head + instance.items, head + instance.items + instance.pairs);
+        if position == head {
+            self.out.push(match instance.making {
+                Making::Reduce => b'R',
+                Making::New => 0x81,
+                Making::NewWithKeywords => 0x92,
+            });
+            self.remember(id);
+            self.out.extend((instance.items > 0).then_some(b'('));
+        }
+        if position == items {
+            self.out.extend((instance.items > 0).then_some(b'e'));
+            self.out.extend((instance.pairs > 0).then_some(b'('));
+        }
+        if position == pairs {
+            self.out.extend((instance.pairs > 0).then_some(b'u'));
+        }
+    }
+}
+
+/// An opcode for a number of one byte, or of four.
+fn numbered(out: &mut Vec<u8>, opcodes: [u8; 2], number: u32) {
+    if let Ok(number) = u8::try_from(number) {
+        out.extend_from_slice(&[opcodes[0], number]);
+    } else {
+        out.push(opcodes[1]);
+        out.extend_from_slice(&number.to_le_bytes());
+    }
 }
 
 impl Writer for PickleWriter {
-    fn open(&mut self, _objects: &Objects<'_>, object: &Object<'_>) -> Result<bool, PickleError> {
-        let out = &mut self.out;
+    fn open<'o>(
+        &mut self,
+        objects: &'o Objects<'_>,
+        id: Id,
+        _hashed: bool,
+    ) -> Result<Option<Parts<'o>>, PickleError> {
+        if let Some(number) = self.memo.get(&id) {
+            numbered(&mut self.out, [b'h', b'j'], *number);
+            return Ok(None);
+        }
+        let (object, out) = (objects.get(id), &mut self.out);
         match object {
             Object::None => out.push(b'N'),
             Object::Bool(truth) => out.push(if *truth { 0x88 } else { 0x89 }),
             Object::Int(number) => int(out, *number),
-            Object::Long(bytes) => long(out, bytes),
+            Object::Long(number) => long(out, &number.bytes),
             Object::Float(number) => float(out, *number),
             Object::Str(text) => string(out, text),
             Object::Bytes(content) => bytes(out, content),
@@ -197,47 +266,75 @@ impl Writer for PickleWriter {
                 }
                 out.extend_from_slice(b"ub");
             }
-            Object::List(_) => out.extend_from_slice(b"]("),
-            Object::Dict(_) => out.extend_from_slice(b"}("),
-            Object::Set(_) => out.extend_from_slice(b"\x8f("),
+            Object::List(_) => out.push(b']'),
+            Object::Dict(_) => out.push(b'}'),
+            Object::Set(_) => out.push(0x8f),
             Object::FrozenSet(_) => out.push(b'('),
             Object::Tuple(parts) => {
                 if parts.len() > 3 {
                     out.push(b'(');
                 }
             }
-            Object::Made(class, _) => class.write(out),
-            Object::Class(_) | Object::Uuid(None) => {
+            Object::Class(class) | Object::Made(class, _) => class.write(out),
+            // Never as lines: a name could end one.
+            Object::Global(global) => {
+                string(out, &global.module);
+                string(out, &global.name);
+                out.push(0x93);
+                self.reached.push(id);
+            }
+            Object::Instance(_) => self.reached.push(id),
+            Object::Uuid(None) => {
                 object.kind()?;
             }
         }
-        Ok(matches!(
-            object,
-            Object::List(_)
-                | Object::Tuple(_)
-                | Object::Dict(_)
-                | Object::Set(_)
-                | Object::FrozenSet(_)
-                | Object::Made(..)
-        ))
+        // A tuple, a frozen set and what a call makes are there when their parts are.
+        if !matches!(object, Object::Tuple(_) | Object::FrozenSet(_) | Object::Made(..) | Object::Instance(_))
+        {
+            self.remember(id);
+        }
+        if matches!(object, Object::List(_) | Object::Dict(_) | Object::Set(_)) {
+            self.out.push(b'(');
+        }
+        Ok(parts(object))
     }
 
-    fn before(&mut self, _container: &Object<'_>, _position: usize) {}
+    fn before(&mut self, objects: &Objects<'_>, id: Id, _layout: Layout, position: usize) {
+        if let Object::Instance(instance) = objects.get(id) {
+            self.between(id, instance, position);
+        }
+    }
 
     fn key(&mut self, _objects: &Objects<'_>, _key: Id, _budget: &mut Budget) -> Result<bool, PickleError> {
         Ok(false)
     }
 
-    fn close(&mut self, object: &Object<'_>) {
-        // A tuple of up to three parts has an opcode of its own; no class here takes more arguments.
+    fn close(&mut self, objects: &Objects<'_>, id: Id, _layout: Layout) {
+        // A tuple of up to three parts has an opcode of its own; no known class takes more arguments.
         let tuple = |parts: &[Id]| *[b')', 0x85, 0x86, 0x87].get(parts.len()).unwrap_or(&b't');
-        match object {
+        match objects.get(id) {
             Object::List(_) => self.out.push(b'e'),
             Object::Dict(_) => self.out.push(b'u'),
             Object::Set(_) => self.out.push(0x90),
-            Object::FrozenSet(_) => self.out.push(0x91),
-            Object::Tuple(parts) => self.out.push(tuple(parts)),
-            Object::Made(_, parts) => self.out.extend_from_slice(&[tuple(parts), b'R']),
+            Object::FrozenSet(_) => {
+                self.out.push(0x91);
+                self.remember(id);
+            }
+            Object::Tuple(parts) => {
+                self.out.push(tuple(parts));
+                self.remember(id);
+            }
+            Object::Made(_, parts) => {
+                self.out.extend_from_slice(&[tuple(parts), b'R']);
+                self.remember(id);
+            }
+            Object::Instance(instance) => {
+                if instance.has_state {
+                    self.out.push(b'b');
+                } else {
+                    self.between(id, instance, instance.parts.len());
+                }
+            }
             _ => {}
         }
     }

@@ -86,6 +86,8 @@ impl Copies {
             Ok(None) => (Seen::Nothing, None),
             Ok(Some(copy)) if !copy.genuine => (Seen::Copy(copy.version), None),
             Ok(Some(copy)) if copy.data.is_empty() => (Seen::Empty, None),
+            // An object that the database holds as plain JSON: the member of an `Enum`, which no JSON tells.
+            Ok(Some(copy)) if !copy.data.is_json() => (Seen::Empty, None),
             Ok(Some(copy)) => (Seen::Copy(copy.version.clone()), Some(copy)),
             // Such as a pickle of more than plain types: the row may be readable all the same.
             Err(error) if error.kind() == StoreErrorKind::Unreadable => (Seen::Empty, None),

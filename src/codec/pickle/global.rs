@@ -1,0 +1,291 @@
+//! Classes and functions that this reader does not know, and the objects that a pickle makes with them.
+//!
+//! Nothing is looked up and nothing is called. Names and arguments are kept, so that an object can go back into the
+//! entry that it came from; some kinds can be read as the plain value that they are to Python.
+
+use std::borrow::Cow;
+
+use super::PickleError;
+use super::class::Class;
+use super::object::{Id, Object, Objects};
+
+/// A class or function by its name.
+#[derive(Debug)]
+pub(super) struct Global<'a> {
+    pub(super) module: Cow<'a, [u8]>,
+    pub(super) name: Cow<'a, [u8]>,
+}
+
+/// How Python would make an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Making {
+    /// `callable(*arguments)`
+    Reduce,
+    /// `class.__new__(class, *arguments)`
+    New,
+    /// `class.__new__(class, *arguments, **keywords)`
+    NewWithKeywords,
+}
+
+/// An object that Python would make with a class or function that is not known here.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) making: Making,
+    /// The callable, its arguments and its keywords; then, in Python's order, the items of a list, the keys and values
+    /// of a dictionary, and a state.
+    pub(super) parts: Vec<Id>,
+    pub(super) items: usize,
+    pub(super) pairs: usize,
+    pub(super) has_state: bool,
+}
+
+impl Instance {
+    pub(super) fn new(making: Making, parts: Vec<Id>) -> Instance {
+        Instance { making, parts, items: 0, pairs: 0, has_state: false }
+    }
+
+    /// How many parts make the object; the others fill it.
+    pub(super) fn head(&self) -> usize {
+        if self.making == Making::NewWithKeywords { 3 } else { 2 }
+    }
+
+    /// Fills it as a list. False when Python would not do that by now.
+    pub(super) fn add_items(&mut self, items: Vec<Id>) -> bool {
+        let in_order = self.pairs == 0 && !self.has_state;
+        self.items += items.len();
+        self.parts.extend(items);
+        in_order
+    }
+
+    /// Fills it as a dictionary.
+    pub(super) fn add_pairs(&mut self, pairs: Vec<Id>) -> bool {
+        self.pairs += pairs.len();
+        self.parts.extend(pairs);
+        !self.has_state
+    }
+
+    /// Gives it a state.
+    pub(super) fn set_state(&mut self, state: Id) -> bool {
+        self.parts.push(state);
+        !std::mem::replace(&mut self.has_state, true)
+    }
+
+    fn filled(&self) -> &[Id] {
+        &self.parts[self.head()..self.head() + self.items + self.pairs]
+    }
+}
+
+/// The Python value that an object is, beside what its class adds.
+pub(super) enum Plain<'o> {
+    /// This very value: the text of a `str` subclass, the value of an `Enum` member.
+    Value(&'o Id),
+    List(&'o [Id]),
+    /// Keys and values in turn.
+    Dict(&'o [Id]),
+}
+
+/// What an object reads as, and whether Python's JSON writer takes it for that.
+pub(super) struct Reading<'o> {
+    pub(super) plain: Plain<'o>,
+    pub(super) is_json: bool,
+}
+
+/// Modules whose classes start programs or load code when they are made: never an enumeration.
+const RUNNERS: [&[u8]; 3] = [b"subprocess", b"ctypes", b"multiprocessing"];
+
+/// What an object reads as; none for those that only Python can read.
+///
+/// Django's and Python's own classes are known by name. A class of the site is known by the way in which Python pickles
+/// subclasses of `str`, `int`, `float`, `list`, `dict` and `tuple`, and members of an `Enum`: the pickle does not tell
+/// what the class is, so that no store of JSON takes these.
+pub(super) fn reading<'o>(objects: &'o Objects<'_>, instance: &'o Instance) -> Option<Reading<'o>> {
+    let Object::Tuple(arguments) = objects.get(instance.parts[1]) else { return None };
+    let is_bare = instance.items == 0 && instance.pairs == 0 && !instance.has_state;
+    let json = |plain| Some(Reading { plain, is_json: true });
+    let other = |plain| Some(Reading { plain, is_json: false });
+    let global = match objects.get(instance.parts[0]) {
+        Object::Global(global) => global,
+        // Protocols 0 and 1 name the plain class beside the subclass.
+        Object::Class(Class::Reconstructor) => {
+            let [_, base, state] = arguments.as_slice() else { return None };
+            let Object::Global(base) = objects.get(*base) else { return None };
+            let plain = [&b"str"[..], b"int", b"float", b"tuple", b"list"].contains(&&*base.name);
+            return if plain && *base.module == *b"builtins" { other(Plain::Value(state)) } else { None };
+        }
+        _ => return None,
+    };
+    let is_dict = instance.items == 0;
+    match (&*global.module, &*global.name, instance.making, arguments.as_slice()) {
+        (b"django.utils.safestring", b"SafeString" | b"SafeText", Making::New, [text]) if is_bare => {
+            let is_text = matches!(objects.get(*text), Object::Str(_));
+            if is_text { json(Plain::Value(text)) } else { None }
+        }
+        (b"collections", b"OrderedDict", Making::Reduce, []) if is_dict => {
+            json(Plain::Dict(instance.filled()))
+        }
+        (b"collections", b"defaultdict", Making::Reduce, [] | [_]) if is_dict => {
+            json(Plain::Dict(instance.filled()))
+        }
+        (b"collections", b"Counter", Making::Reduce, [counts]) => {
+            let is_dict = matches!(objects.get(*counts), Object::Dict(_));
+            if is_dict { json(Plain::Value(counts)) } else { None }
+        }
+        (b"collections", b"deque", Making::Reduce, [] | [_, _]) if instance.pairs == 0 => {
+            other(Plain::List(instance.filled()))
+        }
+        // Of each key its last value, as Python's JSON writer and `items()` have it. The state holds all of them.
+        (b"django.http.request", b"QueryDict", Making::New, [])
+        | (b"django.utils.datastructures", b"MultiValueDict", Making::New, [])
+            if is_dict =>
+        {
+            json(Plain::Dict(instance.filled()))
+        }
+        (b"builtins", b"complex", Making::Reduce, [_, _]) => other(Plain::Value(&instance.parts[1])),
+        // A text to be translated reads as what the source says.
+        (
+            b"django.utils.functional",
+            b"_lazy_proxy_unpickle",
+            Making::Reduce,
+            [function, arguments, keywords, ..],
+        ) => {
+            let Object::Global(function) = objects.get(*function) else { return None };
+            let translates = *function.module == *b"django.utils.translation"
+                && [&b"gettext"[..], b"ugettext"].contains(&&*function.name);
+            match (objects.get(*arguments), objects.get(*keywords)) {
+                (Object::Tuple(texts), Object::Dict(none)) if translates && none.is_empty() => {
+                    let [text] = texts.as_slice() else { return None };
+                    let is_text = matches!(objects.get(*text), Object::Str(_));
+                    if is_text { other(Plain::Value(text)) } else { None }
+                }
+                _ => None,
+            }
+        }
+        (b"builtins", ..) => None,
+        (_, _, Making::New, [value]) if is_bare => {
+            if is_scalar(objects.get(*value)) {
+                other(Plain::Value(value))
+            } else {
+                None
+            }
+        }
+        (_, _, Making::New, [_, _, ..]) if is_bare => other(Plain::Value(&instance.parts[1])),
+        (_, _, Making::New, []) if instance.pairs == 0 && instance.items > 0 => {
+            other(Plain::List(instance.filled()))
+        }
+        (_, _, Making::New, []) if is_dict && instance.pairs > 0 => other(Plain::Dict(instance.filled())),
+        (module, name, Making::Reduce, [value]) if is_bare => {
+            let last = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+            let is_class = last.first().is_some_and(u8::is_ascii_uppercase) && !is_runner(module);
+            if is_class && is_scalar(objects.get(*value)) { other(Plain::Value(value)) } else { None }
+        }
+        _ => None,
+    }
+}
+
+/// Whether Python may call it: a class or function, or what a call has made.
+pub(super) fn is_class(objects: &Objects<'_>, id: Id) -> bool {
+    matches!(objects.get(id), Object::Class(_) | Object::Global(_) | Object::Instance(_))
+}
+
+fn is_runner(module: &[u8]) -> bool {
+    let package = module.split(|byte| *byte == b'.').next().unwrap_or_default();
+    RUNNERS.contains(&package)
+}
+
+fn is_scalar(object: &Object<'_>) -> bool {
+    matches!(object, Object::Bool(_) | Object::Int(_) | Object::Long(_) | Object::Float(_) | Object::Str(_))
+}
+
+/// The name of the class or function that keeps an object from being read.
+pub(super) fn name(objects: &Objects<'_>, id: Id) -> String {
+    let is_unknown = |id: &&Id| matches!(objects.get(**id), Object::Global(_) | Object::Instance(_));
+    let mut id = id;
+    // A call of a call of a call needs a name no better than this.
+    for _ in 0..16 {
+        let Object::Instance(instance) = objects.get(id) else { break };
+        let callable = instance.parts[0];
+        let arguments = match objects.get(instance.parts[1]) {
+            Object::Tuple(arguments) => arguments.as_slice(),
+            _ => &[],
+        };
+        // A known class was given something unknown, such as a datetime its time zone.
+        let is_known = matches!(objects.get(callable), Object::Class(_));
+        id = *arguments.iter().find(is_unknown).filter(|_| is_known).unwrap_or(&callable);
+    }
+    match objects.get(id) {
+        Object::Global(global) => global.shown(),
+        Object::Class(class) => class.name(),
+        _ => "an object made by an object".to_owned(),
+    }
+}
+
+/// The first object or class that no value holds: Python would make it and drop it, which no session needs.
+pub(super) fn first_dropped(objects: &Objects<'_>, reached: &[Id]) -> Option<PickleError> {
+    if !objects.has_foreign {
+        return None;
+    }
+    let reached: std::collections::HashSet<&Id> = reached.iter().collect();
+    let foreign = |id: &Id| matches!(objects.get(*id), Object::Global(_) | Object::Instance(_));
+    let dropped = objects.ids().find(|id| foreign(id) && !reached.contains(id));
+    dropped.map(|id| PickleError::Global(name(objects, id)))
+}
+
+impl<'a> Global<'a> {
+    /// By its name in Python 3: pickles before protocol 3 have those of Python 2.
+    pub(super) fn new(
+        module: Cow<'a, [u8]>,
+        name: Cow<'a, [u8]>,
+        protocol: u8,
+    ) -> Result<Global<'a>, PickleError> {
+        let is_name = |text: &[u8]| text.len() <= MAX_NAME && std::str::from_utf8(text).is_ok();
+        if !is_name(&module) || !is_name(&name) {
+            return Err(PickleError::Malformed("the name of a class is none"));
+        }
+        if protocol >= 3 {
+            return Ok(Global { module, name });
+        }
+        let new_name =
+            PYTHON_2_BUILTINS.iter().find(|old| *module == *b"__builtin__" && *name == *old.0.as_bytes());
+        let new_module = PYTHON_2_MODULES.iter().find(|old| *module == *old.0.as_bytes());
+        Ok(Global {
+            module: new_module.map_or(module, |new| Cow::Borrowed(new.1.as_bytes())),
+            name: new_name.map_or(name, |new| Cow::Borrowed(new.1.as_bytes())),
+        })
+    }
+
+    fn shown(&self) -> String {
+        let shown = |text: &[u8]| text[..text.len().min(100)].escape_ascii().to_string();
+        format!("{}.{}", shown(&self.module), shown(&self.name))
+    }
+}
+
+/// The most bytes of a module's name, and of a class's in it.
+const MAX_NAME: usize = 1_000;
+
+/// Python's `_compat_pickle`, as far as it names what can be pickled.
+const PYTHON_2_BUILTINS: [(&str, &str); 5] =
+    [("unicode", "str"), ("long", "int"), ("xrange", "range"), ("unichr", "chr"), ("basestring", "str")];
+
+const PYTHON_2_MODULES: [(&str, &str); 21] = [
+    ("__builtin__", "builtins"),
+    ("exceptions", "builtins"),
+    ("copy_reg", "copyreg"),
+    ("Queue", "queue"),
+    ("SocketServer", "socketserver"),
+    ("ConfigParser", "configparser"),
+    ("repr", "reprlib"),
+    ("xmlrpclib", "xmlrpc.client"),
+    ("httplib", "http.client"),
+    ("HTMLParser", "html.parser"),
+    ("Cookie", "http.cookies"),
+    ("cookielib", "http.cookiejar"),
+    ("commands", "subprocess"),
+    ("urlparse", "urllib.parse"),
+    ("urllib2", "urllib.request"),
+    ("_abcoll", "collections.abc"),
+    ("UserDict", "collections"),
+    ("UserList", "collections"),
+    ("UserString", "collections"),
+    ("StringIO", "io"),
+    ("cStringIO", "io"),
+];
