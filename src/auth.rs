@@ -1,14 +1,14 @@
 //! The login that `django.contrib.auth` keeps in the session.
 
+mod stored_id;
 mod user_id;
 
+pub use self::stored_id::user_id_in;
 pub use self::user_id::UserId;
 use crate::error::Error;
 use crate::session::Session;
-use crate::session_data::SessionData;
 use crate::settings::Settings;
 use crate::signing::{Algorithm, SecretKey, constant_time_equal, salted_hmac_hex};
-use crate::value::Kind;
 
 /// The key of the user's id: text, as Django's `value_to_string` makes it.
 pub const SESSION_KEY: &str = "_auth_user_id";
@@ -112,20 +112,9 @@ impl std::fmt::Debug for User<'_> {
 /// ```
 ///
 /// # Errors
-/// [`Error::Value`] when the session holds neither a text nor a number there.
+/// As [`user_id_in`], which says what counts as an id.
 pub fn user_id(session: &Session) -> Result<Option<String>, Error> {
-    let Some(value) = session.get_value(SESSION_KEY) else { return Ok(None) };
-    // Other software stores it as a number.
-    if value.kind() == Kind::Int {
-        return Ok(Some(value.json().to_owned()));
-    }
-    session.get::<String>(SESSION_KEY)
-}
-
-/// The id of the user who is logged in, of data that is at hand; none where it is of another type.
-pub(crate) fn user_id_in(data: &SessionData) -> Option<String> {
-    let value = data.get(SESSION_KEY)?;
-    if value.kind() == Kind::Int { Some(value.json().to_owned()) } else { value.to().ok() }
+    session.get_value(SESSION_KEY).as_ref().map_or(Ok(None), stored_id::read)
 }
 
 /// Whether this user, whom the caller looked up by [`user_id`], is logged in: Django's `get_user`, with all

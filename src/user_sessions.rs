@@ -316,7 +316,8 @@ impl UserSessions {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Store`] when store or index fail. A session that cannot be read is in the list: it may be the user's.
+    /// [`Error::Store`] when store or index fail. A session that cannot be read, or whose user's id cannot be, is in the
+    /// list: it may be the user's.
     pub async fn list(&self, user_id: &str) -> Result<Vec<UserSession>, Error> {
         Ok(self.look_up(user_id).await?.live)
     }
@@ -349,7 +350,7 @@ impl UserSessions {
         let Some(found) = listed.into_iter().find(|session| session.id.as_str() == id) else {
             return Ok(false);
         };
-        self.end(&found).await
+        Ok(self.end_all(&[found.entry]).await? > 0)
     }
 
     /// Ends all sessions of this user but the current one, also when that is about to move to a new key; tells how
@@ -401,10 +402,28 @@ impl UserSessions {
     /// ```
     ///
     /// # Errors
-    /// As [`list`](UserSessions::list); [`Error::Conflict`] when the user keeps logging in: then deactivate the user
-    /// first.
+    /// As [`list`](UserSessions::list). When a session cannot be ended, the others are ended all the same; call again.
+    /// [`Error::Conflict`] when the user keeps logging in: then deactivate the user first.
     pub async fn revoke_all(&self, user_id: &str) -> Result<u64, Error> {
         self.revoke_but(user_id, &[]).await
+    }
+
+    /// How many of this user's entries belong to a session that is not signed with this secret. Such sessions are
+    /// neither listed nor ended; whoever has the secret still serves them. With a wrong secret, all are such.
+    ///
+    /// ```
+    /// use cloakroom::{Settings, user_sessions::UserSessions};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let user_sessions = UserSessions::connect("memory:", &Settings::new("secret")).await?;
+    /// assert_eq!(user_sessions.not_genuine("7").await?, 0, "`memory:` signs nothing");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`list`](UserSessions::list).
+    pub async fn not_genuine(&self, user_id: &str) -> Result<u64, Error> {
+        Ok(self.look_up(user_id).await?.not_genuine)
     }
 
     /// Until a look brings nothing new: a session that moved between the look at the index and the look at the
@@ -417,10 +436,10 @@ impl UserSessions {
             for gone in look.gone {
                 is_new |= known_gone.insert(gone);
             }
-            for session in look.live.iter().filter(|session| !kept.contains(&session.entry.session_key)) {
-                is_new = true;
-                revoked += u64::from(self.end(session).await?);
-            }
+            let mut live: Vec<Entry> = look.live.into_iter().map(|session| session.entry).collect();
+            live.retain(|entry| !kept.contains(&entry.session_key));
+            is_new |= !live.is_empty();
+            revoked += self.end_all(&live).await?;
             if !is_new {
                 return Ok(revoked);
             }
@@ -428,36 +447,58 @@ impl UserSessions {
         Err(Error::Conflict { attempts: MAX_PASSES })
     }
 
-    /// Ends a session; tells whether it was there. That the entry goes, too, is tidiness.
-    async fn end(&self, session: &UserSession) -> Result<bool, Error> {
-        let session_key = &session.entry.session_key;
-        let ended = observe::call(Operation::Delete, self.store.delete(session_key)).await?;
-        self.forget(&session.entry.user_id, session_key).await;
-        Ok(ended)
+    /// Ends the sessions of these entries; tells how many were there. One that cannot be ended keeps its entry and is
+    /// the error, once the others are ended.
+    async fn end_all(&self, entries: &[Entry]) -> Result<u64, Error> {
+        let (mut ended, mut failed) = (0, None);
+        for chunk in entries.chunks(AT_ONCE) {
+            let deleted = each(chunk, |session_key| {
+                let store = Arc::clone(&self.store);
+                async move { observe::call(Operation::Delete, store.delete(&session_key)).await }
+            });
+            let mut gone = Vec::new();
+            for (entry, deleted) in chunk.iter().zip(deleted.await?) {
+                match deleted {
+                    Ok(existed) => {
+                        ended += u64::from(existed);
+                        gone.push((entry.user_id.as_str(), &entry.session_key));
+                    }
+                    Err(error) => {
+                        failed.get_or_insert(error);
+                    }
+                }
+            }
+            // That the entries go, too, is tidiness.
+            self.forget(&gone).await;
+        }
+        failed.map_or(Ok(ended), |error| Err(error.into()))
     }
 
     async fn look_up(&self, user_id: &str) -> Result<Look, Error> {
         let entries = self.index.of_user(user_id).await?;
         let now = self.clock.now();
-        let (mut live, mut gone, mut to_remove) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut look, mut to_remove) = (Look::default(), Vec::new());
         for chunk in entries.chunks(AT_ONCE) {
             let loads = self.load_each(chunk, now).await?;
             for (entry, loaded) in chunk.iter().zip(loads) {
-                match loaded {
-                    Ok(Some(loaded)) if is_users(&loaded, user_id) => {
-                        live.push(UserSession::new(entry.clone(), loaded.expire_date));
+                let (expire_date, its_user) = match loaded {
+                    // Signed with another secret: whose it is, is not known.
+                    Ok(Some(loaded)) if !loaded.genuine => {
+                        look.not_genuine += 1;
+                        continue;
                     }
-                    Err(error) if error.kind() == StoreErrorKind::Unreadable => {
-                        live.push(UserSession::new(entry.clone(), None));
-                    }
+                    Ok(Some(loaded)) => (loaded.expire_date, auth::user_id_in(&loaded.data)),
+                    Ok(None) => (None, Ok(None)),
+                    Err(error) if error.kind() == StoreErrorKind::Unreadable => (None, Err(error.into())),
                     Err(error) => return Err(error.into()),
-                    // Signed with another secret: whose it is, is not known. With a wrong secret, all are such.
-                    Ok(Some(loaded)) if !loaded.genuine => {}
-                    Ok(_) => {
-                        gone.push(entry.session_key.clone());
-                        if is_settled(entry, now) {
-                            to_remove.push((user_id, &entry.session_key));
-                        }
+                };
+                // Where nobody can tell whose it is, the entry does.
+                if its_user.map_or(true, |its_user| its_user.as_deref() == Some(user_id)) {
+                    look.live.push(UserSession::new(entry.clone(), expire_date));
+                } else {
+                    look.gone.push(entry.session_key.clone());
+                    if is_settled(entry, now) {
+                        to_remove.push((user_id, &entry.session_key));
                     }
                 }
             }
@@ -465,8 +506,8 @@ impl UserSessions {
         if !to_remove.is_empty() {
             self.index.remove(&to_remove).await?;
         }
-        live.sort_by_key(|session: &UserSession| Reverse(session.entry.last_seen));
-        Ok(Look { live, gone })
+        look.live.sort_by_key(|session: &UserSession| Reverse(session.entry.last_seen));
+        Ok(look)
     }
 
     /// The sessions of these entries, in their order.
@@ -495,7 +536,7 @@ impl UserSessions {
         if self.seen.is_recent(user_id, session_key, now, self.interval) {
             return Ok(());
         }
-        if user_id.chars().count() > MAX_USER_ID {
+        if !is_indexable(user_id) {
             let message = format!("a user's id has more than {MAX_USER_ID} characters; no index takes it");
             return Err(StoreError::new("user sessions", StoreErrorKind::Refused, message));
         }
@@ -505,9 +546,13 @@ impl UserSessions {
         Ok(())
     }
 
-    /// Removes the entry of a session that is gone. When that fails, the next listing or cleaning does it.
-    pub(crate) async fn forget(&self, user_id: &str, session_key: &SessionKey) {
-        if let Err(error) = self.index.remove(&[(user_id, session_key)]).await {
+    /// Removes the entries of sessions that are gone, each a user's id and a session. When that fails, the next listing
+    /// or cleaning does it.
+    pub(crate) async fn forget(&self, gone: &[(&str, &SessionKey)]) {
+        if gone.is_empty() {
+            return;
+        }
+        if let Err(error) = self.index.remove(gone).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "the entry of a session that ended stays in the index until the next listing"
@@ -528,10 +573,13 @@ impl fmt::Debug for UserSessions {
 }
 
 /// What one look at a user's sessions found.
+#[derive(Default)]
 struct Look {
     live: Vec<UserSession>,
     /// Entries without a session of this user.
     gone: Vec<SessionKey>,
+    /// How many entries have a session that is signed with another secret.
+    not_genuine: u64,
 }
 
 /// Asks about all sessions at the same time; the answers come in the order of the entries.
@@ -555,8 +603,9 @@ async fn each<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
     Ok(answers.into_iter().map(|(_, answer)| answer).collect())
 }
 
-fn is_users(loaded: &Loaded, user_id: &str) -> bool {
-    auth::user_id_in(&loaded.data).as_deref() == Some(user_id)
+/// Whether every index has room for this id.
+fn is_indexable(user_id: &str) -> bool {
+    user_id.chars().count() <= MAX_USER_ID
 }
 
 /// Whether the session of an entry has had its time to appear.

@@ -1,9 +1,10 @@
 //! A session as the commands show and count it.
 
-use cloakroom::auth;
 use cloakroom::chrono::{DateTime, SecondsFormat, Utc};
 use cloakroom::store::{Listed, Loaded};
 use serde::Serialize;
+
+use crate::lines::complain;
 
 /// What a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -37,28 +38,36 @@ pub(crate) struct Entry {
     pub(crate) format: Option<Format>,
     pub(crate) user: Option<String>,
     pub(crate) expire_date: Option<String>,
-    /// Why it cannot be read.
+    /// Why it, or its user's id, cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
 }
 
 impl Entry {
     pub(crate) fn new(listed: &Listed, now: DateTime<Utc>, with_key: bool) -> Entry {
-        let loaded = listed.session.as_ref();
+        let (loaded, user) = (listed.session.as_ref(), listed.user_id());
         Entry {
             id: listed.session_key.public_id(),
             session_key: with_key.then(|| listed.session_key.as_str().to_owned()),
             state: State::of(listed, now),
             format: loaded.ok().map(Format::of),
-            user: loaded.ok().and_then(user),
+            user: user.as_ref().ok().cloned().flatten(),
             expire_date: listed.expire_date.map(time),
-            error: loaded.err().map(ToString::to_string),
+            error: match loaded {
+                Err(error) => Some(error.to_string()),
+                // What is not genuine holds nobody, and its state says so.
+                Ok(loaded) => user.err().filter(|_| loaded.genuine).map(|error| error.to_string()),
+            },
         }
     }
 
     /// For people.
     pub(crate) fn line(&self) -> String {
-        let user = self.user.as_ref().map_or_else(|| "-".to_owned(), |user| format!("user {user}"));
+        let user = match &self.user {
+            Some(user) => format!("user {user}"),
+            None if self.state == State::Live && self.error.is_some() => "user ?".to_owned(),
+            None => "-".to_owned(),
+        };
         let expires = self.expire_date.as_deref().unwrap_or("-");
         let key = self.session_key.as_ref().map(|key| format!("  {key}")).unwrap_or_default();
         format!("{}  {:<11}  {expires:<20}  {user}{key}", self.id, self.state.name())
@@ -106,9 +115,19 @@ impl Format {
     }
 }
 
-/// The logged-in user, as Django's login keeps it: `_auth_user_id`.
-pub(crate) fn user(loaded: &Loaded) -> Option<String> {
-    loaded.data.read::<String>(auth::SESSION_KEY).ok().flatten()
+/// Whether a session that lives could be any user's: nobody can tell whose it is.
+pub(crate) fn may_be_anybodys(listed: &Listed, now: DateTime<Utc>) -> bool {
+    !listed.is_expired(now) && listed.user_id().is_err()
+}
+
+/// Tells how many sessions could be the user's and were passed by; false when there are none.
+pub(crate) fn complain_of_unread(unread: u64) -> bool {
+    if unread > 0 {
+        complain(&format!(
+            "{unread} sessions could not be read, and may be this user's; `cloakroom check` and `cloakroom list` tell why"
+        ));
+    }
+    unread > 0
 }
 
 pub(crate) fn time(time: DateTime<Utc>) -> String {

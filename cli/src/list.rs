@@ -6,7 +6,7 @@ use clap::Args;
 use cloakroom::{Clock, SystemClock};
 
 use crate::Ending;
-use crate::entry::{Entry, State};
+use crate::entry::{Entry, State, complain_of_unread, may_be_anybodys};
 use crate::lines::Output;
 use crate::site::SiteOptions;
 use crate::walk::Walk;
@@ -27,7 +27,9 @@ format (modern, legacy, cache), user, expire_date, and where asked for session_k
 
 Whoever knows a session key is that session's user: do not leave the output of --keys lying about.
 
-Exit codes: 0 all were listed, 1 something failed, 2 wrong usage.";
+With --user, sessions that cannot be read may be this user's, too: their number is told, and the exit code is 1.
+
+Exit codes: 0 all were listed, 1 something failed or some sessions could not be read (--user), 2 wrong usage.";
 
 /// List the sessions in a store: public id, state, end, user
 #[derive(Args)]
@@ -60,8 +62,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let now = SystemClock.now();
     let mut output = Output::new();
     let mut left = options.limit.unwrap_or(u64::MAX);
+    let mut unread = 0;
     let mut walk = Walk::begin(&*store, now, "looked at").await?;
     walk.each(|listed| {
+        unread += u64::from(options.user.is_some() && may_be_anybodys(listed, now));
         let entry = Entry::new(listed, now, options.keys);
         let is_wanted = (options.all || options.id.is_some() || entry.state != State::Expired)
             && (options.id.is_none() || options.id.as_ref() == Some(&entry.id))
@@ -77,6 +81,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         output.line(&line)
     })
     .await?;
+    drop(walk);
     output.end()?;
-    Ok(Ending::Well)
+    Ok(if complain_of_unread(unread) { Ending::WithFailures } else { Ending::Well })
 }

@@ -9,6 +9,7 @@ mod decode;
 mod delete;
 mod demo;
 mod encode;
+mod end;
 mod entry;
 mod from_django;
 mod keys;

@@ -1,11 +1,13 @@
 //! `cloakroom revoke`: ends all sessions of a user.
 
 use clap::Args;
-use cloakroom::{Clock, SessionStore, SystemClock};
+use cloakroom::store::Listed;
+use cloakroom::{Clock, SessionKey, SessionStore, SystemClock};
 use serde_json::json;
 
 use crate::Ending;
-use crate::entry::{State, user};
+use crate::end::Ended;
+use crate::entry::{complain_of_unread, may_be_anybodys};
 use crate::lines::{complain, say};
 use crate::site::SiteOptions;
 use crate::walk::Walk;
@@ -43,6 +45,7 @@ pub(crate) struct Options {
 struct Pass {
     found: u64,
     unread: u64,
+    ended: Ended,
 }
 
 /// A user who logs in faster than this ends is not to be beaten here.
@@ -50,36 +53,32 @@ const PASSES: usize = 5;
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let store = options.site.read()?.connect_to_read().await?;
-    let (mut revoked, mut last) = (0, Pass::default());
+    let (mut found, mut is_told, mut last) = (0, false, Pass::default());
     for _ in 0..PASSES {
         last = pass(&*store, &options).await?;
-        revoked += last.found;
-        if last.found == 0 || options.dry_run {
+        found += if options.dry_run { last.found } else { last.ended.gone };
+        is_told |= last.ended.complain();
+        if last.found == 0 || last.ended.failed > 0 || options.dry_run {
             break;
         }
     }
     let is_done = options.dry_run || last.found == 0;
     say(&if options.json {
-        json!({ "revoked": if options.dry_run { 0 } else { revoked }, "found": revoked, "unread": last.unread })
+        json!({ "revoked": if options.dry_run { 0 } else { found }, "found": found, "unread": last.unread })
             .to_string()
     } else {
-        let sessions = if revoked == 1 { "session" } else { "sessions" };
+        let sessions = if found == 1 { "session" } else { "sessions" };
         format!(
-            "{revoked} {sessions} of user {} {}",
+            "{found} {sessions} of user {} {}",
             options.user,
             if options.dry_run { "found" } else { "revoked" }
         )
     });
-    if last.unread > 0 {
-        complain(&format!(
-            "{} sessions could not be read, and may be this user's; `cloakroom check` tells why",
-            last.unread
-        ));
-    }
-    if !is_done {
+    let is_told = complain_of_unread(last.unread) || is_told;
+    if !is_done && last.ended.failed == 0 {
         complain("the user keeps logging in; deactivate the user first, then revoke again");
     }
-    Ok(if is_done && last.unread == 0 { Ending::Well } else { Ending::WithFailures })
+    Ok(if is_done && !is_told { Ending::Well } else { Ending::WithFailures })
 }
 
 async fn pass(store: &dyn SessionStore, options: &Options) -> anyhow::Result<Pass> {
@@ -87,17 +86,14 @@ async fn pass(store: &dyn SessionStore, options: &Options) -> anyhow::Result<Pas
     let mut pass = Pass::default();
     let mut walk = Walk::begin(store, now, "looked at").await?;
     while let Some(page) = walk.next().await? {
-        for listed in page {
-            match State::of(&listed, now) {
-                State::NotGenuine | State::Unreadable => pass.unread += 1,
-                State::Live | State::Expired => {}
-            }
-            let its_user = listed.session.as_ref().ok().and_then(user);
-            if its_user.as_ref() == Some(&options.user)
-                && (options.dry_run || store.delete(&listed.session_key).await?)
-            {
-                pass.found += 1;
-            }
+        pass.unread += page.iter().filter(|listed| may_be_anybodys(listed, now)).count() as u64;
+        let is_users =
+            |listed: &Listed| listed.user_id().is_ok_and(|user| user.as_ref() == Some(&options.user));
+        let session_keys: Vec<SessionKey> =
+            page.into_iter().filter(is_users).map(|listed| listed.session_key).collect();
+        pass.found += session_keys.len() as u64;
+        if !options.dry_run {
+            pass.ended.end(store, &session_keys).await;
         }
     }
     Ok(pass)

@@ -24,8 +24,8 @@ Examples:
 The index is the application's, of a Rust service that keeps one; it is looked up, where `cloakroom revoke` reads all \
 sessions. Sessions that it does not know, such as those that only Django saw, are found by rebuild.
 
-Exit codes: 0 all went well, 1 something failed or was not there, 2 wrong usage, 3 sessions could not be read \
-(rebuild).";
+Exit codes: 0 all went well, 1 something failed, was not there, or some of the user's sessions are not signed with \
+this secret (list, revoke), 2 wrong usage, 3 sessions could not be read (rebuild).";
 
 /// List and end the sessions of a user by the index of user sessions; rebuild and clean the index
 #[derive(Args)]
@@ -110,7 +110,20 @@ async fn list(options: UserOptions) -> anyhow::Result<Ending> {
         }
     }
     output.end()?;
-    Ok(Ending::Well)
+    complain_of_not_genuine(&user_sessions, &options.user).await
+}
+
+/// Sessions that are signed with another secret are the user's by the index alone, and live where that secret is.
+async fn complain_of_not_genuine(user_sessions: &UserSessions, user: &str) -> anyhow::Result<Ending> {
+    let count = user_sessions.not_genuine(user).await?;
+    if count == 0 {
+        return Ok(Ending::Well);
+    }
+    complain(&format!(
+        "{count} sessions of this user in the index are not signed with this secret, and were passed by; `cloakroom \
+         check` tells more"
+    ));
+    Ok(Ending::WithFailures)
 }
 
 fn as_json(session: &UserSession) -> String {
@@ -150,7 +163,8 @@ async fn revoke(options: RevokeOptions) -> anyhow::Result<Ending> {
     } else {
         format!("{revoked} {sessions} of user {user} revoked")
     });
-    Ok(if options.id.is_some() && revoked == 0 { Ending::WithFailures } else { Ending::Well })
+    let ending = complain_of_not_genuine(&user_sessions, user).await?;
+    Ok(if options.id.is_some() && revoked == 0 { Ending::WithFailures } else { ending })
 }
 
 async fn rebuild(options: &IndexOptions) -> anyhow::Result<Ending> {
@@ -179,7 +193,11 @@ async fn rebuild(options: &IndexOptions) -> anyhow::Result<Ending> {
         )
     });
     if rebuilt.unread > 0 {
-        complain(&format!("{} sessions could not be read; `cloakroom check` tells why", rebuilt.unread));
+        complain(&format!(
+            "{} sessions could not be read, and may be missing in the index; `cloakroom check` and `cloakroom list` tell \
+             why",
+            rebuilt.unread
+        ));
         return Ok(Ending::WithFindings);
     }
     Ok(Ending::Well)

@@ -103,7 +103,7 @@ impl Session {
         moved_from: Option<&SessionKey>,
     ) -> Result<(), StoreError> {
         let Some(user_sessions) = self.user_sessions() else { return Ok(()) };
-        let Some(user_id) = auth::user_id_in(data) else { return Ok(()) };
+        let Some(user_id) = indexed_user(data) else { return Ok(()) };
         let client = lock(&self.inner.visit).client.clone();
         user_sessions.see(&user_id, session_key, moved_from, client, self.now()).await?;
         // What this request ended before, a listing removes: a login shall cost one round trip more, not two.
@@ -120,7 +120,7 @@ impl Session {
     /// After a session with this data was loaded or saved.
     pub(super) fn is_stored(&self, data: &SessionData) {
         if self.user_sessions().is_some() {
-            lock(&self.inner.visit).user_id = auth::user_id_in(data);
+            lock(&self.inner.visit).user_id = indexed_user(data);
         }
     }
 
@@ -137,7 +137,7 @@ impl Session {
             let state = self.inner.state();
             match &state.origin {
                 Origin::Stored(session_key, _) => {
-                    auth::user_id_in(&state.data).map(|user_id| (user_id, session_key.clone()))
+                    indexed_user(&state.data).map(|user_id| (user_id, session_key.clone()))
                 }
                 _ => None,
             }
@@ -149,9 +149,14 @@ impl Session {
         }
         let ended = lock(&self.inner.visit).ended.take();
         if let Some((user_id, session_key)) = ended {
-            user_sessions.forget(&user_id, &session_key).await;
+            user_sessions.forget(&[(&user_id, &session_key)]).await;
         }
     }
+}
+
+/// The user under whom the index has the session. An id that nobody can read logs nobody in here either.
+fn indexed_user(data: &SessionData) -> Option<String> {
+    auth::user_id_in(data).ok().flatten()
 }
 
 fn warn(error: &StoreError) {

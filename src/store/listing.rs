@@ -6,7 +6,8 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 
 use super::Loaded;
-use crate::error::{StoreError, StoreErrorKind};
+use crate::auth;
+use crate::error::{Error, StoreError, StoreErrorKind};
 use crate::session_key::SessionKey;
 use crate::user_sessions::Entry;
 
@@ -41,6 +42,34 @@ pub struct Listed {
 }
 
 impl Listed {
+    /// The id of the user who is logged in in it, as [`auth::user_id_in`] reads it; none when nobody is.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::{Cursor, Record};
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, now) = (MemoryStore::new(), Utc::now());
+    /// let data = SessionData::from_json(r#"{"_auth_user_id":7}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&SessionKey::random()?, record).await?;
+    /// let page = store.list(&mut Cursor::start(), 100, now).await?;
+    /// assert_eq!(page[0].user_id()?.as_deref(), Some("7"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// When nobody can tell whose session it is: it is unreadable, not signed with this secret, or holds no id there.
+    pub fn user_id(&self) -> Result<Option<String>, Error> {
+        let unknown = |why: String| Err(StoreError::new("list", StoreErrorKind::Unreadable, why).into());
+        match &self.session {
+            Ok(loaded) if loaded.genuine => auth::user_id_in(&loaded.data),
+            Ok(_) => unknown("the session is not signed with this secret".to_owned()),
+            Err(error) => unknown(error.to_string()),
+        }
+    }
+
     /// Whether it has expired, and so is absent for everything but the listing.
     pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
         self.expire_date.is_some_and(|expire_date| expire_date <= now)

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound, Utc};
 
-use super::{Client, Entry, UserSessions, each, is_settled};
-use crate::auth;
+use super::{Client, Entry, UserSessions, each, is_indexable, is_settled};
 use crate::error::Error;
 use crate::expiry::EXPIRY_KEY;
 use crate::settings::Settings;
@@ -22,7 +21,8 @@ pub struct Rebuilt {
     pub sessions: u64,
     /// In how many of them a user is logged in: they are in the index now.
     pub logged_in: u64,
-    /// How many could not be read, or are not signed with this secret, and so may be somebody's.
+    /// How many are of a user who cannot be told, and so may be missing in the index: they could not be read, are not
+    /// signed with this secret, or hold a user's id that is none ([`auth::user_id_in`](crate::auth::user_id_in)).
     pub unread: u64,
 }
 
@@ -84,8 +84,11 @@ impl UserSessions {
             let live = page.iter().filter(|listed| !listed.is_expired(now));
             let mut entries = Vec::new();
             for listed in live {
-                match &listed.session {
-                    Ok(loaded) if loaded.genuine => entries.extend(entry(listed, settings, now)),
+                match listed.user_id() {
+                    Ok(None) => {}
+                    Ok(Some(user_id)) if is_indexable(&user_id) => {
+                        entries.push(entry(listed, user_id, settings, now));
+                    }
                     _ => rebuilt.unread += 1,
                 }
             }
@@ -144,17 +147,16 @@ impl UserSessions {
     }
 }
 
-/// The entry of a session in which somebody is logged in.
-fn entry(listed: &Listed, settings: &Settings, now: DateTime<Utc>) -> Option<Entry> {
-    let data = &listed.session.as_ref().ok()?.data;
-    let user_id = auth::user_id_in(data).filter(|id| id.chars().count() <= super::MAX_USER_ID)?;
+/// The entry of a session in which this user is logged in.
+fn entry(listed: &Listed, user_id: String, settings: &Settings, now: DateTime<Utc>) -> Entry {
+    let sets_its_expiry = listed.session.as_ref().is_ok_and(|loaded| loaded.data.get(EXPIRY_KEY).is_some());
     let saved = match listed.expire_date {
-        Some(expire_date) if data.get(EXPIRY_KEY).is_none() => {
+        Some(expire_date) if !sets_its_expiry => {
             expire_date.checked_sub_signed(settings.cookie_age).filter(|saved| *saved < now)
         }
         _ => None,
     };
     let seen = saved.unwrap_or(now).trunc_subsecs(6);
     let entry = Entry::new(user_id, listed.session_key.clone(), now, Client::default());
-    Some(Entry { first_seen: seen, last_seen: seen, ..entry })
+    Entry { first_seen: seen, last_seen: seen, ..entry }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use cloakroom::chrono::{SubsecRound, TimeDelta, Utc};
 use cloakroom::user_sessions::{Client, UserSessions};
-use cloakroom::{Clock, ManualClock, Session, SessionKey, SessionMiddleware, Settings, auth};
+use cloakroom::{Clock, ManualClock, Session, SessionKey, SessionMiddleware, SessionStore, Settings, auth};
 
 /// A site with an index, at a time that the test sets.
 struct Site {
@@ -185,6 +185,38 @@ async fn a_wrong_secret_forgets_nothing() {
     let wrong = UserSessions::connect(&url, &Settings::new("another secret")).await.unwrap();
     let wrong = wrong.with_clock(Arc::clone(&site.clock) as _);
     assert!(wrong.list("7").await.unwrap().is_empty());
+    assert_eq!(wrong.not_genuine("7").await.unwrap(), 1, "and is told");
+    assert_eq!(site.user_sessions.not_genuine("7").await.unwrap(), 0);
     assert_eq!(wrong.revoke_all("7").await.unwrap(), 0);
     assert_eq!(site.ids("7").await.len(), 1);
+}
+
+/// One session that cannot be ended wholly keeps none of the others alive.
+#[tokio::test]
+async fn all_sessions_are_ended_though_the_cache_is_dead() {
+    use crate::watched_store::WatchedStore;
+    use cloakroom::{CachedDbStore, MemoryStore, StoreErrorKind};
+    let (database, copies) = (Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()));
+    let cache = WatchedStore::new(Arc::clone(&copies) as _);
+    let store = Arc::new(CachedDbStore::new(Arc::clone(&database) as _, Arc::clone(&cache) as _).unwrap());
+    let site = Site::on(UserSessions::new(store, Arc::clone(&database) as _).await.unwrap());
+    let mut keys = Vec::new();
+    for _ in 0..5 {
+        keys.push(site.log_in("7").await);
+    }
+    cache.fail(Some(("update", StoreErrorKind::Unavailable)));
+    let error = site.user_sessions.revoke_all("7").await.unwrap_err();
+    assert!(error.to_string().contains("gone from the database"), "{error}");
+    for key in &keys {
+        assert!(!site.lives(key).await, "the first failure spared the others");
+    }
+    cache.fail(None);
+    site.user_sessions.revoke_all("7").await.unwrap();
+    for key in &keys {
+        let copy = copies.load(key, site.clock.now()).await.unwrap();
+        assert!(
+            copy.is_none_or(|copy| copy.data.is_empty()),
+            "the second call buries what is left in the cache"
+        );
+    }
 }

@@ -16,6 +16,7 @@ mod servers;
 mod sessions;
 mod settings;
 mod signed_text;
+mod stored_ids;
 mod terminal;
 mod user_sessions;
 mod vectors;

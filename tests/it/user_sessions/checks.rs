@@ -21,6 +21,7 @@ pub(super) async fn run(site: Site) {
     notes_a_session_again_after_the_interval(&site).await;
     notes_a_login_of_djangos_when_it_comes_by(&site).await;
     rebuilds_from_the_sessions(&site).await;
+    finds_ids_that_are_no_text(&site).await;
     forgets_what_expired(&site).await;
     cleans_what_is_gone(&site).await;
     an_entry_brings_no_session_back(&site).await;
@@ -155,6 +156,45 @@ async fn rebuilds_from_the_sessions(site: &Site) {
     let of_key = listed.iter().find(|session| session.id().as_str() == id(&key)).unwrap();
     assert_eq!((of_key.first_seen(), of_key.address()), (known, Some("192.0.2.7")), "what was known stays");
     assert_eq!(site.user_sessions.revoke_all("rebuild").await.unwrap(), 3);
+}
+
+/// Sites that put `user.pk` into the session themselves have a number there.
+async fn finds_ids_that_are_no_text(site: &Site) {
+    let leave = async |id: serde_json::Value| {
+        let session = Session::new(site.user_sessions.store(), settings());
+        session.set(auth::SESSION_KEY, id).unwrap();
+        session.save().await.unwrap();
+        session.session_key().unwrap()
+    };
+    let ids = ["4711".into(), 4711.into(), 4711.0.into()];
+    let mut keys = Vec::new();
+    for id in ids {
+        keys.push(leave(id).await);
+    }
+    // The first is noted when it comes by, the others by a rebuild.
+    assert_eq!(site.visit(&keys[1]).await.as_deref(), Some("4711"));
+    assert_eq!(site.ids("4711").await, [id(&keys[1])]);
+    let rebuild = async || {
+        site.user_sessions.rebuild(&settings(), &mut |_| ControlFlow::Continue(())).await.unwrap().unread
+    };
+    let before = rebuild().await;
+    assert_eq!(site.ids("4711").await.len(), 3);
+    for key in &keys {
+        assert_eq!(site.visit(key).await.as_deref(), Some("4711"));
+    }
+    assert_eq!(site.user_sessions.revoke_all("4711").await.unwrap(), 3);
+
+    // Nobody can tell whose this is, and the rebuild says that it missed one.
+    let nobodys = leave(true.into()).await;
+    assert_eq!(rebuild().await, before + 1);
+    site.user_sessions.store().delete(&nobodys).await.unwrap();
+    // Of one that was the user's, the entry says whose it is.
+    let key = site.log_in("odd").await;
+    let spoil = async |session: Session| session.set(auth::SESSION_KEY, true);
+    site.request(Some(&key), spoil).await.unwrap();
+    site.advance(100);
+    assert_eq!(site.ids("odd").await, [id(&key)]);
+    assert_eq!(site.user_sessions.revoke_all("odd").await.unwrap(), 1);
 }
 
 async fn forgets_what_expired(site: &Site) {
