@@ -5,6 +5,9 @@
 //! server expires sessions by itself. What it evicts when its memory is full is gone: give sessions a server
 //! (or a `maxmemory-policy`) of their own.
 //!
+//! `redis://` and `rediss://` are for a server that has all sessions. One node of a cluster has a share of them and would
+//! list, count and end only that, so it is refused at the start, as is a sentinel.
+//!
 //! # Redis Cluster
 //! `redis+cluster://` (feature `redis-cluster`) works the same but for
 //! [`rotate`](crate::SessionStore::rotate): the old and the new key live on different servers, and no command
@@ -107,7 +110,8 @@ impl RedisOptions {
         Connection::check(url, self.timeout)
     }
 
-    /// Opens the store and asks the server whether it is there.
+    /// Opens the store and asks the server whether it is there, and whether it keeps all sessions: one node of a cluster
+    /// and a sentinel are refused, with the scheme to use instead.
     ///
     /// ```
     /// use cloakroom::{RedisStore, Settings, StoreErrorKind};
@@ -121,11 +125,14 @@ impl RedisOptions {
     /// ```
     ///
     /// # Errors
-    /// When the URL is none, or the server does not answer or refuses the user.
+    /// When the URL is none, the server does not answer or refuses the user, or it is not what the URL's scheme says.
     pub async fn open(self, settings: &Settings) -> Result<RedisStore, StoreError> {
         let (url, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
         let format = self.format.clone().with_query("redis", query)?;
-        let connection = Connection::open(url, &self).await?;
+        // Keys of one length that differ in one letter lie in two slots of a cluster.
+        let names = ["a", "b"].map(|last| ["cloakroom", last].concat());
+        let names = names.map(|name| format.entry_key(&SessionKey::from_trusted(name)));
+        let connection = Connection::open(url, &self, names).await?;
         Ok(RedisStore { format, connection, limit: settings.inflate_limit })
     }
 }

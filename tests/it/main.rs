@@ -29,6 +29,8 @@ mod random;
 #[cfg(feature = "redis-cluster")]
 mod redis_cluster;
 #[cfg(all(feature = "redis-cluster", feature = "redis-sentinel"))]
+mod redis_schemes;
+#[cfg(all(feature = "redis-cluster", feature = "redis-sentinel"))]
 mod redis_sentinel;
 #[cfg(feature = "redis-tls")]
 mod redis_tls;

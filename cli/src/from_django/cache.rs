@@ -23,9 +23,7 @@ pub(super) fn url(
     let mut query = Vec::new();
     let address = match backend.as_str() {
         "django.core.cache.backends.redis.RedisCache" | "django_redis.cache.RedisCache" => {
-            // Django writes to the first; the others are replicas, from which it reads.
-            let location = locations.first().cloned().unwrap_or_default();
-            redis(alias, cache, &location, backend.starts_with("django_redis"), &mut query)?
+            redis(alias, cache, &locations, backend.starts_with("django_redis"), &mut query)?
         }
         "django.core.cache.backends.memcached.PyMemcacheCache"
         | "django.core.cache.backends.memcached.PyLibMCCache" => {
@@ -62,10 +60,12 @@ pub(super) fn url(
 fn redis(
     alias: &str,
     cache: &Map<String, Value>,
-    location: &str,
+    locations: &[String],
     is_django_redis: bool,
     query: &mut Vec<String>,
 ) -> anyhow::Result<String> {
+    // Django writes to the first; the others are replicas, from which it reads.
+    let location = locations.first().map_or("", String::as_str);
     let setting = |name: &str| format!("CACHES['{alias}']['OPTIONS']['{name}']");
     let refused =
         || unknown(&format!("CACHES['{alias}']['LOCATION']"), &crate::store_url::without_password(location));
@@ -87,6 +87,7 @@ fn redis(
         }
     }
     let (mut user, mut password, mut sentinels) = (String::new(), String::new(), Vec::new());
+    let mut is_cluster = false;
     for name in options.keys() {
         let value = text(options, name);
         match (name.to_ascii_lowercase().as_str(), value.rsplit('.').next().unwrap_or_default()) {
@@ -105,13 +106,13 @@ fn redis(
             | ("compressor", "IdentityCompressor")
             | ("client_class", "DefaultClient")
                 if is_django_redis => {}
+            ("pool_class" | "connection_pool_class" | "redis_client_class", _) => {
+                is_cluster |= value.to_ascii_lowercase().contains("cluster");
+            }
             // What concerns connections alone.
             (
                 "parser_class"
-                | "pool_class"
-                | "connection_pool_class"
                 | "connection_pool_kwargs"
-                | "redis_client_class"
                 | "redis_client_kwargs"
                 | "socket_timeout"
                 | "socket_connect_timeout"
@@ -134,6 +135,17 @@ fn redis(
         let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
         format!("{user}:{password}@{host}")
     };
+    if is_cluster {
+        // Which has one database, and is spoken to without TLS here. The other locations are more of its nodes.
+        let is_whole = scheme == "redis" && matches!(&*database, "" | "0") && sentinels.is_empty();
+        let others = locations.iter().skip(1).map(|location| host_of(location));
+        let hosts: Vec<&str> = std::iter::once(Some(&*address)).chain(others).flatten().collect();
+        return if is_whole && hosts.len() == locations.len() {
+            Ok(format!("redis+cluster://{}", hosts.join(",")))
+        } else {
+            Err(refused())
+        };
+    }
     let address = if database.is_empty() { address } else { format!("{address}/{database}") };
     if sentinels.is_empty() {
         return Ok(format!("{scheme}://{address}"));
@@ -145,6 +157,12 @@ fn redis(
     let (login, service) = address.rsplit_once('@').map_or(("", &*address), |(login, rest)| (login, rest));
     let at = if login.is_empty() { "" } else { "@" };
     Ok(format!("redis+sentinel://{login}{at}{}/{service}", sentinels.join(",")))
+}
+
+/// `host:port` in `redis://user:password@host:port/0`.
+fn host_of(location: &str) -> Option<&str> {
+    let rest = location.strip_prefix("redis://")?;
+    rest.rsplit('@').next()?.split(['/', '?']).next()
 }
 
 /// django-redis' `SENTINELS`: pairs of host and port.
@@ -184,6 +202,33 @@ mod tests {
         let mut own_login = cache;
         own_login["OPTIONS"]["SENTINEL_KWARGS"] = json!({ "password": "another" });
         assert!(url_of(own_login).unwrap_err().contains("['SENTINEL_KWARGS']"));
+        for (option, class) in [
+            ("REDIS_CLIENT_CLASS", "redis.cluster.RedisCluster"),
+            ("REDIS_CLIENT_CLASS", "rediscluster.RedisCluster"),
+            ("CONNECTION_POOL_CLASS", "rediscluster.connection.ClusterConnectionPool"),
+        ] {
+            let mut cache = json!({ "BACKEND": "django_redis.cache.RedisCache", "KEY_PREFIX": "s",
+                "LOCATION": ["redis://:p@a:7000/0", "redis://b:7001"], "OPTIONS": { option: class } });
+            assert_eq!(url_of(cache.clone()).unwrap(), "redis+cluster://:p@a:7000,b:7001?key_prefix=s");
+            for location in ["redis://a/1", "rediss://a"] {
+                cache["LOCATION"] = json!(location);
+                assert!(
+                    url_of(cache.clone()).unwrap_err().contains("CACHES['sessions']['LOCATION']"),
+                    "{location}"
+                );
+            }
+        }
+        for (option, class) in [
+            ("CLIENT_CLASS", "django_valkey.cluster_cache.client.DefaultClusterClient"),
+            ("CLIENT_CLASS", "django_redis.client.ClusterClient"),
+            ("CONNECTION_FACTORY", "site.ClusterConnectionFactory"),
+        ] {
+            let cache = json!({ "BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://a",
+                "OPTIONS": { option: class } });
+            assert!(url_of(cache).unwrap_err().contains(option), "{class}");
+        }
+        let cache = json!({ "BACKEND": "django_valkey.cluster_cache.cache.ClusterValkeyCache", "LOCATION": "redis://a" });
+        assert!(url_of(cache).unwrap_err().contains("CACHES['sessions']['BACKEND']"));
         let memcached = "django.core.cache.backends.memcached.PyMemcacheCache";
         let cache = json!({ "BACKEND": memcached, "LOCATION": "a:11211;b:11212" });
         assert_eq!(url_of(cache).unwrap(), "memcached://a:11211,b:11212");

@@ -10,6 +10,7 @@ mod fuzz_corpus;
 mod maintenance;
 mod million;
 mod project;
+mod redis_cluster;
 mod revoking;
 #[allow(dead_code, reason = "the library's tests need more of it")]
 mod servers;

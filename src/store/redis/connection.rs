@@ -17,8 +17,21 @@ use crate::store::cache::Address;
 /// One connection that all requests share.
 pub(super) struct Connection {
     kind: Kind,
+    place: Place,
+}
+
+/// What an error says of the server.
+struct Place {
     address: String,
     timeout: Duration,
+    is_cluster: bool,
+}
+
+impl Place {
+    fn of(url: &str, timeout: Duration) -> Place {
+        let is_cluster = url.starts_with("redis+cluster://");
+        Place { address: Address(url).to_string(), timeout, is_cluster }
+    }
 }
 
 enum Kind {
@@ -52,6 +65,8 @@ pub(super) enum Failure {
     Tls(String),
     TimedOut,
     Unexpected,
+    /// The server is a sentinel, and keeps no data.
+    Sentinel,
 }
 
 impl From<RedisError> for Failure {
@@ -61,9 +76,15 @@ impl From<RedisError> for Failure {
 }
 
 impl Connection {
-    pub(super) async fn open(url: &str, options: &RedisOptions) -> Result<Connection, StoreError> {
+    /// Connects, and asks for the entries of these names, which lie on two nodes of a cluster. A node that was taken for
+    /// the whole would answer a `PING`, and then list, count and end its own share of the sessions.
+    pub(super) async fn open(
+        url: &str,
+        options: &RedisOptions,
+        names: [String; 2],
+    ) -> Result<Connection, StoreError> {
         let timeout = options.timeout;
-        let address = Address(url).to_string();
+        let place = Place::of(url, timeout);
         let kind = async {
             if let Some(hosts) = url.strip_prefix("redis+cluster://") {
                 return open_cluster(hosts, timeout).await;
@@ -78,10 +99,19 @@ impl Connection {
             Ok(Kind::Server(Link::new(server, timeout)))
         };
         let opened = tokio::time::timeout(timeout, kind).await.unwrap_or(Err(Failure::TimedOut));
-        let kind = opened.map_err(|failure| failure.explain_at(&address, timeout))?;
-        let connection = Connection { kind, address, timeout };
-        connection.query(&redis::cmd("PING")).await.map_err(|failure| failure.explain(&connection))?;
-        Ok(connection)
+        let kind = opened.map_err(|failure| failure.explain_at(&place))?;
+        let connection = Connection { kind, place };
+        let mut command = redis::cmd(if connection.is_cluster() { "PING" } else { "EXISTS" });
+        if !connection.is_cluster() {
+            command.arg(&names);
+        }
+        match connection.query(&command).await {
+            Ok(_) => Ok(connection),
+            Err(failure) if failure.may_be_a_sentinels() && is_sentinel(url, timeout).await => {
+                Err(Failure::Sentinel.explain(&connection))
+            }
+            Err(failure) => Err(failure.explain(&connection)),
+        }
     }
 
     /// Whether the URL is one, without connecting.
@@ -96,11 +126,11 @@ impl Connection {
             Some(("rediss", rest)) => place_of(rest).map(drop),
             _ => redis::Client::open(url).map(drop).map_err(Failure::from),
         };
-        parsed.map_err(|failure| failure.explain_at(&Address(url).to_string(), timeout))
+        parsed.map_err(|failure| failure.explain_at(&Place::of(url, timeout)))
     }
 
     pub(super) fn address(&self) -> &str {
-        &self.address
+        &self.place.address
     }
 
     pub(super) fn is_cluster(&self) -> bool {
@@ -172,7 +202,7 @@ impl Connection {
     /// The reply, if it comes in time.
     #[cfg(feature = "redis-cluster")]
     async fn within(&self, reply: impl Future<Output = redis::RedisResult<Value>>) -> Result<Value, Failure> {
-        match tokio::time::timeout(self.timeout, reply).await {
+        match tokio::time::timeout(self.place.timeout, reply).await {
             Ok(reply) => Ok(reply?),
             Err(_) => Err(Failure::TimedOut),
         }
@@ -213,6 +243,28 @@ impl Connection {
             reply => reply,
         }
     }
+}
+
+/// Whether a sentinel is at this address. It may want neither the password nor the database of the server it watches.
+async fn is_sentinel(url: &str, timeout: Duration) -> bool {
+    let Ok(place) = url.into_connection_info() else { return false };
+    let place = place.set_redis_settings(redis::RedisConnectionInfo::default());
+    let mut command = redis::cmd("INFO");
+    command.arg("server");
+    let info = Link::new(Server::Fixed(place.into()), timeout).query(&command, false).await;
+    // Valkey names the field `server_mode`.
+    info.ok().and_then(|info| redis::from_redis_value::<String>(info).ok()).is_some_and(|info| {
+        info.lines().any(|line| matches!(line.trim_end(), "redis_mode:sentinel" | "server_mode:sentinel"))
+    })
+}
+
+fn is_unknown_command(detail: &str) -> bool {
+    detail.contains("unknown command")
+}
+
+/// Whether this is how a server without a cluster, or a sentinel, answers to `CLUSTER`.
+fn is_no_cluster(detail: &str) -> bool {
+    detail.contains("cluster support disabled") || is_unknown_command(detail)
 }
 
 #[cfg(feature = "redis-cluster")]
@@ -268,7 +320,7 @@ impl Failure {
     /// a new connection gives again, and a write: another server may have taken over, under the same name in the DNS too.
     pub(super) fn spoils_connection(&self) -> bool {
         match self {
-            Failure::Tls(_) | Failure::TimedOut | Failure::Unexpected => true,
+            Failure::Tls(_) | Failure::TimedOut | Failure::Unexpected | Failure::Sentinel => true,
             Failure::Redis(error) => match error.kind() {
                 ErrorKind::Server(ServerErrorKind::ReadOnly) => true,
                 ErrorKind::Server(_) | ErrorKind::Extension => {
@@ -279,13 +331,28 @@ impl Failure {
         }
     }
 
-    /// The error for the caller: what is wrong, where, and what to do next.
-    pub(super) fn explain(self, connection: &Connection) -> StoreError {
-        self.explain_at(&connection.address, connection.timeout)
+    /// Whether a sentinel answers so: it knows neither databases nor entries, and often no password.
+    fn may_be_a_sentinels(&self) -> bool {
+        let Failure::Redis(error) = self else { return false };
+        error.kind() == ErrorKind::AuthenticationFailed || error.detail().is_some_and(is_unknown_command)
     }
 
-    fn explain_at(self, address: &str, timeout: Duration) -> StoreError {
+    /// Whether only a node of a cluster answers so.
+    fn is_a_cluster_nodes(&self) -> bool {
+        use ServerErrorKind::{Ask, ClusterDown, CrossSlot, Moved};
+        let Failure::Redis(error) = self else { return false };
+        matches!(error.kind(), ErrorKind::Server(Moved | Ask | CrossSlot | ClusterDown))
+            || error.detail().is_some_and(|detail| detail.contains("not allowed in cluster mode"))
+    }
+
+    /// The error for the caller: what is wrong, where, and what to do next.
+    pub(super) fn explain(self, connection: &Connection) -> StoreError {
+        self.explain_at(&connection.place)
+    }
+
+    fn explain_at(self, place: &Place) -> StoreError {
         use StoreErrorKind::{Misconfigured, Refused, Unavailable, Unreadable};
+        let Place { address, timeout, is_cluster } = place;
         let (kind, message) = match &self {
             Failure::TimedOut => {
                 (Unavailable, format!("{address} did not answer within {} seconds", timeout.as_secs_f32()))
@@ -294,6 +361,24 @@ impl Failure {
                 (Unavailable, format!("{address} gave an answer that is none to the question"))
             }
             Failure::Tls(reason) => (Misconfigured, format!("{address}: no TLS: {reason}")),
+            Failure::Sentinel => (
+                Misconfigured,
+                format!(
+                    "{address} is a sentinel, which keeps no sessions; use \
+                     redis+sentinel://[user:password@]{address}/SERVICE[/DATABASE] (feature `redis-sentinel`)"
+                ),
+            ),
+            failure if !is_cluster && failure.is_a_cluster_nodes() => (
+                Misconfigured,
+                format!(
+                    "{address} is a node of a Redis Cluster and has only a part of the sessions; use \
+                     redis+cluster://[user:password@]{address} (feature `redis-cluster`)"
+                ),
+            ),
+            Failure::Redis(error) if *is_cluster && error.detail().is_some_and(is_no_cluster) => (
+                Misconfigured,
+                format!("{address} is a single Redis server and no cluster; use redis://{address}"),
+            ),
             Failure::Redis(error) => match (error.kind(), error.code()) {
                 (ErrorKind::InvalidClientConfig, _) => (
                     Misconfigured,

@@ -91,6 +91,26 @@ pub(crate) async fn cluster_url() -> String {
     format!("{url}?key_prefix=test{}", NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A cluster of one node, which has all slots and remembers them.
+#[cfg(feature = "redis-cluster")]
+pub(crate) async fn start_node_of_a_cluster() -> Server {
+    let bus = free_port().to_string();
+    let node = node(&["--cluster-enabled", "yes", "--cluster-port", &bus]);
+    let url = format!("redis://127.0.0.1:{}", node.port);
+    node.wait_until(|| async { try_client(&url).await.is_ok() }).await;
+    let mut connection = try_client(&url).await.unwrap();
+    let mut command = redis::cmd("CLUSTER");
+    command.arg("ADDSLOTSRANGE").arg(0).arg(16_383).query_async::<()>(&mut connection).await.unwrap();
+    node.wait_until(|| async {
+        let mut connection = try_client(&url).await.unwrap();
+        let info: String =
+            redis::cmd("CLUSTER").arg("INFO").query_async(&mut connection).await.unwrap_or_default();
+        info.contains("cluster_state:ok")
+    })
+    .await;
+    node
+}
+
 /// A cluster of three primaries with one replica each, and the URL of it.
 #[cfg(feature = "redis-cluster")]
 pub(crate) async fn start_cluster() -> (Vec<Server>, String) {
@@ -136,7 +156,7 @@ pub(crate) async fn start_cluster() -> (Vec<Server>, String) {
 pub(crate) struct Watched {
     pub(crate) primary: Server,
     pub(crate) replica: Server,
-    sentinels: Vec<Server>,
+    pub(crate) sentinels: Vec<Server>,
     pub(crate) url: String,
 }
 
