@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::Ending;
+use crate::end::Ended;
 use crate::keys::{self, KeyOptions};
 use crate::lines::say;
 use crate::site::SiteOptions;
@@ -33,11 +34,9 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let store = options.site.read()?.connect().await?;
     let keys = options.keys.read()?;
-    let mut deleted = 0;
-    for session_key in &keys {
-        deleted += usize::from(store.delete(session_key).await?);
-    }
-    let missing = keys.len() - deleted;
+    let mut ended = Ended::default();
+    ended.end(&*store, &keys).await;
+    let Ended { gone: deleted, missing, .. } = ended;
     say(&if options.json {
         json!({ "deleted": deleted, "missing": missing }).to_string()
     } else if missing == 0 {
@@ -45,5 +44,5 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     } else {
         format!("{deleted} deleted, {missing} not there")
     });
-    Ok(if missing == 0 { Ending::Well } else { Ending::WithFailures })
+    Ok(if ended.complain() || missing > 0 { Ending::WithFailures } else { Ending::Well })
 }

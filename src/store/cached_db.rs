@@ -21,12 +21,15 @@
 //! 6. A cache that is silent, and fails only after it has kept a request waiting, is then asked by one request a second
 //!    until it answers; the others do without it, as if it had failed at once. A logout always asks it.
 //!
+//! 7. A cache that is down when the store is opened by a URL is no error: see [`open_cache`].
+//!
 //! So after a logout that succeeded the session is dead at once, for every process of this library whose cache
 //! is the same; after one that reported an error, and with a cache that is not shared (`memory:` in several
 //! processes), within `copy_age`.
 
 mod copy;
 mod distrust;
+mod late_cache;
 mod pause;
 
 use std::fmt;
@@ -39,6 +42,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub(super) use self::copy::CopyVersion;
 use self::copy::{Copies, Put, Seen};
 use self::distrust::Distrust;
+pub use self::late_cache::open_cache;
 use self::pause::Pause;
 use super::{
     Count, Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version,
@@ -394,8 +398,8 @@ impl SessionStore for CachedDbStore {
                 self.copies.distrust.add(session_key);
                 let message = format!(
                     "the session is gone from the database, but its copy could not be removed from the cache; other \
-                     processes may still read it, for {} seconds at the most if this library put it there. Call \
-                     again",
+                     processes may still read it, for {} seconds at the most if this library put it there, and until \
+                     the session would have expired if Django did. Call again once the cache is back",
                     self.copies.copy_age.num_seconds()
                 );
                 Err(StoreError::new("cached_db", error.kind(), message).with_source(error))

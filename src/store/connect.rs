@@ -14,6 +14,7 @@ use super::PostgresStore;
 use super::RedisStore;
 #[cfg(feature = "sqlite")]
 use super::SqliteStore;
+use super::cached_db::open_cache;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 use super::table;
 use super::{CachedDbStore, MemoryStore, SessionStore, SignedCookieStore};
@@ -38,7 +39,8 @@ use crate::user_sessions::UserSessionIndex;
 /// The URLs of caches may end in what the site's `CACHES` say:
 /// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`, and for a `KEY_FUNCTION` that puts
 /// something else than `KEY_PREFIX:VERSION:` before the key, `entry_prefix=…`. In a `cached_db:` URL the engine
-/// is `cached_db` unless it says otherwise.
+/// is `cached_db` unless it says otherwise, and a cache that is down is opened later
+/// ([`open_cache`](crate::store::cached_db::open_cache)).
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -99,8 +101,8 @@ pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, Store
                 return Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message));
             };
             let database = Box::pin(open(database, settings)).await?;
-            let cache = Box::pin(open(&cached_db_cache(cache), settings)).await?;
-            let store = CachedDbStore::new(database.store, cache.store)?;
+            let cache = Box::pin(open_cache(cache, settings)).await?;
+            let store = CachedDbStore::new(database.store, cache)?;
             Ok(Opened { store: Arc::new(store), index: database.index })
         }
         #[cfg(feature = "postgres")]
@@ -151,7 +153,7 @@ pub fn check_url(url: &str, settings: &Settings) -> Result<(), StoreError> {
 
 /// The URL of the cache in a `cached_db:` URL. Unless it says otherwise, its entries are those of Django's
 /// `cached_db`: with others, Django would not see a logout.
-fn cached_db_cache(url: &str) -> std::borrow::Cow<'_, str> {
+pub(super) fn cached_db_cache(url: &str) -> std::borrow::Cow<'_, str> {
     let (address, query) = url.split_once('?').unwrap_or((url, ""));
     let is_shared = ["redis", "memcached"].iter().any(|scheme| address.starts_with(scheme));
     if !is_shared || query.split('&').any(|part| part.starts_with("engine=")) {

@@ -5,7 +5,7 @@
 //!
 //! With several servers a key is kept where pymemcache, Django's `PyMemcacheCache`, looks for it. pylibmc spreads
 //! keys in another way: with several servers it does not find these sessions. A server that is down is an
-//! error; its sessions are not looked for on another, where they would be "not found".
+//! error for its sessions, at the start too; they are not looked for on another, where they would be "not found".
 //!
 //! # Changing the key
 //! memcached changes one entry at a time. So [`rotate`](crate::SessionStore::rotate) writes the session under the
@@ -22,6 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
 
 use self::client::{Failure, Reply, Server, Status};
 use super::cache::{CacheEngine, CacheFormat, CacheSerializer, EntryError, ends_in, time_to_live};
@@ -80,7 +81,8 @@ pub struct MemcachedOptions {
 }
 
 impl MemcachedOptions {
-    /// Opens the store and asks each server whether it is there.
+    /// Opens the store and asks each server whether it is there. One of several that is down is no error, but a warning:
+    /// calls for the sessions that it keeps fail until it is back, and the others are served.
     ///
     /// ```
     /// use cloakroom::store::cache::CacheSerializer;
@@ -96,11 +98,27 @@ impl MemcachedOptions {
     /// ```
     ///
     /// # Errors
-    /// When an address is none, or a server does not answer.
+    /// When an address is none, no server answers, or one is no memcached of version 1.6 or later.
     pub async fn open(self, settings: &Settings) -> Result<MemcachedStore, StoreError> {
         let servers = self.servers(settings)?;
-        for server in &servers {
-            server.ask("mg cloakroom", None).await.map_err(|failure| explain(server, failure))?;
+        let asked = join_all(servers.iter().map(|server| server.ask("mg cloakroom", None))).await;
+        let mut down = Vec::new();
+        for (server, asked) in servers.iter().zip(asked) {
+            match asked.map_err(|failure| explain(server, failure)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == StoreErrorKind::Unavailable => down.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if down.len() == servers.len() {
+            return Err(down.swap_remove(0));
+        }
+        for error in down {
+            tracing::warn!(
+                store = "memcached",
+                %error,
+                "a server is down at the start; calls for the sessions that it keeps fail until it is back"
+            );
         }
         Ok(MemcachedStore { servers, format: self.format, limit: settings.inflate_limit })
     }

@@ -4,6 +4,8 @@
 mod clocks;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod dead_cache;
+#[cfg(any(feature = "redis", feature = "memcached"))]
+mod down_at_start;
 mod exhausted;
 mod fail_over;
 mod idle;

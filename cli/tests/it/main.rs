@@ -3,6 +3,7 @@
 
 mod command;
 mod copying;
+mod dead_cache;
 mod demo;
 mod documents;
 mod from_django;
