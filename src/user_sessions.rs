@@ -77,6 +77,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 pub use self::index::{Client, Entry, MAX_ADDRESS, MAX_USER_AGENT, MAX_USER_ID, UserSessionIndex};
 pub use self::rebuild::{Cleaned, Progress, Rebuilt};
@@ -469,7 +470,7 @@ impl UserSessions {
                 }
             }
             // That the entries go, too, is tidiness.
-            self.forget(&gone).await;
+            self.forget_all(&gone).await;
         }
         failed.map_or(Ok(ended), |error| Err(error.into()))
     }
@@ -546,9 +547,12 @@ impl UserSessions {
         Ok(())
     }
 
-    /// Removes the entries of sessions that are gone, each a user's id and a session. When that fails, the next listing
-    /// or cleaning does it.
-    pub(crate) async fn forget(&self, gone: &[(&str, &SessionKey)]) {
+    /// Removes the entry of a session that is gone. When that fails, the next listing or cleaning does it.
+    pub(crate) async fn forget(&self, user_id: &str, session_key: &SessionKey) {
+        self.forget_all(&[(user_id, session_key)]).await;
+    }
+
+    async fn forget_all(&self, gone: &[(&str, &SessionKey)]) {
         if gone.is_empty() {
             return;
         }
@@ -590,7 +594,7 @@ async fn each<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
     let mut asked = JoinSet::new();
     for (position, entry) in entries.iter().enumerate() {
         let answer = ask(entry.session_key.clone());
-        asked.spawn(async move { (position, answer.await) });
+        asked.spawn(async move { (position, answer.await) }.in_current_span());
     }
     let mut answers = Vec::with_capacity(entries.len());
     while let Some(answer) = asked.join_next().await {

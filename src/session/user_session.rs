@@ -149,7 +149,7 @@ impl Session {
         }
         let ended = lock(&self.inner.visit).ended.take();
         if let Some((user_id, session_key)) = ended {
-            user_sessions.forget(&[(&user_id, &session_key)]).await;
+            user_sessions.forget(&user_id, &session_key).await;
         }
     }
 }
