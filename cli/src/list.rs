@@ -58,7 +58,9 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let store = options.site.read()?.connect_to_read().await?;
+    let site = options.site.read()?;
+    let site = if options.user.is_some() { site.for_owners() } else { site };
+    let store = site.connect_to_read().await?;
     let now = SystemClock.now();
     let mut output = Output::new();
     let mut left = options.limit.unwrap_or(u64::MAX);

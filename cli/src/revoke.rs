@@ -52,7 +52,7 @@ struct Pass {
 const PASSES: usize = 5;
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let store = options.site.read()?.connect_to_read().await?;
+    let store = options.site.read()?.for_owners().connect_to_read().await?;
     let (mut found, mut is_told, mut last) = (0, false, Pass::default());
     for _ in 0..PASSES {
         last = pass(&*store, &options).await?;

@@ -53,6 +53,10 @@ pub(crate) struct SettingsOptions {
     secrets: SecretOptions,
 }
 
+/// How large a session may be whose owner is looked for. Django has no limit, and serves what a service here, with its own
+/// limit, does not.
+const LARGEST: usize = 256 << 20;
+
 /// What was put together.
 pub(crate) struct Site {
     url: Option<String>,
@@ -150,6 +154,12 @@ impl Site {
     /// The settings, perhaps without a secret.
     pub(crate) fn settings_without_secret(&self) -> &Settings {
         &self.settings
+    }
+
+    /// For work that asks whose sessions they are: reads also those that are too large to be served here.
+    pub(crate) fn for_owners(mut self) -> Site {
+        self.settings.inflate_limit = self.settings.inflate_limit.max(LARGEST);
+        self
     }
 
     /// Lets this secret alone sign and verify.

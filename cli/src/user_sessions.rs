@@ -88,7 +88,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
 
 impl IndexOptions {
     async fn connect(&self) -> anyhow::Result<(UserSessions, Settings)> {
-        let site = self.site.read()?;
+        let site = self.site.read()?.for_owners();
         // Says so when a secret is missing that is needed to read.
         site.connect_to_read().await?;
         let settings = site.settings_without_secret().clone();

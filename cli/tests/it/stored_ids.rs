@@ -165,3 +165,24 @@ async fn what_may_have_been_missed_is_told() {
     assert_eq!((revoked.code, revoked.json()), (1, json!({ "revoked": 1, "found": 1, "unread": 2 })));
     assert!(revoked.stderr.contains(missed), "{revoked:?}");
 }
+
+/// Django serves a session of any size; a service here has a limit, and the commands find it all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_too_large_to_be_served_here_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = sqlite(folder.path());
+    assert_eq!(with_secret(&["create-table", "--user-sessions", "--store", &url], "").code, 0);
+    let mut settings = cloakroom::Settings::new(crate::command::SECRET);
+    settings.inflate_limit = 64 << 20;
+    let store = cloakroom::connect(&url, &settings).await.unwrap();
+    let large = format!(r#"{{"_auth_user_id":7,"text":"{}"}}"#, "a".repeat(17_000_000));
+    create(&*store, &large, 5).await;
+    let checked = with_secret(&["check", "--json", "--store", &url], "");
+    assert_eq!((checked.code, &checked.json()["unreadable"]), (3, &json!(1)), "a service cannot serve it");
+    let listed = with_secret(&["list", "--user", "7", "--store", &url], "");
+    assert_eq!((listed.code, listed.lines().len()), (0, 1), "{listed:?}");
+    let rebuilt = with_secret(&["user-sessions", "rebuild", "--json", "--store", &url], "");
+    assert_eq!((rebuilt.code, &rebuilt.json()["logged_in"]), (0, &json!(1)), "{rebuilt:?}");
+    let revoked = with_secret(&["revoke", "--user", "7", "--store", &url], "");
+    assert_eq!((revoked.code, revoked.stdout.as_str()), (0, "1 session of user 7 revoked\n"), "{revoked:?}");
+}
