@@ -32,6 +32,16 @@ use crate::user_sessions::UserSessions;
 /// What comes of saving.
 pub(crate) type Finishing = Pin<Box<dyn Future<Output = Result<Finished, Error>> + Send>>;
 
+/// What comes of a request before anything is saved.
+pub(crate) enum Unsaved {
+    /// The response stays as it is, as most do.
+    Untouched,
+    /// This goes on the response.
+    Finished(Finished),
+    /// The session is to be saved.
+    ToSave,
+}
+
 /// The session middleware of one site: its store, settings and clock.
 ///
 /// ```
@@ -304,47 +314,50 @@ impl SessionMiddleware {
     /// [`status_of`] and [`message_of`] say, and with what [`failed`](SessionMiddleware::failed) gives.
     pub async fn finish(&self, session: &LazySession, status: u16) -> Result<Finished, Error> {
         match self.finish_unsaved(session, status) {
-            Some(finished) => Ok(finished),
-            None => self.save_and_finish(session, status).await,
+            Unsaved::Untouched => Ok(Finished::default()),
+            Unsaved::Finished(finished) => Ok(finished),
+            Unsaved::ToSave => self.save_and_finish(session, status).await,
         }
     }
 
     /// [`finish`](SessionMiddleware::finish) for the requests, most of them, after which nothing is to be saved.
-    pub(crate) fn finish_unsaved(&self, session: &LazySession, status: u16) -> Option<Finished> {
+    pub(crate) fn finish_unsaved(&self, session: &LazySession, status: u16) -> Unsaved {
         if session.is_shared() {
-            return Some(Finished::default());
+            return Unsaved::Untouched;
         }
         let settings = self.settings();
         if settings.save_every_request || self.site.user_sessions.is_some() {
-            return None;
+            return Unsaved::ToSave;
         }
         self.without_saving(session, &session.observed(status))
     }
 
-    fn without_saving(&self, session: &LazySession, observed: &Observed) -> Option<Finished> {
-        let finished = match decide(observed, self.settings()) {
-            Decision::SaveAndSetCookie => return None,
+    fn without_saving(&self, session: &LazySession, observed: &Observed) -> Unsaved {
+        let mut finished = match decide(observed, self.settings()) {
+            Decision::SaveAndSetCookie => return Unsaved::ToSave,
             Decision::DeleteCookie => self.delete(),
             Decision::Nothing => {
                 self.warn_of_untold(session, observed.status);
+                if !observed.accessed && !session.several_cookies() {
+                    return Unsaved::Untouched;
+                }
                 if observed.accessed { self.vary() } else { Finished::default() }
             }
         };
-        Some(self.without_former(session, finished))
+        self.take_former_away(session, &mut finished);
+        Unsaved::Finished(finished)
     }
 
-    /// Takes away the cookies that were set before the settings changed, where there may be any.
-    fn without_former(&self, session: &LazySession, finished: Finished) -> Finished {
+    /// Has the cookies deleted that were set before the settings changed, where there may be any.
+    fn take_former_away(&self, session: &LazySession, finished: &mut Finished) {
         let settings = self.settings();
-        let may_be_there = session.several_cookies() || finished.set_cookie.is_some();
-        if !may_be_there || settings.former_cookies.is_empty() {
-            return finished;
+        if settings.former_cookies.is_empty() {
+            return;
         }
-        Finished {
-            remove_cookies: cookie::delete_former(settings),
-            vary: self.vary().vary,
-            no_store: settings.no_store,
-            ..finished
+        if session.several_cookies() || finished.set_cookie.is_some() {
+            finished.remove_cookies = cookie::delete_former(settings);
+            finished.vary = self.vary().vary;
+            finished.no_store = settings.no_store;
         }
     }
 
@@ -365,10 +378,11 @@ impl SessionMiddleware {
             }
             let observed = session.observed(status);
             let finished = match (middleware.without_saving(&session, &observed), session.loaded()) {
-                (Some(finished), _) => finished,
-                (None, None) => middleware.vary(),
-                (None, Some(loaded)) => {
-                    let finished = match middleware.save(&loaded).await {
+                (Unsaved::Untouched, _) => Finished::default(),
+                (Unsaved::Finished(finished), _) => finished,
+                (Unsaved::ToSave, None) => middleware.vary(),
+                (Unsaved::ToSave, Some(loaded)) => {
+                    let mut finished = match middleware.save(&loaded).await {
                         Ok(finished) => {
                             session.take_untold();
                             finished
@@ -383,7 +397,8 @@ impl SessionMiddleware {
                             return Err(error);
                         }
                     };
-                    middleware.without_former(&session, finished)
+                    middleware.take_former_away(&session, &mut finished);
+                    finished
                 }
             };
             if let Some(loaded) = session.loaded() {

@@ -16,7 +16,7 @@ use tower_service::Service;
 
 pub use self::body::SessionBody;
 use crate::error::Error;
-use crate::middleware::{Finishing, ResponseHeaders, SessionMiddleware, message_of, status_of};
+use crate::middleware::{Finishing, ResponseHeaders, SessionMiddleware, Unsaved, message_of, status_of};
 use crate::session::LazySession;
 use crate::settings::{Settings, SettingsError};
 use crate::store::SessionStore;
@@ -254,12 +254,16 @@ where
             name => request.headers().get_all(name),
         };
         let tickets = tickets.iter().map(HeaderValue::as_bytes);
-        let session = layer.middleware.begin_inside(request.extensions().get::<LazySession>(), tickets);
-        let answer = session.as_ref().ok().map(|session| {
-            request.extensions_mut().insert(session.clone());
-            self.inner.call(request)
-        });
-        SessionFuture { answer, session, layer, saving: None }
+        let around = request.extensions().get::<LazySession>();
+        let session = match layer.middleware.begin_inside(around, tickets) {
+            Ok(session) => session,
+            Err(error) => {
+                let session = Err(Box::new(error));
+                return SessionFuture { answer: None, session, layer, saving: None };
+            }
+        };
+        request.extensions_mut().insert(session.clone());
+        SessionFuture { answer: Some(self.inner.call(request)), session: Ok(session), layer, saving: None }
     }
 }
 
@@ -284,7 +288,7 @@ pin_project! {
         // None where the layers differ: then no handler runs.
         #[pin]
         answer: Option<F>,
-        session: Result<LazySession, Error>,
+        session: Result<LazySession, Box<Error>>,
         layer: SessionLayer<E>,
         saving: Option<(Response<Body>, Finishing)>,
     }
@@ -315,11 +319,15 @@ where
             None => {
                 let mut response = ready!(answer.poll(context))?;
                 let status = response.status().as_u16();
-                if let Some(finished) = middleware.finish_unsaved(session, status) {
-                    finished.apply(response.headers_mut());
-                    return Poll::Ready(Ok(response.map(SessionBody::of_handler)));
+                match middleware.finish_unsaved(session, status) {
+                    Unsaved::ToSave => (response, middleware.save_and_finish(session, status)),
+                    unsaved => {
+                        if let Unsaved::Finished(finished) = unsaved {
+                            finished.apply(response.headers_mut());
+                        }
+                        return Poll::Ready(Ok(response.map(SessionBody::of_handler)));
+                    }
                 }
-                (response, middleware.save_and_finish(session, status))
             }
         };
         match finishing.as_mut().poll(context) {

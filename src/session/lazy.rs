@@ -85,6 +85,7 @@ impl LazySession {
     }
 
     /// Whether another layer makes and saves this session.
+    #[inline]
     pub(crate) fn is_shared(&self) -> bool {
         self.shared
     }
@@ -99,11 +100,13 @@ impl LazySession {
     }
 
     /// Whether the request brought several cookies of the session's name.
+    #[inline]
     pub(crate) fn several_cookies(&self) -> bool {
         self.inner.several_cookies
     }
 
     /// Whether the session was saved under a key that the client was not told: from now on it counts as told.
+    #[inline]
     pub(crate) fn take_untold(&self) -> bool {
         self.inner.untold.load(Ordering::Relaxed) && self.inner.untold.swap(false, Ordering::Relaxed)
     }

@@ -13,19 +13,16 @@ pin_project! {
     ///
     /// ```
     /// use std::sync::Arc;
+    /// use axum::{Router, body::Body, http::Request, routing::get};
     /// use cloakroom::{MemoryStore, SessionLayer, Settings};
-    /// use http::{Request, Response};
-    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
+    /// use tower::{ServiceBuilder, ServiceExt};
     /// use tower_http::{compression::CompressionLayer, trace::TraceLayer};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// let sessions = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
-    /// let service = ServiceBuilder::new()
-    ///     .layer(sessions)
-    ///     .layer(TraceLayer::new_for_http())
-    ///     .layer(CompressionLayer::new())
-    ///     .service(service_fn(async |_: Request<()>| Ok::<_, std::io::Error>(Response::new("hello".to_owned()))));
-    /// assert_eq!(service.oneshot(Request::new(())).await?.status(), 200);
+    /// let layers = ServiceBuilder::new().layer(sessions).layer(TraceLayer::new_for_http()).layer(CompressionLayer::new());
+    /// let site: Router = Router::new().route("/", get(async || "hello")).layer(layers);
+    /// assert_eq!(site.oneshot(Request::get("/").body(Body::empty())?).await?.status(), 200);
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     #[derive(Clone, Debug)]

@@ -69,7 +69,7 @@ fn main() {
 }
 
 /// A request with a cookie to a service that is ready at once.
-fn request<S: Service<Request<()>, Response = Response<String>, Error = Infallible>>(service: &mut S) {
+fn request<B, S: Service<Request<()>, Response = Response<B>, Error = Infallible>>(service: &mut S) {
     let cookie = "theme=dark; csrftoken=q1w2e3r4t5z6; sessionid=abcdefgh12345678abcdefgh12345678";
     let request = Request::builder().header("cookie", cookie).body(()).expect("a request");
     let mut answer = std::pin::pin!(service.call(request));
