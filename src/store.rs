@@ -382,6 +382,30 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         }
         Ok(count)
     }
+
+    /// Closes what the store has open and can open again: call it before the process ends, where the store is not dropped
+    /// (in a static, or leaked). With SQLite, the database's file alone then holds everything; other stores have nothing
+    /// to do. The store stays usable.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("db.sqlite3");
+    /// use cloakroom::{SessionStore, Settings, SqliteStore};
+    ///
+    /// SqliteStore::options(&path).create_table(Default::default()).await?;
+    /// let store = SqliteStore::open(&path, &Settings::new("secret")).await?;
+    /// store.close().await?;
+    /// assert!(!folder.path().join("db.sqlite3-wal").exists());
+    /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// When what was acknowledged is safe, but could not be brought into its last place, as on a full disk.
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// How many sessions are looked at in one go where nobody says.

@@ -29,6 +29,7 @@ use cloakroom::{
 use tokio::net::TcpListener;
 
 use self::secret_file::Secret;
+use crate::interrupted::interrupted;
 use crate::lines::say;
 use crate::secrets::SecretOptions;
 use crate::store_url::{StoreOption, sqlite_path, without_password};
@@ -113,7 +114,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
 
     let site = Site { store, store_name, codec: SessionCodec::new(&settings), index_hint };
     let router = router(site, settings, user_sessions)?.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, router).with_graceful_shutdown(interrupted());
+    let server = axum::serve(listener, router).with_graceful_shutdown(async { _ = interrupted().await });
     tokio::select! {
         ended = server.into_future() => ended.context("the server stopped")?,
         // Browsers hold connections open on which they have sent nothing yet.
@@ -203,29 +204,6 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
         ),
         _ => usage(format!("cannot listen on {address:?}: {error}. Write ADDRESS:PORT, such as 127.0.0.1:8000")),
     })
-}
-
-/// Ends with Ctrl-C, or when the system asks the program to stop.
-async fn interrupted() {
-    let control_c = async {
-        // Without the signal there is nothing to wait for; the program then ends as the system sees fit.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminated = std::future::pending::<()>();
-    tokio::select! {
-        () = control_c => {}
-        () = terminated => {}
-    }
 }
 
 /// A token, as RFC 6265 asks for: anything else would break the header.

@@ -12,6 +12,7 @@ mod encode;
 mod end;
 mod entry;
 mod from_django;
+mod interrupted;
 mod keys;
 mod lines;
 mod list;
@@ -29,8 +30,11 @@ mod user_sessions;
 mod walk;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+
+use self::interrupted::interrupted;
 
 const EXIT_CODES: &str = "\
 Stores, as --store has them; a password stands behind the user, as in any URL:
@@ -57,7 +61,7 @@ Where the sessions are and which secret signs them is taken from, each before th
        session_class = \"SessionStore\"
 
 Exit codes: 0 all went well, 1 something failed (it is on standard error), 2 wrong usage, 3 sessions were found \
-that want a look (check, copy).
+that want a look (check, copy), 130 or 143 stopped by Ctrl-C or SIGTERM; what was done until then is done.
 
 `cloakroom COMMAND --help` has examples. To see a session at work: cloakroom demo";
 
@@ -98,6 +102,8 @@ enum Ending {
     WithFailures,
     /// All was done, and something was found that wants a look.
     WithFindings,
+    /// Somebody asked the program to stop; with the exit code for that.
+    Interrupted(u8),
 }
 
 /// The caller gave what cannot be used: exit code 2, as clap has for its own.
@@ -133,7 +139,7 @@ fn main() -> ExitCode {
         Command::Decode(options) => decode::run(&options),
         Command::Encode(options) => encode::run(&options),
         Command::Settings(options) => print_settings::run(&options),
-        Command::Demo(options) => wait_for(demo::run(options)),
+        Command::Demo(options) => runtime().and_then(|runtime| runtime.block_on(demo::run(options))),
         Command::Completions(options) => shell::completions(&options),
         Command::Man(options) => shell::man(&options),
     };
@@ -141,6 +147,7 @@ fn main() -> ExitCode {
         Ok(Ending::Well) => ExitCode::SUCCESS,
         Ok(Ending::WithFailures) => ExitCode::from(1),
         Ok(Ending::WithFindings) => ExitCode::from(3),
+        Ok(Ending::Interrupted(code)) => ExitCode::from(code),
         Err(error) => {
             lines::complain(&format!("cloakroom: {}", told(&error)));
             ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
@@ -157,8 +164,28 @@ fn told(error: &anyhow::Error) -> String {
     })
 }
 
+/// How long a command that is to stop may take to close its stores. One that writes to a pipe which nobody empties would
+/// never end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs a command to its end, or until somebody asks it to stop. Either way its stores are closed.
 fn wait_for(command: impl Future<Output = anyhow::Result<Ending>>) -> anyhow::Result<Ending> {
-    tokio::runtime::Runtime::new()?.block_on(command)
+    let runtime = runtime()?;
+    runtime.spawn(async {
+        let code = interrupted().await;
+        tokio::time::sleep(PATIENCE).await;
+        std::process::exit(code.into());
+    });
+    runtime.block_on(async {
+        tokio::select! {
+            ended = command => ended,
+            code = interrupted() => Ok(Ending::Interrupted(code)),
+        }
+    })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Runtime::new()?)
 }
 
 /// Warnings and errors of the library; `RUST_LOG=debug` shows more. Neither keys nor secrets are in them.

@@ -440,6 +440,11 @@ impl SessionStore for CachedDbStore {
     async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
         self.database.count(now).await
     }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.database.close().await?;
+        self.copies.cache.close().await
+    }
 }
 
 impl fmt::Debug for CachedDbStore {

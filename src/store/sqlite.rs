@@ -4,8 +4,11 @@
 //! one transaction, so that many requests share one commit. Each save is acknowledged after its commit.
 
 mod clear;
+mod connections;
 mod error;
 mod list;
+mod mode;
+mod place;
 mod schema;
 mod threads;
 mod user_sessions;
@@ -32,12 +35,23 @@ use crate::error::StoreError;
 use crate::session_key::SessionKey;
 use crate::settings::Settings;
 
+pub use self::mode::Mode;
 pub use super::table::{ColumnValue, Columns, CreateTable, ExtraColumn, MigrationRecord};
 
 /// Keeps sessions in a SQLite file, in the table that Django's migration makes, beside a running Django.
 ///
 /// The file's journal mode is used as it is; `PRAGMA journal_mode = WAL`, once, lets readers and writers
 /// work at the same time, for Django too.
+///
+/// Connections are open while there is work. After a quarter of a second without, they are closed, and the file alone
+/// holds everything: SQLite copies the write-ahead log (`-wal`) into it and removes the log, unless another program has
+/// the file open. [`close`](SessionStore::close) does so at once; so does dropping the store, which waits for it, and
+/// on Linux and macOS the return of `main`, for a store in a static. A program that is killed leaves the log, and whoever
+/// opens the file next goes on with it.
+///
+/// The file may be replaced while it is in use (`mv new.db db.sqlite3`, a restore). The next call uses the new file, and
+/// one under way at that moment fails with [`StoreErrorKind::Unavailable`](crate::StoreErrorKind). A program that writes
+/// to the *old* file meanwhile may still damage the new one through the log: in WAL mode, stop the other programs first.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -78,8 +92,10 @@ pub struct SqliteStore {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SqliteOptions {
-    /// The database file.
+    /// The database file. A relative path counts from the working folder at the time of [`open`](Self::open).
     pub path: PathBuf,
+    /// Whether the file may be written, and made: [`Mode::ReadWriteCreate`].
+    pub mode: Mode,
     /// The table: `django_session`.
     pub table: String,
     /// The table's columns: Django's names.
@@ -120,7 +136,7 @@ impl SqliteOptions {
     /// # Errors
     /// When the file is missing, is no database, is locked or lacks the table or a column.
     pub async fn open(self, settings: &Settings) -> Result<SqliteStore, StoreError> {
-        let threads = Threads::start(&self).await?;
+        let threads = Threads::start(&self).await.map_err(|failure| failure.explain(&self))?;
         Ok(SqliteStore {
             codec: SessionCodec::new(settings),
             time_zone: settings.time_zone,
@@ -168,6 +184,7 @@ impl SqliteStore {
     pub fn options(path: impl AsRef<Path>) -> SqliteOptions {
         SqliteOptions {
             path: path.as_ref().to_owned(),
+            mode: Mode::default(),
             table: table::DJANGO_TABLE.to_owned(),
             columns: Columns::default(),
             extra_columns: Vec::new(),
@@ -447,6 +464,10 @@ impl SessionStore for SqliteStore {
 
     async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
         self.count_rows(now).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.threads.close().await.map_err(|failure| failure.explain(&self.options))
     }
 }
 

@@ -1,10 +1,15 @@
 //! SQLite files that are not what they should be: the error says what and what to do, and the file stays
 //! byte for byte as it was.
 
+mod closing;
+mod replaced;
+mod replaced_in_use;
+
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
@@ -139,15 +144,69 @@ async fn a_damaged_file_is_told_and_left_alone() {
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
 
-/// Names the database to the process that may not write it.
-const READ_ONLY_DATABASE: &str = "CLOAKROOM_TEST_READ_ONLY_DATABASE";
+/// Names the database to the test program when it is run again.
+const DATABASE: &str = "CLOAKROOM_TEST_SQLITE_DATABASE";
+
+/// Runs a test of this file again, in a process of its own behind these words, with a database.
+fn again(words: &[&str], program: &Path, test: &str, path: &Path) -> Command {
+    let mut words = words.iter().map(|word| word.as_ref()).chain([program.as_os_str()]);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).args([
+        "--exact",
+        &format!("sqlite_files::{test}"),
+        "--nocapture",
+        "--test-threads=1",
+    ]);
+    command.env(DATABASE, path).current_dir("/");
+    command
+}
+
+/// The database that [`again`] gave to this process.
+fn given() -> Option<PathBuf> {
+    std::env::var_os(DATABASE).map(PathBuf::from)
+}
+
+/// A program in Python, with its standard library's SQLite.
+struct Python(std::process::Child);
+
+/// Runs this with these arguments until it says its first line.
+fn python(script: &str, arguments: &[&Path]) -> Python {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    let mut command = Command::new(python);
+    command.args(["-c", script]).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("scripts/test makes .venv");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(!line.is_empty(), "it ended before it said something");
+    Python(child)
+}
+
+impl Python {
+    /// Lets it go on to its end.
+    fn end(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+/// The keys in the file of this path alone, which is copied elsewhere, and must be whole.
+fn keys_in(path: &Path) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy");
+    std::fs::copy(path, &copy).unwrap();
+    let connection = Connection::open(&copy).unwrap();
+    let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok", "{}", path.display());
+    let mut statement = connection.prepare("SELECT session_key FROM django_session").unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
 
 /// Permissions do not hold root back, so that this runs itself again in another process, as nobody when we
 /// are root.
 #[tokio::test]
 async fn a_file_that_may_not_be_written_is_told_and_left_alone() {
-    if let Some(path) = std::env::var_os(READ_ONLY_DATABASE) {
-        return may_only_read(Path::new(&path)).await;
+    if let Some(path) = given() {
+        return may_only_read(&path).await;
     }
     let (folder, path) = database(CREATE_TABLE);
     let before = std::fs::read(&path).unwrap();
@@ -157,9 +216,8 @@ async fn a_file_that_may_not_be_written_is_told_and_left_alone() {
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o444)).unwrap();
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o555)).unwrap();
 
-    let mut command = Command::new(&program);
-    command.args(["--exact", "sqlite_files::a_file_that_may_not_be_written_is_told_and_left_alone"]);
-    command.env(READ_ONLY_DATABASE, &path).current_dir("/");
+    let test = "a_file_that_may_not_be_written_is_told_and_left_alone";
+    let mut command = again(&[], &program, test, &path);
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
         command.uid(65_534).gid(65_534);
     }
@@ -174,6 +232,49 @@ async fn may_only_read(path: &Path) {
     let store = open(path).await.unwrap();
     let now = DateTime::UNIX_EPOCH;
     assert!(store.load(&SessionKey::random().unwrap(), now).await.unwrap().is_none(), "reading works");
-    let message = "no permission to write; the file and its folder must belong to this user";
+    let message = "the file is read-only; give this user the right to write it and its folder";
     assert_error(&create(&store).await.unwrap_err(), StoreErrorKind::Misconfigured, path, message);
+}
+
+#[tokio::test]
+async fn a_store_that_is_opened_for_reading_writes_nothing() {
+    let (_folder, path) = database(CREATE_TABLE);
+    let before = std::fs::read(&path).unwrap();
+    let mut options = SqliteStore::options(&path);
+    options.mode = cloakroom::store::sqlite::Mode::ReadOnly;
+    let store = options.open(&Settings::new("secret")).await.unwrap();
+    let (key, now, data) = (SessionKey::random().unwrap(), DateTime::UNIX_EPOCH, SessionData::new());
+    assert!(store.load(&key, now).await.unwrap().is_none(), "reading works");
+    let error = store.create(&key, Record { data: &data, expire_date: now, now }).await.unwrap_err();
+    let message = "opened with `mode=ro`, so that nothing can be written; use `mode=rw`";
+    assert_error(&error, StoreErrorKind::Misconfigured, &path, message);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+/// The disk is full as soon as something is written, to the journal or to the log.
+#[tokio::test]
+async fn a_full_disk_is_told_and_the_file_left_alone() {
+    const TEST: &str = "a_full_disk_is_told_and_the_file_left_alone";
+    if let Some(path) = given() {
+        let created = match open(&path).await {
+            Ok(store) => create(&store).await.unwrap_err(),
+            Err(error) => error,
+        };
+        return println!("outcome: {:?}: {created}", created.kind());
+    }
+    for (journal_mode, what) in [
+        ("DELETE", "the disk is full; nothing was written".to_owned()),
+        ("WAL", "-shm, so that the disk is probably full; nothing was written".to_owned()),
+    ] {
+        let (_folder, path) = database(&format!("PRAGMA journal_mode = {journal_mode}; {CREATE_TABLE}"));
+        let before = std::fs::read(&path).unwrap();
+        let strace = ["strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=pwrite64,fallocate"];
+        let full = ["-e", "inject=pwrite64,fallocate:error=ENOSPC"];
+        let program = std::env::current_exe().unwrap();
+        let output = again(&[&strace[..], &full].concat(), &program, TEST, &path).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        let outcome = told.lines().find_map(|line| line.split_once("outcome: ")).expect(&told).1;
+        assert!(outcome.starts_with("Unavailable: ") && outcome.contains(&what), "{journal_mode}: {outcome}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
 }

@@ -1,6 +1,6 @@
 //! The demo over real HTTP, with a cookie jar of our own, and in a real browser.
 
-mod browser;
+pub(crate) mod browser;
 mod chromium;
 mod cookies_in_chromium;
 mod in_chromium;

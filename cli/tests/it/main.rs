@@ -22,3 +22,4 @@ mod stored_ids;
 mod terminal;
 mod user_sessions;
 mod vectors;
+mod whole_files;

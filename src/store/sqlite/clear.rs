@@ -22,8 +22,9 @@ use crossbeam_channel::{Receiver, unbounded};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::{Mutex, oneshot};
 
+use super::connections::{Open, Slot};
 use super::error::{Failure, Task};
-use super::{SqliteOptions, SqliteStore, threads};
+use super::{SqliteOptions, SqliteStore};
 use crate::error::StoreError;
 use crate::store::Progress;
 use crate::store::table::BatchSize;
@@ -64,10 +65,10 @@ impl SqliteStore {
         let (sql, now) = (self.clear_statements(), self.time_text(now));
         let (steps, asked) = unbounded::<Step>();
         let turn = self.threads.turn();
-        threads::spawn(&self.options, "cloakroom-sqlite-clear".to_owned(), move |connection, options| {
-            serve(connection, options, &asked, Clearing::new(sql, now, turn, options));
-        })
-        .await?;
+        let serving = self.threads.spawn("cloakroom-sqlite-clear".to_owned(), move |slot| {
+            serve(slot, &asked, Clearing::new(sql, now, turn, slot.options()));
+        });
+        serving.map_err(|failure| failure.explain(&self.options))?;
         let mut cleared = 0;
         loop {
             let (step, removed) = oneshot::channel();
@@ -101,12 +102,9 @@ struct Statements {
 }
 
 /// Until nobody asks any more.
-fn serve(connection: Connection, options: &SqliteOptions, steps: &Receiver<Step>, mut clearing: Clearing) {
-    let mut prepared = clearing.prepare(&connection);
+fn serve(slot: &Slot, steps: &Receiver<Step>, mut clearing: Clearing) {
     for step in steps {
-        let removed =
-            std::mem::replace(&mut prepared, Ok(())).and_then(|()| clearing.step(&connection, options));
-        let _ = step.send(removed);
+        let _ = step.send(slot.run(|open| clearing.step(open, slot.options())));
     }
 }
 
@@ -131,6 +129,7 @@ impl Clearing {
     }
 
     fn prepare(&mut self, connection: &Connection) -> Task<()> {
+        (self.left, self.data_version, self.log_pages) = (None, None, None);
         let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         if journal.eq_ignore_ascii_case("wal") {
@@ -165,7 +164,11 @@ impl Clearing {
     }
 
     /// Removes one batch.
-    fn step(&mut self, connection: &Connection, options: &SqliteOptions) -> Task<Removed> {
+    fn step(&mut self, open: &mut Open, options: &SqliteOptions) -> Task<Removed> {
+        let Open { connection, place, wrote, is_new } = open;
+        if *is_new {
+            self.prepare(connection)?;
+        }
         self.rest(connection)?;
         let turn = Arc::clone(&self.turn);
         let start = Instant::now();
@@ -184,7 +187,9 @@ impl Clearing {
             thread::sleep(LOOK_AGAIN);
         };
         let (start, most) = (Instant::now(), self.batch.rows());
+        place.check_before_writing(&transaction)?;
         let rows = transaction.prepare_cached(&self.sql.remove)?.execute(params![self.now, most])? as u64;
+        *wrote = true;
         transaction.commit()?;
         drop(turn);
         let all = rows < u64::from(most);

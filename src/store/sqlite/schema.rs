@@ -1,11 +1,11 @@
 //! The table, exactly as Django's migration makes it.
 
 use chrono::{DateTime, Utc};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::super::table::{CreateTable, DJANGO_TABLE, MigrationRecord, index_name};
 use super::error::Task;
-use super::{SqliteOptions, format_time, quoted, threads};
+use super::{Mode, SqliteOptions, connections, format_time, quoted, threads};
 use crate::error::StoreError;
 
 impl SqliteOptions {
@@ -20,20 +20,27 @@ impl SqliteOptions {
     /// When the file is no database, is locked or cannot be written.
     pub async fn create_table(&self, record: MigrationRecord) -> Result<CreateTable, StoreError> {
         let options = self.clone();
-        threads::once(move || create_table(&options, record, Utc::now()))
-            .await
-            .map_err(|failure| failure.explain(self))
+        let create = move || -> Task<CreateTable> {
+            let may_create = options.mode == Mode::ReadWriteCreate;
+            let is_new = may_create && !options.path.exists();
+            connections::once(&options, may_create, |connection| {
+                if is_new {
+                    connection.pragma_update(None, "journal_mode", "WAL")?;
+                }
+                create_table(connection, &options, record, Utc::now())
+            })
+        };
+        threads::once(create).await.map_err(|failure| failure.explain(self))
     }
 }
 
-fn create_table(options: &SqliteOptions, record: MigrationRecord, now: DateTime<Utc>) -> Task<CreateTable> {
-    let new_file = !options.path.exists();
-    let mut connection = Connection::open(&options.path)?;
-    connection.busy_timeout(options.busy_timeout)?;
-    if new_file {
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-    }
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+fn create_table(
+    connection: &mut Connection,
+    options: &SqliteOptions,
+    record: MigrationRecord,
+    now: DateTime<Utc>,
+) -> Task<CreateTable> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if table_exists(&transaction, &options.table)? {
         return Ok(CreateTable::AlreadyThere);
     }

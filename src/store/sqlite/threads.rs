@@ -1,51 +1,111 @@
-//! The threads that hold the connections: some read, one writes.
+//! The threads that work on the connections: some read, one writes.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{Mutex, oneshot};
 
+use super::SqliteOptions;
+use super::connections::{self, Open, Slot};
 use super::error::{Failure, Task};
-use super::{Columns, ExtraColumn, SqliteOptions};
-use crate::error::StoreError;
 
-type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
+/// How long a connection stays open without work. Opening one takes about as long as ten reads.
+const IDLE: Duration = Duration::from_millis(250);
+
+/// How long dropping the store waits for its threads to close their connections, which takes milliseconds unless the
+/// disk hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+type ReadJob = Box<dyn FnOnce(&Slot) + Send>;
 
 /// A queued write: what to do inside the shared transaction, and whom to tell after its commit.
 trait WriteJob: Send {
+    /// Whether somebody waits for the outcome; not when the request was cancelled.
+    fn is_wanted(&self) -> bool;
     /// Does the work. It may run again, when the shared transaction fails and each job gets its own.
     fn run(&mut self, connection: &Connection) -> bool;
     /// Tells the outcome: that of the work, or that the transaction failed.
     fn finish(self: Box<Self>, failed: Option<Failure>);
 }
 
-/// The store's threads; they end when this is dropped.
+/// The store's threads. Dropping this ends them, and waits until their connections are closed.
 pub(super) struct Threads {
     reads: Sender<ReadJob>,
     writes: Sender<Box<dyn WriteJob>>,
     turn: Arc<Mutex<()>>,
+    options: Arc<SqliteOptions>,
+    /// The one that writes comes last: it sees to the log, which readers would keep.
+    slots: Vec<Arc<Slot>>,
+    alive: Sender<Infallible>,
+    /// Dropped after the senders, whose end is what ends the threads.
+    _ended: Ended,
+}
+
+/// Tells that all threads have ended, by having no sender any more.
+struct Ended(Receiver<Infallible>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.recv_timeout(PATIENCE);
+    }
 }
 
 impl Threads {
-    /// Opens the connections and checks the table, each in its own thread.
-    pub(super) async fn start(options: &SqliteOptions) -> Result<Threads, StoreError> {
+    /// Starts the threads, and opens a first connection, which checks the table.
+    pub(super) async fn start(options: &SqliteOptions) -> Task<Threads> {
         let (reads, read_jobs) = unbounded::<ReadJob>();
         let (writes, write_jobs) = unbounded::<Box<dyn WriteJob>>();
-        let turn = Arc::new(Mutex::new(()));
-        let threads = Threads { reads, writes, turn: Arc::clone(&turn) };
+        let (alive, ended) = bounded(0);
+        let mut threads = Threads {
+            reads,
+            writes,
+            turn: Arc::default(),
+            options: Arc::new(options.clone()),
+            slots: Vec::new(),
+            alive,
+            _ended: Ended(ended),
+        };
         for number in 0..options.readers.max(1) {
             let jobs = read_jobs.clone();
-            spawn(options, format!("cloakroom-sqlite-read-{number}"), move |connection, _| {
-                jobs.iter().for_each(|job| job(&connection));
-            })
-            .await?;
+            let slot = threads.spawn(format!("cloakroom-sqlite-read-{number}"), move |slot| {
+                while let Some(job) = next(slot, &jobs) {
+                    job(slot);
+                }
+            })?;
+            threads.slots.push(slot);
         }
-        spawn(options, "cloakroom-sqlite-write".to_owned(), move |connection, options| {
-            write_loop(connection, &write_jobs, options.write_batch.max(1), &turn);
-        })
-        .await?;
+        let (batch, turn) = (options.write_batch.max(1), threads.turn());
+        let slot = threads.spawn("cloakroom-sqlite-write".to_owned(), move |slot| {
+            write_loop(slot, &write_jobs, batch, &turn);
+        })?;
+        threads.slots.push(slot);
+        connections::close_with_this_thread(&threads.slots);
+        threads.read(|_| Ok(())).await?;
         Ok(threads)
+    }
+
+    /// Starts a thread with a connection of its own, which is closed when `run` returns.
+    pub(super) fn spawn(&self, name: String, run: impl FnOnce(&Slot) + Send + 'static) -> Task<Arc<Slot>> {
+        let slot = Slot::new(Arc::clone(&self.options))?;
+        let (alive, own) = (self.alive.clone(), Arc::clone(&slot));
+        std::thread::Builder::new().name(name).spawn(move || {
+            run(&own);
+            match own.close() {
+                Ok(true) => {}
+                Ok(false) => tracing::warn!(
+                    store = "sqlite",
+                    "the latest changes are in the database's -wal file alone, as another program is reading; whoever \
+                     copies the database now must copy both"
+                ),
+                Err(failure) => tell_failed_close(failure, &own),
+            }
+            drop(own);
+            drop(alive);
+        })?;
+        Ok(slot)
     }
 
     /// Who writes in this program takes it first, so that its threads take turns and none has to look again and again
@@ -60,9 +120,11 @@ impl Threads {
         task: impl FnOnce(&Connection) -> Task<T> + Send + 'static,
     ) -> Task<T> {
         let (reply, answer) = oneshot::channel();
-        let job: ReadJob = Box::new(move |connection| {
+        let job: ReadJob = Box::new(move |slot| {
             // Nobody waits any more when the request was cancelled.
-            let _ = reply.send(task(connection));
+            if !reply.is_closed() {
+                let _ = reply.send(slot.run(|open| task(&open.connection)));
+            }
         });
         self.reads.send(job).map_err(|_| Failure::Stopped)?;
         answer.await.map_err(|_| Failure::Stopped)?
@@ -77,6 +139,32 @@ impl Threads {
         self.writes.send(Box::new(Write { task, outcome: None, reply })).map_err(|_| Failure::Stopped)?;
         answer.await.map_err(|_| Failure::Stopped)?
     }
+
+    /// Closes the connections until there is work again.
+    pub(super) async fn close(&self) -> Task<()> {
+        let slots = self.slots.clone();
+        once(move || slots.iter().try_for_each(|slot| slot.close().map(drop))).await
+    }
+}
+
+/// The next job. While there is none, the connection is closed.
+fn next<J>(slot: &Slot, jobs: &Receiver<J>) -> Option<J> {
+    while slot.is_open() {
+        match jobs.recv_timeout(IDLE) {
+            Ok(job) => return Some(job),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {
+                slot.close().map(drop).unwrap_or_else(|failure| tell_failed_close(failure, slot));
+            }
+        }
+    }
+    jobs.recv().ok()
+}
+
+/// What was acknowledged is safe, in the log.
+fn tell_failed_close(failure: Failure, slot: &Slot) {
+    let error = failure.explain(slot.options());
+    tracing::warn!(store = "sqlite", %error, "the write-ahead log could not be copied into the database's file");
 }
 
 struct Write<F, T> {
@@ -86,6 +174,10 @@ struct Write<F, T> {
 }
 
 impl<F: Fn(&Connection) -> Task<T> + Send, T: Send> WriteJob for Write<F, T> {
+    fn is_wanted(&self) -> bool {
+        !self.reply.is_closed()
+    }
+
     fn run(&mut self, connection: &Connection) -> bool {
         let outcome = (self.task)(connection);
         let succeeded = outcome.is_ok();
@@ -103,103 +195,58 @@ impl<F: Fn(&Connection) -> Task<T> + Send, T: Send> WriteJob for Write<F, T> {
     }
 }
 
-fn write_loop(
-    mut connection: Connection,
-    jobs: &Receiver<Box<dyn WriteJob>>,
-    batch: usize,
-    turn: &Mutex<()>,
-) {
-    while let Ok(first) = jobs.recv() {
+fn write_loop(slot: &Slot, jobs: &Receiver<Box<dyn WriteJob>>, batch: usize, turn: &Mutex<()>) {
+    while let Some(first) = next(slot, jobs) {
         let _turn = turn.blocking_lock();
         let mut queued = vec![first];
         queued.extend(jobs.try_iter().take(batch - 1));
-        match commit_together(&mut connection, &mut queued) {
+        queued.retain(|job| job.is_wanted());
+        match commit(slot, &mut queued) {
             Ok(false) if queued.len() > 1 => {
                 // One by one, so that one bad statement costs nobody else a save.
                 for job in queued {
                     let mut alone = [job];
-                    let failed = commit_together(&mut connection, &mut alone).err();
+                    let failed = commit(slot, &mut alone).err();
                     let [job] = alone;
                     job.finish(failed);
                 }
             }
             Ok(_) => queued.into_iter().for_each(|job| job.finish(None)),
-            Err(failure) => queued.into_iter().for_each(|job| job.finish(Some(copy(&failure)))),
+            Err(failure) => queued.into_iter().for_each(|job| job.finish(Some(failure.copy()))),
         }
     }
 }
 
 /// Runs the jobs in one transaction. False when one of them failed; then, as after an error, nothing was
-/// written.
-fn commit_together(connection: &mut Connection, jobs: &mut [Box<dyn WriteJob>]) -> Task<bool> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+/// written, but after [`Failure::Replaced`].
+fn commit(slot: &Slot, jobs: &mut [Box<dyn WriteJob>]) -> Task<bool> {
+    let mut done = Ok(true);
+    for _ in 0..if jobs.is_empty() { 0 } else { 2 } {
+        done = slot.run(|open| commit_together(open, jobs));
+        if !matches!(done, Err(Failure::ReplacedBefore)) {
+            break;
+        }
+    }
+    done
+}
+
+fn commit_together(open: &mut Open, jobs: &mut [Box<dyn WriteJob>]) -> Task<bool> {
+    let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    open.place.check_before_writing(&transaction)?;
     if !jobs.iter_mut().all(|job| job.run(&transaction)) {
         transaction.rollback()?;
         return Ok(false);
     }
+    open.wrote = true;
     transaction.commit()?;
     Ok(true)
 }
 
-fn copy(failure: &Failure) -> Failure {
-    match failure {
-        Failure::Sqlite(rusqlite::Error::SqliteFailure(error, message)) => {
-            Failure::Sqlite(rusqlite::Error::SqliteFailure(*error, message.clone()))
-        }
-        other => Failure::Transaction(format!("{other:?}")),
-    }
-}
-
-/// Starts a thread that opens a connection, tells whether that went well, and goes on with it.
-pub(super) async fn spawn(
-    options: &SqliteOptions,
-    name: String,
-    run: impl FnOnce(Connection, &SqliteOptions) + Send + 'static,
-) -> Result<(), StoreError> {
-    let (opened, answer) = oneshot::channel();
-    let thread_options = options.clone();
-    let thread = std::thread::Builder::new().name(name).spawn(move || match open(&thread_options) {
-        Ok(connection) => {
-            let _ = opened.send(Ok(()));
-            run(connection, &thread_options);
-        }
-        Err(failure) => {
-            let _ = opened.send(Err(failure));
-        }
-    });
-    thread.map_err(|error| Failure::Transaction(error.to_string()).explain(options))?;
-    answer.await.unwrap_or(Err(Failure::Stopped)).map_err(|failure| failure.explain(options))
-}
-
-/// Opens the file as it is: never creates it.
-fn open(options: &SqliteOptions) -> Task<Connection> {
-    if !options.path.exists() {
-        return Err(Failure::Missing);
-    }
-    let connection = Connection::open_with_flags(
-        &options.path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    connection.busy_timeout(options.busy_timeout)?;
-    let statement = connection.prepare(&format!("SELECT * FROM {} LIMIT 0", options.quoted_table()))?;
-    let columns: Vec<&str> = statement.column_names().into_iter().collect();
-    let Columns { session_key, session_data, expire_date } = &options.columns;
-    let extra = options.extra_columns.iter().map(ExtraColumn::name);
-    for column in [session_key, session_data, expire_date].into_iter().map(String::as_str).chain(extra) {
-        if !columns.contains(&column) {
-            return Err(Failure::MissingColumn(column.to_owned()));
-        }
-    }
-    drop(statement);
-    Ok(connection)
-}
-
-/// Runs a task on a connection of its own, in a thread of its own; for work that is done once.
+/// Runs a task in a thread of its own; for work that is done once.
 pub(super) async fn once<T: Send + 'static>(task: impl FnOnce() -> Task<T> + Send + 'static) -> Task<T> {
     let (reply, answer) = oneshot::channel();
-    let thread = std::thread::Builder::new().spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         let _ = reply.send(task());
-    });
-    thread.map_err(|error| Failure::Transaction(error.to_string()))?;
+    })?;
     answer.await.map_err(|_| Failure::Stopped)?
 }

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use rusqlite::{Connection, Row, params};
 
-use super::error::{Failure, Task};
-use super::{SqliteOptions, SqliteStore, format_time, quoted, threads};
+use super::error::Task;
+use super::{SqliteOptions, SqliteStore, connections, format_time, quoted, threads};
 use crate::error::StoreError;
 use crate::session_key::SessionKey;
 use crate::store::Cursor;
@@ -21,26 +21,9 @@ impl SqliteOptions {
     pub async fn create_user_session_table(&self) -> Result<CreateTable, StoreError> {
         let options = self.clone();
         let create = move || {
-            if !options.path.exists() {
-                return Err(Failure::Missing);
-            }
-            let connection = Connection::open(&options.path)?;
-            connection.busy_timeout(options.busy_timeout)?;
-            let table = &options.user_session_table;
-            if connection
-                .prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1")?
-                .exists(params![table])?
-            {
-                return Ok(CreateTable::AlreadyThere);
-            }
-            connection.execute_batch(&format!(
-                "CREATE TABLE IF NOT EXISTS {table} (\"user_id\" varchar(255) NOT NULL, \
-                 \"session_key\" varchar(40) NOT NULL, \"first_seen\" datetime NOT NULL, \
-                 \"last_seen\" datetime NOT NULL, \"address\" varchar(64), \"user_agent\" varchar(255), \
-                 PRIMARY KEY (\"user_id\", \"session_key\")) WITHOUT ROWID",
-                table = quoted(table)
-            ))?;
-            Ok(CreateTable::Created)
+            connections::once(&options, false, |connection| {
+                create_table(connection, &options.user_session_table)
+            })
         };
         threads::once(create).await.map_err(|failure| failure.explain(&self.of_user_sessions()))
     }
@@ -53,6 +36,23 @@ impl SqliteOptions {
     fn quoted_user_session_table(&self) -> String {
         quoted(&self.user_session_table)
     }
+}
+
+fn create_table(connection: &Connection, table: &str) -> Task<CreateTable> {
+    if connection
+        .prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1")?
+        .exists(params![table])?
+    {
+        return Ok(CreateTable::AlreadyThere);
+    }
+    connection.execute_batch(&format!(
+        "CREATE TABLE IF NOT EXISTS {table} (\"user_id\" varchar(255) NOT NULL, \
+         \"session_key\" varchar(40) NOT NULL, \"first_seen\" datetime NOT NULL, \
+         \"last_seen\" datetime NOT NULL, \"address\" varchar(64), \"user_agent\" varchar(255), \
+         PRIMARY KEY (\"user_id\", \"session_key\")) WITHOUT ROWID",
+        table = quoted(table)
+    ))?;
+    Ok(CreateTable::Created)
 }
 
 impl SqliteStore {

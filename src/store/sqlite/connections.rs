@@ -1,0 +1,350 @@
+//! The connections of the process: opened when there is work for them, closed when there is none.
+//!
+//! - When the last connection to a file closes, SQLite copies the write-ahead log into the file and removes it. So a
+//!   store that is idle, closed or dropped leaves one whole file, and so does a process that ends with an idle store.
+//! - Before and after each piece of work the path is looked at. Once it leads to another file, all connections to the
+//!   old one are closed before any is opened to the new one: SQLite finds the log by its name, so that the two files
+//!   would share one.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::{Failure, Task};
+use super::place::{self, FileId, OldLog, Place};
+use super::{Columns, ExtraColumn, Mode, SqliteOptions};
+
+/// How often in a row a file may be replaced.
+const TRIES: usize = 3;
+
+/// Read while work is under way, so that whoever has it for writing may close all connections. One for all stores, as
+/// two may have the same file open.
+static UNDER_WAY: RwLock<()> = RwLock::new(());
+
+/// Held while a connection opens or closes. Of two that close at once, each would take the other for somebody who still
+/// needs the log, and nobody would remove it. It is taken after a slot's own lock.
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry { slots: Vec::new(), files: None });
+
+struct Registry {
+    slots: Vec<Weak<Slot>>,
+    /// By their paths without links.
+    files: Option<HashMap<PathBuf, Files>>,
+}
+
+/// What is known of a path.
+#[derive(Default)]
+struct Files {
+    /// The file that connections are open to, and how many.
+    open: Option<(FileId, usize)>,
+    /// The log of the file that was there before, which must not become that of the next.
+    old_log: Option<OldLog>,
+}
+
+impl Registry {
+    fn files(&mut self) -> &mut HashMap<PathBuf, Files> {
+        self.files.get_or_insert_default()
+    }
+
+    fn closed(&mut self, real: &Path) {
+        let Some(files) = self.files().get_mut(real) else { return };
+        files.open = files.open.and_then(|(file, count)| (count > 1).then(|| (file, count - 1)));
+        if files.open.is_none() && files.old_log.is_none() {
+            self.files().remove(real);
+        }
+    }
+}
+
+/// Where one thread's connection is, while it is open.
+pub(super) struct Slot {
+    options: Arc<SqliteOptions>,
+    /// Absolute.
+    path: PathBuf,
+    open: Mutex<Option<Open>>,
+    /// Whether another file has come to the path since the last one was opened.
+    is_replaced: AtomicBool,
+}
+
+/// An open connection.
+pub(super) struct Open {
+    pub(super) connection: Connection,
+    pub(super) place: Place,
+    /// Whether anything was written, which then may be in the log alone.
+    pub(super) wrote: bool,
+    /// Whether no work was done on it yet.
+    pub(super) is_new: bool,
+}
+
+impl Slot {
+    pub(super) fn new(options: Arc<SqliteOptions>) -> Task<Arc<Slot>> {
+        let path = std::path::absolute(&options.path)?;
+        let slot =
+            Arc::new(Slot { options, path, open: Mutex::default(), is_replaced: AtomicBool::new(false) });
+        let mut registry = lock(&REGISTRY);
+        registry.slots.retain(|slot| slot.strong_count() > 0);
+        registry.slots.push(Arc::downgrade(&slot));
+        Ok(slot)
+    }
+
+    pub(super) fn options(&self) -> &SqliteOptions {
+        &self.options
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.open).is_some()
+    }
+
+    /// Runs work on a connection to the file that is at the path. When that file is replaced meanwhile, the work's
+    /// result counts for nothing.
+    pub(super) fn run<T>(&self, work: impl FnOnce(&mut Open) -> Task<T>) -> Task<T> {
+        for _ in 0..TRIES {
+            let file = FileId::at(&self.path);
+            let under_way = UNDER_WAY.read().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = lock(&self.open);
+            if let (None, Ok(file)) = (&*slot, &file) {
+                *slot = self.open(*file)?;
+            }
+            match (slot.as_mut(), &file) {
+                (Some(open), Ok(file)) if open.place.file == *file => {
+                    let done = work(open);
+                    open.is_new = false;
+                    return match done {
+                        Err(Failure::ReplacedBefore) => done,
+                        _ if !open.place.is_kept() => Err(Failure::Replaced),
+                        done => done,
+                    };
+                }
+                _ => {
+                    drop(slot);
+                    drop(under_way);
+                    leave_replaced();
+                    file?;
+                }
+            }
+        }
+        Err(Failure::ReplacedBefore)
+    }
+
+    /// Opens the file that is at the path; none when that changed, or other connections are still open to an older one.
+    fn open(&self, file: FileId) -> Task<Option<Open>> {
+        let mut registry = lock(&REGISTRY);
+        let real = self.path.canonicalize()?;
+        let files = registry.files().entry(real.clone()).or_default();
+        if files.open.is_some_and(|(other, _)| other != file) {
+            return Ok(None);
+        }
+        if files.old_log.as_ref().is_some_and(|log| log.is_beside(&real)) {
+            return Err(Failure::OldLog);
+        }
+        files.old_log = None;
+        let connection = connect(&self.options, &self.path, false)?;
+        // SQLite has the file open, and not yet the log. It would take another file's log for that file's own.
+        if FileId::at(&self.path)? != file {
+            return Ok(None);
+        }
+        if let Err(failure) = check_table(&connection, &self.options) {
+            let is_replaced = self.is_replaced.load(Ordering::Relaxed);
+            return Err(if is_replaced { Failure::OfReplacement(Box::new(failure)) } else { failure });
+        }
+        self.is_replaced.store(false, Ordering::Relaxed);
+        files.open = Some((file, files.open.map_or(1, |(_, count)| count + 1)));
+        let place = Place::new(&self.path, real, file);
+        Ok(Some(Open { connection, place, wrote: false, is_new: true }))
+    }
+
+    /// Closes the connection until there is work again. The last one leaves one whole file; false when the log could
+    /// not be emptied, since another program needs it.
+    pub(super) fn close(&self) -> Task<bool> {
+        let under_way = UNDER_WAY.read().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = lock(&self.open);
+        let Some(open) = slot.take_if(|open| open.place.is_kept()) else {
+            let is_replaced = slot.is_some();
+            drop(slot);
+            drop(under_way);
+            if is_replaced {
+                leave_replaced();
+            }
+            return Ok(true);
+        };
+        let mut registry = lock(&REGISTRY);
+        // Other programs may have the file open, which would keep SQLite from doing this when it closes.
+        let emptied = if open.wrote { place::empty_log(&open.connection) } else { Ok(true) };
+        registry.closed(&open.place.real);
+        drop(open);
+        emptied
+    }
+}
+
+/// Closes all connections to files that are no longer where they were opened.
+fn leave_replaced() {
+    let _alone = UNDER_WAY.write().unwrap_or_else(PoisonError::into_inner);
+    let mut registry = lock(&REGISTRY);
+    let slots: Vec<Arc<Slot>> = registry.slots.iter().filter_map(Weak::upgrade).collect();
+    let mut left = Vec::new();
+    for slot in &slots {
+        if let Some(open) = lock(&slot.open).take_if(|open| !open.place.is_kept()) {
+            let same_path = slots.iter().filter(|other| other.path == slot.path);
+            same_path.for_each(|slot| slot.is_replaced.store(true, Ordering::Relaxed));
+            left.push(open);
+        }
+    }
+    for open in &left {
+        open.place.take_log_along(&open.connection);
+    }
+    for open in left {
+        registry.closed(&open.place.real);
+        if let Some(old_log) = open.place.old_log() {
+            registry.files().entry(open.place.real.clone()).or_default().old_log = Some(old_log);
+        }
+    }
+}
+
+/// Opens the file. No URI: its name is the path, whatever that looks like.
+fn connect(options: &SqliteOptions, path: &Path, create: bool) -> Task<Connection> {
+    let access = match options.mode {
+        Mode::ReadOnly => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Mode::ReadWrite | Mode::ReadWriteCreate => OpenFlags::SQLITE_OPEN_READ_WRITE,
+    };
+    let create = if create { OpenFlags::SQLITE_OPEN_CREATE } else { OpenFlags::empty() };
+    let connection = Connection::open_with_flags(path, access | create | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(options.busy_timeout)?;
+    Ok(connection)
+}
+
+/// Fails when the table or one of its columns is missing.
+fn check_table(connection: &Connection, options: &SqliteOptions) -> Task<()> {
+    let statement = connection.prepare(&format!("SELECT * FROM {} LIMIT 0", options.quoted_table()))?;
+    let columns: Vec<&str> = statement.column_names().into_iter().collect();
+    let Columns { session_key, session_data, expire_date } = &options.columns;
+    let extra = options.extra_columns.iter().map(ExtraColumn::name);
+    for column in [session_key, session_data, expire_date].into_iter().map(String::as_str).chain(extra) {
+        if !columns.contains(&column) {
+            return Err(Failure::MissingColumn(column.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Runs work that is done once, such as making a table, on a connection of its own; `create` makes a file that is
+/// missing.
+pub(super) fn once<T>(
+    options: &SqliteOptions,
+    create: bool,
+    work: impl FnOnce(&mut Connection) -> Task<T>,
+) -> Task<T> {
+    let path = std::path::absolute(&options.path)?;
+    if options.mode == Mode::ReadOnly {
+        return Err(Failure::ReadOnlyMode);
+    }
+    if !create {
+        FileId::at(&path)?;
+    }
+    let mut connection = connect(options, &path, create)?;
+    let done = work(&mut connection);
+    let _closing = lock(&REGISTRY);
+    drop(connection);
+    done
+}
+
+/// Has these connections closed when this thread ends. Where it is the program's first one, that is when `main` returns: a
+/// store in a static is never dropped. (On Linux and macOS; elsewhere the first thread ends without.)
+pub(super) fn close_with_this_thread(slots: &[Arc<Slot>]) {
+    struct End(RefCell<Vec<Weak<Slot>>>);
+    impl Drop for End {
+        fn drop(&mut self) {
+            for slot in self.0.take().iter().filter_map(Weak::upgrade) {
+                let _ = slot.close();
+            }
+        }
+    }
+    thread_local!(static END: End = const { End(RefCell::new(Vec::new())) });
+    END.with(|end| {
+        let mut closed = end.0.borrow_mut();
+        closed.retain(|slot| slot.strong_count() > 0);
+        closed.extend(slots.iter().map(Arc::downgrade));
+    });
+}
+
+/// What these locks guard is whole after each step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Two files with the table, in WAL mode; the first with its path, and a slot for it.
+    fn two_files() -> (tempfile::TempDir, PathBuf, Arc<SqliteOptions>) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions {
+            mode: Mode::default(),
+            ..super::super::SqliteStore::options(folder.path().join("db"))
+        };
+        let next = folder.path().join("next");
+        for path in [&options.path, &next] {
+            let connection = Connection::open(path).unwrap();
+            let sql = "PRAGMA journal_mode = WAL; CREATE TABLE django_session (session_key, session_data, expire_date)";
+            connection.execute_batch(sql).unwrap();
+        }
+        (folder, next, Arc::new(options))
+    }
+
+    fn write(open: &mut Open) -> Task<()> {
+        let transaction =
+            open.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        open.place.check_before_writing(&transaction)?;
+        transaction.execute("INSERT INTO django_session VALUES ('a', 'b', 'c')", [])?;
+        Ok(transaction.commit()?)
+    }
+
+    #[test]
+    fn what_was_done_while_the_file_was_replaced_counts_for_nothing() {
+        let (_folder, next, options) = two_files();
+        let slot = Slot::new(Arc::clone(&options)).unwrap();
+        let done = slot.run(|open| {
+            write(open)?;
+            Ok(fs::rename(&next, &options.path)?)
+        });
+        assert!(matches!(done, Err(Failure::Replaced)), "{done:?}");
+        slot.run(write).unwrap();
+        assert_eq!(slot.close().unwrap(), true);
+        let rows = |connection: &Connection| {
+            connection.query_row("SELECT count(*) FROM django_session", [], |row| row.get(0))
+        };
+        assert_eq!(rows(&Connection::open(&options.path).unwrap()), Ok(1));
+    }
+
+    #[test]
+    fn nothing_is_written_once_the_file_is_replaced() {
+        let (_folder, next, options) = two_files();
+        let slot = Slot::new(Arc::clone(&options)).unwrap();
+        let done = slot.run(|open| {
+            fs::rename(&next, &options.path)?;
+            write(open)
+        });
+        assert!(matches!(done, Err(Failure::ReplacedBefore)), "{done:?}");
+    }
+
+    /// The file is replaced between the look at the path and the opening.
+    #[test]
+    fn a_new_file_is_not_opened_beside_the_log_of_the_old_one() {
+        let (folder, next, options) = two_files();
+        let [first, second] = [(); 2].map(|()| Slot::new(Arc::clone(&options)).unwrap());
+        first.run(write).unwrap();
+        let log = folder.path().join("db-wal");
+        let (seen, length) = (FileId::at(&first.path).unwrap(), log.metadata().unwrap().len());
+        fs::rename(&next, &options.path).unwrap();
+        let before = fs::read(&options.path).unwrap();
+        assert!(second.open(seen).unwrap().is_none());
+        assert_eq!(log.metadata().unwrap().len(), length, "it is still the first one's");
+        assert_eq!(fs::read(&options.path).unwrap(), before);
+        second.run(write).unwrap();
+        assert!(!first.is_open(), "no connection is left to the old one");
+    }
+}

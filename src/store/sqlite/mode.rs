@@ -1,0 +1,30 @@
+//! What may be done to the file.
+
+/// Whether the database file may be written, and made when it is missing.
+///
+/// ```
+/// use cloakroom::store::sqlite::Mode;
+/// use cloakroom::{SqliteStore, StoreErrorKind};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("db.sqlite3");
+/// let mut options = SqliteStore::options(&path);
+/// assert_eq!(options.mode, Mode::ReadWriteCreate);
+/// options.mode = Mode::ReadWrite;
+/// let error = options.create_table(Default::default()).await.unwrap_err();
+/// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+/// assert!(!path.exists());
+/// # });
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing is written: saving a session is an error. `ro`.
+    ReadOnly,
+    /// The file must be there. `rw`.
+    ReadWrite,
+    /// [`create_table`](super::SqliteOptions::create_table) makes a file that is missing. Opening a store never does, as
+    /// it would lack the table. `rwc`, and the default.
+    #[default]
+    ReadWriteCreate,
+}
