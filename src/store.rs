@@ -13,6 +13,7 @@ pub mod memcached;
 pub mod memory;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+mod path_url;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
 mod per_runtime;
 #[cfg(feature = "postgres")]
@@ -51,6 +52,7 @@ pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "mysql")]
 pub use mysql::MysqlStore;
+pub use path_url::{path_url, url_from_folder};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 #[cfg(feature = "redis")]

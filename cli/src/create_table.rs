@@ -6,7 +6,7 @@ use cloakroom::store::table::{CreateTable, MigrationRecord};
 use crate::Ending;
 use crate::lines::say;
 use crate::site::SiteOptions;
-use crate::store_url::{sqlite_path, without_password};
+use crate::store_url::{sqlite, without_password};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,8 +35,8 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let site = options.site.read()?;
     let url = site.url()?;
-    // Says so when the URL lacks its file.
-    sqlite_path(url)?;
+    // A mistake in the URL is wrong usage.
+    sqlite(url)?;
     if options.user_sessions {
         let made = cloakroom::store::create_user_session_table(url).await?;
         say(&described(made, &without_password(url), "cloakroom_user_session"));

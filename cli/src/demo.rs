@@ -23,8 +23,7 @@ use clap::Args;
 use cloakroom::store::sqlite::CreateTable;
 use cloakroom::user_sessions::UserSessions;
 use cloakroom::{
-    SessionCodec, SessionLayer, SessionMiddleware, SessionStore, Settings, SettingsError, SqliteStore,
-    StoreErrorKind,
+    SessionCodec, SessionLayer, SessionMiddleware, SessionStore, Settings, SettingsError, StoreErrorKind,
 };
 use tokio::net::TcpListener;
 
@@ -32,7 +31,7 @@ use self::secret_file::Secret;
 use crate::interrupted::interrupted;
 use crate::lines::say;
 use crate::secrets::SecretOptions;
-use crate::store_url::{StoreOption, sqlite_path, without_password};
+use crate::store_url::{StoreOption, sqlite, without_password};
 use crate::{Ending, usage};
 
 const DEFAULT_STORE: &str = "sqlite:cloakroom.sqlite3";
@@ -86,15 +85,15 @@ struct Site {
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let url = options.store.url_or(DEFAULT_STORE);
-    let file = sqlite_path(&url)?;
+    let file = sqlite(&url)?;
     let listener = listen(&options.listen).await?;
     let made_table = match &file {
-        Some(path) => SqliteStore::options(path).create_table(Default::default()).await?,
+        Some(options) => options.create_table(Default::default()).await?,
         None => CreateTable::AlreadyThere,
     };
     let secret = match options.secrets.secret_key()? {
         Some(secret_key) => Secret::given(secret_key),
-        None => secret_file::beside(file.as_deref())?,
+        None => secret_file::beside(file.as_ref().map(|options| options.path.as_path()))?,
     };
     let mut settings = options.secrets.settings_with(secret.key)?;
     settings.cookie_name = options.cookie_name;

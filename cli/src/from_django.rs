@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 use cloakroom::chrono::TimeDelta;
 use cloakroom::signing::SecretKey;
+use cloakroom::store::path_url;
 use cloakroom::{SameSite, Settings, TextFormat};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -167,7 +168,7 @@ fn site_of(found: Found, folder: &Path) -> anyhow::Result<DjangoSite> {
         Some("db") => database()?,
         Some("cache") => cache()?,
         Some("cached_db") => format!("cached_db:{}|{}", database()?, cache()?),
-        Some("file") => format!("file:{}", folder.join(&found.file_path).display()),
+        Some("file") => path_url("file", &folder.join(&found.file_path)),
         Some("signed_cookies") => "cookie:".to_owned(),
         _ => return Err(unknown("SESSION_ENGINE", &found.session_engine)),
     };

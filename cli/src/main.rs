@@ -38,7 +38,7 @@ use self::interrupted::interrupted;
 
 const EXIT_CODES: &str = "\
 Stores, as --store has them; a password stands behind the user, as in any URL:
-  sqlite:PATH                       a Django site's database
+  sqlite:PATH                       a Django site's database; ?mode=ro writes nothing
   postgres://USER@HOST/DATABASE     also mysql://; ?sslmode=require for TLS to PostgreSQL
   redis://HOST:PORT/NUMBER          ?key_prefix=...&version=... as in the site's CACHES; rediss:// for TLS
   redis+cluster://HOST1,HOST2       redis+sentinel://HOST1,HOST2/SERVICE/NUMBER behind sentinels

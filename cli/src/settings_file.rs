@@ -49,15 +49,6 @@ pub(crate) fn parse(text: &str, folder: &Path) -> Result<SettingsFile, (usize, S
     })?;
     file.secret_key_file = file.secret_key_file.map(|path| folder.join(path));
     file.secret_key_fallback_files.iter_mut().for_each(|path| *path = folder.join(&*path));
-    if let Some(store) = &mut file.store {
-        for scheme in ["sqlite:", "file:"] {
-            if let Some(path) =
-                store.strip_prefix(scheme).filter(|path| !path.is_empty() && !path.starts_with("//"))
-            {
-                *store = format!("{scheme}{}", folder.join(path).display());
-                break;
-            }
-        }
-    }
+    file.store = file.store.map(|url| cloakroom::store::url_from_folder(&url, folder));
     Ok(file)
 }

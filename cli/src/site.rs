@@ -192,7 +192,7 @@ fn is_signed(url: &str) -> bool {
 
 /// The URL of a store that is not this process's alone.
 fn shared(url: &str) -> anyhow::Result<&str> {
-    store_url::sqlite_path(url)?;
+    store_url::sqlite(url)?;
     match url.split(':').next() {
         Some("memory") => Err(usage(
             "memory: keeps sessions inside of one process only; there is nothing of it to be seen from here",

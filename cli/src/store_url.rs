@@ -1,8 +1,7 @@
 //! Where the sessions are: the option that all commands with a store share.
 
-use std::path::PathBuf;
-
 use clap::Args;
+use cloakroom::store::sqlite::SqliteOptions;
 
 use crate::usage;
 
@@ -33,14 +32,14 @@ pub(crate) fn from_environment() -> Option<String> {
     std::env::var(VARIABLE).ok().filter(|url| !url.is_empty())
 }
 
-/// The file of a `sqlite:` URL.
-pub(crate) fn sqlite_path(url: &str) -> anyhow::Result<Option<PathBuf>> {
-    let Some(path) = url.strip_prefix("sqlite:") else { return Ok(None) };
-    let path = path.strip_prefix("//").unwrap_or(path);
-    if path.is_empty() {
-        return Err(usage("the store sqlite: lacks its file; write --store sqlite:PATH"));
+/// The options of a `sqlite:` URL, also of the one inside of `cached_db:`.
+pub(crate) fn sqlite(url: &str) -> anyhow::Result<Option<SqliteOptions>> {
+    let database = url.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|'));
+    let url = database.map_or(url, |(database, _)| database);
+    if !url.starts_with("sqlite:") {
+        return Ok(None);
     }
-    Ok(Some(PathBuf::from(path)))
+    SqliteOptions::from_url(url).map(Some).map_err(|error| usage(error.to_string()))
 }
 
 /// The URL for people to read, without the passwords it may hold. `cached_db:` has two URLs in it.

@@ -12,9 +12,11 @@ use super::MysqlStore;
 use super::PostgresStore;
 #[cfg(feature = "redis")]
 use super::RedisStore;
-#[cfg(feature = "sqlite")]
-use super::SqliteStore;
 use super::cached_db::open_cache;
+#[cfg(feature = "file")]
+use super::path_url;
+#[cfg(feature = "sqlite")]
+use super::sqlite::SqliteOptions;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 use super::table;
 use super::{CachedDbStore, MemoryStore, SessionStore, SignedCookieStore};
@@ -28,13 +30,22 @@ use crate::user_sessions::UserSessionIndex;
 /// |---|---|
 /// | `memory:` | [`MemoryStore`] |
 /// | `cookie:` | [`SignedCookieStore`] |
-/// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`], feature `sqlite` |
+/// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`](super::SqliteStore), feature `sqlite` |
 /// | `file:path/to/folder`, or `file:` for the folder of temporary files | [`FileStore`], feature `file` |
 /// | `cached_db:` and two of these with a bar between: `cached_db:sqlite:path/to/db.sqlite3\|memory:` | [`CachedDbStore`] |
 /// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
 /// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
 /// | `redis://[user:password@]host:port/database`, `rediss://…`, `redis+cluster://host1,host2`, `redis+sentinel://host1,host2/service` | `RedisStore`, features `redis`, `redis-tls`, `redis-cluster`, `redis-sentinel` |
 /// | `memcached://host:port,host2:port` | `MemcachedStore`, feature `memcached` |
+///
+/// Paths: `sqlite:db.sqlite3` and `file:sessions` count from the working folder, `sqlite:/srv/db.sqlite3` and
+/// `file:/srv/sessions` are absolute. Behind slashes they are read as where such URLs come from: `sqlite:///db.sqlite3`
+/// is relative and `sqlite:////srv/db.sqlite3` absolute, as for Django (dj-database-url, django-environ) and SQLAlchemy;
+/// `file:///srv/sessions` is absolute, as in every `file:` URL. sqlx and others read `sqlite:///srv/db.sqlite3` as
+/// absolute: when nothing is at the relative path and something at that one, the error says how to write it. In a path
+/// `%3F` is `?`, and so on. Behind `?` there may be, for SQLite, `mode=ro`, `mode=rw` or `mode=rwc`
+/// ([`Mode`](super::sqlite::Mode)), and `timeout=SECONDS` for the lock of another program; anything else is an error.
+/// [`path_url`](super::path_url()) makes the URL of a path.
 ///
 /// The URLs of caches may end in what the site's `CACHES` say:
 /// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`, and for a `KEY_FUNCTION` that puts
@@ -87,11 +98,10 @@ pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, Store
         "memory" if rest.is_empty() => Ok(Opened::with_index(MemoryStore::new())),
         "cookie" if rest.is_empty() => Ok(Opened::without_index(SignedCookieStore::new(settings))),
         #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(Opened::with_index(SqliteStore::open(file_path(url), settings).await?)),
+        "sqlite" => Ok(Opened::with_index(SqliteOptions::from_url(url)?.open(settings).await?)),
         #[cfg(feature = "file")]
         "file" => {
-            let path = Some(file_path(url)).filter(|path| !path.is_empty());
-            let path = path.map_or_else(FileStore::default_path, Into::into);
+            let path = path_url::folder(url)?.unwrap_or_else(FileStore::default_path);
             Ok(Opened::without_index(FileStore::open(path, settings).await?))
         }
         "cached_db" => {
@@ -139,6 +149,10 @@ pub fn check_url(url: &str, settings: &Settings) -> Result<(), StoreError> {
             let (database, cache) = rest.rsplit_once('|').unwrap_or_default();
             check_url(database, settings).and(check_url(&cached_db_cache(cache), settings))
         }
+        #[cfg(feature = "sqlite")]
+        "sqlite" => SqliteOptions::from_url(url).map(drop),
+        #[cfg(feature = "file")]
+        "file" => path_url::folder(url).map(drop),
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => PostgresStore::options(url).map(|_| ()),
         #[cfg(feature = "mysql")]
@@ -188,7 +202,7 @@ pub async fn create_table(
 ) -> Result<table::CreateTable, StoreError> {
     match url.split(':').next().unwrap_or_default() {
         #[cfg(feature = "sqlite")]
-        "sqlite" => SqliteStore::options(file_path(url)).create_table(record).await,
+        "sqlite" => SqliteOptions::from_url(url)?.create_table(record).await,
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => PostgresStore::options(url)?.create_table(record).await,
         #[cfg(feature = "mysql")]
@@ -228,7 +242,7 @@ pub async fn create_user_session_table(url: &str) -> Result<table::CreateTable, 
             Box::pin(create_user_session_table(database.map_or("", |(database, _)| database))).await
         }
         #[cfg(feature = "sqlite")]
-        "sqlite" => SqliteStore::options(file_path(url)).create_user_session_table().await,
+        "sqlite" => SqliteOptions::from_url(url)?.create_user_session_table().await,
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => PostgresStore::options(url)?.create_user_session_table().await,
         #[cfg(feature = "mysql")]
@@ -240,11 +254,4 @@ pub async fn create_user_session_table(url: &str) -> Result<table::CreateTable, 
             Err(StoreError::new("create_user_session_table", StoreErrorKind::Unsupported, message))
         }
     }
-}
-
-/// The path in `sqlite:PATH` and `sqlite://PATH`.
-#[cfg(any(feature = "sqlite", feature = "file"))]
-fn file_path(url: &str) -> &str {
-    let path = url.split_once(':').map_or("", |(_, path)| path);
-    path.strip_prefix("//").unwrap_or(path)
 }

@@ -24,6 +24,7 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use self::error::{Failure, Task};
 use self::threads::Threads;
+use super::path_url;
 use super::table::{self, expected_text};
 use super::{
     Count, Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version,
@@ -117,6 +118,24 @@ pub struct SqliteOptions {
 }
 
 impl SqliteOptions {
+    /// The options in a URL, as [`connect`](crate::connect) reads it.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use cloakroom::store::sqlite::{Mode, SqliteOptions};
+    ///
+    /// let options = SqliteOptions::from_url("sqlite:///db.sqlite3?mode=ro&timeout=20")?;
+    /// assert_eq!(options.path, Path::new("db.sqlite3"), "three slashes: relative, as in Django");
+    /// assert_eq!((options.mode, options.busy_timeout.as_secs()), (Mode::ReadOnly, 20));
+    /// # Ok::<(), cloakroom::StoreError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the URL names no file, or says something that is not known here.
+    pub fn from_url(url: &str) -> Result<SqliteOptions, StoreError> {
+        path_url::sqlite(url)
+    }
+
     /// Opens the store. The file and the table must be there; see [`create_table`](Self::create_table).
     ///
     /// ```

@@ -240,9 +240,8 @@ async fn may_only_read(path: &Path) {
 async fn a_store_that_is_opened_for_reading_writes_nothing() {
     let (_folder, path) = database(CREATE_TABLE);
     let before = std::fs::read(&path).unwrap();
-    let mut options = SqliteStore::options(&path);
-    options.mode = cloakroom::store::sqlite::Mode::ReadOnly;
-    let store = options.open(&Settings::new("secret")).await.unwrap();
+    let settings = Settings::new("secret");
+    let store = cloakroom::connect(&format!("sqlite:{}?mode=ro", path.display()), &settings).await.unwrap();
     let (key, now, data) = (SessionKey::random().unwrap(), DateTime::UNIX_EPOCH, SessionData::new());
     assert!(store.load(&key, now).await.unwrap().is_none(), "reading works");
     let error = store.create(&key, Record { data: &data, expire_date: now, now }).await.unwrap_err();

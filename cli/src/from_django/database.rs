@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use cloakroom::store::{path_url, url_from_folder};
 use serde_json::{Map, Value};
 
 use super::{quoted, text, unknown};
@@ -16,7 +17,18 @@ pub(super) fn url(alias: &str, database: &Map<String, Value>, folder: &Path) -> 
             if name.is_empty() || name.contains(":memory:") || name.contains("mode=memory") {
                 return Err(unknown(&setting("NAME"), &name));
             }
-            Ok(format!("sqlite:{}", folder.join(name).display()))
+            let mut query = options(alias, database, &SQLITE)?;
+            // A URI of SQLite's own, whose query is part of it.
+            let url = match name.strip_prefix("file:") {
+                None => path_url("sqlite", &folder.join(&name)),
+                Some(uri) => {
+                    let (path, parameters) = uri.split_once('?').unwrap_or((uri, ""));
+                    let path = path.strip_prefix("//localhost").or(path.strip_prefix("//")).unwrap_or(path);
+                    query.extend(parameters.split('&').filter(|part| !part.is_empty()).map(str::to_owned));
+                    url_from_folder(&format!("sqlite:{path}"), folder)
+                }
+            };
+            Ok(if query.is_empty() { url } else { format!("{url}?{}", query.join("&")) })
         }
         Some("postgresql" | "postgresql_psycopg2" | "postgis") => {
             let query = options(alias, database, &POSTGRES)?;
@@ -35,6 +47,19 @@ struct Options {
     passed: &'static [&'static str],
     ignored: &'static [&'static str],
 }
+
+const SQLITE: Options = Options {
+    passed: &["timeout"],
+    ignored: &[
+        "transaction_mode",
+        "init_command",
+        "check_same_thread",
+        "detect_types",
+        "cached_statements",
+        "uri",
+        "isolation_level",
+    ],
+};
 
 const POSTGRES: Options = Options {
     passed: &["sslmode", "options", "application_name", "connect_timeout"],
@@ -113,6 +138,17 @@ mod tests {
     fn databases_become_urls() {
         let sqlite = json!({ "ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3" });
         assert_eq!(url_of(sqlite).unwrap(), "sqlite:/srv/site/db.sqlite3");
+        for (name, url) in [
+            ("/data/100%?.sqlite3", "sqlite:/data/100%25%3F.sqlite3"),
+            ("file:db.sqlite3?mode=ro", "sqlite:/srv/site/db.sqlite3?timeout=20&mode=ro"),
+            ("file:///data/a%20b", "sqlite:/data/a%20b?timeout=20"),
+        ] {
+            let mut sqlite = json!({ "ENGINE": "django.db.backends.sqlite3", "NAME": name });
+            if name.starts_with("file:") {
+                sqlite["OPTIONS"] = json!({ "timeout": 20, "transaction_mode": "IMMEDIATE" });
+            }
+            assert_eq!(url_of(sqlite).unwrap(), url);
+        }
         let mut postgres = json!({
             "ENGINE": "django.db.backends.postgresql", "NAME": "site", "USER": "ann", "PASSWORD": "p@ss/word",
             "HOST": "db.example", "PORT": 6432, "OPTIONS": { "sslmode": "prefer", "pool": true },

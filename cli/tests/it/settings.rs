@@ -63,6 +63,85 @@ fn options_are_before_the_environment_and_that_before_the_file() {
     }
 }
 
+/// Wherever in the file a path stands, it counts from the file's folder; in an option and in the environment from the
+/// working folder.
+#[test]
+fn paths_count_from_where_they_are_written() {
+    for (store, expected) in [
+        ("sqlite:a b%3F.db?mode=rw", "sqlite:FOLDER/a b%3F.db?mode=rw"),
+        ("sqlite:///db.sqlite3", "sqlite:FOLDER/db.sqlite3"),
+        ("sqlite:////db.sqlite3", "sqlite:////db.sqlite3"),
+        ("file:sessions", "file:FOLDER/sessions"),
+        ("file:///srv/sessions", "file:///srv/sessions"),
+        ("file:", "file:"),
+        ("cached_db:sqlite:db.sqlite3|redis://cache/1", "cached_db:sqlite:FOLDER/db.sqlite3|redis://cache/1"),
+        ("cached_db:sqlite:db.sqlite3|file:copies", "cached_db:sqlite:FOLDER/db.sqlite3|file:FOLDER/copies"),
+    ] {
+        let place = Place::new(&format!("store = '{store}'\nsecret_key_file = 'secret.txt'"));
+        let file = place.0.path().join("cloakroom.toml");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let mut by_file = cloakroom(&["settings", "--json", "--settings", file.to_str().unwrap()]);
+        by_file.current_dir(elsewhere.path());
+        let folder = place.0.path().to_str().unwrap();
+        assert_eq!(run(by_file, b"").json()["store"], expected.replace("FOLDER", folder), "{store}");
+        for by_option in [false, true] {
+            let mut command = cloakroom(&["settings", "--json"]);
+            command.current_dir(elsewhere.path()).env("CLOAKROOM_SECRET_KEY", "x");
+            if by_option {
+                command.args(["--store", store])
+            } else {
+                command.env("CLOAKROOM_STORE", store)
+            };
+            assert_eq!(run(command, b"").json()["store"], store);
+        }
+    }
+}
+
+/// A command opens the same file, whichever of the two named it.
+#[test]
+fn the_file_behind_a_cache_is_that_of_the_settings_folder() {
+    let place =
+        Place::new("store = 'cached_db:sqlite:db.sqlite3|file:copies'\nsecret_key_file = 'secret.txt'");
+    std::fs::create_dir(place.0.path().join("copies")).unwrap();
+    let file = place.0.path().join("cloakroom.toml");
+    let elsewhere = tempfile::tempdir().unwrap();
+    for command in ["create-table", "count"] {
+        let mut command = cloakroom(&[command, "--settings", file.to_str().unwrap()]);
+        command.current_dir(elsewhere.path());
+        let ran = run(command, b"");
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    assert!(place.0.path().join("db.sqlite3").exists());
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
+/// `sqlite:///` and a path is relative, as in Django. Who meant the absolute one is told, and nothing is made.
+#[test]
+fn three_slashes_are_read_as_django_does() {
+    let place = Place::new("");
+    let path = place.0.path().join("db.sqlite3");
+    let (three, four) = (format!("sqlite://{}", path.display()), format!("sqlite:///{}", path.display()));
+    for command in ["create-table", "count"] {
+        let ran = place.run(&[command, "--store", &three]);
+        assert!(ran.code == 2 && ran.stderr.contains(&format!("`{four}`")), "{command}: {ran:?}");
+    }
+    assert_eq!(place.run(&["create-table", "--store", &four]).code, 0);
+    assert!(path.exists());
+    let relative = place.run(&["create-table", "--store", "sqlite:///inside.sqlite3?mode=rwc"]);
+    assert!(relative.code == 0 && place.0.path().join("inside.sqlite3").exists(), "{relative:?}");
+    for (url, part) in [
+        ("sqlite:db.sqlite3?cache=shared", "`cache=shared` is not known here"),
+        ("sqlite::memory:", "use `memory:`"),
+        ("cached_db:sqlite:db.sqlite3?vfs=unix-none|memory:", "`vfs=unix-none`"),
+    ] {
+        let ran = place.run(&["create-table", "--store", url]);
+        assert!(ran.code == 2 && ran.stderr.contains(part), "{url}: {ran:?}");
+    }
+    let not_made = place.run(&["create-table", "--store", "sqlite:missing.sqlite3?mode=rw"]);
+    assert!(not_made.code == 1 && not_made.stderr.contains("no such file"), "{not_made:?}");
+    assert!(!place.0.path().join("missing.sqlite3").exists());
+}
+
 #[test]
 fn the_file_serves_every_command() {
     let place = Place::new(FILE);

@@ -147,3 +147,16 @@ async fn a_service_that_is_stopped_leaves_one_whole_file() {
         assert_eq!(count_in(&path), 5);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_written_is_told_with_an_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, path) = filled(folder.path(), 2).await;
+    let url = format!("{url}?mode=ro");
+    assert_eq!(with_secret(&["count", "--json", "--store", &url], "").json()["live"], 2);
+    for arguments in [&["revoke", "--user", "7", "--store", &url][..], &["clearsessions", "--store", &url]] {
+        let ran = with_secret(arguments, "");
+        assert!(ran.code == 1 && ran.stderr.contains("opened with `mode=ro`"), "{arguments:?}: {ran:?}");
+    }
+    assert_eq!(count_in(&path), 2);
+}

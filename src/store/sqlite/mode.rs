@@ -1,6 +1,6 @@
 //! What may be done to the file.
 
-/// Whether the database file may be written, and made when it is missing.
+/// Whether the database file may be written, and made when it is missing; in a URL `?mode=ro`, `rw` and `rwc`.
 ///
 /// ```
 /// use cloakroom::store::sqlite::Mode;
