@@ -7,6 +7,8 @@ mod cleaner;
 mod connect;
 #[cfg(feature = "file")]
 pub mod file;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod generation;
 mod listing;
 #[cfg(feature = "memcached")]
 pub mod memcached;

@@ -57,6 +57,7 @@ use self::error::{Failure, Task};
 use self::reads::{Read, Stored, Timestamp};
 use self::tasks::Tasks;
 use self::writes::{Outcome, Row, Work, Write};
+use super::generation::Generation;
 use super::per_runtime::PerRuntime;
 use super::table::{self, expected_text};
 use super::{
@@ -122,6 +123,7 @@ pub struct PostgresOptions {
     pub extra_columns: Vec<ExtraColumn>,
     /// Their types, as the table has them.
     extra_types: Vec<String>,
+    generation: Generation,
     /// The table of the [index of user sessions](crate::user_sessions), where the site has one:
     /// `cloakroom_user_session`. Sites that share a database have one each.
     pub user_session_table: String,
@@ -226,6 +228,7 @@ impl PostgresStore {
             columns: Columns::default(),
             extra_columns: Vec::new(),
             extra_types: Vec::new(),
+            generation: Generation::default(),
             user_session_table: table::USER_SESSION_TABLE.to_owned(),
             deadline: Duration::from_secs(5),
             batch: 64,

@@ -7,7 +7,7 @@ mod dead_cache;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod down_at_start;
 mod exhausted;
-mod fail_over;
+pub(crate) mod fail_over;
 mod idle;
 mod killed;
 mod mixed_up;

@@ -2,6 +2,7 @@
 
 mod checks;
 mod django;
+mod fail_over;
 mod requests;
 
 use std::path::Path;

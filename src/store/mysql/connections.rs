@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::MysqlOptions;
 use super::error::{Failure, Task};
 use super::statements::{Request, Statements};
+use crate::store::generation::Generation;
 use crate::store::per_runtime::PerRuntime;
 
 /// Not the driver's own pool, which asks the server whether a connection still lives before each use: a
@@ -20,6 +21,7 @@ pub(super) struct Connections {
     options: Arc<MysqlOptions>,
     free: Semaphore,
     idle: PerRuntime<Vec<Idle>>,
+    generation: Generation,
 }
 
 struct Idle {
@@ -31,6 +33,7 @@ struct Idle {
 struct Connection {
     conn: Conn,
     max_allowed_packet: usize,
+    generation: u64,
 }
 
 /// After so long a firewall may have forgotten the connection, and let a request wait in vain.
@@ -64,7 +67,7 @@ const SETTINGS: [&str; 2] = [
 impl Connections {
     pub(super) fn new(options: Arc<MysqlOptions>) -> Connections {
         let free = Semaphore::new(options.connections.max(1));
-        Connections { options, free, idle: PerRuntime::new() }
+        Connections { options, free, idle: PerRuntime::new(), generation: Generation::default() }
     }
 
     /// Does a piece of work within the deadline. It is done again after a deadlock, after which nothing was
@@ -81,6 +84,7 @@ impl Connections {
             loop {
                 let (mut lent, used) = self.connection(R::READS).await?;
                 let connection = lent.connection()?;
+                let generation = connection.generation;
                 let (size, limit) = (request.size() + PACKET_OVERHEAD, connection.max_allowed_packet);
                 if size > limit {
                     lent.give_back();
@@ -96,6 +100,9 @@ impl Connections {
                 };
                 if failure.ends_connection() {
                     drop(lent);
+                    if failure.only_reads() {
+                        self.generation.end(generation);
+                    }
                     if used && (R::READS || failure.only_reads()) {
                         continue;
                     }
@@ -118,12 +125,15 @@ impl Connections {
     async fn connection(&self, only_reads: bool) -> Task<(Lent<'_>, bool)> {
         let rest = if only_reads { FORGOTTEN } else { CLOSED };
         while let Some(Idle { connection, since }) = self.idle(Vec::pop) {
+            if connection.generation != self.generation.current() {
+                continue;
+            }
             let mut lent = Lent { connection: Some(connection), home: self };
             if since.elapsed() < rest || lent.connection()?.conn.ping().await.is_ok() {
                 return Ok((lent, true));
             }
         }
-        let connection = Connection::open(&self.options).await?;
+        let connection = Connection::open(&self.options, self.generation.current()).await?;
         Ok((Lent { connection: Some(connection), home: self }, false))
     }
 
@@ -134,14 +144,14 @@ impl Connections {
 }
 
 impl Connection {
-    async fn open(options: &MysqlOptions) -> Task<Connection> {
+    async fn open(options: &MysqlOptions, generation: u64) -> Task<Connection> {
         let mut conn = connect(options).await?;
         // The driver asks too, and keeps it to itself: a longer packet it would send in pieces that the server takes for
         // other commands.
         let of_server: Option<usize> = conn.query_first("SELECT @@max_allowed_packet").await?;
         let of_site = options.connection.max_allowed_packet();
         let max_allowed_packet = of_server.into_iter().chain(of_site).min().unwrap_or(usize::MAX);
-        Ok(Connection { conn, max_allowed_packet })
+        Ok(Connection { conn, max_allowed_packet, generation })
     }
 }
 

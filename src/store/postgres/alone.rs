@@ -57,13 +57,14 @@ impl Alone {
             let _permit = self.0.free.acquire().await.map_err(|_| Failure::Closed)?;
             let idle = crate::lock(&self.0.idle).pop();
             let mut connection = match idle {
-                Some(connection) if !connection.is_closed().await => connection,
+                Some(connection) if !connection.is_over(options).await => connection,
                 _ => Connection::open(options).await?,
             };
             connection.limit(end.saturating_duration_since(Instant::now())).await?;
             let result = work(&mut connection, options).await;
-            if !result.as_ref().is_err_and(Failure::ends_connection) {
-                crate::lock(&self.0.idle).push(connection);
+            match &result {
+                Err(failure) if failure.ends_connection() => connection.close(failure, options),
+                _ => crate::lock(&self.0.idle).push(connection),
             }
             result
         });

@@ -19,6 +19,7 @@ pub(super) struct Connection {
     client: Client,
     statements: [Option<Statement>; COUNT],
     last_used: Instant,
+    generation: u64,
 }
 
 /// Servers and proxies close connections that have rested for seconds.
@@ -27,9 +28,10 @@ const RESTED: Duration = Duration::from_millis(100);
 impl Connection {
     /// Connects within the deadline.
     pub(super) async fn open(options: &PostgresOptions) -> Task<Connection> {
+        let generation = options.generation.current();
         let client = timeout(options.deadline, start(options)).await.map_err(|_| Failure::Deadline)??;
         let statements = [const { None }; COUNT];
-        Ok(Connection { client, statements, last_used: Instant::now() })
+        Ok(Connection { client, statements, last_used: Instant::now(), generation })
     }
 
     /// Sets how long the caller will wait for the statements to come: less than the whole deadline when it
@@ -39,13 +41,23 @@ impl Connection {
         Ok(self.client.batch_execute(&format!("SET statement_timeout = {limit}")).await?)
     }
 
-    /// Whether the connection has ended, by the server's will for example.
-    pub(super) async fn is_closed(&self) -> bool {
+    /// Whether the connection has ended, by the server's will for example, or leads to a server that was replaced.
+    pub(super) async fn is_over(&self, options: &PostgresOptions) -> bool {
+        if self.generation != options.generation.current() {
+            return true;
+        }
         if self.last_used.elapsed() >= RESTED {
             // Where nobody has driven the runtime meanwhile, the connection's task looks only now.
             tokio::task::yield_now().await;
         }
         self.client.is_closed()
+    }
+
+    /// Closes the connection for this failure.
+    pub(super) fn close(self, failure: &Failure, options: &PostgresOptions) {
+        if failure.only_reads() {
+            options.generation.end(self.generation);
+        }
     }
 
     /// Begins a transaction, which is rolled back when it is dropped.
@@ -189,18 +201,21 @@ impl Link {
         let deadline = self.options.deadline;
         let connection = self.connection().await?;
         let result = timeout(deadline, work(connection)).await.unwrap_or(Err(Failure::Deadline));
-        if result.as_ref().is_err_and(Failure::ends_connection) {
-            self.connection = None;
+        if let Err(failure) = &result
+            && failure.ends_connection()
+            && let Some(connection) = self.connection.take()
+        {
+            connection.close(failure, &self.options);
         }
         result
     }
 
     async fn connection(&mut self) -> Task<&mut Connection> {
-        let is_closed = match &self.connection {
-            Some(connection) => connection.is_closed().await,
+        let is_over = match &self.connection {
+            Some(connection) => connection.is_over(&self.options).await,
             None => true,
         };
-        if is_closed {
+        if is_over {
             if let Some(failed) = self.failed.as_ref().filter(|failed| Instant::now() < failed.next_attempt) {
                 return Err(failed.failure.clone());
             }

@@ -67,12 +67,21 @@ impl Failure {
     }
 
     /// Whether one request of many may be the cause, so that the others deserve another try: bad data, a
-    /// constraint, a trigger, a serialization failure, a statement prepared for a table that was altered; or whether none
-    /// of them was carried out and another connection may help: the server only reads (25006), or had given up the
-    /// connection as idle (57P05).
+    /// constraint, a trigger, a serialization failure, a statement prepared for a table that was altered.
     pub(super) fn may_be_one_request(&self) -> bool {
         matches!(self, Failure::Server { code, .. }
-            if ["0A", "22", "23", "25006", "26", "40", "54", "57P05", "P0"].iter().any(|class| code.code().starts_with(class)))
+            if ["0A", "22", "23", "26", "40", "54", "P0"].iter().any(|class| code.code().starts_with(class)))
+    }
+
+    /// Whether the server only reads. Another one may have taken over.
+    pub(super) fn only_reads(&self) -> bool {
+        self.is(&SqlState::READ_ONLY_SQL_TRANSACTION)
+    }
+
+    /// Whether the server carried out nothing and another connection may help: it only reads, or had given up this
+    /// connection as idle.
+    pub(super) fn may_be_the_connection(&self) -> bool {
+        self.only_reads() || self.is(&SqlState::IDLE_SESSION_TIMEOUT)
     }
 
     /// Whether the connection is of no more use: broken, stuck, or with statements that no longer fit.
@@ -80,7 +89,7 @@ impl Failure {
         match self {
             Failure::Server { code, .. } => {
                 ["0A", "26", "57P", "08"].iter().any(|class| code.code().starts_with(class))
-                    || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+                    || self.only_reads()
             }
             Failure::Connection(_) | Failure::Deadline | Failure::Closed => true,
             _ => false,

@@ -56,14 +56,14 @@ async fn create_table(options: &PostgresOptions) -> Task<CreateTable> {
 }
 
 impl PostgresStore {
-    async fn ask_index<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut Connection) -> Task<T>,
-    ) -> Result<T, StoreError> {
+    async fn ask_index<T>(&self, work: impl AsyncFnOnce(&mut Connection) -> Task<T>) -> Task<T> {
         let tasks = self.tasks();
         let answer = async { tasks.index.lock().await.run(work).await };
-        let answer = timeout(self.options.deadline, answer).await.unwrap_or(Err(Failure::Deadline));
-        answer.map_err(|failure| failure.explain(&self.options.of_user_sessions()))
+        timeout(self.options.deadline, answer).await.unwrap_or(Err(Failure::Deadline))
+    }
+
+    fn explain_of_index(&self, failure: Failure) -> StoreError {
+        failure.explain(&self.options.of_user_sessions())
     }
 
     async fn index_rows(
@@ -75,10 +75,21 @@ impl PostgresStore {
             let rows = connection.rows(&self.options, query, parameters).await?;
             rows.iter().map(entry).collect::<Task<Vec<Entry>>>()
         };
-        self.ask_index(ask).await
+        self.ask_index(ask).await.map_err(|failure| self.explain_of_index(failure))
     }
 
+    /// A login fails with its entry, so that what the connection is to blame for is tried on another.
     async fn change_index(&self, query: Query, parameters: &[&(dyn ToSql + Sync)]) -> Result<(), StoreError> {
+        let changed = match self.change_index_once(query, parameters).await {
+            Err(failure) if failure.may_be_the_connection() => {
+                self.change_index_once(query, parameters).await
+            }
+            changed => changed,
+        };
+        changed.map_err(|failure| self.explain_of_index(failure))
+    }
+
+    async fn change_index_once(&self, query: Query, parameters: &[&(dyn ToSql + Sync)]) -> Task<()> {
         let ask = async |connection: &mut Connection| {
             connection.count(&self.options, query, parameters).await.map(drop)
         };

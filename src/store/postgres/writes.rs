@@ -146,7 +146,7 @@ async fn together(
             }
         }
         // One by one, so that what the server refuses costs nobody else a save.
-        Err(failure) if failure.may_be_one_request() => {
+        Err(failure) if failure.may_be_one_request() || failure.may_be_the_connection() => {
             writes.into_iter().for_each(|write| alone.spawn(write));
         }
         Err(failure) => writes.into_iter().for_each(|write| write.answer(Err(failure.clone()))),

@@ -5,22 +5,147 @@ use futures_util::future::join_all;
 
 use super::*;
 
-/// Two stores whose address leads to the old primary, and the new one.
-struct FailOver {
+/// Two servers of one kind, of which the old one is the primary, and a proxy that leads to it.
+pub(crate) struct Primaries {
     name: &'static str,
-    /// It saves while the old one only reads and there is no new one yet.
-    early: Arc<dyn SessionStore>,
-    /// It saves after that.
-    late: Arc<dyn SessionStore>,
-    /// On the new primary, without the proxy.
-    new: Arc<dyn SessionStore>,
-    port_of_new: u16,
+    old: Server,
+    /// A site's URL by way of the proxy.
+    pub(crate) address: String,
+    /// A site's URL of the new one.
+    pub(crate) of_new: String,
     proxy: Proxy,
 }
 
-/// `only_read` makes the old primary one that only reads.
-async fn fails_over(this: FailOver, only_read: impl AsyncFnOnce()) {
-    let FailOver { name, early, late, new, port_of_new, proxy } = this;
+impl Primaries {
+    async fn new(name: &'static str, old: Server, of_old: &str, of_new: String) -> Primaries {
+        let proxy = Proxy::before(old.port).await;
+        let address = proxy.url(of_old, old.port);
+        Primaries { name, old, address, of_new, proxy }
+    }
+
+    pub(crate) async fn all() -> Vec<Primaries> {
+        vec![
+            #[cfg(feature = "postgres")]
+            Primaries::postgres().await,
+            #[cfg(feature = "mysql")]
+            Primaries::mariadb().await,
+            #[cfg(feature = "redis")]
+            Primaries::redis().await,
+        ]
+    }
+
+    /// In databases of one name, with both tables, for a user who may not do everything: that one writes on.
+    #[cfg(feature = "mysql")]
+    async fn mariadb() -> Primaries {
+        use crate::servers::mariadb::{PASSWORD, USER, connection, database, start, url};
+        use mysql_async::prelude::Queryable;
+        let of_new = database().await;
+        let name = of_new.rsplit_once('/').unwrap().1;
+        let old = start().await;
+        let of_old = url(&old, name);
+        let mut at_old = connection(&url(&old, "mysql")).await;
+        at_old.query_drop(format!("CREATE DATABASE {name}")).await.unwrap();
+        let user = format!("site_of_{name}");
+        for of_server in [&of_old, &of_new] {
+            make_tables(of_server).await;
+            let mut admin = connection(of_server).await;
+            let made = format!("CREATE USER {user}@'%' IDENTIFIED BY '{PASSWORD}'");
+            admin.query_drop(made).await.unwrap();
+            let granted = format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.* TO {user}@'%'");
+            admin.query_drop(granted).await.unwrap();
+        }
+        let of_site = |url: &str| url.replacen(USER, &user, 1);
+        Primaries::new("mariadb", old, &of_site(&of_old), of_site(&of_new)).await
+    }
+
+    /// In databases of one name, with both tables.
+    #[cfg(feature = "postgres")]
+    async fn postgres() -> Primaries {
+        use crate::servers::postgres::{client, database, start, url};
+        let of_new = database().await;
+        let name = of_new.rsplit_once('/').unwrap().1;
+        let old = start().await;
+        let of_old = url(&old, name);
+        let at_old = client(&url(&old, "postgres")).await;
+        at_old.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        for of_server in [&of_old, &of_new] {
+            make_tables(of_server).await;
+        }
+        Primaries::new("postgres", old, &of_old, of_new).await
+    }
+
+    /// The new one is the shared server, under a key prefix of its own.
+    #[cfg(feature = "redis")]
+    async fn redis() -> Primaries {
+        use crate::servers::redis::{start, url, url_of};
+        let (old, of_new) = (start().await, url().await);
+        let of_old = format!("{}?{}", url_of(&old), of_new.split_once('?').unwrap().1);
+        Primaries::new("redis", old, &of_old, of_new).await
+    }
+
+    /// The old one only reads from now on.
+    pub(crate) async fn only_read(&self) {
+        match self.name {
+            #[cfg(feature = "mysql")]
+            "mariadb" => {
+                use mysql_async::prelude::Queryable;
+                let url = crate::servers::mariadb::url(&self.old, "mysql");
+                let mut admin = crate::servers::mariadb::connection(&url).await;
+                admin.query_drop("SET GLOBAL read_only = 1").await.unwrap();
+            }
+            #[cfg(feature = "postgres")]
+            "postgres" => {
+                let url = crate::servers::postgres::url(&self.old, "postgres");
+                let admin = crate::servers::postgres::client(&url).await;
+                let set = "ALTER SYSTEM SET default_transaction_read_only = on";
+                admin.batch_execute(set).await.unwrap();
+                admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+            }
+            #[cfg(feature = "redis")]
+            "redis" => {
+                let mut admin =
+                    crate::servers::redis::client(&crate::servers::redis::url_of(&self.old)).await;
+                // Of one that nobody can reach, so that it keeps what it has.
+                let mut command = redis::cmd("REPLICAOF");
+                command.arg("127.0.0.1").arg(1);
+                command.query_async::<()>(&mut admin).await.unwrap();
+            }
+            other => panic!("{other} has no primary"),
+        }
+    }
+
+    /// The address leads to the new one from now on.
+    pub(crate) fn fail_over(&self) {
+        let (address, _) = self.of_new.split_once('?').unwrap_or((&self.of_new, ""));
+        let port = address.rsplit_once(':').unwrap().1.split('/').next().unwrap();
+        self.proxy.lead_to(port.parse().unwrap());
+    }
+}
+
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+async fn make_tables(url: &str) {
+    cloakroom::store::create_table(url, Default::default()).await.unwrap();
+    cloakroom::store::create_user_session_table(url).await.unwrap();
+}
+
+/// Saves with this number until that fails, as nobody tells when each of a server's processes has heard that it only
+/// reads.
+async fn save_until_it_fails(name: &str, store: &dyn SessionStore, session_key: &SessionKey) -> StoreError {
+    let start = std::time::Instant::now();
+    loop {
+        match update(store, session_key, 1).await {
+            Ok(_) => assert!(start.elapsed() < Duration::from_secs(20), "{name}: it writes on"),
+            Err(error) => return error,
+        }
+    }
+}
+
+async fn no_save_is_lost(primaries: Primaries) {
+    let name = primaries.name;
+    let connect = async |url: &str| cloakroom::connect(url, &settings()).await.unwrap();
+    // One saves while there is no new primary yet, the other only after.
+    let (early, late) = (connect(&primaries.address).await, connect(&primaries.address).await);
+    let new = connect(&primaries.of_new).await;
     let (session_key, _) = create(&*early).await;
     new.create(&session_key, record(&data_of(&session_key, 0))).await.unwrap();
     // Many at once, so that each store holds several connections to the old one.
@@ -28,107 +153,30 @@ async fn fails_over(this: FailOver, only_read: impl AsyncFnOnce()) {
         for updated in join_all((0..8).map(|_| update(&**store, &session_key, 0))).await {
             assert!(matches!(updated, Ok(Updated::Updated(_))), "{name}: {updated:?}");
         }
+        assert_eq!(load(&**store, &session_key).await.unwrap(), 0, "{name}");
     }
-    only_read().await;
-    let start = std::time::Instant::now();
-    let error = loop {
-        // Nobody tells when the server's processes have heard of it.
-        match update(&*early, &session_key, 1).await {
-            Ok(_) => assert!(start.elapsed() < Duration::from_secs(20), "{name}: it writes on"),
-            Err(error) => break error,
-        }
-    };
+    primaries.only_read().await;
+    let error = save_until_it_fails(name, &*early, &session_key).await;
     assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{name}: {error}");
     assert!(error.to_string().contains("primary"), "{name}: {error}");
-    proxy.lead_to(port_of_new);
-    // The old one refused and wrote nothing, so that each may go to the new one at once: none is lost.
+    primaries.fail_over();
+    // The old one refused and wrote nothing, so that each may go to the new one at once.
     for store in [&early, &late] {
         for updated in join_all((0..8).map(|_| update(&**store, &session_key, 2))).await {
             assert!(matches!(updated, Ok(Updated::Updated(_))), "{name}: {updated:?}");
         }
         assert_eq!(load(&*new, &session_key).await.unwrap(), 2, "{name}");
+        // Nobody reads on from the old one: it would still have who was logged out at the new one.
+        for loaded in join_all((0..8).map(|_| load(&**store, &session_key))).await {
+            assert_eq!(loaded.unwrap(), 2, "{name}");
+        }
         update(&*new, &session_key, 3).await.unwrap();
     }
 }
 
-#[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mariadb_that_only_reads_is_given_up() {
-    use crate::servers::mariadb::{PASSWORD, USER, connection, database, start, url};
-    use mysql_async::prelude::Queryable;
-    let of_new = database().await;
-    let (address, name) = of_new.rsplit_once('/').unwrap();
-    let old = start().await;
-    let of_old = url(&old, name);
-    let mut at_old = connection(&url(&old, "mysql")).await;
-    at_old.query_drop(format!("CREATE DATABASE {name}")).await.unwrap();
-    for of_server in [&of_old, &of_new] {
-        cloakroom::store::create_table(of_server, Default::default()).await.unwrap();
-        // Who may do everything writes on.
-        let mut admin = connection(of_server).await;
-        admin.query_drop(format!("CREATE USER site@'%' IDENTIFIED BY '{PASSWORD}'")).await.unwrap();
-        admin
-            .query_drop(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.* TO site@'%'"))
-            .await
-            .unwrap();
+async fn a_server_that_only_reads_is_given_up_and_no_save_is_lost() {
+    for primaries in Primaries::all().await {
+        no_save_is_lost(primaries).await;
     }
-    let proxy = Proxy::before(old.port).await;
-    let of_site = |url: &str| url.replacen(USER, "site", 1);
-    let through_proxy = of_site(&proxy.url(&of_old, old.port));
-    let early = cloakroom::connect(&through_proxy, &settings()).await.unwrap();
-    let late = cloakroom::connect(&through_proxy, &settings()).await.unwrap();
-    let new = cloakroom::connect(&of_site(&of_new), &settings()).await.unwrap();
-    let port_of_new = address.rsplit_once(':').unwrap().1.parse().unwrap();
-    let this = FailOver { name: "mariadb", early, late, new, port_of_new, proxy };
-    fails_over(this, async || at_old.query_drop("SET GLOBAL read_only = 1").await.unwrap()).await;
-}
-
-#[cfg(feature = "postgres")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_postgres_that_only_reads_is_given_up() {
-    use crate::servers::postgres::{client, database, start, url};
-    let of_new = database().await;
-    let (address, name) = of_new.rsplit_once('/').unwrap();
-    let old = start().await;
-    let of_old = url(&old, name);
-    let at_old = client(&url(&old, "postgres")).await;
-    at_old.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-    for of_server in [&of_old, &of_new] {
-        cloakroom::store::create_table(of_server, Default::default()).await.unwrap();
-    }
-    let proxy = Proxy::before(old.port).await;
-    let through_proxy = proxy.url(&of_old, old.port);
-    let early = cloakroom::connect(&through_proxy, &settings()).await.unwrap();
-    let late = cloakroom::connect(&through_proxy, &settings()).await.unwrap();
-    let new = cloakroom::connect(&of_new, &settings()).await.unwrap();
-    let port_of_new = address.rsplit_once(':').unwrap().1.parse().unwrap();
-    let this = FailOver { name: "postgres", early, late, new, port_of_new, proxy };
-    let only_read = async || {
-        at_old.batch_execute("ALTER SYSTEM SET default_transaction_read_only = on").await.unwrap();
-        at_old.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-    };
-    fails_over(this, only_read).await;
-}
-
-#[cfg(feature = "redis")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_became_a_replica_is_given_up() {
-    use crate::servers::redis::{PASSWORD, client, start, url_of};
-    let (old, new) = (start().await, start().await);
-    let proxy = Proxy::before(old.port).await;
-    let through_proxy = proxy.url(&url_of(&old), old.port);
-    let early = cloakroom::connect(&through_proxy, &settings()).await.unwrap();
-    let late = cloakroom::connect(&through_proxy, &settings()).await.unwrap();
-    let at_new = cloakroom::connect(&url_of(&new), &settings()).await.unwrap();
-    let this = FailOver { name: "redis", early, late, new: at_new, port_of_new: new.port, proxy };
-    let only_read = async || {
-        let mut at_old = client(&url_of(&old)).await;
-        let mut password = redis::cmd("CONFIG");
-        password.arg("SET").arg("masterauth").arg(PASSWORD);
-        password.query_async::<()>(&mut at_old).await.unwrap();
-        let mut replicate = redis::cmd("REPLICAOF");
-        replicate.arg("127.0.0.1").arg(new.port);
-        replicate.query_async::<()>(&mut at_old).await.unwrap();
-    };
-    fails_over(this, only_read).await;
 }
