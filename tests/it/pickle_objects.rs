@@ -106,6 +106,19 @@ fn t13_what_would_run_code_keeps_its_own_key_from_being_read() {
         ([&global("shop", "X")[..], b")\x81}b"].concat(), "shop.X"),
         ([b"](", &system[..], b"e"].concat(), "os.system"),
         ([b"}", &system[..], b"K\x01s"].concat(), "os.system"),
+        // In what is not read of an object that could be: a deque's first items, a factory, an attribute.
+        (
+            [&global("collections", "deque")[..], b"](", &system[..], b"eK\x03\x86R"].concat(),
+            "collections.deque",
+        ),
+        (
+            [&global("collections", "defaultdict")[..], &system[..], b"\x85R"].concat(),
+            "collections.defaultdict",
+        ),
+        (
+            [&global("collections", "OrderedDict")[..], b")R}", &sized("a"), &system[..], b"sb"].concat(),
+            "collections.OrderedDict",
+        ),
         // A name with a line's end in it stays one name.
         (global("os\nsystem", "x\n(S'true'\ntR"), r"os\nsystem"),
     ];
@@ -302,7 +315,7 @@ mod in_redis {
         let url = crate::servers::redis::url_of(&server) + "?engine=cached_db";
         let cache = cloakroom::connect(&url, &Settings::new("secret")).await.unwrap();
         let store: Arc<dyn SessionStore> =
-            Arc::new(CachedDbStore::new(Arc::clone(&database), cache).unwrap());
+            Arc::new(CachedDbStore::new(Arc::clone(&database), Arc::clone(&cache)).unwrap());
         let session_key = SessionKey::random().unwrap();
         let data = SessionData::from_json(r#"{"status":"new"}"#).unwrap();
         let now = Utc::now();
@@ -310,7 +323,10 @@ mod in_redis {
         assert!(matches!(database.create(&session_key, record).await.unwrap(), Created::Created(_)));
         let status = [&sized("status")[..], b"cshop.models\nStatus\n", &sized("new"), b"\x85R"].concat();
         let copy = [b"\x80\x04}", &status[..], b"s."].concat();
-        Raw::redis(server.port).set(&entry("cached_db", &session_key), &copy, 0);
+        // A minute yet, as long as a copy may live: one without an end would not be believed anyway.
+        let copy = SessionData::from_pickle(&copy, LIMIT).unwrap();
+        let record = Record { data: &copy, expire_date: now + TimeDelta::minutes(1), now };
+        assert!(matches!(cache.create(&session_key, record).await.unwrap(), Created::Created(_)));
 
         let session = Session::open(store, Settings::new("secret"), session_key.clone()).await.unwrap();
         assert_eq!(session.get::<String>("status").unwrap().as_deref(), Some("new"));

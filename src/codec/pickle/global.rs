@@ -100,85 +100,111 @@ const RUNNERS: [&[u8]; 3] = [b"subprocess", b"ctypes", b"multiprocessing"];
 /// what the class is, so that no store of JSON takes these.
 pub(super) fn reading<'o>(objects: &'o Objects<'_>, instance: &'o Instance) -> Option<Reading<'o>> {
     let Object::Tuple(arguments) = objects.get(instance.parts[1]) else { return None };
-    let is_bare = instance.items == 0 && instance.pairs == 0 && !instance.has_state;
+    let arguments = arguments.as_slice();
+    // What is not read must hold nothing to be made: a state does, besides that of Django's two.
+    let is_list = instance.pairs == 0 && !instance.has_state;
+    let is_dict = instance.items == 0 && !instance.has_state;
+    let is_bare = is_list && is_dict;
+    let list = || Plain::List(instance.filled());
+    let dict = || Plain::Dict(instance.filled());
     let json = |plain| Some(Reading { plain, is_json: true });
     let other = |plain| Some(Reading { plain, is_json: false });
     let global = match objects.get(instance.parts[0]) {
         Object::Global(global) => global,
-        // Protocols 0 and 1 name the plain class beside the subclass.
-        Object::Class(Class::Reconstructor) => {
-            let [_, base, state] = arguments.as_slice() else { return None };
-            let Object::Global(base) = objects.get(*base) else { return None };
-            let plain = [&b"str"[..], b"int", b"float", b"tuple", b"list"].contains(&&*base.name);
-            return if plain && *base.module == *b"builtins" { other(Plain::Value(state)) } else { None };
+        Object::Class(Class::Reconstructor) if is_bare => {
+            return subclass(objects, arguments).and_then(|value| other(Plain::Value(value)));
         }
         _ => return None,
     };
-    let is_dict = instance.items == 0;
-    match (&*global.module, &*global.name, instance.making, arguments.as_slice()) {
-        (b"django.utils.safestring", b"SafeString" | b"SafeText", Making::New, [text]) if is_bare => {
-            let is_text = matches!(objects.get(*text), Object::Str(_));
-            if is_text { json(Plain::Value(text)) } else { None }
+    let is_class = |id: &Id| matches!(objects.get(*id), Object::Class(_) | Object::Global(_) | Object::None);
+    let is_scalar = |id: &Id| is_scalar(objects.get(*id));
+    match (&*global.module, &*global.name, instance.making, arguments) {
+        (b"django.utils.safestring", b"SafeString" | b"SafeText", Making::New, [text])
+            if is_bare && is_text(objects, *text) =>
+        {
+            json(Plain::Value(text))
         }
-        (b"collections", b"OrderedDict", Making::Reduce, []) if is_dict => {
-            json(Plain::Dict(instance.filled()))
+        (b"collections", b"OrderedDict", Making::Reduce, []) if is_dict => json(dict()),
+        (b"collections", b"defaultdict", Making::Reduce, []) if is_dict => json(dict()),
+        (b"collections", b"defaultdict", Making::Reduce, [factory]) if is_dict && is_class(factory) => {
+            json(dict())
         }
-        (b"collections", b"defaultdict", Making::Reduce, [] | [_]) if is_dict => {
-            json(Plain::Dict(instance.filled()))
+        (b"collections", b"Counter", Making::Reduce, [counts])
+            if is_bare && matches!(objects.get(*counts), Object::Dict(_)) =>
+        {
+            json(Plain::Value(counts))
         }
-        (b"collections", b"Counter", Making::Reduce, [counts]) => {
-            let is_dict = matches!(objects.get(*counts), Object::Dict(_));
-            if is_dict { json(Plain::Value(counts)) } else { None }
-        }
-        (b"collections", b"deque", Making::Reduce, [] | [_, _]) if instance.pairs == 0 => {
-            other(Plain::List(instance.filled()))
+        (b"collections", b"deque", Making::Reduce, []) if is_list => other(list()),
+        (b"collections", b"deque", Making::Reduce, [empty, length])
+            if is_list && is_empty(objects, *empty) && is_scalar(length) =>
+        {
+            other(list())
         }
         // Of each key its last value, as Python's JSON writer and `items()` have it. The state holds all of them.
         (b"django.http.request", b"QueryDict", Making::New, [])
         | (b"django.utils.datastructures", b"MultiValueDict", Making::New, [])
-            if is_dict =>
+            if instance.items == 0 =>
         {
-            json(Plain::Dict(instance.filled()))
+            json(dict())
         }
-        (b"builtins", b"complex", Making::Reduce, [_, _]) => other(Plain::Value(&instance.parts[1])),
-        // A text to be translated reads as what the source says.
-        (
-            b"django.utils.functional",
-            b"_lazy_proxy_unpickle",
-            Making::Reduce,
-            [function, arguments, keywords, ..],
-        ) => {
-            let Object::Global(function) = objects.get(*function) else { return None };
-            let translates = *function.module == *b"django.utils.translation"
-                && [&b"gettext"[..], b"ugettext"].contains(&&*function.name);
-            match (objects.get(*arguments), objects.get(*keywords)) {
-                (Object::Tuple(texts), Object::Dict(none)) if translates && none.is_empty() => {
-                    let [text] = texts.as_slice() else { return None };
-                    let is_text = matches!(objects.get(*text), Object::Str(_));
-                    if is_text { other(Plain::Value(text)) } else { None }
-                }
-                _ => None,
-            }
+        (b"django.utils.functional", b"_lazy_proxy_unpickle", Making::Reduce, _) if is_bare => {
+            lazy_text(objects, arguments).and_then(|text| other(Plain::Value(text)))
+        }
+        (b"builtins", b"complex", Making::Reduce, [real, imaginary])
+            if is_bare && is_scalar(real) && is_scalar(imaginary) =>
+        {
+            other(Plain::Value(&instance.parts[1]))
         }
         (b"builtins", ..) => None,
-        (_, _, Making::New, [value]) if is_bare => {
-            if is_scalar(objects.get(*value)) {
-                other(Plain::Value(value))
-            } else {
-                None
-            }
-        }
+        (_, _, Making::New, [value]) if is_bare && is_scalar(value) => other(Plain::Value(value)),
         (_, _, Making::New, [_, _, ..]) if is_bare => other(Plain::Value(&instance.parts[1])),
-        (_, _, Making::New, []) if instance.pairs == 0 && instance.items > 0 => {
-            other(Plain::List(instance.filled()))
-        }
-        (_, _, Making::New, []) if is_dict && instance.pairs > 0 => other(Plain::Dict(instance.filled())),
-        (module, name, Making::Reduce, [value]) if is_bare => {
+        (_, _, Making::New, []) if is_list && instance.items > 0 => other(list()),
+        (_, _, Making::New, []) if is_dict && instance.pairs > 0 => other(dict()),
+        (module, name, Making::Reduce, [value]) if is_bare && is_scalar(value) => {
             let last = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
-            let is_class = last.first().is_some_and(u8::is_ascii_uppercase) && !is_runner(module);
-            if is_class && is_scalar(objects.get(*value)) { other(Plain::Value(value)) } else { None }
+            let is_member = last.first().is_some_and(u8::is_ascii_uppercase) && !is_runner(module);
+            if is_member { other(Plain::Value(value)) } else { None }
         }
         _ => None,
+    }
+}
+
+/// The plain value of a subclass's object in protocols 0 and 1, which name the class that it extends.
+fn subclass<'o>(objects: &Objects<'_>, arguments: &'o [Id]) -> Option<&'o Id> {
+    let [class, base, value] = arguments else { return None };
+    let (Object::Global(_), Object::Global(base)) = (objects.get(*class), objects.get(*base)) else {
+        return None;
+    };
+    let is_plain = [&b"str"[..], b"int", b"float", b"tuple", b"list"].contains(&&*base.name);
+    (is_plain && *base.module == *b"builtins").then_some(value)
+}
+
+/// What the source says of a text that is to be translated, of those without a plural or a context.
+fn lazy_text<'o>(objects: &'o Objects<'_>, arguments: &[Id]) -> Option<&'o Id> {
+    let [function, arguments, keywords, results @ ..] = arguments else { return None };
+    let (Object::Global(function), Object::Tuple(texts)) = (objects.get(*function), objects.get(*arguments))
+    else {
+        return None;
+    };
+    let translates = *function.module == *b"django.utils.translation"
+        && [&b"gettext"[..], b"ugettext"].contains(&&*function.name);
+    let are_classes = results.iter().all(|class| matches!(objects.get(*class), Object::Global(_)));
+    match texts.as_slice() {
+        [text] if translates && are_classes && is_empty(objects, *keywords) && is_text(objects, *text) => {
+            Some(text)
+        }
+        _ => None,
+    }
+}
+
+fn is_text(objects: &Objects<'_>, id: Id) -> bool {
+    matches!(objects.get(id), Object::Str(_))
+}
+
+fn is_empty(objects: &Objects<'_>, id: Id) -> bool {
+    match objects.get(id) {
+        Object::Tuple(parts) | Object::List(parts) | Object::Dict(parts) => parts.is_empty(),
+        _ => false,
     }
 }
 
