@@ -10,24 +10,30 @@ use crate::sessions::{create, open, sqlite};
 
 /// What Django's own JSON carries, and what only a pickle does.
 const IN_JSON: &str = "[7, '7', 7.0]";
-const IN_PICKLES: &str =
-    "[7, '7', 7.0, b'7', __import__('decimal').Decimal('7'), __import__('decimal').Decimal('7.0')]";
+const IN_PICKLES: &str = "[7, '7', 7.0, b'7', bytearray(b'7'), Decimal('7'), Decimal('7.0'), mark_safe('7')]";
+/// What else is in the session: nothing, and for pickles an object that only Python can read.
+const WITH_NOTHING: &str = "";
+const WITH_AN_OBJECT: &str = "'share': Fraction(1, 3)";
 
 /// Django makes a session for each of these ids, says that it serves user 7 in each, and the commands agree.
 fn are_found_and_revoked(settings: &str, ids: &str, index: Option<&str>) {
     let project = Project::new(settings);
+    let with = if ids == IN_PICKLES { WITH_AN_OBJECT } else { WITH_NOTHING };
     let code = format!(
-        "from importlib import import_module\n\
+        "from decimal import Decimal\n\
+         from fractions import Fraction\n\
+         from importlib import import_module\n\
          from django.conf import settings\n\
          from django.contrib import auth\n\
          from django.contrib.auth.models import User\n\
          from django.http import HttpRequest\n\
+         from django.utils.safestring import mark_safe\n\
          user = User.objects.create_user('ada', password='pw', pk=7)\n\
          request = HttpRequest()\n\
          for id in {ids}:\n    \
              session = import_module(settings.SESSION_ENGINE).SessionStore()\n    \
              session.update({{'_auth_user_id': id, '_auth_user_hash': user.get_session_auth_hash(),\n        \
-                 '_auth_user_backend': 'django.contrib.auth.backends.ModelBackend'}})\n    \
+                 '_auth_user_backend': 'django.contrib.auth.backends.ModelBackend', {with}}})\n    \
              session.save()\n    \
              request.session = type(session)(session.session_key)\n    \
              print('serves', auth.get_user(request).pk)\n\
@@ -122,6 +128,23 @@ async fn ids_of_memcached_are_found() {
     let memcached = "django.core.cache.backends.memcached.PyMemcacheCache";
     let entries = format!("'BACKEND': '{memcached}', 'LOCATION': '{address}', 'KEY_PREFIX': '{prefix}'");
     are_found_and_revoked(&cache("cache", &entries), IN_PICKLES, None);
+}
+
+/// Django's `int()` makes user 7 of any object that says so; here nobody calls it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_only_python_can_read_is_told() {
+    let redis = redis("django.core.cache.backends.redis.RedisCache", "").await;
+    let project = Project::new(&cache("cache", &redis));
+    let code = "from fractions import Fraction\n\
+         from django.contrib.sessions.backends.cache import SessionStore\n\
+         session = SessionStore()\n\
+         session['_auth_user_id'] = Fraction(7)\n\
+         session.save()";
+    project.manage(&["shell", "-c", code]);
+    for command in ["list", "revoke"] {
+        let ran = run(cloakroom(&[command, "--user", "7", "--from-django", &project.manage_py()]), b"");
+        assert!(ran.code == 1 && ran.stderr.contains("1 sessions could not be read"), "{ran:?}");
+    }
 }
 
 /// Whose a session is that nobody can tell, the commands do not guess; they say that they may have missed it.
