@@ -1,6 +1,8 @@
 //! What can go wrong, in the caller's terms.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::expiry::ExpiryError;
 use crate::value::ValueError;
@@ -20,7 +22,7 @@ use crate::value::ValueError;
 /// assert_eq!(session.get::<String>("visits")?.as_deref(), Some("many"), "the data stays");
 /// # Ok::<(), Error>(())
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A stored value is not of the type that was asked for, or a value cannot be stored. The data stays.
@@ -39,10 +41,22 @@ pub enum Error {
         "the session was deleted before the request completed; the user may have logged out in a concurrent request"
     )]
     Interrupted,
-    /// Another request changed the session meanwhile, and the policy is to refuse or the retries ran out.
+    /// Another request changed the session meanwhile, and the policy is to refuse.
     #[error("the session was changed by other requests meanwhile; given up after {attempts} attempts")]
     Conflict {
         /// How often saving was tried.
+        attempts: u32,
+    },
+    /// Other requests kept the session busy for all of [`Settings::save_timeout`](crate::Settings::save_timeout). The
+    /// changes are not saved, or nobody knows: they are still in the session, and saving can be tried again.
+    #[error(
+        "the session could not be saved within {limit:?}, in {attempts} attempts, because other requests keep changing \
+         it; write to it in fewer requests, or raise the setting `save_timeout`"
+    )]
+    SaveTimedOut {
+        /// The setting.
+        limit: Duration,
+        /// How many writes were tried; none when others had not finished theirs.
         attempts: u32,
     },
     /// Every newly made key was taken already. Django's `CreateError`.
@@ -87,12 +101,13 @@ pub enum Error {
 /// assert_eq!((error.store(), error.kind()), ("redis", StoreErrorKind::Unavailable));
 /// assert_eq!(error.to_string(), format!("session store redis: {message}"));
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StoreError {
     store: &'static str,
     kind: StoreErrorKind,
     message: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// Shared, as one failure may be told to several requests.
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// What sort of failure it was: whether to try again, to call the operator, or to look at one entry.
@@ -153,7 +168,7 @@ impl StoreError {
     /// ```
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(source.into().into());
         self
     }
 

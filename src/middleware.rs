@@ -329,7 +329,9 @@ impl SessionMiddleware {
         if settings.save_every_request || self.site.user_sessions.is_some() {
             return Unsaved::ToSave;
         }
-        self.without_saving(session, &session.observed(status))
+        let finished = self.without_saving(session, &session.observed(status))?;
+        session.set_finished(true);
+        Some(finished)
     }
 
     fn without_saving(&self, session: &LazySession, observed: &Observed) -> Unsaved {
@@ -372,6 +374,8 @@ impl SessionMiddleware {
         let (middleware, session) = (self.clone(), session.clone());
         Box::pin(async move {
             let settings = middleware.settings();
+            // A layer further in may have finished with it.
+            session.set_finished(false);
             if settings.save_every_request && status < 500 && !session.is_empty() {
                 // An unknown key is found out before anything is made for it.
                 session.load().await?;
@@ -404,6 +408,7 @@ impl SessionMiddleware {
             if let Some(loaded) = session.loaded() {
                 loaded.end_visit().await;
             }
+            session.set_finished(true);
             Ok(finished)
         })
     }
@@ -586,7 +591,7 @@ pub fn decide(observed: &Observed, settings: &Settings) -> Decision {
 
 /// The status of a response that tells of this error: 400 for a session that was deleted meanwhile, as
 /// Django; 401 where a user must be logged in and nobody is; 409 for a conflict; 503 for a store that may come
-/// back; 500 for the rest.
+/// back and a save that took too long; 500 for the rest.
 ///
 /// ```
 /// use cloakroom::{Error, middleware::status_of};
@@ -598,6 +603,7 @@ pub fn status_of(error: &Error) -> u16 {
         Error::Interrupted => 400,
         Error::NotLoggedIn => 401,
         Error::Conflict { .. } => 409,
+        Error::SaveTimedOut { .. } => 503,
         Error::Store(error) if error.kind() == crate::StoreErrorKind::Unavailable => 503,
         _ => 500,
     }

@@ -5,7 +5,7 @@
 //! | metric | type | labels | what it counts |
 //! |---|---|---|---|
 //! | `cloakroom_loads_total` | counter | `outcome`: `found`, `absent`, `not_genuine` | sessions asked for |
-//! | `cloakroom_saves_total` | counter | `outcome`: `created`, `updated`, `rotated`, `missing`, `changed`, `key_taken` | writes tried; the last three wrote nothing |
+//! | `cloakroom_saves_total` | counter | `outcome`: `created`, `updated`, `rotated`, `missing`, `changed`, `key_taken` | writes tried; the last three wrote nothing. One may carry the changes of several requests |
 //! | `cloakroom_conflicts_total` | counter | `result`: `merged`, `refused` | saves that met another request's change, by how they ended |
 //! | `cloakroom_retries_total` | counter | | writes tried again on top of another request's change |
 //! | `cloakroom_interrupted_total` | counter | | saves of a session that was deleted meanwhile |
@@ -14,8 +14,8 @@
 //! | `cloakroom_store_errors_total` | counter | `operation`; `store`; `kind`: `unavailable`, `misconfigured`, `unreadable`, `refused` | calls that failed |
 //! | `cloakroom_store_duration_seconds` | histogram | `operation`: `load`, `save`, `delete`, `exists`, `clear_expired` | how long calls of the store took |
 //!
-//! Many `changed` for few `merged` means that single sessions are written by many requests at once; any `refused`
-//! beside the policy `Reject`, that [`Settings::max_save_attempts`](crate::Settings) ran out. Many `not_genuine`
+//! Many `changed` mean that single sessions are written by many processes at once; any `refused` beside the policy
+//! `Reject`, that [`Settings::save_timeout`](crate::Settings::save_timeout) ran out. Many `not_genuine`
 //! mean a wrong `SECRET_KEY`. The example `metrics.rs` serves them to Prometheus.
 //!
 //! For each load, save and delete there is a span, on the level `DEBUG`:
@@ -28,13 +28,14 @@
 //!
 //! `session` is the session's [public id](crate::SessionKey::public_id), which `cloakroom list` and `cloakroom show`
 //! print, too, and `cloakroom list --id` looks for. `outcome` has the words of the table above, or the kind of the
-//! error; a call that was cancelled has none. `attempts` counts the writes. A request that does not ask for its session
+//! error, or `timed_out`; a call that was cancelled has none. `attempts` counts the writes. A request that does not ask for its session
 //! has no span, and where no subscriber wants them nothing is computed for them.
 //!
 //! The events: an error that replaces a response is an `ERROR` with its causes. A `WARN` is a store that fails behind
 //! another, and, at most once a minute with how many there were meanwhile: a session that is not genuine, a request that
-//! has several session cookies where [`Settings::reject_duplicate_cookies`](crate::Settings) refuses them, and a session
-//! saved under a key that the response does not tell the client. Saves on top of another request's change, refused and
+//! has several session cookies where [`Settings::reject_duplicate_cookies`](crate::Settings) refuses them, a session
+//! saved under a key that the response does not tell the client, or that came too late for any response, and a change
+//! that was made too late and never saved. Saves on top of another request's change, refused and
 //! interrupted ones are `DEBUG`.
 
 pub(crate) mod spans;
@@ -158,12 +159,15 @@ outcomes! {
     u64 { _ => "cleared" }
 }
 
-/// The warnings of one site about what single requests bring or cause.
+/// The warnings of one site about what single requests bring or cause. Nothing is locked while they are told, as who
+/// listens is the application's.
 #[derive(Debug, Default)]
 pub(crate) struct Warnings {
     not_genuine: Seldom,
     several_cookies: Seldom,
     untold: Seldom,
+    never_saved: Seldom,
+    key_without_response: Seldom,
 }
 
 impl Warnings {
@@ -196,6 +200,27 @@ impl Warnings {
             status,
             "a session was saved under a key that the response does not tell the client, so that nobody can open it; \
              leave saving to the session layer, which saves nothing with a 5xx, or `flush` such a session"
+        );
+    }
+
+    /// Of a session that was dropped with changes which were made after the response's headers went out.
+    pub(crate) fn never_saved(&self, now: DateTime<Utc>) {
+        let Some(suppressed) = self.never_saved.due(now) else { return };
+        tracing::warn!(
+            suppressed,
+            "a change to a session was never saved: it was made after the response's headers went out, in a stream or \
+             in a task that outlives the request; call `session.save().await` after it"
+        );
+    }
+
+    /// Of a session that was saved under a new key after the response's headers went out.
+    pub(crate) fn key_without_response(&self, now: DateTime<Utc>) {
+        let Some(suppressed) = self.key_without_response.due(now) else { return };
+        tracing::warn!(
+            suppressed,
+            "a session was saved under a key that no response carries, so that no browser comes back with it: it \
+             began, or moved, after the response's headers went out; put something into the session, or call \
+             `cycle_key`, before the handler returns"
         );
     }
 }

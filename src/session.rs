@@ -3,8 +3,12 @@
 mod absolute_age;
 mod changes;
 mod expiry;
+mod group;
 mod lazy;
 mod lifetime;
+mod modifying;
+mod moves;
+mod queue;
 mod save;
 mod typed_key;
 mod unreadable;
@@ -19,8 +23,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::absolute_age::STARTED_KEY;
-use self::changes::{Change, Changes};
+use self::changes::{Change, Changes, Replay};
 pub use self::lazy::LazySession;
+use self::modifying::Modifying;
+use self::moves::Moves;
+use self::queue::Queues;
 pub use self::typed_key::{AsKey, Key};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
@@ -30,7 +37,7 @@ use crate::session_key::{KeyGenerator, RandomKeys, SessionKey};
 use crate::settings::Settings;
 use crate::store::{SessionStore, Version};
 use crate::user_sessions::UserSessions;
-use crate::value::{Text, Value};
+use crate::value::{Text, Value, ValueError};
 
 /// What all sessions of a site share.
 #[derive(Clone)]
@@ -41,6 +48,9 @@ pub(crate) struct Site {
     pub(crate) keys: Arc<dyn KeyGenerator>,
     pub(crate) user_sessions: Option<UserSessions>,
     pub(crate) warnings: Arc<Warnings>,
+    /// Who waits for whom when several requests save one session.
+    queues: Arc<Queues>,
+    moves: Arc<Moves>,
 }
 
 impl Site {
@@ -51,6 +61,8 @@ impl Site {
             clock: Arc::new(SystemClock),
             keys: Arc::new(RandomKeys),
             user_sessions: None,
+            queues: Queues::new(),
+            moves: Arc::default(),
             warnings: Arc::default(),
         }
     }
@@ -105,6 +117,14 @@ struct State {
     unsaved: bool,
     accessed: bool,
     modified: bool,
+    /// Whether the response's headers went out. What is changed from then on, only the application can save.
+    is_finished: bool,
+    /// Whether anything was changed since, and not saved.
+    is_late: bool,
+    /// How many sessions this was before: a new one begins at a logout.
+    number: u32,
+    /// The closures that compute a value at the moment.
+    modifying: Vec<Modifying>,
 }
 
 /// Where the data came from, and so what saving must do.
@@ -180,20 +200,21 @@ impl Session {
             _ => return Ok(()),
         };
         let loaded = loaded.filter(|(_, loaded)| !absolute_age::is_over(&loaded.data, self.settings(), now));
-        let mut state = self.inner.state();
         match loaded {
             Some((session_key, loaded)) if loaded.genuine => {
                 self.is_stored(&loaded.data);
+                let mut state = self.inner.state();
                 state.origin = Origin::Stored(session_key.clone(), loaded.version);
                 state.data = loaded.data;
-                state.mark_start(self.settings(), &*self.site().clock);
+                state.mark_start(self.settings(), now);
             }
             Some(_) => {
-                state.origin = Origin::NotGenuine;
+                self.inner.state().origin = Origin::NotGenuine;
                 self.site().warnings.not_genuine(now);
             }
             None => {
                 // The client's key is never adopted.
+                let mut state = self.inner.state();
                 state.origin = Origin::New;
                 state.session_key = None;
             }
@@ -216,7 +237,38 @@ impl Session {
     }
 
     fn change(&self, change: Change) {
-        self.inner.state().change(change);
+        let pointless = self.inner.state().change(change);
+        // Not before nothing is locked: closures are the application's to drop.
+        drop(pointless);
+    }
+
+    /// Decides by the value under a key what to do, and does it if the value is still the same; else decides again.
+    ///
+    /// `decide` is the application's code (a closure, `Serialize`, `Deserialize`), so nothing is locked while it runs,
+    /// and it may use the session. What it changes under this key itself, its outcome overwrites.
+    fn exchange<T>(
+        &self,
+        key: &str,
+        decide: impl Fn(Option<&Value>) -> Result<(Option<Change>, T), ValueError>,
+    ) -> Result<T, Error> {
+        let modifying = self.inner.modifying(Text::of_key(key));
+        loop {
+            let before = {
+                let mut state = self.inner.state();
+                state.accessed = true;
+                state.data.get_escaped(modifying.key()).cloned()
+            };
+            let (change, outcome) = decide(before.as_ref()).map_err(value_error(key))?;
+            let Some(change) = change else { return Ok(outcome) };
+            let mut state = self.inner.state();
+            let is_same = state.data.get_escaped(modifying.key()) == before.as_ref();
+            if is_same || modifying.is_own(&state) {
+                let pointless = state.change(change);
+                drop(state);
+                drop(pointless);
+                return Ok(outcome);
+            }
+        }
     }
 
     /// The value under this key, or none. Django's `session.get(key)`.
@@ -233,11 +285,15 @@ impl Session {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     ///
+    /// A stored null, Python's `None`, is found by types that take it, such as `Option<u32>`; for others there is
+    /// nothing.
+    ///
     /// # Errors
     /// [`Error::Value`] when it is of another type; it stays as it is.
     pub fn get<T: DeserializeOwned>(&self, key: impl AsKey<T>) -> Result<Option<T>, Error> {
         let key = key.as_key();
-        self.read(|data| data.read(key)).map_err(value_error(key))
+        // Read from a copy, because `Deserialize` is the application's.
+        self.get_value(key).map_or(Ok(None), |value| value.read()).map_err(value_error(key))
     }
 
     /// The value under this key as it is stored, to pass on or to look at its JSON text.
@@ -308,6 +364,10 @@ impl Session {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     ///
+    /// The closure may use the session, and may run more than once, also in another request's task: here, when
+    /// another thread changed the value meanwhile, and when saving. What it changes under this key itself, its outcome
+    /// overwrites. A stored null is no value, unless the type takes it.
+    ///
     /// # Errors
     /// [`Error::Value`] when the stored value is of another type, or the new one has no counterpart in JSON.
     pub fn modify<T: Serialize + DeserializeOwned>(
@@ -316,13 +376,16 @@ impl Session {
         modify: impl Fn(Option<T>) -> T + Send + Sync + 'static,
     ) -> Result<T, Error> {
         let key = key.as_key();
-        let replay = move |value: Option<&Value>| Value::new(&modify(value.map(Value::to::<T>).transpose()?));
-        let mut state = self.inner.state();
-        state.accessed = true;
-        let value = replay(state.data.get(key)).map_err(value_error(key))?;
-        let result = value.to().map_err(value_error(key))?;
-        state.change(Change::Modify(Text::of_key(key), value, Arc::new(replay)));
-        Ok(result)
+        let replay = move |value: Option<&Value>| {
+            let value = value.map_or(Ok(None), Value::read::<T>)?;
+            Value::new(&modify(value))
+        };
+        let replay: Replay = Arc::new(replay);
+        self.exchange(key, |before| {
+            let value = replay(before)?;
+            let outcome = value.to()?;
+            Ok((Some(Change::Modify(Text::of_key(key), value, Arc::clone(&replay))), outcome))
+        })
     }
 
     /// Removes a key; tells whether it was there. Django's `del session[key]`, which raises `KeyError` instead.
@@ -338,12 +401,13 @@ impl Session {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn remove(&self, key: &str) -> bool {
+        let key = Text::of_key(key);
         let mut state = self.inner.state();
         state.accessed = true;
-        let found = state.data.contains_key(key);
-        if found {
-            state.change(Change::Remove(Text::of_key(key)));
-        }
+        let found = state.data.get_escaped(key.as_str()).is_some();
+        let pointless = found.then(|| state.change(Change::Remove(key)));
+        drop(state);
+        drop(pointless);
         found
     }
 
@@ -360,17 +424,16 @@ impl Session {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     ///
+    /// A null is removed, too; it is the outcome for types that take it, and nothing for others.
+    ///
     /// # Errors
     /// [`Error::Value`] when it is of another type; then it stays.
     pub fn pop<T: DeserializeOwned>(&self, key: impl AsKey<T>) -> Result<Option<T>, Error> {
         let key = key.as_key();
-        let mut state = self.inner.state();
-        state.accessed = true;
-        let value = state.data.read(key).map_err(value_error(key))?;
-        if value.is_some() {
-            state.change(Change::Remove(Text::of_key(key)));
-        }
-        Ok(value)
+        self.exchange(key, |before| {
+            let Some(before) = before else { return Ok((None, None)) };
+            Ok((Some(Change::Remove(Text::of_key(key))), before.read()?))
+        })
     }
 
     /// The value under this key; puts `default` there first when there is none. Django's `session.setdefault`.
@@ -386,6 +449,9 @@ impl Session {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     ///
+    /// Django gives a stored `None` back. So does this for types that take null, such as `Option<u32>`; others cannot
+    /// hold it, and get the default, which takes its place.
+    ///
     /// # Errors
     /// As [`get`](Session::get) and [`set`](Session::set).
     pub fn set_default<T: Serialize + DeserializeOwned>(
@@ -394,14 +460,14 @@ impl Session {
         default: T,
     ) -> Result<T, Error> {
         let key = key.as_key();
-        let mut state = self.inner.state();
-        state.accessed = true;
-        if let Some(value) = state.data.read(key).map_err(value_error(key))? {
-            return Ok(value);
-        }
-        let value = Value::new(&default).map_err(value_error(key))?;
-        state.change(Change::SetDefault(Text::of_key(key), value));
-        Ok(default)
+        let there = self.exchange(key, |before| {
+            if let Some(value) = before.map_or(Ok(None), Value::read)? {
+                return Ok((None, Some(value)));
+            }
+            let value = Value::new(&default)?;
+            Ok((Some(Change::SetDefault(Text::of_key(key), value)), None))
+        })?;
+        Ok(there.unwrap_or(default))
     }
 
     /// Puts several values. Django's `session.update(dict)`; counts as a change also when there are none.
@@ -430,7 +496,9 @@ impl Session {
         let changes: Vec<Change> = changes.collect::<Result<_, Error>>()?;
         let mut state = self.inner.state();
         state.touch();
-        changes.into_iter().for_each(|change| state.change(change));
+        let pointless: Vec<Changes> = changes.into_iter().map(|change| state.change(change)).collect();
+        drop(state);
+        drop(pointless);
         Ok(())
     }
 
@@ -636,8 +704,12 @@ impl Session {
     /// ```
     pub fn set_modified(&self, modified: bool) {
         let mut state = self.inner.state();
+        if modified {
+            let accessed = state.accessed;
+            state.touch();
+            state.accessed = accessed;
+        }
         state.modified = modified;
-        state.unsaved |= modified;
     }
 
     /// Puts the mark that shows at the next request whether the browser keeps cookies.
@@ -696,7 +768,7 @@ pub const TEST_COOKIE_NAME: &str = "testcookie";
 /// The value of the test cookie. Django's `TEST_COOKIE_VALUE`.
 pub const TEST_COOKIE_VALUE: &str = "worked";
 
-fn value_error(key: &str) -> impl FnOnce(crate::ValueError) -> Error + '_ {
+fn value_error(key: &str) -> impl FnOnce(ValueError) -> Error + '_ {
     move |source| Error::Value { key: key.to_owned(), source }
 }
 
@@ -712,35 +784,57 @@ impl State {
         !has_key && self.data.is_empty()
     }
 
-    fn change(&mut self, change: Change) {
+    /// Makes a change; gives those that it makes pointless, to be dropped where nothing is locked.
+    #[must_use]
+    fn change(&mut self, change: Change) -> Changes {
         change.apply(&mut self.data);
-        self.changes.push(change);
+        self.modifying.iter_mut().for_each(|modifying| modifying.notice(&change));
         self.touch();
+        self.changes.push(change)
     }
 
     fn touch(&mut self) {
         self.accessed = true;
         self.modified = true;
         self.unsaved = true;
+        self.is_late |= self.is_finished;
     }
 
-    fn reset(&mut self) {
+    /// Begins a new, empty session; gives the changes of the one before, to be dropped where nothing is locked.
+    #[must_use]
+    fn reset(&mut self) -> Changes {
         self.session_key = None;
         self.origin = Origin::New;
         self.data = SessionData::new();
-        self.changes = Changes::default();
+        self.modifying.iter_mut().for_each(|modifying| modifying.notice(&Change::Clear));
         self.unsaved = false;
+        self.is_late = false;
+        self.number = self.number.wrapping_add(1);
+        std::mem::take(&mut self.changes)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if state.is_late {
+            self.site.warnings.never_saved(self.site.clock.now());
+        }
     }
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.inner.state();
+        let (data, accessed, modified) = {
+            let state = self.inner.state();
+            (state.data.clone(), state.accessed, state.modified)
+        };
+        // Where it is written to is the application's.
         formatter
             .debug_struct("Session")
-            .field("data", &state.data)
-            .field("accessed", &state.accessed)
-            .field("modified", &state.modified)
+            .field("data", &data)
+            .field("accessed", &accessed)
+            .field("modified", &modified)
             .finish_non_exhaustive()
     }
 }

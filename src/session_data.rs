@@ -200,7 +200,8 @@ impl SessionData {
         self.get_escaped(&escape_key(key))
     }
 
-    /// The value under this key, read as a Rust type.
+    /// The value under this key, read as a Rust type. A null counts as no value, unless the type takes it, as
+    /// `Option<u32>` does.
     ///
     /// ```
     /// use cloakroom::SessionData;
@@ -215,7 +216,7 @@ impl SessionData {
     /// # Errors
     /// [`ValueError::Mismatch`] when it is of another type.
     pub fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, ValueError> {
-        self.get(key).map(Value::to).transpose()
+        self.get(key).map_or(Ok(None), Value::read)
     }
 
     /// Whether there is a value under this key.

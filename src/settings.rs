@@ -3,6 +3,8 @@
 mod cookie_scope;
 mod validate;
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 
 use crate::clock::TimeZone;
@@ -72,8 +74,10 @@ pub struct Settings {
     pub session_key_format: SessionKeyFormat,
     /// What happens when another request changed the session meanwhile: both changes are kept.
     pub concurrent_changes: ConcurrentChanges,
-    /// How often saving is tried when other requests keep changing the same session: 100 times.
-    pub max_save_attempts: u32,
+    /// How long saving is tried when other requests keep changing the same session: 30 seconds. Then it fails with
+    /// [`Error::SaveTimedOut`](crate::Error::SaveTimedOut). Up to a day. A call of the store that is under way by then
+    /// has the store's own time limit.
+    pub save_timeout: Duration,
     /// What answers a request that changed a session which was deleted meanwhile: Django's 400.
     pub interrupted: InterruptedSession,
     /// How long a session lives at the most, from its first save or from
@@ -153,7 +157,7 @@ impl Settings {
             inflate_limit: DEFAULT_INFLATE_LIMIT,
             session_key_format: SessionKeyFormat::default(),
             concurrent_changes: ConcurrentChanges::default(),
-            max_save_attempts: 100,
+            save_timeout: Duration::from_secs(30),
             interrupted: InterruptedSession::default(),
             absolute_age: None,
             reject_duplicate_cookies: false,

@@ -13,7 +13,7 @@
 //! 4. **Whoever is seen is noted**: a session that Django made, or that the index lost, is in it after the first
 //!    request that loads it here; [`rebuild`](UserSessions::rebuild) finds those that never came by.
 //! 5. **Few writes.** A session is noted at its login, and then once in [5 minutes](DEFAULT_INTERVAL) by each process
-//!    that sees it. A login costs one round trip more, a logout one, a change of key two, all other requests none.
+//!    that sees it. A login costs one round trip more, a logout one, a change of key one or two, all other requests none.
 //!
 //! The index holds session keys in plain, as Django's own table does: they are how a session is ended. Protect it
 //! alike. What is shown to users is the [`UserSessionId`], which opens nothing.
@@ -545,6 +545,23 @@ impl UserSessions {
         self.index.put(&entry, moved_from).await?;
         self.seen.note(user_id, session_key, now, self.interval);
         Ok(())
+    }
+
+    /// Ends the session that this one has become, which is gone from its key: whose entry has, to the microsecond, the
+    /// beginning of this one's, as moving passes it on. Tells whether there was one.
+    pub(crate) async fn end_moved(&self, user_id: &str, session_key: &SessionKey) -> Result<bool, Error> {
+        let entries = self.index.of_user(user_id).await?;
+        let Some(gone) = entries.iter().find(|entry| entry.session_key == *session_key) else {
+            return Ok(false);
+        };
+        let mut ended = false;
+        for entry in &entries {
+            if entry.first_seen == gone.first_seen && entry.session_key != gone.session_key {
+                ended |= observe::call(Operation::Delete, self.store.delete(&entry.session_key)).await?;
+                self.forget(user_id, &entry.session_key).await;
+            }
+        }
+        Ok(ended)
     }
 
     /// Removes the entry of a session that is gone. When that fails, the next listing or cleaning does it.

@@ -387,6 +387,14 @@ impl Value {
         })
     }
 
+    /// Reads the value as a Rust type; none where it is null and the type does not take null.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<Option<T>, ValueError> {
+        match self.to() {
+            Err(_) if self.kind() == Kind::None => Ok(None),
+            value => value.map(Some),
+        }
+    }
+
     /// The value's JSON text, ASCII only, as it is or will be stored. That of a value from a pickle is for
     /// reading alone: it does not tell a tuple from a list, nor a date from a string. An object that only Python can
     /// read shows as its class, `"<shop.models.Cart>"`.

@@ -55,6 +55,7 @@ pub(crate) fn saved(
         (Some(_), Ok(_)) => "rotated",
         (_, Err(Error::Interrupted)) => "missing",
         (_, Err(Error::Conflict { .. })) => "changed",
+        (_, Err(Error::SaveTimedOut { .. })) => "timed_out",
         (_, Err(Error::KeysTaken { .. })) => "key_taken",
         (_, Err(Error::Store(error))) => kind_name(error.kind()),
         (_, Err(_)) => "failed",

@@ -4,7 +4,6 @@ use chrono::{DateTime, Utc};
 
 use super::changes::Change;
 use super::{Session, State};
-use crate::clock::Clock;
 use crate::error::Error;
 use crate::session_data::SessionData;
 use crate::settings::Settings;
@@ -79,14 +78,15 @@ impl Session {
 impl State {
     /// Puts the beginning into a session that has none. Nobody looked at the data, and a retry keeps the
     /// beginning that another request wrote.
-    pub(super) fn mark_start(&mut self, settings: &Settings, clock: &dyn Clock) {
+    pub(super) fn mark_start(&mut self, settings: &Settings, now: DateTime<Utc>) {
         if settings.absolute_age.is_none() || self.data.contains_key(STARTED_KEY) {
             return;
         }
-        let Ok(started) = Value::new(&clock.now().timestamp()) else { return };
-        let accessed = self.accessed;
-        self.change(Change::SetDefault(Text::of_key(STARTED_KEY), started));
-        self.accessed = accessed;
+        let Ok(started) = Value::new(&now.timestamp()) else { return };
+        let (accessed, is_late) = (self.accessed, self.is_late);
+        let pointless = self.change(Change::SetDefault(Text::of_key(STARTED_KEY), started));
+        debug_assert!(pointless.is_empty(), "a default makes nothing pointless");
+        (self.accessed, self.is_late) = (accessed, is_late);
     }
 }
 

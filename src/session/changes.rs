@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::STARTED_KEY;
 use crate::error::Error;
 use crate::session_data::SessionData;
-use crate::value::{Text, Value, ValueError, unescape_key};
+use crate::value::{Kind, Text, Value, ValueError, unescape_key};
 
-type Replay = Arc<dyn Fn(Option<&Value>) -> Result<Value, ValueError> + Send + Sync>;
+/// Computes a value from the one that is there.
+pub(super) type Replay = Arc<dyn Fn(Option<&Value>) -> Result<Value, ValueError> + Send + Sync>;
 
 /// One change. The keys are escaped, and share their text with the data.
 #[derive(Clone)]
@@ -44,7 +45,9 @@ impl Change {
     /// Does the change again on other data.
     fn replay(&self, data: &mut SessionData) -> Result<(), Error> {
         match self {
-            Change::SetDefault(key, _) if data.get_escaped(key.as_str()).is_some() => {}
+            // As when it was done first, a null is no value.
+            Change::SetDefault(key, _)
+                if data.get_escaped(key.as_str()).is_some_and(|value| value.kind() != Kind::None) => {}
             Change::Modify(key, _, modify) => {
                 let value = modify(data.get_escaped(key.as_str()))
                     .map_err(|source| Error::Value { key: unescape_key(key.as_str()), source })?;
@@ -56,19 +59,21 @@ impl Change {
     }
 }
 
-/// The changes in their order.
+/// The changes in their order. Dropping them runs the application's code, as closures may hold anything.
 #[derive(Clone, Default)]
 pub(super) struct Changes(Vec<Change>);
 
 impl Changes {
-    /// Adds a change; those that it makes pointless go.
-    pub(super) fn push(&mut self, change: Change) {
-        match &change {
-            Change::Clear => self.0.clear(),
-            Change::Set(key, _) => self.0.retain(|earlier| earlier.key() != Some(key)),
-            _ => {}
-        }
+    /// Adds a change; gives those that it makes pointless, to be dropped where nothing is locked.
+    #[must_use]
+    pub(super) fn push(&mut self, change: Change) -> Changes {
+        let pointless = match &change {
+            Change::Clear => std::mem::take(&mut self.0),
+            Change::Set(key, _) => self.0.extract_if(.., |earlier| earlier.key() == Some(key)).collect(),
+            _ => Vec::new(),
+        };
         self.0.push(change);
+        Changes(pointless)
     }
 
     /// Puts changes in front that were made before these.
@@ -77,12 +82,33 @@ impl Changes {
         self.0 = earlier.0;
     }
 
+    /// Puts changes behind these; tells how many there were before.
+    pub(super) fn append(&mut self, mut later: Changes) -> usize {
+        let before = self.0.len();
+        self.0.append(&mut later.0);
+        before
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn replay(&self, data: &mut SessionData) -> Result<(), Error> {
-        self.0.iter().try_for_each(|change| change.replay(data))
+        self.replay_from(0, data)
+    }
+
+    /// Does those changes again that come after the first so many.
+    pub(super) fn replay_from(&self, first: usize, data: &mut SessionData) -> Result<(), Error> {
+        self.0[first..].iter().try_for_each(|change| change.replay(data))
     }
 }
 
 impl Change {
+    /// Whether it is about the value under this key.
+    pub(super) fn concerns(&self, key: &Text) -> bool {
+        self.key().is_none_or(|own| own == key)
+    }
+
     fn key(&self) -> Option<&Text> {
         match self {
             Change::Set(key, _)

@@ -61,6 +61,10 @@ impl LazySession {
             unsaved: false,
             accessed: false,
             modified: false,
+            is_finished: false,
+            is_late: false,
+            number: 0,
+            modifying: Vec::new(),
         };
         let inner = Inner {
             site,
@@ -151,6 +155,11 @@ impl LazySession {
             modified: state.modified,
             genuine: !matches!(state.origin, Origin::NotGenuine),
         }
+    }
+
+    /// Whether the response's headers are gone: what is changed from there on is saved by the application, or by nobody.
+    pub(crate) fn set_finished(&self, is_finished: bool) {
+        self.inner.state().is_finished = is_finished;
     }
 
     /// Whether a new, empty session: there is neither a key nor data. Django's `is_empty`, which does not load.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::changes::Changes;
 use super::{Origin, Session};
 use crate::error::Error;
 use crate::observe::{self, Operation, spans};
@@ -66,17 +67,24 @@ impl Session {
     pub fn create(&self) -> Result<(), Error> {
         let new_key = self.site().keys.generate()?;
         let mut state = self.inner.state();
+        let mut before = Changes::default();
         if !self.site().store.keeps_data_in_cookie() {
-            state.reset();
+            before = state.reset();
             state.session_key = Some(new_key);
         }
         state.touch();
+        drop(state);
+        drop(before);
         Ok(())
     }
 
     /// Ends the session: removes it from the store at once and forgets its data and key; the middleware
     /// deletes the cookie. Django's `flush`, the heart of `logout`. What is put in afterwards starts a new
     /// session.
+    ///
+    /// A session that another request has moved to a new key since this one loaded it is followed and ended there:
+    /// when the moves were made through the same layer, and, where somebody was logged in before it, also after one move
+    /// by another process if there is an [index of user sessions](crate::user_sessions). Django does not follow.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -98,9 +106,11 @@ impl Session {
     pub async fn flush(&self) -> Result<(), Error> {
         self.delete().await?;
         let mut state = self.inner.state();
-        state.reset();
+        let before = state.reset();
         state.accessed = true;
         state.modified = true;
+        drop(state);
+        drop(before);
         Ok(())
     }
 
@@ -126,23 +136,49 @@ impl Session {
     /// # Errors
     /// [`Error::Store`].
     pub async fn delete(&self) -> Result<bool, Error> {
-        let _busy = self.inner.busy.lock().await;
+        let busy = self.inner.busy.lock().await;
         let origin = self.inner.state().origin.clone();
-        let store = &*self.site().store;
         let deleted = match origin {
             Origin::Stored(session_key, _) => {
-                let (span, deleting) = (spans::delete(store, &session_key), store.delete(&session_key));
-                let deleted = spans::call(span, Operation::Delete, deleting).await?;
-                self.has_left(&session_key);
+                let deleted = self.delete_from_store(&session_key).await?
+                    || self.end_where_it_moved(&session_key).await?
+                    || self.end_by_index(&session_key).await?;
+                self.has_ended(&session_key);
                 self.inner.untold.store(false, Ordering::Relaxed);
                 deleted
             }
             _ => false,
         };
-        if store.keeps_data_in_cookie() {
+        let before = self.site().store.keeps_data_in_cookie().then(|| {
             let mut state = self.inner.state();
-            state.reset();
             state.modified = true;
+            state.reset()
+        });
+        drop(busy);
+        drop(before);
+        Ok(deleted)
+    }
+
+    async fn delete_from_store(&self, session_key: &SessionKey) -> Result<bool, Error> {
+        let store = &*self.site().store;
+        let (span, deleting) = (spans::delete(store, session_key), store.delete(session_key));
+        Ok(spans::call(span, Operation::Delete, deleting).await?)
+    }
+
+    /// Ends the session under the keys that requests of this process have moved it to.
+    async fn end_where_it_moved(&self, session_key: &SessionKey) -> Result<bool, Error> {
+        let (mut deleted, mut seen) = (false, Vec::new());
+        let mut next = self.site().moves.of(session_key);
+        while let Some(session_key) = next.pop() {
+            if seen.contains(&session_key) {
+                continue;
+            }
+            if self.delete_from_store(&session_key).await? {
+                deleted = true;
+            } else {
+                next.extend(self.site().moves.of(&session_key));
+            }
+            seen.push(session_key);
         }
         Ok(deleted)
     }

@@ -1,12 +1,18 @@
 //! Saving: compare and swap, and the changes again on top of what another request saved meanwhile.
 
+use std::panic::resume_unwind;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::changes::Changes;
+use super::group::{Answer, Failure, Rider};
+use super::queue::{Call, Stored, Turn, Waiting};
 use super::{Inner, Origin, Session, absolute_age};
 use crate::error::Error;
 use crate::expiry::{EXPIRY_KEY, Moment, StoredExpiry};
@@ -18,35 +24,63 @@ use crate::store::{Created, Record, Rotated, Updated, Version};
 
 /// How many new keys are tried before the generator is taken for broken.
 const MAX_KEY_ATTEMPTS: u32 = 8;
+/// The limit where the settings name one beyond the end of time.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What one attempt at saving starts from. Puts the changes back when saving fails or is cancelled.
-struct Attempt<'a> {
-    inner: &'a Inner,
-    origin: Origin,
-    session_key: Option<SessionKey>,
-    data: SessionData,
-    changes: Changes,
+/// What is to be written, and what it was made from.
+pub(super) struct Attempt<C> {
+    pub(super) origin: Origin,
+    pub(super) session_key: Option<SessionKey>,
+    pub(super) data: SessionData,
+    pub(super) changes: C,
     /// How many writes were tried.
-    writes: u32,
-    saved: bool,
+    pub(super) writes: u32,
+    /// When no further write is tried.
+    pub(super) end: Instant,
 }
 
-impl Attempt<'_> {
-    /// The key under which the session is in the store.
-    fn stored_key(&self) -> Option<&SessionKey> {
-        match &self.origin {
-            Origin::Stored(session_key, _) => Some(session_key),
-            _ => None,
-        }
+/// Changes that can be made again on other data.
+pub(super) trait Redo {
+    fn redo(&mut self, session: &Session, data: SessionData, writes: u32) -> Result<SessionData, Error>;
+}
+
+impl Redo for &Changes {
+    fn redo(&mut self, _: &Session, mut data: SessionData, _: u32) -> Result<SessionData, Error> {
+        self.replay(&mut data)?;
+        Ok(data)
     }
 }
 
-impl Drop for Attempt<'_> {
+/// What is stored now.
+#[derive(Clone)]
+pub(super) struct Saved {
+    pub(super) session_key: SessionKey,
+    pub(super) version: Version,
+    pub(super) data: SessionData,
+    /// What the write replaced, as far as it was compared.
+    replaced: Option<Version>,
+}
+
+/// What a session has to save. Puts the changes back unless they were saved.
+struct Unsaved<'a> {
+    inner: &'a Inner,
+    changes: Changes,
+    is_late: bool,
+    /// Which of the sessions that this one has been the changes belong to.
+    number: u32,
+    is_saved: bool,
+}
+
+impl Drop for Unsaved<'_> {
     fn drop(&mut self) {
-        if !self.saved {
-            let mut state = self.inner.state();
+        if self.is_saved {
+            return;
+        }
+        let mut state = self.inner.state();
+        if state.number == self.number {
             state.changes.prepend(std::mem::take(&mut self.changes));
             state.unsaved = true;
+            state.is_late |= self.is_late;
         }
     }
 }
@@ -63,6 +97,13 @@ impl Session {
     /// Writes the session to the store now. The middleware does so after the response was made; call it to be
     /// sure that the data is stored before going on. Django's `save()`.
     ///
+    /// What is changed after the response's headers went out, by a stream or by a task that outlives the request, is
+    /// saved by this call alone; a warning tells of what is never saved. No response carries a key that is new by then:
+    /// put something into the session, or call [`cycle_key`](Session::cycle_key), before the handler returns.
+    ///
+    /// Requests of one process that save the same session at the same time share writes. All in all a save takes at
+    /// most [`Settings::save_timeout`](crate::Settings::save_timeout), and one call of the store more.
+    ///
     /// ```
     /// use std::sync::Arc;
     /// use cloakroom::{MemoryStore, Session, Settings};
@@ -77,52 +118,111 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Interrupted`] when the session was deleted meanwhile: it is not brought back.
-    /// [`Error::Conflict`] as the settings' `concurrent_changes` say. [`Error::Store`] and [`Error::Expiry`].
+    /// [`Error::Conflict`] as the settings' `concurrent_changes` say. [`Error::SaveTimedOut`], [`Error::Store`] and
+    /// [`Error::Expiry`]. After an error the changes are still there, and the next save tries again.
     pub async fn save(&self) -> Result<(), Error> {
-        let _busy = self.inner.busy.lock().await;
-        let mut attempt = {
-            let mut state = self.inner.state();
-            state.mark_start(self.settings(), &*self.site().clock);
-            state.unsaved = false;
-            Attempt {
-                inner: &self.inner,
-                origin: state.origin.clone(),
-                session_key: state.session_key.clone(),
-                data: state.data.clone(),
-                changes: std::mem::take(&mut state.changes),
-                writes: 0,
-                saved: false,
-            }
+        let (saved, redone) = self.save_unsaved().await?;
+        // Only now, when nothing is locked: closures are the application's to drop.
+        drop(saved);
+        redone
+    }
+
+    /// Gives the changes that are saved, and what came of those that were made while saving.
+    async fn save_unsaved(&self) -> Result<(Changes, Result<(), Error>), Error> {
+        let limit = self.settings().save_timeout;
+        let end = Instant::now().checked_add(limit).unwrap_or_else(|| Instant::now() + LONGEST);
+        let _busy = match self.inner.busy.try_lock() {
+            Ok(busy) => busy,
+            Err(_) => in_time(end, self.inner.busy.lock()).await.ok_or_else(|| self.timed_out(0))?,
         };
-        let reported_key = attempt.session_key.clone();
+        let now = self.now();
+        let (mut unsaved, origin, session_key, data) = {
+            let mut state = self.inner.state();
+            state.mark_start(self.settings(), now);
+            let unsaved = Unsaved {
+                inner: &self.inner,
+                changes: std::mem::take(&mut state.changes),
+                is_late: std::mem::take(&mut state.is_late),
+                number: state.number,
+                is_saved: false,
+            };
+            state.unsaved = false;
+            (unsaved, state.origin.clone(), state.session_key.clone(), state.data.clone())
+        };
+        let reported_key = session_key.clone();
+        let mut attempt =
+            Attempt { origin: origin.clone(), session_key, data, changes: &unsaved.changes, writes: 0, end };
         let span = spans::save(&*self.site().store);
-        let saved = self.save_with_retries(&mut attempt).instrument(span.clone()).await;
-        spans::saved(&span, attempt.writes, attempt.stored_key(), saved.as_ref().map(|(key, _)| key));
-        let (mut session_key, version) = saved?;
-        attempt.saved = true;
+        let saved = self.save_in_turn(&mut attempt).instrument(span.clone()).await;
+        let writes = attempt.writes;
+        let (before, loaded) = match &origin {
+            Origin::Stored(session_key, version) => (Some(session_key), Some(version)),
+            _ => (None, None),
+        };
+        spans::saved(&span, writes, before, saved.as_ref().map(|saved| &saved.session_key));
+        match &saved {
+            Ok(saved) if saved.replaced.as_ref() != loaded => observe::merged(writes.saturating_sub(1)),
+            Ok(_) => {}
+            Err(Error::Interrupted) => observe::interrupted(),
+            Err(Error::Conflict { .. } | Error::SaveTimedOut { .. }) => observe::refused(writes),
+            Err(_) => {}
+        }
+        let saved = saved?;
+        let saved_changes = std::mem::take(&mut unsaved.changes);
+        let redone = self.take_over(saved, unsaved, before, reported_key);
+        Ok((saved_changes, redone))
+    }
+
+    /// Takes over what is stored now. What was changed while saving is still to be saved, on top of it.
+    fn take_over(
+        &self,
+        saved: Saved,
+        mut unsaved: Unsaved<'_>,
+        before: Option<&SessionKey>,
+        reported_key: Option<SessionKey>,
+    ) -> Result<(), Error> {
+        let Saved { mut session_key, version, mut data, .. } = saved;
         if self.site().store.keeps_data_in_cookie() {
             let cookie = version.as_bytes().map(String::from_utf8_lossy).unwrap_or_default();
             session_key = SessionKey::from_trusted(cookie.as_ref());
         }
-        let stored_key = attempt.stored_key();
-        if stored_key != Some(&session_key) {
-            stored_key.into_iter().for_each(|stored_key| self.has_left(stored_key));
+        let is_new = before != Some(&session_key);
+        if is_new {
+            before.into_iter().for_each(|before| self.has_moved(before));
             self.inner.untold.store(true, Ordering::Relaxed);
         }
-        self.is_stored(&attempt.data);
-        let mut guard = self.inner.state();
-        let state = &mut *guard;
-        // The cookie is what was saved, so it is sent, as by Django's `signed_cookies`.
-        state.modified |= self.site().store.keeps_data_in_cookie();
-        // What was changed while saving is still to be saved, on top of what is stored now.
-        state.data = std::mem::take(&mut attempt.data);
-        state.changes.replay(&mut state.data)?;
-        // Unless the key was cycled once more meanwhile.
-        if state.session_key == reported_key {
-            state.session_key = Some(session_key.clone());
+        self.is_stored(&data);
+        let mut redone = Ok(());
+        let is_finished = loop {
+            let newer = {
+                let mut state = self.inner.state();
+                if state.number != unsaved.number {
+                    // Another session has begun here meanwhile.
+                    break false;
+                }
+                if state.changes.is_empty() {
+                    state.changes = std::mem::take(&mut unsaved.changes);
+                    state.data = data;
+                    // The cookie is what was saved, so it is sent, as by Django's `signed_cookies`.
+                    state.modified |= self.site().store.keeps_data_in_cookie();
+                    // Unless the key was cycled once more meanwhile.
+                    if state.session_key == reported_key {
+                        state.session_key = Some(session_key.clone());
+                    }
+                    state.origin = Origin::Stored(session_key, version);
+                    break state.is_finished;
+                }
+                std::mem::take(&mut state.changes)
+            };
+            // Without the lock, as closures may use the session. What they change is newer still.
+            let first = unsaved.changes.append(newer);
+            redone = redone.and(unsaved.changes.replay_from(first, &mut data));
+        };
+        unsaved.is_saved = true;
+        if is_finished && is_new {
+            self.site().warnings.key_without_response(self.now());
         }
-        state.origin = Origin::Stored(session_key, version);
-        Ok(())
+        redone
     }
 
     /// Saves if anything is not saved yet, or if `prolong`ing was asked for.
@@ -131,22 +231,84 @@ impl Session {
         if unsaved || prolong { self.save().await } else { Ok(()) }
     }
 
-    async fn save_with_retries(&self, attempt: &mut Attempt<'_>) -> Result<(SessionKey, Version), Error> {
-        let settings = self.settings();
+    /// Saves after those who came before, and together with those who came at the same time.
+    async fn save_in_turn(&self, attempt: &mut Attempt<&Changes>) -> Result<Saved, Error> {
+        let Origin::Stored(stored_key, version) = attempt.origin.clone() else {
+            return self.save_with_retries(attempt).await;
+        };
+        let merges = self.settings().concurrent_changes == ConcurrentChanges::Merge;
+        if !merges || self.site().store.keeps_data_in_cookie() {
+            return self.save_with_retries(attempt).await;
+        }
+        let mut turn = match self.site().queues.begin(&stored_key) {
+            Some(turn) => turn,
+            None => match self.wait_for_turn(attempt, &stored_key).await? {
+                Waited::Turn(turn) => turn,
+                Waited::Saved(saved) => return Ok(saved),
+            },
+        };
+        if let Some(stored) = turn.stored().filter(|stored| stored.version != version) {
+            attempt.origin = Origin::Stored(stored_key.clone(), stored.version);
+            self.redo(attempt, stored.data)?;
+        }
+        let saved = self.save_with_retries(attempt).await?;
+        if saved.session_key == stored_key {
+            turn.end(|| Stored { data: saved.data.clone(), version: saved.version.clone() });
+        }
+        Ok(saved)
+    }
+
+    async fn wait_for_turn(
+        &self,
+        attempt: &mut Attempt<&Changes>,
+        stored_key: &SessionKey,
+    ) -> Result<Waited, Error> {
+        let (answer, answered) = oneshot::channel();
+        let rider = (attempt.session_key.as_ref() == Some(stored_key)).then(|| Rider {
+            session: self.clone(),
+            changes: attempt.changes.clone(),
+            end: attempt.end,
+            answer,
+        });
+        let (called, call) = oneshot::channel();
+        if let Some(turn) = self.site().queues.wait(stored_key, Waiting { rider, called }) {
+            return Ok(Waited::Turn(turn));
+        }
+        let waited = async {
+            match call.await {
+                Ok(Call::Alone(turn)) => Some(Err(turn)),
+                Ok(Call::Together(group)) => Some(Ok(group.ride(answered).await)),
+                Err(_) => None,
+            }
+        };
+        match in_time(attempt.end, waited).await {
+            Some(Some(Err(turn))) => Ok(Waited::Turn(turn)),
+            Some(Some(Ok(Answer { writes, outcome }))) => {
+                attempt.writes = writes;
+                match outcome {
+                    Ok(saved) => Ok(Waited::Saved(saved)),
+                    Err(Failure::Error(error)) => Err(error),
+                    Err(Failure::Panic(panic)) => resume_unwind(panic),
+                }
+            }
+            Some(None) | None => Err(self.timed_out(attempt.writes)),
+        }
+    }
+
+    pub(super) async fn save_with_retries<C: Redo>(&self, attempt: &mut Attempt<C>) -> Result<Saved, Error> {
         let (mut saves, mut keys) = (0, 0);
         loop {
             attempt.writes += 1;
             match self.save_once(attempt).await? {
                 Outcome::Saved(session_key, version) => {
-                    if saves > 0 {
-                        observe::merged(saves);
-                    }
-                    return Ok((session_key, version));
+                    let replaced = match &attempt.origin {
+                        Origin::Stored(_, version) => Some(version.clone()),
+                        _ => None,
+                    };
+                    let data = std::mem::take(&mut attempt.data);
+                    return Ok(Saved { session_key, version, data, replaced });
                 }
-                Outcome::Missing => {
-                    observe::interrupted();
-                    return Err(Error::Interrupted);
-                }
+                Outcome::Missing => return Err(Error::Interrupted),
                 Outcome::KeyTaken => {
                     keys += 1;
                     if keys >= MAX_KEY_ATTEMPTS {
@@ -156,11 +318,11 @@ impl Session {
                 }
                 Outcome::Changed(session_key) => {
                     saves += 1;
-                    if settings.concurrent_changes == ConcurrentChanges::Reject
-                        || saves >= settings.max_save_attempts
-                    {
-                        observe::refused(saves);
+                    if self.settings().concurrent_changes == ConcurrentChanges::Reject {
                         return Err(Error::Conflict { attempts: saves });
+                    }
+                    if Instant::now() >= attempt.end {
+                        return Err(self.timed_out(saves));
                     }
                     observe::retried();
                     back_off(saves).await;
@@ -171,20 +333,24 @@ impl Session {
     }
 
     /// Loads what another request saved, and puts this request's changes on top.
-    async fn rebase(&self, attempt: &mut Attempt<'_>, session_key: SessionKey) -> Result<(), Error> {
+    pub(super) async fn rebase<C: Redo>(
+        &self,
+        attempt: &mut Attempt<C>,
+        session_key: SessionKey,
+    ) -> Result<(), Error> {
         let loading = self.site().store.load_for_update(&session_key, self.now());
         let loaded = observe::call(Operation::Load, loading).await?;
-        let Some(loaded) = loaded.filter(|loaded| loaded.genuine) else {
-            observe::interrupted();
-            return Err(Error::Interrupted);
-        };
-        attempt.data = loaded.data;
-        attempt.changes.replay(&mut attempt.data)?;
+        let Some(loaded) = loaded.filter(|loaded| loaded.genuine) else { return Err(Error::Interrupted) };
         attempt.origin = Origin::Stored(session_key, loaded.version);
+        self.redo(attempt, loaded.data)
+    }
+
+    pub(super) fn redo<C: Redo>(&self, attempt: &mut Attempt<C>, data: SessionData) -> Result<(), Error> {
+        attempt.data = attempt.changes.redo(self, data, attempt.writes)?;
         Ok(())
     }
 
-    async fn save_once(&self, attempt: &Attempt<'_>) -> Result<Outcome, Error> {
+    async fn save_once<C: Redo>(&self, attempt: &Attempt<C>) -> Result<Outcome, Error> {
         let store = &self.site().store;
         let now = self.now();
         let record = Record { data: &attempt.data, expire_date: self.expire_date(&attempt.data, now)?, now };
@@ -195,13 +361,17 @@ impl Session {
                 let new_key = attempt.session_key.as_ref().filter(|session_key| *session_key != stored_key);
                 if let Some(new_key) = new_key {
                     self.see_user(&attempt.data, new_key, Some(stored_key)).await?;
+                    // Before the move, so that nobody who finds the old key empty fails to find the new one.
+                    self.site().moves.note(stored_key, new_key, now);
                     let rotating = store.rotate(stored_key, expected, new_key, record);
-                    return Ok(match observe::call(Operation::Save, rotating).await? {
-                        Rotated::Rotated(version) => Outcome::Saved(new_key.clone(), version),
+                    let outcome = match observe::call(Operation::Save, rotating).await? {
+                        Rotated::Rotated(version) => return Ok(Outcome::Saved(new_key.clone(), version)),
                         Rotated::Missing => Outcome::Missing,
                         Rotated::Changed => Outcome::Changed(stored_key.clone()),
                         Rotated::KeyTaken => Outcome::KeyTaken,
-                    });
+                    };
+                    self.site().moves.forget(stored_key, new_key);
+                    return Ok(outcome);
                 }
                 self.see_user_again(&attempt.data, stored_key).await;
                 let updating = store.update(stored_key, expected, record);
@@ -228,12 +398,30 @@ impl Session {
         }
     }
 
-    fn expire_date(&self, data: &SessionData, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
+    pub(super) fn expire_date(&self, data: &SessionData, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
         let settings = self.settings();
         let modification = Moment::at(now, settings.time_zone);
         let end = StoredExpiry::read(data.get(EXPIRY_KEY)).date(modification, settings)?;
         let end = end.to_utc(settings.time_zone)?;
         Ok(absolute_age::end(data, settings, now).map_or(end, |last| last.min(end)))
+    }
+
+    fn timed_out(&self, attempts: u32) -> Error {
+        Error::SaveTimedOut { limit: self.settings().save_timeout, attempts }
+    }
+}
+
+/// How waiting for a turn ended.
+enum Waited {
+    Turn(Turn),
+    Saved(Saved),
+}
+
+/// Waits until then at the longest. Outside of a runtime there are no timers.
+async fn in_time<T>(end: Instant, future: impl Future<Output = T>) -> Option<T> {
+    match Handle::try_current() {
+        Ok(_) => tokio::time::timeout_at(end, future).await.ok(),
+        Err(_) => Some(future.await),
     }
 }
 

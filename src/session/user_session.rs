@@ -1,6 +1,6 @@
 //! What a session tells the index of user sessions, where the site has one.
 
-use crate::error::StoreError;
+use crate::error::{Error, StoreError};
 use crate::session_data::SessionData;
 use crate::session_key::SessionKey;
 use crate::user_sessions::{Client, UserSessions};
@@ -124,10 +124,29 @@ impl Session {
         }
     }
 
+    /// After the session moved away from this key. Its entry stays, as by it a logout in another process finds the
+    /// session; that of the key before is done with, so that of a session which moves all the time two are left.
+    pub(super) fn has_moved(&self, session_key: &SessionKey) {
+        if self.user_sessions().is_some() {
+            let before = self.site().moves.before(session_key);
+            let mut visit = lock(&self.inner.visit);
+            visit.ended = visit.user_id.take().zip(before);
+        }
+    }
+
     /// After the session was removed from this key.
-    pub(super) fn has_left(&self, session_key: &SessionKey) {
+    pub(super) fn has_ended(&self, session_key: &SessionKey) {
         let mut visit = lock(&self.inner.visit);
         visit.ended = visit.user_id.take().map(|user_id| (user_id, session_key.clone()));
+    }
+
+    /// Ends the session where it has gone from this key, as the index knows; tells whether it was there.
+    pub(super) async fn end_by_index(&self, session_key: &SessionKey) -> Result<bool, Error> {
+        let user_id = lock(&self.inner.visit).user_id.clone();
+        match self.user_sessions().zip(user_id) {
+            Some((user_sessions, user_id)) => user_sessions.end_moved(&user_id, session_key).await,
+            None => Ok(false),
+        }
     }
 
     /// At the end of a request: notes the user of a session that was only read, and forgets one that was ended.

@@ -1,6 +1,7 @@
 //! Which settings go together.
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 
@@ -114,8 +115,10 @@ impl Settings {
         refuse("cookie_age", too_short(self.cookie_age), problem, "set a second or more")?;
         let remedy = "set a second or more, or none for no limit";
         refuse("absolute_age", self.absolute_age.is_some_and(too_short), problem, remedy)?;
-        let none = self.max_save_attempts == 0;
-        refuse("max_save_attempts", none, "nothing could be saved", "set 1 or more")?;
+        let none = self.save_timeout.is_zero();
+        refuse("save_timeout", none, "nobody could wait for another request", "set some seconds")?;
+        let too_long = self.save_timeout > Duration::from_secs(24 * 60 * 60);
+        refuse("save_timeout", too_long, "it is more than a day", "set some seconds")?;
         let none = self.inflate_limit == 0;
         refuse("inflate_limit", none, "no compressed session could be read", "set it in bytes")?;
         let format = &self.session_key_format;
@@ -248,14 +251,15 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_refused_by_name() {
-        let spoils: [(&str, Spoil); 42] = [
+        let spoils: [(&str, Spoil); 43] = [
             ("secret_key", |settings| settings.secret_key = "".into()),
             ("secret_key_fallbacks", |settings| settings.secret_key_fallbacks = vec!["".into()]),
             ("cookie_age", |settings| settings.cookie_age = TimeDelta::zero()),
             ("cookie_age", |settings| settings.cookie_age = TimeDelta::days(-1)),
             ("cookie_age", |settings| settings.cookie_age = TimeDelta::milliseconds(999)),
             ("absolute_age", |settings| settings.absolute_age = Some(TimeDelta::zero())),
-            ("max_save_attempts", |settings| settings.max_save_attempts = 0),
+            ("save_timeout", |settings| settings.save_timeout = Duration::ZERO),
+            ("save_timeout", |settings| settings.save_timeout = Duration::MAX),
             ("inflate_limit", |settings| settings.inflate_limit = 0),
             ("session_key_format", |settings| settings.session_key_format.max_length = 7),
             ("session_key_format", |settings| settings.session_key_format.also = "-;".to_owned()),

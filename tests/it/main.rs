@@ -2,6 +2,7 @@
 // A test may fail where it stands, in its helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod application_code;
 mod browser;
 mod cached_db;
 #[cfg(any(feature = "redis", feature = "memcached"))]
@@ -17,14 +18,17 @@ mod file_store;
 mod fuzz_corpus;
 mod hostile_text;
 mod json_dialect;
+mod late_changes;
 mod limited;
 mod listing;
 mod log;
 mod model;
 mod named_tests;
+mod nulls;
 mod observed;
 mod pickle_objects;
 mod pickles;
+mod queued_saves;
 mod random;
 #[cfg(feature = "redis-cluster")]
 mod redis_cluster;

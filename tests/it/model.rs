@@ -1,15 +1,17 @@
 //! A search through every order in which two writers and a logout can reach the store: the real code of
-//! loading and saving, against the memory store, one store call at a time.
+//! loading and saving, against the memory store, one store call at a time. Each is a process of its own, or all are
+//! requests to one, where writers wait for each other.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use cloakroom::chrono::{DateTime, Utc};
 use cloakroom::store::{Created, Loaded, Record, Rotated, Updated, Version};
 use cloakroom::{
-    ConcurrentChanges, Error, MemoryStore, Session, SessionKey, SessionStore, Settings, StoreError,
+    Error, MemoryStore, Session, SessionKey, SessionMiddleware, SessionStore, Settings, StoreError,
 };
 
 /// What is taken out of the protocol, to see that the search notices.
@@ -32,11 +34,10 @@ struct Stepped {
 /// Is pending once.
 async fn step() {
     let mut stepped = false;
-    std::future::poll_fn(
-        |_| {
-            if std::mem::replace(&mut stepped, true) { Poll::Ready(()) } else { Poll::Pending }
-        },
-    )
+    std::future::poll_fn(|context| {
+        context.waker().wake_by_ref();
+        if std::mem::replace(&mut stepped, true) { Poll::Ready(()) } else { Poll::Pending }
+    })
     .await;
 }
 
@@ -100,7 +101,27 @@ fn run<F: Future>(future: F) -> F::Output {
     }
 }
 
-type Actor = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
+/// Tells whether it found the session, and how it ended.
+type Actor = Pin<Box<dyn Future<Output = (bool, Result<(), Error>)>>>;
+
+/// Whether an actor can go on: it has not gone yet, or what it waited for has happened.
+struct Ready(AtomicBool);
+
+impl Wake for Ready {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What takes place.
+#[derive(Clone, Copy, Debug)]
+struct Scene {
+    /// The second writer moves the session to another key, as a login does.
+    login: bool,
+    logout: bool,
+    /// All are requests to one process.
+    one_process: bool,
+}
 
 /// The orders of steps, each followed to its end, in turn.
 #[derive(Default)]
@@ -130,11 +151,11 @@ impl Orders {
 }
 
 /// Follows every order; gives how many there are and what went wrong in them.
-fn search(broken: Broken, with_logout: bool, rotate: bool) -> (usize, Vec<String>) {
+fn search(broken: Broken, scene: Scene) -> (usize, Vec<String>) {
     let (mut orders, mut count, mut wrong) = (Orders::default(), 0, Vec::new());
     loop {
         count += 1;
-        if let Err(what) = follow(&mut orders, broken, with_logout, rotate) {
+        if let Err(what) = follow(&mut orders, broken, scene) {
             wrong.push(what);
         }
         if !orders.next() {
@@ -143,59 +164,91 @@ fn search(broken: Broken, with_logout: bool, rotate: bool) -> (usize, Vec<String
     }
 }
 
-fn follow(orders: &mut Orders, broken: Broken, with_logout: bool, rotate: bool) -> Result<(), String> {
-    let store: Arc<dyn SessionStore> = Arc::new(Stepped { store: MemoryStore::new(), broken });
-    let open = |session_key: &SessionKey| {
-        let mut settings = Settings::new("secret");
-        settings.concurrent_changes = ConcurrentChanges::Merge;
-        Session::open(Arc::clone(&store), settings, session_key.clone())
-    };
-    let first = Session::new(Arc::clone(&store), Settings::new("secret"));
+fn follow(orders: &mut Orders, broken: Broken, scene: Scene) -> Result<(), String> {
+    let store = Arc::new(Stepped { store: MemoryStore::new(), broken });
+    let process = || SessionMiddleware::new(Arc::clone(&store) as _, Settings::new("secret"));
+    let one_process = process().map_err(|error| error.to_string())?;
+    let first = Session::new(Arc::clone(&store) as _, Settings::new("secret"));
     first.set("counter", 0).map_err(|error| error.to_string())?;
     run(first.save()).map_err(|error| error.to_string())?;
     let session_key = first.session_key().ok_or("no key")?;
+    let cookie = format!("sessionid={}", session_key.as_str());
 
-    let writer = |name: &'static str, rotate: bool| -> Actor {
-        let session = open(&session_key);
-        Box::pin(async move {
-            let session = session.await?;
-            session.set(name, 1)?;
-            session.modify::<u32>("counter", |counter| counter.unwrap_or(0) + 1)?;
-            if rotate {
-                session.cycle_key()?;
-            }
-            session.save().await
-        })
+    let request = || {
+        let process = if scene.one_process { Ok(one_process.clone()) } else { process() };
+        process.map(|process| process.begin([cookie.as_bytes()])).map_err(|error| error.to_string())
     };
-    let mut actors: Vec<Option<Actor>> = vec![Some(writer("a", false)), Some(writer("b", rotate))];
-    if with_logout {
-        let session = open(&session_key);
-        actors.push(Some(Box::pin(async move { session.await?.flush().await })));
+    let writer = |name: &'static str, login: bool| -> Result<Actor, String> {
+        let lazy = request()?;
+        Ok(Box::pin(async move {
+            let session = match lazy.load().await {
+                Ok(session) => session,
+                Err(error) => return (false, Err(error)),
+            };
+            let found = session.session_key().is_some();
+            let saved = async {
+                session.set(name, 1)?;
+                session.modify::<u32>("counter", |counter| counter.unwrap_or(0) + 1)?;
+                if login {
+                    session.cycle_key()?;
+                }
+                session.save().await
+            };
+            (found, saved.await)
+        }))
+    };
+    let mut actors: Vec<Option<Actor>> = vec![Some(writer("a", false)?), Some(writer("b", scene.login)?)];
+    if scene.logout {
+        let lazy = request()?;
+        actors.push(Some(Box::pin(async move {
+            let session = match lazy.load().await {
+                Ok(session) => session,
+                Err(error) => return (false, Err(error)),
+            };
+            let found = session.session_key().is_some();
+            (found, session.flush().await)
+        })));
     }
-    let mut results: Vec<Option<Result<(), Error>>> = actors.iter().map(|_| None).collect();
+    let ready: Vec<Arc<Ready>> = actors.iter().map(|_| Arc::new(Ready(AtomicBool::new(true)))).collect();
+    let mut outcomes: Vec<Option<(bool, Result<(), Error>)>> = actors.iter().map(|_| None).collect();
     let mut step = 0;
     while actors.iter().any(Option::is_some) {
-        let ready: Vec<usize> = (0..actors.len()).filter(|index| actors[*index].is_some()).collect();
-        let index = ready[orders.choose(step, ready.len())];
+        let can_go = |index: &usize| actors[*index].is_some() && ready[*index].0.load(Ordering::Relaxed);
+        let possible: Vec<usize> = (0..actors.len()).filter(can_go).collect();
+        if possible.is_empty() {
+            return Err("everybody waits for somebody".to_owned());
+        }
+        let index = possible[orders.choose(step, possible.len())];
         step += 1;
+        ready[index].0.store(false, Ordering::Relaxed);
+        let waker = Waker::from(Arc::clone(&ready[index]));
         let actor = actors[index].as_mut().ok_or("no actor")?;
-        if let Poll::Ready(result) = actor.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            results[index] = Some(result);
+        if let Poll::Ready(outcome) = actor.as_mut().poll(&mut Context::from_waker(&waker)) {
+            outcomes[index] = Some(outcome);
             actors[index] = None;
         }
     }
     let stored = run(store.load(&session_key, Utc::now())).map_err(|error| error.to_string())?;
-    if with_logout && stored.is_some() {
+    if scene.logout && stored.is_some() {
         return Err("a session that was logged out is back".to_owned());
     }
-    if !with_logout && !rotate {
+    // A logout that found the session ends it, wherever it has gone meanwhile. Who comes after it has a session of its
+    // own. One that comes with a key that is dead already ends nothing: such a key is worth nothing.
+    let writers = outcomes.iter().take(2).flatten();
+    let strangers = writers.filter(|(found, saved)| !found && saved.is_ok()).count() as u64;
+    let live = run(store.store.count(Utc::now())).map_err(|error| error.to_string())?.live;
+    let is_followed = scene.one_process || !scene.login;
+    if matches!(outcomes.get(2), Some(Some((true, _)))) && is_followed && live != strangers {
+        return Err("a session that was logged out lives on under another key".to_owned());
+    }
+    if !scene.logout && !scene.login {
         let data = stored.ok_or("the session is gone")?.data;
         if data.len() != 3 || data.read::<u32>("counter") != Ok(Some(2)) {
             return Err(format!("an update was lost: {}", data.to_json()));
         }
     }
-    for result in results.into_iter().flatten() {
-        match result {
+    for (_, outcome) in outcomes.into_iter().flatten() {
+        match outcome {
             Ok(()) | Err(Error::Interrupted) => {}
             Err(other) => return Err(other.to_string()),
         }
@@ -206,18 +259,24 @@ fn follow(orders: &mut Orders, broken: Broken, with_logout: bool, rotate: bool) 
 #[test]
 fn in_every_order_nothing_is_lost_and_nobody_comes_back() {
     let mut orders = 0;
-    for (with_logout, rotate) in [(false, false), (true, false), (true, true), (false, true)] {
-        let (count, wrong) = search(Broken::Nothing, with_logout, rotate);
-        assert!(wrong.is_empty(), "{wrong:?}");
-        orders += count;
+    for one_process in [false, true] {
+        for (logout, login) in [(false, false), (true, false), (true, true), (false, true)] {
+            let scene = Scene { login, logout, one_process };
+            let (count, wrong) = search(Broken::Nothing, scene);
+            assert!(wrong.is_empty(), "{scene:?}: {} of {count} orders: {}", wrong.len(), wrong[0]);
+            orders += count;
+        }
     }
     println!("model: {orders} of {orders} orders of two writers and a logout keep the promise");
 }
 
 #[test]
 fn the_search_notices_when_a_guard_is_missing() {
-    let (_, wrong) = search(Broken::Comparison, false, false);
+    let scene = Scene { login: false, logout: false, one_process: false };
+    let (_, wrong) = search(Broken::Comparison, scene);
     assert!(wrong.iter().any(|what| what.starts_with("an update was lost")), "{wrong:?}");
-    let (_, wrong) = search(Broken::Absence, true, false);
+    let (_, wrong) = search(Broken::Comparison, Scene { one_process: true, ..scene });
+    assert!(wrong.is_empty(), "writers of one process take turns: {wrong:?}");
+    let (_, wrong) = search(Broken::Absence, Scene { logout: true, ..scene });
     assert!(wrong.iter().any(|what| what.contains("is back")), "{wrong:?}");
 }

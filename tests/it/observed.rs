@@ -183,7 +183,7 @@ mod metrics {
         };
         let (cookie, _) = ask("/", "").await;
         let cookie = cookie.unwrap().split(';').next().unwrap().to_owned();
-        // All have loaded before the first saves.
+        // Those that save at the same time share writes.
         let all = futures_util::future::join_all((0..20).map(|_| ask("/", &cookie))).await;
         assert!(all.iter().all(|(_, body)| body.starts_with("visit")), "{all:?}");
         store.fail(Some(("load", StoreErrorKind::Unavailable)));
@@ -215,18 +215,17 @@ mod metrics {
                 .parse()
                 .unwrap()
         };
-        assert_eq!(value("cloakroom_saves_total{outcome=\"updated\"}"), 20.0);
+        let updates = value("cloakroom_saves_total{outcome=\"updated\"}");
+        assert!((1.0..=10.0).contains(&updates), "{updates}");
         assert_eq!(value("cloakroom_saves_total{outcome=\"created\"}"), 1.0);
-        let retries = value("cloakroom_retries_total");
-        assert!(retries >= 19.0, "{retries}");
-        assert_eq!(value("cloakroom_loads_total{outcome=\"found\"}"), 20.0 + retries);
-        assert!(value("cloakroom_conflicts_total{result=\"merged\"}") >= 1.0);
+        assert_eq!(value("cloakroom_loads_total{outcome=\"found\"}"), 20.0);
+        assert!(value("cloakroom_conflicts_total{result=\"merged\"}") >= 10.0);
         assert_eq!(
             value(r#"cloakroom_store_errors_total{operation="load",store="watched",kind="unavailable"}"#),
             1.0
         );
         let loads = value("cloakroom_store_duration_seconds_count{operation=\"load\"}");
-        assert_eq!(loads, 20.0 + retries + 1.0);
+        assert_eq!(loads, 20.0 + 1.0);
         let within = value("cloakroom_store_duration_seconds_bucket{operation=\"load\",le=\"+Inf\"}");
         assert_eq!(within, loads);
         assert_eq!(value("cloakroom_cleared_total"), 1.0);

@@ -1,5 +1,6 @@
 //! A store that tells which calls reach it, and fails or waits when told to.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
@@ -13,6 +14,8 @@ pub(crate) struct WatchedStore {
     calls: Mutex<Vec<&'static str>>,
     failure: Mutex<Option<(&'static str, StoreErrorKind)>>,
     hold: Mutex<Option<Hold>>,
+    refused: Mutex<Option<&'static str>>,
+    always_changed: AtomicBool,
 }
 
 /// Where a writing call waits.
@@ -51,6 +54,8 @@ impl WatchedStore {
             calls: Mutex::default(),
             failure: Mutex::default(),
             hold: Mutex::default(),
+            refused: Mutex::default(),
+            always_changed: AtomicBool::new(false),
         })
     }
 
@@ -67,6 +72,16 @@ impl WatchedStore {
     /// From now on calls wait there; with none, they go on.
     pub(crate) fn hold(&self, hold: Option<Hold>) {
         *self.hold.lock().unwrap() = hold;
+    }
+
+    /// From now on a session that holds this key is refused by `update`; with none, all are taken.
+    pub(crate) fn refuse(&self, key: Option<&'static str>) {
+        *self.refused.lock().unwrap() = key;
+    }
+
+    /// From now on each update finds the session changed, as if another process were always faster.
+    pub(crate) fn always_changed(&self) {
+        self.always_changed.store(true, Ordering::Relaxed);
     }
 
     async fn wait(&self, call: &'static str, after: bool) {
@@ -120,6 +135,13 @@ impl SessionStore for WatchedStore {
     ) -> Result<Updated, StoreError> {
         self.called("update")?;
         self.wait("update", false).await;
+        let refused = *self.refused.lock().unwrap();
+        if refused.is_some_and(|key| record.data.contains_key(key)) {
+            return Err(StoreError::new("watched", StoreErrorKind::Refused, "it is too large"));
+        }
+        if self.always_changed.load(Ordering::Relaxed) {
+            return Ok(Updated::Changed);
+        }
         let updated = self.inner.update(session_key, expected, record).await;
         self.wait("update", true).await;
         updated

@@ -194,7 +194,7 @@ fn the_table_of_settings_is_whole() {
             "inflate_limit",
             "session_key_format",
             "concurrent_changes",
-            "max_save_attempts",
+            "save_timeout",
             "interrupted",
             "secret_key",
             // Of the hardened profile and the header transport.

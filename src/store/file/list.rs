@@ -39,17 +39,21 @@ impl Shared {
 
     /// The next sessions, and whether the walk has come to its end.
     fn page(&self, walk: &Walk, limit: usize) -> Task<(Vec<Listed>, bool)> {
+        let (names, is_done) = self.names(walk, limit)?;
+        // Without the lock, as reading may warn, and who listens to that is the application's.
+        Ok((names.iter().filter_map(|name| self.listed(name)).collect(), is_done))
+    }
+
+    fn names(&self, walk: &Walk, limit: usize) -> Task<(Vec<FileName>, bool)> {
         let mut entries = crate::lock(walk);
-        let mut page = Vec::new();
-        while page.len() < limit {
-            let Some(entry) = entries.next() else { return Ok((page, true)) };
+        let mut names = Vec::new();
+        while names.len() < limit {
+            let Some(entry) = entries.next() else { return Ok((names, true)) };
             let name = entry.map_err(doing("read the folder"))?.file_name();
             // Names of sessions are ASCII.
-            if let Some(name) = name.to_str().and_then(|name| self.folder.parse(name)) {
-                page.extend(self.listed(&name));
-            }
+            names.extend(name.to_str().and_then(|name| self.folder.parse(name)));
         }
-        Ok((page, false))
+        Ok((names, false))
     }
 
     /// The session in a file; none if it was removed meanwhile.

@@ -187,3 +187,34 @@ async fn a_failing_store_empties_no_list() {
     assert!(site.lives(&key).await);
     assert_eq!(site.user_sessions.revoke_all("7").await.unwrap(), 1);
 }
+
+/// A logout that comes too late for its key finds the session under the next: in this process as it saw the moves, in
+/// another by the index, which has one.
+#[tokio::test]
+async fn a_logout_follows_a_session_that_another_request_has_moved() {
+    for one_process in [true, false] {
+        let (site, store, _) = watched().await;
+        let elsewhere = Site::on(site.user_sessions.clone());
+        let key = site.log_in("7").await;
+        let other_device = {
+            site.advance(1);
+            site.log_in("7").await
+        };
+        let logs_out = if one_process { &site } else { &elsewhere };
+        let cookie = format!("sessionid={}", key.as_str());
+        let logout = logs_out.middleware.begin([cookie.as_bytes()]).load().await.unwrap();
+        let mut keys = vec![key];
+        for moved in 0..if one_process { 3 } else { 1 } {
+            let next = site.request(Some(&keys[moved]), async |session| session.cycle_key()).await;
+            keys.push(next.unwrap().unwrap());
+        }
+        assert!(store.has(keys[keys.len() - 1].as_str()).await);
+        assert!(logout.delete().await.unwrap(), "it was there, one process: {one_process}");
+        for ended in keys {
+            assert!(!store.has(ended.as_str()).await, "one process: {one_process}");
+        }
+        assert!(store.has(other_device.as_str()).await, "the user's other session stays");
+        assert!(!logout.delete().await.unwrap(), "it is gone already");
+        assert_eq!(site.ids("7").await.len(), 1);
+    }
+}
