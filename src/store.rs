@@ -29,6 +29,7 @@ pub mod sqlite;
 pub mod table;
 #[cfg(any(feature = "postgres-tls", feature = "redis-tls"))]
 mod tls;
+mod url;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -62,6 +63,7 @@ pub use redis::RedisStore;
 pub use signed_cookies::SignedCookieStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
+pub use url::StoreUrl;
 
 use crate::error::{StoreError, StoreErrorKind};
 use crate::session_data::SessionData;

@@ -282,7 +282,8 @@ impl CacheFormat {
             };
             known.map_err(|()| {
                 // Where a password holds a question mark, what follows is the rest of it.
-                let name = if query.contains('@') { "text after `?`" } else { name };
+                let is_name = pair.contains('=') && !query.contains('@');
+                let name = if is_name { name } else { "text after `?`" };
                 let message = format!(
                     "the URL's `{name}` is not known or has no such value; there are key_prefix, version, \
                      entry_prefix, engine=cache|cached_db, serializer=pickle|json and compressor=none|zlib"
@@ -344,17 +345,4 @@ fn is_zlib(entry: &[u8]) -> bool {
 
 pub(crate) fn inflate(entry: &[u8], limit: usize) -> Result<Vec<u8>, EntryError> {
     scratch::with(|Scratch { inflate, zlib, .. }| Ok(inflate.run(entry, limit, zlib)?.to_vec()))
-}
-
-/// A server's address without what must not be shown.
-#[cfg(feature = "redis")]
-pub(crate) struct Address<'a>(pub(crate) &'a str);
-
-#[cfg(feature = "redis")]
-impl fmt::Display for Address<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rest = self.0.split_once("://").map_or(self.0, |(_, rest)| rest);
-        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        formatter.write_str(host.split(['/', '?', '#']).next().unwrap_or_default())
-    }
 }

@@ -26,6 +26,7 @@ use futures_util::future::join_all;
 
 use self::client::{Failure, Reply, Server, Status};
 use super::cache::{CacheEngine, CacheFormat, CacheSerializer, EntryError, ends_in, time_to_live};
+use super::url::without_login;
 use super::{Count, Created, Cursor, Listed, Loaded, Record, Rotated, SessionStore, Updated, Version};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::session_key::SessionKey;
@@ -67,7 +68,7 @@ pub struct MemcachedStore {
 /// options.connections = 4;
 /// options.format.key_prefix = "site1".to_owned();
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct MemcachedOptions {
     /// The servers as `host` or `host:port`, in the order and spelling of the site's `LOCATION`.
@@ -429,6 +430,20 @@ fn explain(server: &Server, failure: Failure) -> StoreError {
         _ => (StoreErrorKind::Unavailable, format!("{name}: {failure}")),
     };
     StoreError::new("memcached", kind, message).with_source(failure)
+}
+
+impl fmt::Debug for MemcachedOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // There is no login here, but where somebody gave one, it is shown no more than elsewhere.
+        let servers: Vec<&str> = self.servers.iter().map(|server| without_login(server)).collect();
+        formatter
+            .debug_struct("MemcachedOptions")
+            .field("servers", &servers)
+            .field("format", &self.format)
+            .field("timeout", &self.timeout)
+            .field("connections", &self.connections)
+            .finish()
+    }
 }
 
 impl fmt::Debug for MemcachedStore {

@@ -30,6 +30,7 @@ use self::connections::{Connections, check_table, connect};
 use self::error::Failure;
 use self::statements::{Clear, Content, Create, Delete, Load, Outcome, Request, Statements, Stored, Update};
 use super::table::{self, expected_text};
+use super::url::database_shown;
 use super::{
     Count, Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version,
     no_progress,
@@ -143,10 +144,11 @@ impl MysqlOptions {
         [session_key, session_data, expire_date].map(|column| quoted(column))
     }
 
-    /// Which server and database, for messages: without the password.
+    /// Which server and database, for messages: without the password, which ends up in the database's name where it
+    /// holds a slash that is not percent-encoded.
     fn place(&self) -> String {
         let opts = &self.connection;
-        let database = opts.db_name().unwrap_or_default();
+        let database = database_shown(opts.db_name().unwrap_or_default());
         match opts.socket() {
             Some(socket) => format!("database {database} at {socket}"),
             None => format!("database {database} at {}:{}", opts.ip_or_hostname(), opts.tcp_port()),

@@ -60,6 +60,7 @@ use self::writes::{Outcome, Row, Work, Write};
 use super::generation::Generation;
 use super::per_runtime::PerRuntime;
 use super::table::{self, expected_text};
+use super::url::{database_shown, without_login};
 use super::{
     Count, Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version,
     no_progress,
@@ -180,19 +181,21 @@ impl PostgresOptions {
         [session_key, session_data, expire_date].map(|column| quoted(column))
     }
 
-    /// Which server and database, for messages: without the password.
+    /// Which server and database, for messages: without the password, whose end the driver takes for a part of the host
+    /// where it holds an `@` that is not percent-encoded.
     fn place(&self) -> String {
         let hosts = self.config.get_hosts().iter().enumerate().map(|(index, host)| {
             let ports = self.config.get_ports();
             let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
             match host {
-                Host::Tcp(name) => format!("{name}:{port}"),
+                Host::Tcp(name) => format!("{}:{port}", without_login(name)),
                 #[cfg(unix)]
                 Host::Unix(folder) => format!("{}:{port}", folder.display()),
             }
         });
         let user = self.config.get_user().unwrap_or_default();
         let database = self.config.get_dbname().unwrap_or(user);
+        let database = database_shown(database);
         format!("database {database} at {}", hosts.collect::<Vec<_>>().join(","))
     }
 }

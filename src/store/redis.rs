@@ -48,8 +48,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use redis::Value as Reply;
 
 use self::connection::{Code, Connection, Failure};
-use super::cache::{Address, CacheEngine, CacheFormat, ends_in, time_to_live};
-use super::{Count, Created, Cursor, Listed, Loaded, Record, Rotated, SessionStore, Updated, Version};
+use super::cache::{CacheEngine, CacheFormat, ends_in, time_to_live};
+use super::{
+    Count, Created, Cursor, Listed, Loaded, Record, Rotated, SessionStore, StoreUrl, Updated, Version,
+};
 use crate::error::StoreError;
 use crate::session_key::SessionKey;
 use crate::settings::Settings;
@@ -435,10 +437,9 @@ impl fmt::Debug for RedisStore {
 
 impl fmt::Debug for RedisOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URL may hold a password.
         formatter
             .debug_struct("RedisOptions")
-            .field("address", &Address(&self.url).to_string())
+            .field("url", &StoreUrl::from(self.url.as_str()))
             .field("format", &self.format)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()

@@ -3,6 +3,7 @@
 use mysql_async::{Error, ServerError};
 
 use super::super::table::problem;
+use super::super::url::said_by_server;
 use super::MysqlOptions;
 use crate::codec::DecodeError;
 use crate::error::{StoreError, StoreErrorKind};
@@ -157,6 +158,7 @@ fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKi
     let place = options.place();
     let table = &options.table;
     let ServerError { code, message, .. } = answer;
+    let message = &said_by_server(message, options.connection.user(), options.connection.db_name());
     match *code {
         1044 | 1045 | 1698 => (
             Misconfigured,

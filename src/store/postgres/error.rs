@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio_postgres::error::SqlState;
 
 use super::super::table::problem;
+use super::super::url::said_by_server;
 use super::PostgresOptions;
 use crate::codec::DecodeError;
 use crate::error::{StoreError, StoreErrorKind};
@@ -195,6 +196,7 @@ fn explain_server(code: &SqlState, message: &str, options: &PostgresOptions) -> 
     use StoreErrorKind::{Misconfigured, Refused, Unavailable};
     let place = options.place();
     let table = &options.table;
+    let message = &said_by_server(message, options.config.get_user(), options.config.get_dbname());
     match code.code() {
         // The server says so in English, or in words of its operator's language; the others are a pooler's.
         "28000" | "08P01"

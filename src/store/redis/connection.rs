@@ -12,7 +12,7 @@ use super::link::{Link, Server};
 use super::{RedisOptions, Script};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::signing::hex;
-use crate::store::cache::Address;
+use crate::store::StoreUrl;
 
 /// One connection that all requests share.
 pub(super) struct Connection {
@@ -30,7 +30,7 @@ struct Place {
 impl Place {
     fn of(url: &str, timeout: Duration) -> Place {
         let is_cluster = url.starts_with("redis+cluster://");
-        Place { address: Address(url).to_string(), timeout, is_cluster }
+        Place { address: StoreUrl::from(url).hosts(), timeout, is_cluster }
     }
 }
 
