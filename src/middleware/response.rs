@@ -1,6 +1,7 @@
 //! What goes on the response, and how it gets there in any web framework.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::patch_vary;
 
@@ -21,7 +22,7 @@ use super::patch_vary;
 /// assert!(finished.set_cookie.is_some() && finished.no_store);
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Finished {
     /// What belongs into the `Vary` header: `Cookie`, or the header that carries the session key; see
     /// [`patch_vary`].
@@ -125,6 +126,21 @@ impl Finished {
             OTHER_CACHE_CONTROLS.into_iter().for_each(|name| headers.remove(name));
             replace(headers, "cache-control", b"no-store".into());
         }
+    }
+}
+
+/// Shows which cookie and header there are, and not what they hold: whoever knows that is the session's user.
+impl fmt::Debug for Finished {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |cookie: &String| format!("{}=..", cookie.split('=').next().unwrap_or_default());
+        formatter
+            .debug_struct("Finished")
+            .field("vary", &self.vary)
+            .field("set_cookie", &self.set_cookie.as_ref().map(name))
+            .field("remove_cookies", &self.remove_cookies.iter().map(name).collect::<Vec<_>>())
+            .field("set_header", &self.set_header.as_ref().map(|(name, _)| format!("{name}: ..")))
+            .field("no_store", &self.no_store)
+            .finish()
     }
 }
 

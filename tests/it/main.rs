@@ -10,6 +10,15 @@ mod caches;
 mod cleaner;
 mod clearing;
 mod cookie_age;
+#[cfg(all(
+    feature = "memcached",
+    feature = "mysql",
+    feature = "postgres",
+    feature = "redis",
+    feature = "sqlite",
+    feature = "tower"
+))]
+mod debug_output;
 mod dependencies;
 mod django;
 mod extra_columns;

@@ -1,0 +1,297 @@
+//! No public type's `Debug` shows a session key, a cookie, a secret, a password or what is in a session: all of them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use cloakroom::chrono::{DateTime, TimeDelta, Utc};
+use cloakroom::middleware::Finished;
+use cloakroom::signing::{SecretKey, Signer, TimestampSigner};
+use cloakroom::store::cache::KeyFunction;
+use cloakroom::store::table::{ColumnValue, ExtraColumn};
+use cloakroom::store::{CachedDbStore, Cursor, Record, StoreUrl, Version, spawn_cleaner};
+use cloakroom::user_sessions::{Client, Entry, UserSessionId, UserSessions};
+use cloakroom::{
+    Clock, DecodeError, Error, FileStore, MemcachedStore, MemoryStore, MysqlStore, PickleError,
+    PostgresStore, RedisStore, Session, SessionCodec, SessionData, SessionKey, SessionLayer,
+    SessionMiddleware, SessionStore, SessionTransform, Settings, SignedCookieStore, SqliteStore, StoreError,
+    StoreErrorKind, SystemClock, Value, auth,
+};
+
+use crate::named_tests::rust_files;
+use crate::servers;
+
+/// What must not be shown.
+const KEY: &str = "k3yofasession0123456789abcdefghi";
+const SECRET: &str = "s3cret-of-the-site";
+const PASSWORD: &str = "hunter2";
+const CONTENT: &str = "c0ntent";
+
+/// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
+const HOLD_NOTHING: [&str; 45] = [
+    "Algorithm",
+    "CacheCompressor",
+    "CacheEngine",
+    "CacheFormat",
+    "CacheSerializer",
+    "Check",
+    "Cleaned",
+    "Columns",
+    "Compression",
+    "ConcurrentChanges",
+    "Count",
+    "CreateTable",
+    "Decision",
+    "Expiry",
+    "ExpiryAge",
+    "ExpiryError",
+    "Failure",
+    "InterruptedSession",
+    "Kind",
+    "ManualClock",
+    "MigrationRecord",
+    "Moment",
+    "Nonconforming",
+    "Observed",
+    "OpcodeName",
+    "PlainText",
+    "RandomKeys",
+    "Rebuilt",
+    "SameSite",
+    "SessionKeyFormat",
+    "SettingsError",
+    "SigningError",
+    "StoreErrorKind",
+    "Summary",
+    "SystemClock",
+    "TextFormat",
+    "TimeZone",
+    "Transport",
+    "UserId",
+    // What an application's own function makes of a session, to be written into a column that Django's admin shows.
+    "ColumnValue",
+    // Outcomes, whose versions are shown below.
+    "Created",
+    "Rotated",
+    "Updated",
+    // Of a layer and of the application's service.
+    "SessionService",
+    "SessionTransformService",
+];
+
+/// The public types that have a `Debug`, as the source has them, and their files.
+fn public_types() -> BTreeMap<String, String> {
+    let mut files = Vec::new();
+    rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let (mut public, mut with_debug) = (BTreeMap::new(), Vec::new());
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut attributes = String::new();
+        for line in text.lines().map(str::trim_start) {
+            let name = |rest: &str| rest.split(|end: char| !end.is_alphanumeric()).next().unwrap().to_owned();
+            if let Some(rest) = line.strip_prefix("pub struct ").or(line.strip_prefix("pub enum ")) {
+                public.insert(name(rest), file.display().to_string());
+                let derives = attributes.split("derive(").skip(1).map(|rest| rest.split(')').next().unwrap());
+                if derives.flat_map(|names| names.split(',')).any(|derived| derived.trim() == "Debug") {
+                    with_debug.push(name(rest));
+                }
+            } else if let Some((_, rest)) = line.split_once("Debug for ").filter(|_| line.starts_with("impl"))
+            {
+                with_debug.push(name(rest));
+            }
+            match line {
+                line if line.starts_with("#[") => attributes.push_str(line),
+                line if line.starts_with("//") => {}
+                _ => attributes.clear(),
+            }
+        }
+    }
+    public.retain(|name, _| with_debug.contains(name));
+    public
+}
+
+struct Shown(BTreeMap<&'static str, String>);
+
+impl Shown {
+    fn add(&mut self, name: &'static str, value: &dyn std::fmt::Debug) {
+        self.0.entry(name).or_default().push_str(&format!("{value:?} {value:#?}\n"));
+    }
+}
+
+fn settings() -> Settings {
+    let mut settings = Settings::new(SECRET);
+    settings.secret_key_fallbacks = vec![format!("older-{SECRET}").into()];
+    settings
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_public_type_shows_a_secret() {
+    let (mut shown, settings, folder) = (Shown(BTreeMap::new()), settings(), tempfile::tempdir().unwrap());
+    stores(&mut shown, &settings, folder.path()).await;
+    sessions(&mut shown, &settings).await;
+    errors(&mut shown);
+    shown.add("Settings", &settings);
+    let secret = SecretKey::from(SECRET);
+    shown.add("SecretKey", &secret);
+    shown.add("Signer", &Signer::with_salt(&secret, "salt"));
+    shown.add("TimestampSigner", &TimestampSigner::from(Signer::with_salt(&secret, "salt")));
+    shown.add("SessionCodec", &SessionCodec::new(&settings));
+
+    let types = public_types();
+    assert!(types.len() > 80, "{} found", types.len());
+    let looked_at = |name: &str| shown.0.contains_key(name) || HOLD_NOTHING.contains(&name);
+    let missing: Vec<_> = types.iter().filter(|(name, _)| !looked_at(name)).collect();
+    assert!(missing.is_empty(), "add them here: {missing:?}");
+    let gone: Vec<&str> =
+        shown.0.keys().copied().chain(HOLD_NOTHING).filter(|name| !types.contains_key(*name)).collect();
+    assert!(gone.is_empty(), "no such types: {gone:?}");
+    let passwords = [servers::postgres::PASSWORD, servers::redis::PASSWORD];
+    for (name, text) in &shown.0 {
+        assert!(!text.trim().is_empty());
+        for hidden in [KEY, SECRET, PASSWORD, CONTENT].into_iter().chain(passwords) {
+            assert!(!text.contains(hidden), "{name} shows {hidden}: {text}");
+        }
+    }
+}
+
+async fn stores(shown: &mut Shown, settings: &Settings, folder: &Path) {
+    let mut options = SqliteStore::options(folder.join("db.sqlite3"));
+    options.extra_columns.push(ExtraColumn::new("content", |_| ColumnValue::from(CONTENT)));
+    shown.add("SqliteOptions", &options);
+    shown.add("ExtraColumn", &options.extra_columns[0]);
+    options.extra_columns.clear();
+    options.create_table(Default::default()).await.unwrap();
+    shown.add("SqliteStore", &options.open(settings).await.unwrap());
+
+    let options = FileStore::options(folder);
+    shown.add("FileOptions", &options);
+    shown.add("FileStore", &options.open(settings).await.unwrap());
+    shown.add("SignedCookieStore", &SignedCookieStore::new(settings));
+
+    for url in [
+        "postgres://ann:hunter2@db/site",
+        "postgres://ann:p@hunter2@db/site",
+        "postgres://db/site?user=ann&password=hunter2",
+        "host=db user=ann password=hunter2",
+    ] {
+        shown.add("PostgresOptions", &PostgresStore::options(url).unwrap());
+        shown.add("StoreUrl", &StoreUrl::from(url));
+    }
+    for url in ["mysql://ann:hunter2@db/site", "mysql://ann:1/hunter2@db/site"] {
+        shown.add("MysqlOptions", &MysqlStore::options(url).unwrap());
+    }
+    for url in [
+        "redis://:hunter2@cache",
+        "redis://:p?hunter2@cache",
+        "redis://cache?password=hunter2",
+        "redis://:hunter2",
+    ] {
+        shown.add("RedisOptions", &RedisStore::options(url));
+    }
+    shown.add("MemcachedOptions", &MemcachedStore::options(["ann:hunter2@cache"]));
+    shown.add("KeyFunction", &KeyFunction::new(|key, _, _| format!("{PASSWORD}{key}")));
+
+    let postgres = PostgresStore::options(&servers::postgres::database().await).unwrap();
+    postgres.create_table(Default::default()).await.unwrap();
+    shown.add("PostgresStore", &postgres.open(settings).await.unwrap());
+    let mysql = MysqlStore::options(&servers::mariadb::database().await).unwrap();
+    mysql.create_table(Default::default()).await.unwrap();
+    shown.add("MysqlStore", &mysql.open(settings).await.unwrap());
+    let redis = RedisStore::open(servers::redis::url().await, settings).await.unwrap();
+    shown.add("RedisStore", &redis);
+    let memcached = MemcachedStore::open(&servers::memcached::url().await, settings).await.unwrap();
+    shown.add("MemcachedStore", &memcached);
+    let options = CachedDbStore::options(Arc::new(MemoryStore::new()), Arc::new(redis));
+    shown.add("CachedDbOptions", &options);
+    shown.add("CachedDbStore", &options.build().unwrap());
+}
+
+async fn sessions(shown: &mut Shown, settings: &Settings) {
+    let (store, key, now) = (Arc::new(MemoryStore::new()), SessionKey::from_trusted(KEY), Utc::now());
+    let data =
+        SessionData::from_json(&format!(r#"{{"_auth_user_id":"7","{CONTENT}":"{CONTENT}"}}"#)).unwrap();
+    let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    store.create(&key, record).await.unwrap();
+    shown.add("SessionKey", &key);
+    shown.add("SessionData", &data);
+    shown.add("Record", &record);
+    shown.add("Value", &Value::new(CONTENT).unwrap());
+    shown.add("Version", &Version::from_bytes(*b"c0ntent"));
+    shown.add("Loaded", &store.load(&key, now).await.unwrap().unwrap());
+    let mut cursor = Cursor::start();
+    shown.add("Listed", &store.list(&mut cursor, 1, now).await.unwrap());
+    cursor.move_to(Some(KEY.to_owned()));
+    shown.add("Cursor", &cursor);
+    shown.add("MemoryStore", &store);
+    shown.add("User", &auth::User { id: "7", password: PASSWORD, backend: auth::MODEL_BACKEND });
+
+    let session = Session::open(store.clone(), settings.clone(), key.clone()).await.unwrap();
+    session.set(CONTENT, CONTENT).unwrap();
+    shown.add("Session", &session);
+    let user_sessions = UserSessions::connect("memory:", settings).await.unwrap();
+    shown.add("UserSessions", &user_sessions);
+    shown.add("Entry", &Entry::new("7", key.clone(), now, Client::default()));
+    shown.add("UserSessionId", &UserSessionId::of(&key));
+    shown.add("Client", &Client::new(Some("192.0.2.7"), Some("curl")));
+
+    let middleware = SessionMiddleware::new(user_sessions.store(), settings.clone()).unwrap();
+    let middleware = middleware.with_user_sessions(user_sessions.clone());
+    let lazy = middleware.begin([KEY.as_bytes()]);
+    shown.add("LazySession", &lazy);
+    let session = lazy.load().await.unwrap();
+    auth::login(&session, auth::User { id: "7", password: PASSWORD, backend: auth::MODEL_BACKEND })
+        .await
+        .unwrap();
+    let finished = middleware.finish(&lazy, 200).await.unwrap();
+    let cookie = finished.set_cookie.clone().unwrap();
+    let new_key = cookie.split(['=', ';']).nth(1).unwrap();
+    assert!(new_key.len() == 32 && !format!("{finished:?}").contains(new_key), "{finished:?}");
+    shown.add("Finished", &finished);
+    let by_header = Finished { set_header: Some(("X-Session-Token".to_owned(), KEY.to_owned())), ..finished };
+    assert!(format!("{by_header:?}").contains("X-Session-Token"), "which header is shown");
+    shown.add("Finished", &by_header);
+    let listed = user_sessions.list("7").await.unwrap();
+    assert!(!listed.is_empty() && !format!("{listed:?}").contains(new_key), "{listed:?}");
+    shown.add("UserSession", &listed);
+
+    shown.add("SessionMiddleware", &middleware);
+    shown.add("SessionTransform", &SessionTransform::from(middleware.clone()));
+    let layer = SessionLayer::from(middleware);
+    shown.add("SessionLayer", &layer);
+    let inner = tower::service_fn(async |_request: http::Request<()>| {
+        Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+    });
+    let mut service = tower::Layer::layer(&layer, inner);
+    let request = http::Request::builder().header("cookie", format!("sessionid={KEY}")).body(()).unwrap();
+    shown.add("SessionFuture", &tower::Service::call(&mut service, request));
+    let cleaner =
+        spawn_cleaner(store, Arc::new(SystemClock) as Arc<dyn Clock>, std::time::Duration::from_secs(60));
+    shown.add("Cleaner", &cleaner);
+}
+
+#[derive(Debug, serde::Deserialize)]
+enum OneOf {
+    This,
+    That,
+}
+
+fn errors(shown: &mut Shown) {
+    let text = Value::new(CONTENT).unwrap();
+    let mismatch = text.to::<u32>().unwrap_err();
+    shown.add("ValueError", &mismatch);
+    shown.add("ValueError", &text.to::<OneOf>().unwrap_err());
+    shown.add("ValueError", &Value::from_json(&format!("[\"{CONTENT}\", nonsense]")).unwrap_err());
+    shown.add("Error", &Error::Value { key: "theme".to_owned(), source: mismatch });
+    let json = SessionData::from_pickle(format!("\u{80}\u{4}{CONTENT}").as_bytes(), 1_000).unwrap_err();
+    shown.add("PickleError", &json);
+    shown.add("PickleError", &PickleError::TooDeep);
+    let codec = SessionCodec::new(&settings());
+    let list =
+        codec.encode_json(&Value::from_json(&format!("[\"{CONTENT}\"]")).unwrap(), DateTime::UNIX_EPOCH);
+    let unreadable: DecodeError = codec.decode(&list.unwrap()).unwrap_err();
+    shown.add(
+        "StoreError",
+        &StoreError::new("shelf", StoreErrorKind::Unreadable, "no").with_source(unreadable.clone()),
+    );
+    shown.add("DecodeError", &unreadable);
+}
