@@ -87,29 +87,32 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     })
     .await?;
     drop(walk);
-    say(&if options.json { serde_json::to_string(&report)? } else { report.text() });
+    if options.json {
+        say(&serde_json::to_string(&report)?)?;
+    } else {
+        report.lines().iter().try_for_each(|line| say(line))?;
+    }
     Ok(if report.not_genuine + report.unreadable == 0 { Ending::Well } else { Ending::WithFindings })
 }
 
 impl Report {
-    fn text(&self) -> String {
-        let mut text = format!(
-            "{:>9} can be read ({} modern, {} legacy, {} in caches' formats)\n\
-             {:>9} expired\n\
-             {:>9} not genuine\n\
-             {:>9} unreadable",
-            self.live, self.modern, self.legacy, self.cache, self.expired, self.not_genuine, self.unreadable
-        );
-        for Example { id, error } in &self.examples {
-            text.push_str(&format!("\n  {id}: {error}"));
-        }
-        if self.not_genuine > 0 {
-            text.push_str(if self.live == 0 {
-                "\nNone can be read: SECRET_KEY is another one, or the session class has another name."
+    fn lines(&self) -> Vec<String> {
+        let Report { live, modern, legacy, cache, expired, not_genuine, unreadable, examples } = self;
+        let mut lines = vec![
+            format!("{live:>9} can be read ({modern} modern, {legacy} legacy, {cache} in caches' formats)"),
+            format!("{expired:>9} expired"),
+            format!("{not_genuine:>9} not genuine"),
+            format!("{unreadable:>9} unreadable"),
+        ];
+        lines.extend(examples.iter().map(|Example { id, error }| format!("  {id}: {error}")));
+        if *not_genuine > 0 {
+            let advice = if *live == 0 {
+                "None can be read: SECRET_KEY is another one, or the session class has another name."
             } else {
-                "\nSome were signed with another secret: add it as --secret-key-fallback-file until they have ended."
-            });
+                "Some were signed with another secret: add it as --secret-key-fallback-file until they have ended."
+            };
+            lines.push(advice.to_owned());
         }
-        text
+        lines
     }
 }

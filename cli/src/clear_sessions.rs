@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use anyhow::Context;
 use clap::Args;
 use cloakroom::{Clock, SystemClock};
 use serde_json::json;
@@ -23,7 +24,8 @@ Rows go in small batches, so that a site in use goes on beside it; it can be sto
 any time. No secret is needed for a database: a row says when it ends. A file's session may \
 say it itself, so that files want the secret; without it they end after the cookie's age. Caches clear themselves.
 
-Exit codes: 0 all that had expired are gone, 1 something failed, 2 wrong usage.";
+Exit codes: 0 all that had expired are gone (a session's file that may not be looked at stays, and a warning on \
+standard error says so), 1 something failed, 2 wrong usage.";
 
 /// Remove the sessions that have expired, as Django's command of this name, and say how many
 #[derive(Args)]
@@ -39,17 +41,19 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let store = options.site.read()?.connect().await?;
     let mut progress = Progress::new("removed", None);
+    let mut before = 0;
     let mut tell = |cleared| {
+        before = cleared;
         progress.set(cleared);
         ControlFlow::Continue(())
     };
     let cleared = store.clear_expired_with_progress(SystemClock.now(), &mut tell).await;
     drop(progress);
-    let count = cleared?;
+    let count = cleared.with_context(|| format!("{before} expired sessions were removed before this"))?;
     say(&if options.json {
         json!({ "removed": count }).to_string()
     } else {
         format!("{count} expired {} removed", if count == 1 { "session" } else { "sessions" })
-    });
+    })?;
     Ok(Ending::Well)
 }

@@ -36,8 +36,8 @@ target. A logout after that is not followed: let the site use the new store, the
 With --json: one object with copied, there (the same was at the target), kept (another was), replaced, expired, \
 gone (deleted meanwhile), failed.
 
-Exit codes: 0 all that live are at the target, 3 all but those kept or that cannot be read, 1 something failed, \
-2 wrong usage.";
+Exit codes: 0 all that live are at the target, 3 all but those kept and those that failed alone (the first 20 of \
+them are on standard error), 1 a store failed, and what was done before is told, 2 wrong usage.";
 
 /// Copy the sessions of one store to another, and read each back
 #[derive(Args)]
@@ -113,8 +113,15 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let target = target.connect_to(&options.to).await.context("the target")?;
     let cookie_age = site.settings_without_secret().cookie_age;
     let copy = Copy { source, target, overwrite: options.overwrite, cookie_age };
-    let report = copy.run().await?;
-    say(&if options.json { serde_json::to_string(&report)? } else { report.text() });
+    let mut report = Report::default();
+    let outcome = copy.run(&mut report).await;
+    // What was done is told also when not all could be.
+    if options.json {
+        say(&serde_json::to_string(&report)?)?;
+    } else {
+        report.lines().iter().try_for_each(|line| say(line))?;
+    }
+    outcome?;
     Ok(match report {
         Report { failed: 0, kept: 0, .. } => Ending::Well,
         _ => Ending::WithFindings,
@@ -122,8 +129,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
 }
 
 impl Copy {
-    async fn run(&self) -> anyhow::Result<Report> {
-        let mut report = Report::default();
+    /// Copies everything, and counts in the report what became of each session.
+    async fn run(&self, report: &mut Report) -> anyhow::Result<()> {
         let now = SystemClock.now();
         let mut walk = Walk::begin(&*self.source, now, "copied").await.context("the source")?;
         while let Some(page) = walk.next().await.context("the source")? {
@@ -145,7 +152,7 @@ impl Copy {
                 }
             }
         }
-        Ok(report)
+        Ok(())
     }
 
     /// Copies one session; fails when a store does, and not when the session alone cannot be copied.
@@ -234,9 +241,9 @@ fn last_date() -> DateTime<Utc> {
 }
 
 impl Report {
-    fn text(&self) -> String {
+    fn lines(&self) -> Vec<String> {
         let Report { copied, there, kept, replaced, expired, gone, failed } = self;
-        let mut text = format!("{copied} copied, {there} were there, {replaced} replaced");
+        let mut lines = vec![format!("{copied} copied, {there} were there, {replaced} replaced")];
         for (count, what) in [
             (kept, "kept, as another is at the target (--overwrite replaces it)"),
             (expired, "expired, not copied"),
@@ -244,10 +251,10 @@ impl Report {
             (failed, "failed"),
         ] {
             if *count > 0 {
-                text.push_str(&format!("\n{count} {what}"));
+                lines.push(format!("{count} {what}"));
             }
         }
-        text
+        lines
     }
 }
 

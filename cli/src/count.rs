@@ -35,6 +35,6 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         json!({ "live": count.live, "expired": count.expired }).to_string()
     } else {
         format!("{} live, {} expired", count.live, count.expired)
-    });
+    })?;
     Ok(Ending::Well)
 }

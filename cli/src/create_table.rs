@@ -1,12 +1,13 @@
 //! `cloakroom create-table`: the table of Django's session migration.
 
 use clap::Args;
+use cloakroom::store::StoreUrl;
 use cloakroom::store::table::{CreateTable, MigrationRecord};
 
 use crate::Ending;
 use crate::lines::say;
 use crate::site::SiteOptions;
-use crate::store_url::{sqlite, without_password};
+use crate::store_url::sqlite;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,7 +17,10 @@ Examples:
   cloakroom create-table --store sqlite:db.sqlite3 --record-migration
 
 A table that is there is left as it is. In a database of Django's (one with a table django_migrations) the \
-migration is always noted.";
+migration is always noted. A new SQLite file gets the permissions that Django's own would get: readable for all, less \
+the umask. Whoever can read it can use the sessions in it; `umask 077` before makes it this user's alone.
+
+Exit codes: 0 the table is there, 1 something failed, 2 wrong usage.";
 
 /// Make the session table, exactly as Django's migration does, and a SQLite file if there is none
 #[derive(Args)]
@@ -39,18 +43,19 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     sqlite(url)?;
     if options.user_sessions {
         let made = cloakroom::store::create_user_session_table(url).await?;
-        say(&described(made, &without_password(url), "cloakroom_user_session"));
+        say(&described(made, url, "cloakroom_user_session"))?;
         return Ok(Ending::Well);
     }
     let record = if options.record_migration { MigrationRecord::Always } else { MigrationRecord::default() };
     // The table of a `cached_db:` is its database's.
     let database = url.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|'));
     let made = cloakroom::store::create_table(database.map_or(url, |(url, _)| url), record).await?;
-    say(&described(made, &without_password(url), "django_session"));
+    say(&described(made, url, "django_session"))?;
     Ok(Ending::Well)
 }
 
-fn described(made: CreateTable, place: &str, table: &str) -> String {
+fn described(made: CreateTable, url: &str, table: &str) -> String {
+    let place = StoreUrl::from(url);
     match made {
         CreateTable::Created => format!("{place}: made the table {table}"),
         CreateTable::AlreadyThere => format!("{place}: the table {table} is there already; left as it is"),

@@ -5,7 +5,7 @@ use cloakroom::chrono::TimeDelta;
 use cloakroom::{DecodeError, Value};
 
 use crate::Ending;
-use crate::lines::{Converted, Remark, convert_lines};
+use crate::lines::{Converted, Remark, convert_lines, json_on_one_line};
 use crate::signed_text::SignedTextOptions;
 
 const EXAMPLES: &str = "\
@@ -18,7 +18,8 @@ Examples:
 
 Each line gives one line: the JSON exactly as it is stored, in Python's dialect (NaN and Infinity are \
 possible). A session that cannot be read gives {} on standard output and its line number and the reason \
-on standard error; the other lines go on. Line ends within the JSON become spaces.
+on standard error; the other lines go on. Line ends within the JSON become spaces; on a terminal, control \
+characters are spelled out (\\u007f).
 
 If every line says that the signature does not match, the secret is another one, or the text was cut.
 
@@ -46,13 +47,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
             Ok(json)
         });
         match json {
-            Ok(json) => Converted { output: on_one_line(json), remark: None },
+            Ok(json) => Converted { output: json_on_one_line(json), remark: None },
             Err(why) => Converted { output: "{}".to_owned(), remark: Some(Remark::Failed(why.to_string())) },
         }
     })
-}
-
-/// Inside of strings line ends are escaped: what is left of them is white space.
-fn on_one_line(json: String) -> String {
-    if json.contains(['\n', '\r']) { json.replace(['\n', '\r'], " ") } else { json }
 }

@@ -37,12 +37,14 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let mut ended = Ended::default();
     ended.end(&*store, &keys).await;
     let Ended { gone: deleted, missing, .. } = ended;
-    say(&if options.json {
+    let said = say(&if options.json {
         json!({ "deleted": deleted, "missing": missing }).to_string()
     } else if missing == 0 {
         format!("{deleted} deleted")
     } else {
         format!("{deleted} deleted, {missing} not there")
     });
-    Ok(if ended.complain() || missing > 0 { Ending::WithFailures } else { Ending::Well })
+    let is_told = ended.complain();
+    said?;
+    Ok(if is_told || missing > 0 { Ending::WithFailures } else { Ending::Well })
 }

@@ -20,6 +20,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use clap::Args;
+use cloakroom::store::StoreUrl;
 use cloakroom::store::sqlite::CreateTable;
 use cloakroom::user_sessions::UserSessions;
 use cloakroom::{
@@ -31,7 +32,7 @@ use self::secret_file::Secret;
 use crate::interrupted::interrupted;
 use crate::lines::say;
 use crate::secrets::SecretOptions;
-use crate::store_url::{StoreOption, sqlite, without_password};
+use crate::store_url::{StoreOption, sqlite};
 use crate::{Ending, usage};
 
 const DEFAULT_STORE: &str = "sqlite:cloakroom.sqlite3";
@@ -99,17 +100,17 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     settings.cookie_name = options.cookie_name;
     let (store, user_sessions, index_hint) =
         open(&url, &settings, made_table == CreateTable::Created).await?;
-    let store_name = without_password(&url);
+    let store_name = StoreUrl::from(url.as_str()).to_string();
 
     let address = listener.local_addr()?;
-    say(&format!("Cloakroom demo: http://{address}/"));
+    say(&format!("Cloakroom demo: http://{address}/"))?;
     let table = if made_table == CreateTable::Created { " (made the table django_session)" } else { "" };
-    say(&format!("  Sessions: {store_name}{table}"));
-    say(&format!("  Secret:   {}", secret.origin));
+    say(&format!("  Sessions: {store_name}{table}"))?;
+    say(&format!("  Secret:   {}", secret.origin))?;
     if !address.ip().is_loopback() {
-        say("  Careful:  other machines can reach this address, and the pages show session keys");
+        say("  Careful:  other machines can reach this address, and the pages show session keys")?;
     }
-    say("  Stop with Ctrl-C.");
+    say("  Stop with Ctrl-C.")?;
 
     let site = Site { store, store_name, codec: SessionCodec::new(&settings), index_hint };
     let router = router(site, settings, user_sessions)?.into_make_service_with_connect_info::<SocketAddr>();
@@ -119,7 +120,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         // Browsers hold connections open on which they have sent nothing yet.
         () = async { interrupted().await; tokio::time::sleep(PATIENCE).await } => {}
     }
-    say("Stopped. The sessions stay where they are.");
+    say("Stopped. The sessions stay where they are.")?;
     Ok(Ending::Well)
 }
 

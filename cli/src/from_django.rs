@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 use cloakroom::chrono::TimeDelta;
 use cloakroom::signing::SecretKey;
-use cloakroom::store::path_url;
+use cloakroom::store::{StoreUrl, path_url};
 use cloakroom::{SameSite, Settings, TextFormat};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -102,7 +102,8 @@ fn ask(manage_py: &Path, folder: &Path, python: Option<&Path>) -> anyhow::Result
     let Some(found) = found.filter(|_| ran.status.success()) else {
         let said = String::from_utf8_lossy(&ran.stderr);
         let last: Vec<&str> = said.lines().rev().take(5).collect();
-        let last = last.into_iter().rev().map(|line| format!("\n  {line}")).collect::<String>();
+        let last =
+            last.into_iter().rev().map(|line| format!("\n{}", without_passwords(line))).collect::<String>();
         let manage_py = manage_py.display();
         anyhow::bail!(
             "{shown} {manage_py} shell does not run; run it yourself, in the project's environment, or name its \
@@ -113,6 +114,14 @@ fn ask(manage_py: &Path, folder: &Path, python: Option<&Path>) -> anyhow::Result
     serde_json::from_str(found).map_err(|error| {
         anyhow::anyhow!("the project has a setting of a type that Django does not document: {error}")
     })
+}
+
+/// A line of a traceback, in which settings may be quoted.
+fn without_passwords(line: &str) -> String {
+    let shown = |word: &str| {
+        if word.contains("://") { StoreUrl::from(word).to_string() } else { word.to_owned() }
+    };
+    line.split_inclusive(' ').map(shown).collect()
 }
 
 /// Python where the project's is usually found.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use anyhow::Context;
 use clap::Args;
 use cloakroom::SessionKey;
 
@@ -27,7 +28,7 @@ impl KeyOptions {
         for argument in &self.keys {
             if argument == "-" {
                 for line in io::stdin().lines() {
-                    keys.push(line?);
+                    keys.push(line.context("cannot read the session keys on standard input")?);
                 }
             } else {
                 keys.push(argument.clone());

@@ -1,11 +1,17 @@
 //! Lines in, lines out: one at a time, so that a file of any size passes through.
+//!
+//! All that the command writes goes through here. What a caller gives is one line, whatever is in it: its line ends and
+//! all else that acts on a terminal are spelled out ([`printable`]). That somebody closed standard output, such as
+//! `head`, is nothing to report; that it cannot be written is an error.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, IsTerminal, Read, Write};
 use std::ops::ControlFlow;
 
 use anyhow::Context;
 
 use crate::Ending;
+use crate::printable::printable;
 
 /// How long one line may be. What is longer is no session: it is reported and skipped.
 const MAX_LINE: usize = 64 << 20;
@@ -33,6 +39,7 @@ pub(crate) fn convert_lines(
     mut convert: impl FnMut(&str) -> Converted,
 ) -> anyhow::Result<Ending> {
     let mut input = BufReader::with_capacity(1 << 16, io::stdin().lock());
+    let is_terminal = io::stdout().is_terminal();
     let mut output = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let mut line = Vec::new();
     let mut number = 0u64;
@@ -53,7 +60,10 @@ pub(crate) fn convert_lines(
                 complain(&format!("line {number}: {why}"));
             }
         }
-        let written = writeln!(output, "{}", converted.output).and_then(|()| {
+        // A file or another program gets the text letter for letter, as it is stored.
+        let converted: Cow<'_, str> =
+            if is_terminal { printable(&converted.output) } else { converted.output.as_str().into() };
+        let written = writeln!(output, "{converted}").and_then(|()| {
             // Whoever types, or waits for each answer, gets it at once; a long file is written in blocks.
             if input.buffer().is_empty() { output.flush() } else { Ok(()) }
         });
@@ -79,7 +89,7 @@ impl Output {
 
     /// Writes a line; breaks when nobody reads on.
     pub(crate) fn line(&mut self, line: &str) -> anyhow::Result<ControlFlow<()>> {
-        let written = writeln!(self.lines, "{line}")
+        let written = writeln!(self.lines, "{}", printable(line))
             .and_then(|()| if self.is_watched { self.lines.flush() } else { Ok(()) });
         Ok(if still_read(written)? { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     }
@@ -89,19 +99,43 @@ impl Output {
     }
 }
 
-/// Says something on standard error. That nobody reads it is no reason to stop.
-pub(crate) fn complain(message: &str) {
-    let _ = writeln!(io::stderr(), "{message}");
+/// JSON on one line. Inside of strings line ends are escaped: what is left of them is white space.
+pub(crate) fn json_on_one_line(json: String) -> String {
+    if json.contains(['\n', '\r']) { json.replace(['\n', '\r'], " ") } else { json }
 }
 
-/// Says something on standard output, where nobody may be listening any more.
-pub(crate) fn say(message: &str) {
+/// Says one line on standard error. That nobody reads it is no reason to stop.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", printable(line));
+}
+
+/// Says one line on standard output.
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
+    print(format!("{}\n", printable(line)).as_bytes())
+}
+
+/// Writes a text of this program's own to standard output, such as its manual.
+pub(crate) fn print(text: &[u8]) -> anyhow::Result<()> {
     let mut output = io::stdout().lock();
-    let _ = writeln!(output, "{message}").and_then(|()| output.flush());
+    still_read(output.write_all(text).and_then(|()| output.flush())).map(drop)
+}
+
+/// Standard error for the log, an event at a time: each is one line.
+pub(crate) struct LogLines;
+
+impl Write for LogLines {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        complain(String::from_utf8_lossy(event).trim_end_matches('\n'));
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Whether the reader of standard output is still there: `cloakroom decode | head` is nothing to report.
-fn still_read(written: io::Result<()>) -> anyhow::Result<bool> {
+pub(crate) fn still_read(written: io::Result<()>) -> anyhow::Result<bool> {
     match written {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),

@@ -17,6 +17,7 @@ mod keys;
 mod lines;
 mod list;
 mod print_settings;
+mod printable;
 mod progress;
 mod revoke;
 mod secrets;
@@ -28,6 +29,7 @@ mod site;
 mod store_url;
 mod user_sessions;
 mod walk;
+mod wrong_usage;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -61,7 +63,10 @@ Where the sessions are and which secret signs them is taken from, each before th
        session_class = \"SessionStore\"
 
 Exit codes: 0 all went well, 1 something failed (it is on standard error), 2 wrong usage, 3 sessions were found \
-that want a look (check, copy), 130 or 143 stopped by Ctrl-C or SIGTERM; what was done until then is done.
+that want a look (check, copy), 130 or 143 stopped by Ctrl-C or SIGTERM; what was done until then is done. Output that \
+cannot be written, as on a full disk, is a failure; a reader that leaves, as `head`, ends the output and is none.
+
+What sessions, browsers and servers say is shown with control characters spelled out (\\u001b), with --json too.
 
 `cloakroom COMMAND --help` has examples. To see a session at work: cloakroom demo";
 
@@ -123,7 +128,10 @@ fn usage(message: impl Into<String>) -> anyhow::Error {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return wrong_usage::tell(error),
+    };
     log_to_standard_error();
     let outcome = match arguments.command {
         Command::List(options) => wait_for(list::run(options)),
@@ -149,7 +157,12 @@ fn main() -> ExitCode {
         Ok(Ending::WithFindings) => ExitCode::from(3),
         Ok(Ending::Interrupted(code)) => ExitCode::from(code),
         Err(error) => {
-            lines::complain(&format!("cloakroom: {}", told(&error)));
+            // Lines of a message that another program wrote shall not pass for lines of their own.
+            let message = told(&error);
+            for (number, line) in message.split('\n').enumerate() {
+                let start = if number == 0 { "cloakroom: " } else { "  " };
+                lines::complain(&format!("{start}{line}"));
+            }
             ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
         }
     }
@@ -192,5 +205,5 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 fn log_to_standard_error() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| lines::LogLines).init();
 }

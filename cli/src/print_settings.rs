@@ -1,22 +1,22 @@
 //! `cloakroom settings`: what the options, the Django project, the environment and the file come to.
 
 use clap::Args;
+use cloakroom::store::StoreUrl;
 use cloakroom::{TextFormat, TimeZone};
 use serde_json::json;
 
 use crate::Ending;
 use crate::lines::say;
 use crate::site::SiteOptions;
-use crate::store_url::without_password;
 
 const EXAMPLES: &str = "\
 Examples:
   cloakroom settings --from-django manage.py
   cloakroom settings --json
 
-Writes the store's URL without its password, and the settings without any secret, as TOML: what to give to the \
-Rust service, and, with the password put in, what cloakroom.toml takes (the lines in comments are for the service \
-alone).
+Writes the store's URL without passwords, and the settings without any secret, as TOML: what to give to the \
+Rust service, and, with what is hidden put in, what cloakroom.toml takes (the lines in comments are for the service \
+alone). Hidden (…) is each part of the URL that is or may be a secret, `options=` too.
 
 Exit codes: 0 all well, 1 the Django project does not run, 2 wrong usage or a setting that has no counterpart.";
 
@@ -33,7 +33,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
     let site = options.site.read()?;
-    let url = without_password(site.url()?);
+    let url = StoreUrl::from(site.url()?).to_string();
     let settings = site.settings_without_secret();
     let zone = match settings.time_zone {
         TimeZone::Naive(zone) => Some(zone.name()),
@@ -60,14 +60,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
         "text_format": text_format,
     });
     if options.json {
-        say(&values.to_string());
+        say(&values.to_string())?;
         return Ok(Ending::Well);
     }
     const OF_THE_FILE: usize = 5;
     for (index, (name, value)) in values.as_object().into_iter().flatten().enumerate() {
         let comment = if index < OF_THE_FILE { "" } else { "# " };
         if !value.is_null() {
-            say(&format!("{comment}{name} = {value}"));
+            say(&format!("{comment}{name} = {value}"))?;
         }
     }
     Ok(Ending::Well)

@@ -63,7 +63,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         }
     }
     let is_done = options.dry_run || last.found == 0;
-    say(&if options.json {
+    let said = say(&if options.json {
         json!({ "revoked": if options.dry_run { 0 } else { found }, "found": found, "unread": last.unread })
             .to_string()
     } else {
@@ -78,6 +78,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     if !is_done && last.ended.failed == 0 {
         complain("the user keeps logging in; deactivate the user first, then revoke again");
     }
+    said?;
     Ok(if is_done && !is_told { Ending::Well } else { Ending::WithFailures })
 }
 

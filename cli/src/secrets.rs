@@ -76,11 +76,11 @@ pub(crate) fn from_environment() -> anyhow::Result<Option<SecretKey>> {
 /// The error of a command that needs the secret.
 pub(crate) fn missing() -> anyhow::Error {
     usage(format!(
-        "no secret. Give the site's SECRET_KEY in one of these ways:\n  \
-         --from-django MANAGE.PY  reads the project's own settings\n  \
+        "no secret. Give the site's SECRET_KEY in one of these ways:\n\
+         --from-django MANAGE.PY  reads the project's own settings\n\
          --secret-key-file PATH   a file that holds it; also {FILE_VARIABLE}=PATH, or secret_key_file in \
-         cloakroom.toml\n  \
-         {VARIABLE}=...  in the environment\n  \
+         cloakroom.toml\n\
+         {VARIABLE}=...  in the environment\n\
          --secret-key SECRET      on the command line, where other users of the machine can see it"
     ))
 }

@@ -1,10 +1,9 @@
 //! `cloakroom completions` and `cloakroom man`: made from the options themselves.
 
-use std::io::{self, Write};
-
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
+use crate::lines::print;
 use crate::{Arguments, Ending, usage};
 
 const COMPLETIONS: &str = "\
@@ -38,7 +37,8 @@ pub(crate) struct ManOptions {
 pub(crate) fn completions(options: &CompletionsOptions) -> anyhow::Result<Ending> {
     let mut text = Vec::new();
     clap_complete::generate(options.shell, &mut Arguments::command(), "cloakroom", &mut text);
-    print(&text)
+    print(&text)?;
+    Ok(Ending::Well)
 }
 
 pub(crate) fn man(options: &ManOptions) -> anyhow::Result<Ending> {
@@ -46,17 +46,11 @@ pub(crate) fn man(options: &ManOptions) -> anyhow::Result<Ending> {
     command.build();
     if let Some(name) = &options.command {
         let found = command.find_subcommand(name);
-        let found =
-            found.ok_or_else(|| usage(format!("no command {name}; `cloakroom --help` lists them")))?;
+        let found = found.ok_or_else(|| usage("no command of this name; `cloakroom --help` lists them"))?;
         command = found.clone();
     }
     let mut text = Vec::new();
     clap_mangen::Man::new(command).render(&mut text)?;
-    print(&text)
-}
-
-fn print(text: &[u8]) -> anyhow::Result<Ending> {
-    // That nobody reads on is nothing to report.
-    let _ = io::stdout().lock().write_all(text);
+    print(&text)?;
     Ok(Ending::Well)
 }

@@ -2,12 +2,12 @@
 
 use clap::Args;
 use cloakroom::store::Listed;
-use cloakroom::{Clock, SystemClock};
+use cloakroom::{Clock, StoreErrorKind, SystemClock};
 
 use crate::Ending;
 use crate::entry::Entry;
 use crate::keys::{self, KeyOptions};
-use crate::lines::{complain, say};
+use crate::lines::{complain, json_on_one_line, say};
 use crate::site::SiteOptions;
 
 const EXAMPLES: &str = "\
@@ -39,32 +39,46 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let now = SystemClock.now();
     let mut ending = Ending::Well;
     for session_key in options.keys.read()? {
-        let Some(loaded) = store.load(&session_key, now).await? else {
-            complain("no such session, or it has expired");
+        let id = session_key.public_id();
+        let mut fail = |why: &str| {
+            complain(&format!("{id}: {why}"));
             ending = Ending::WithFailures;
-            continue;
         };
-        let data = loaded.data.to_json();
+        let loaded = match store.load(&session_key, now).await {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => {
+                fail("no such session, or it has expired");
+                continue;
+            }
+            // The others may still be read.
+            Err(error) if error.kind() == StoreErrorKind::Unreadable => {
+                fail(&error.to_string());
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let data = json_on_one_line(loaded.data.to_json());
         if !loaded.genuine {
-            complain("not genuine: it was not signed with this secret, or for another session class");
-            ending = Ending::WithFailures;
+            fail("not genuine: it was not signed with this secret, or for another session class");
         }
         let listed = Listed { session_key, expire_date: loaded.expire_date, session: Ok(loaded) };
         let entry = Entry::new(&listed, now, false);
-        say(&if options.json {
+        if options.json {
             let entry = serde_json::to_string(&entry)?;
             // Put in as text: what Python calls JSON is more than what others read.
-            format!("{},\"data\":{data}}}", entry.trim_end_matches('}'))
-        } else {
-            let format = entry.format.map_or("-", |format| format.name());
-            format!(
-                "id       {}\nstate    {}\nformat   {format}\nexpires  {}\nuser     {}\ndata     {data}",
-                entry.id,
-                entry.state.name(),
-                entry.expire_date.as_deref().unwrap_or("-"),
-                entry.user.as_deref().unwrap_or("-"),
-            )
-        });
+            say(&format!("{},\"data\":{data}}}", entry.trim_end_matches('}')))?;
+            continue;
+        }
+        for (name, value) in [
+            ("id", entry.id.as_str()),
+            ("state", entry.state.name()),
+            ("format", entry.format.map_or("-", |format| format.name())),
+            ("expires", entry.expire_date.as_deref().unwrap_or("-")),
+            ("user", entry.user.as_deref().unwrap_or("-")),
+            ("data", &data),
+        ] {
+            say(&format!("{name:<8} {value}"))?;
+        }
     }
     Ok(ending)
 }

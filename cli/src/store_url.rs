@@ -41,38 +41,3 @@ pub(crate) fn sqlite(url: &str) -> anyhow::Result<Option<SqliteOptions>> {
     }
     SqliteOptions::from_url(url).map(Some).map_err(|error| usage(error.to_string()))
 }
-
-/// The URL for people to read, without the passwords it may hold. `cached_db:` has two URLs in it.
-pub(crate) fn without_password(url: &str) -> String {
-    if let Some((database, cache)) = url.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|')) {
-        return format!("cached_db:{}|{}", without_password(database), without_password(cache));
-    }
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    // A password may hold a slash; a path rarely an `@`, and then too much is hidden rather than too little.
-    let authority_end = rest.find('?').unwrap_or(rest.len());
-    match rest[..authority_end].rfind('@') {
-        None => url.to_owned(),
-        Some(at) => {
-            let user = rest[..at].split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:…@{}", &rest[at + 1..])
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_password;
-
-    #[test]
-    fn passwords_are_not_shown() {
-        assert_eq!(without_password("sqlite:a@b:c"), "sqlite:a@b:c");
-        assert_eq!(without_password("postgres://ann:s3cret@db/site"), "postgres://ann:…@db/site");
-        assert_eq!(without_password("postgres://ann:s3/cret@db/site"), "postgres://ann:…@db/site");
-        assert_eq!(without_password("redis://:p@ss@cache"), "redis://:…@cache");
-        assert_eq!(without_password("redis://cache/0"), "redis://cache/0");
-        assert_eq!(
-            without_password("cached_db:postgres://ann:s3cret@db/site|redis://:hush@cache/1"),
-            "cached_db:postgres://ann:…@db/site|redis://:…@cache/1"
-        );
-    }
-}

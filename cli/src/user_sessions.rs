@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use cloakroom::user_sessions::{UserSession, UserSessions};
 use cloakroom::{Clock, Settings, SystemClock};
@@ -158,12 +159,14 @@ async fn revoke(options: RevokeOptions) -> anyhow::Result<Ending> {
         None => user_sessions.revoke_all(user).await?,
     };
     let sessions = if revoked == 1 { "session" } else { "sessions" };
-    say(&if options.of.index.json {
+    let said = say(&if options.of.index.json {
         json!({ "revoked": revoked }).to_string()
     } else {
         format!("{revoked} {sessions} of user {user} revoked")
     });
-    let ending = complain_of_not_genuine(&user_sessions, user).await?;
+    let ending = complain_of_not_genuine(&user_sessions, user).await;
+    said?;
+    let ending = ending?;
     Ok(if options.id.is_some() && revoked == 0 { Ending::WithFailures } else { ending })
 }
 
@@ -177,8 +180,9 @@ async fn rebuild(options: &IndexOptions) -> anyhow::Result<Ending> {
     let mut progress = Progress::new("checked", None);
     let cleaned = user_sessions.clean(&mut told(&mut progress)).await;
     drop(progress);
-    let cleaned = cleaned?;
-    say(&if options.json {
+    let cleaned =
+        cleaned.context("all logins are in the index, and entries whose session is gone stay in it")?;
+    let said = say(&if options.json {
         json!({
             "sessions": rebuilt.sessions,
             "logged_in": rebuilt.logged_in,
@@ -198,9 +202,9 @@ async fn rebuild(options: &IndexOptions) -> anyhow::Result<Ending> {
              why",
             rebuilt.unread
         ));
-        return Ok(Ending::WithFindings);
+        return said.map(|()| Ending::WithFindings);
     }
-    Ok(Ending::Well)
+    said.map(|()| Ending::Well)
 }
 
 async fn clean(options: &IndexOptions) -> anyhow::Result<Ending> {
@@ -213,7 +217,7 @@ async fn clean(options: &IndexOptions) -> anyhow::Result<Ending> {
         json!({ "entries": cleaned.entries, "removed": cleaned.removed }).to_string()
     } else {
         format!("{} entries checked, {} removed", cleaned.entries, cleaned.removed)
-    });
+    })?;
     Ok(Ending::Well)
 }
 

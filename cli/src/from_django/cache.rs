@@ -1,5 +1,6 @@
 //! The URL of an entry of `CACHES`.
 
+use cloakroom::store::StoreUrl;
 use serde_json::{Map, Value, json};
 
 use super::{quoted, text, unknown};
@@ -29,7 +30,7 @@ pub(super) fn url(
         | "django.core.cache.backends.memcached.PyLibMCCache" => {
             let is_socket = |location: &String| location.starts_with('/') || location.starts_with("unix:");
             if locations.iter().any(is_socket) || (backend.ends_with("PyLibMCCache") && locations.len() > 1) {
-                return Err(unknown(&setting("LOCATION"), &locations.join(",")));
+                return Err(unknown(&setting("LOCATION"), &StoreUrl::from(locations.join(",")).to_string()));
             }
             format!("memcached://{}", locations.join(","))
         }
@@ -68,7 +69,7 @@ fn redis(
     let location = locations.first().map_or("", String::as_str);
     let setting = |name: &str| format!("CACHES['{alias}']['OPTIONS']['{name}']");
     let refused =
-        || unknown(&format!("CACHES['{alias}']['LOCATION']"), &crate::store_url::without_password(location));
+        || unknown(&format!("CACHES['{alias}']['LOCATION']"), &StoreUrl::from(location).to_string());
     let empty = Map::new();
     let options = cache.get("OPTIONS").and_then(Value::as_object).unwrap_or(&empty);
     let (scheme, rest) = location.split_once("://").ok_or_else(refused)?;

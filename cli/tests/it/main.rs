@@ -10,6 +10,8 @@ mod from_django;
 mod fuzz_corpus;
 mod maintenance;
 mod million;
+mod output;
+mod passwords;
 mod project;
 mod redis_cluster;
 mod revoking;
