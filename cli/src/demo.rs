@@ -6,6 +6,7 @@ mod devices;
 mod headers;
 mod json_tokens;
 mod outcome;
+mod private_file;
 mod race;
 mod secret_file;
 mod view;
@@ -21,7 +22,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use clap::Args;
 use cloakroom::store::StoreUrl;
-use cloakroom::store::sqlite::CreateTable;
+use cloakroom::store::sqlite::{CreateTable, Mode};
 use cloakroom::user_sessions::UserSessions;
 use cloakroom::{
     SessionCodec, SessionLayer, SessionMiddleware, SessionStore, Settings, SettingsError, StoreErrorKind,
@@ -55,7 +56,7 @@ For scripts there are JSON twins: GET /session.json, and each form answers in JS
     -d 'key=coat&value=blue' http://127.0.0.1:8000/put
 
 Unless a secret is given, one is made: for sqlite:PATH it is kept in PATH.secret, so that the sessions can \
-be read at the next start. The pages show session keys: listen on an address of this machine only.";
+be read at the next start. This user alone can read the files that the demo makes. The pages show session keys: listen on an address of this machine only.";
 
 /// Run a small site that shows a session at work, in the browser and in the store
 #[derive(Args)]
@@ -89,7 +90,14 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let file = sqlite(&url)?;
     let listener = listen(&options.listen).await?;
     let made_table = match &file {
-        Some(options) => options.create_table(Default::default()).await?,
+        Some(options) => {
+            if options.mode == Mode::ReadWriteCreate {
+                // An empty file is a new database to SQLite, which gives its journals the same permissions. What stands
+                // in the way of making one, the next call explains.
+                let _ = private_file::create(&options.path);
+            }
+            options.create_table(Default::default()).await?
+        }
         None => CreateTable::AlreadyThere,
     };
     let secret = match options.secrets.secret_key()? {

@@ -36,7 +36,8 @@ struct Found {
     session_class: String,
     serializer: String,
     file_path: String,
-    hashing_algorithm: String,
+    /// `modern` or `legacy`: which text the project's Django writes.
+    text_format: String,
     time_zone: Option<String>,
     save_every_request: bool,
     expire_at_browser_close: bool,
@@ -149,7 +150,7 @@ fn site_of(found: Found, folder: &Path) -> anyhow::Result<DjangoSite> {
     settings.save_every_request = found.save_every_request;
     settings.expire_at_browser_close = found.expire_at_browser_close;
     settings.session_class = found.session_class;
-    if found.hashing_algorithm == "sha1" {
+    if found.text_format == "legacy" {
         settings.text_format = TextFormat::Legacy;
     }
     if let Some(name) = &found.time_zone {

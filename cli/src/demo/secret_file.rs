@@ -1,6 +1,5 @@
 //! The secret that the demo makes for itself, and keeps beside the database.
 
-use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +7,7 @@ use anyhow::Context;
 use cloakroom::SessionKey;
 use cloakroom::signing::SecretKey;
 
+use super::private_file;
 use crate::secrets::read_secret_file;
 
 /// The demo's secret, and where it comes from.
@@ -34,7 +34,7 @@ pub(super) fn beside(database: Option<&Path>) -> anyhow::Result<Secret> {
     let path = PathBuf::from(path);
     let shown = path.display();
     let secret = random()?;
-    match create_private(&path) {
+    match private_file::create(&path) {
         Ok(mut file) => {
             writeln!(file, "{secret}").with_context(|| format!("cannot write {shown}"))?;
             let origin = format!("{shown}, made just now; keep it beside the database, it signs the sessions");
@@ -54,15 +54,6 @@ pub(super) fn beside(database: Option<&Path>) -> anyhow::Result<Secret> {
 /// 64 characters, 330 bits.
 fn random() -> anyhow::Result<String> {
     Ok(format!("{}{}", SessionKey::random()?.as_str(), SessionKey::random()?.as_str()))
-}
-
-/// A new file that this user alone can read.
-fn create_private(path: &Path) -> std::io::Result<std::fs::File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 #[cfg(unix)]

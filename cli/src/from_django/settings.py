@@ -11,6 +11,8 @@ def _cloakroom_settings():
     store = import_module(settings.SESSION_ENGINE).SessionStore
     # An engine of the project's own is known by the one of Django's that it builds on.
     engine = next((base.__module__ for base in store.__mro__ if base.__module__.startswith("django.contrib.")), None)
+    # Another serializer is refused, and may not be able to write.
+    text = store().encode({}) if settings.SESSION_SERIALIZER.endswith("JSONSerializer") else ":"
     found = {
         "secret_key": settings.SECRET_KEY,
         "secret_key_fallbacks": list(getattr(settings, "SECRET_KEY_FALLBACKS", [])),
@@ -19,7 +21,9 @@ def _cloakroom_settings():
         "session_class": store.__qualname__,
         "serializer": settings.SESSION_SERIALIZER,
         "file_path": settings.SESSION_FILE_PATH or tempfile.gettempdir(),
-        "hashing_algorithm": getattr(settings, "DEFAULT_HASHING_ALGORITHM", "sha256"),
+        # Only modern text has colons. What is written depends on Django's release, and in 3.1 and 3.2 on a setting,
+        # which later releases leave alone. Where it is legacy text, `signed_cookies` signs with SHA-1.
+        "text_format": "modern" if ":" in text else "legacy",
         "time_zone": None if settings.USE_TZ else settings.TIME_ZONE,
         "save_every_request": settings.SESSION_SAVE_EVERY_REQUEST,
         "expire_at_browser_close": settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,

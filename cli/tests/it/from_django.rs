@@ -112,6 +112,32 @@ fn signed_cookies() {
     assert_eq!(run(cloakroom(&decode), cookie.as_bytes()).stdout, "{\"_auth_user_id\":\"7\"}\n");
 }
 
+/// What the project's Django writes, and not what a setting says that its release leaves alone.
+#[test]
+fn the_text_format_is_what_django_writes() {
+    let project = Project::new("");
+    let module = "import base64\nfrom django.contrib.sessions.backends.db import SessionStore as Base\n\
+        class SessionStore(Base):\n\
+        \x20   def encode(self, data):  # As Django 3.1 and 3.2 with SHA-1, and all before.\n\
+        \x20       return base64.b64encode(b'hash:' + self.serializer().dumps(data)).decode('ascii')\n";
+    std::fs::write(project.path().join("mysite/old_sessions.py"), module).unwrap();
+    let path = project.path().join("mysite/settings.py");
+    let before = std::fs::read_to_string(&path).unwrap();
+    for (settings, format) in [
+        ("", "modern"),
+        ("DEFAULT_HASHING_ALGORITHM = 'sha1'", "modern"),
+        (
+            "DEFAULT_HASHING_ALGORITHM = 'sha1'\nSESSION_ENGINE = 'django.contrib.sessions.backends.signed_cookies'",
+            "modern",
+        ),
+        ("SESSION_ENGINE = 'mysite.old_sessions'", "legacy"),
+    ] {
+        std::fs::write(&path, format!("{before}\n{settings}\n")).unwrap();
+        let found = from_django(&project, &["settings", "--json"]);
+        assert_eq!((found.code, &found.json()["text_format"]), (0, &json!(format)), "{settings}: {found:?}");
+    }
+}
+
 #[test]
 fn every_setting_arrives() {
     let project = Project::new(

@@ -22,7 +22,9 @@ impl SqliteOptions {
         let options = self.clone();
         let create = move || -> Task<CreateTable> {
             let may_create = options.mode == Mode::ReadWriteCreate;
-            let is_new = may_create && !options.path.exists();
+            // An empty file is no database yet: somebody made it to have its permissions right.
+            let is_empty = || std::fs::metadata(&options.path).map_or(true, |metadata| metadata.len() == 0);
+            let is_new = may_create && is_empty();
             connections::once(&options, may_create, |connection| {
                 if is_new {
                     connection.pragma_update(None, "journal_mode", "WAL")?;

@@ -30,7 +30,12 @@ fn sessions_outlive_the_demo_in_a_file() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        assert_eq!(secret_file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        // The database, too: whoever reads it knows the keys of its sessions. SQLite's journals are as it is.
+        for file in std::fs::read_dir(folder.path()).unwrap() {
+            let file = file.unwrap();
+            let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{:?}", file.file_name());
+        }
     }
     let demo = Demo::start(&store, &[]);
     assert!(!demo.greeting.contains("made"), "{}", demo.greeting);
@@ -89,13 +94,22 @@ fn serves(url: &str) {
     // Passwords are left out.
     let scheme = url.split(':').next().unwrap();
     assert!(page.body.contains(&format!("<code>{scheme}:")), "{url}: {}", page.body);
+    let shown = ["/devices", "/race", "/session.json"].map(|path| browser.get(path).body);
     for password in [servers::redis::PASSWORD, servers::postgres::PASSWORD] {
         assert!(!page.body.contains(password) && !demo.greeting.contains(password), "{url}");
+        assert!(!shown.iter().any(|shown| shown.contains(password)), "{url}");
     }
     assert_eq!(browser.script("/login", &[])["logged_in_as"], "1", "{url}");
     assert_eq!(browser.get("/devices").status, 200, "{url}");
     browser.post("/logout", &[], &[]);
     assert!(browser.cookie.is_none(), "{url}");
+}
+
+/// The same URL, with user and password as libpq's parameters.
+fn with_login_in_query(url: &str) -> String {
+    let (login, place) = url.strip_prefix("postgres://").and_then(|rest| rest.split_once('@')).unwrap();
+    let (user, password) = login.split_once(':').unwrap();
+    format!("postgres://{place}?user={user}&password={password}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +125,7 @@ async fn on_every_store() {
         format!("file:{}", folder.path().display()),
         format!("cached_db:{sqlite}|{redis}"),
         sessions::postgres().await,
+        with_login_in_query(&sessions::postgres().await),
         mysql,
         redis,
         servers::redis::cluster_url().await,
