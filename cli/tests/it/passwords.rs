@@ -133,6 +133,17 @@ async fn servers_that_quote_names_show_no_password() {
         is_refused_without_password(&url);
     }
     is_refused_without_password(&format!("{mysql};password=hunter2"));
+    // Nor does what a driver logs of a connection that works.
+    let redis = servers::redis::url().await;
+    for url in [postgres, mysql, redis, servers::redis::cluster_url().await] {
+        let mut command = cloakroom(&["create-table", "--user-sessions", "--store", &url]);
+        command.env("RUST_LOG", "trace");
+        let ran = run(command, b"");
+        assert_eq!(ran.code, 0, "{ran:?}");
+        for password in [servers::postgres::PASSWORD, servers::redis::PASSWORD] {
+            assert!(!format!("{ran:?}").contains(password), "{url}: {ran:?}");
+        }
+    }
 }
 
 fn is_refused_without_password(url: &str) {
