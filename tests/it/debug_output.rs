@@ -28,7 +28,7 @@ const PASSWORD: &str = "hunter2";
 const CONTENT: &str = "c0ntent";
 
 /// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
-const HOLD_NOTHING: [&str; 45] = [
+const HOLD_NOTHING: [&str; 47] = [
     "Algorithm",
     "CacheCompressor",
     "CacheEngine",
@@ -39,6 +39,7 @@ const HOLD_NOTHING: [&str; 45] = [
     "Columns",
     "Compression",
     "ConcurrentChanges",
+    "CookieScope",
     "Count",
     "CreateTable",
     "Decision",
@@ -74,7 +75,8 @@ const HOLD_NOTHING: [&str; 45] = [
     "Created",
     "Rotated",
     "Updated",
-    // Of a layer and of the application's service.
+    // Of a layer and of the application's service or body.
+    "SessionBody",
     "SessionService",
     "SessionTransformService",
 ];
