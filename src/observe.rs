@@ -28,8 +28,8 @@
 //!
 //! `session` is the session's [public id](crate::SessionKey::public_id), which `cloakroom list` and `cloakroom show`
 //! print, too, and `cloakroom list --id` looks for. `outcome` has the words of the table above, or the kind of the
-//! error, or `timed_out`; a call that was cancelled has none. `attempts` counts the writes. A request that does not ask for its session
-//! has no span, and where no subscriber wants them nothing is computed for them.
+//! error, or `timed_out`; a call that was cancelled has none. `attempts` counts the writes. A request that does not ask
+//! for its session has no span, and where no subscriber wants them nothing is computed for them.
 //!
 //! The events: an error that replaces a response is an `ERROR` with its causes. A `WARN` is a store that fails behind
 //! another, and, at most once a minute with how many there were meanwhile: a session that is not genuine, a request that

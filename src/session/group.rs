@@ -30,7 +30,7 @@ pub(super) struct Rider {
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
-/// What a rider is told.
+/// How saving ended, for one rider.
 pub(super) struct Answer {
     pub(super) writes: u32,
     pub(super) outcome: Result<Saved, Failure>,

@@ -157,7 +157,7 @@ impl LazySession {
         }
     }
 
-    /// Whether the response's headers are gone: what is changed from there on is saved by the application, or by nobody.
+    /// Says whether the response's headers are gone. What is changed afterwards is saved by the application or by nobody.
     pub(crate) fn set_finished(&self, is_finished: bool) {
         self.inner.state().is_finished = is_finished;
     }

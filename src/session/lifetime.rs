@@ -82,9 +82,9 @@ impl Session {
     /// deletes the cookie. Django's `flush`, the heart of `logout`. What is put in afterwards starts a new
     /// session.
     ///
-    /// A session that another request has moved to a new key since this one loaded it is followed and ended there:
-    /// when the moves were made through the same layer, and, where somebody was logged in before it, also after one move
-    /// by another process if there is an [index of user sessions](crate::user_sessions). Django does not follow.
+    /// Follows a session that another request has moved to a new key since this one loaded it, and ends it there. It
+    /// follows moves that were made through the same layer. It follows one move by another process if somebody was
+    /// logged in before it and there is an [index of user sessions](crate::user_sessions). Django does not follow.
     ///
     /// ```
     /// use std::sync::Arc;

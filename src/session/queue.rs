@@ -1,11 +1,11 @@
 //! Turns: of the requests of this process that save one stored session, one writes and the others wait.
 //!
-//! Compare-and-swap alone keeps all changes, too, but 1,000 requests with one cookie then write and load a hundred times
-//! each. Those who wait need not load: who has just saved leaves behind what is stored now. Those who only change data
-//! are saved together, in one write ([`Group`]); a change of key is a turn of its own.
+//! Compare-and-swap alone keeps all changes, but 1,000 requests with one cookie then load and write up to a hundred
+//! times each. A request that waits does not load: the one before leaves behind what is stored now. Requests that only
+//! change data are saved together, in one write ([`Group`]). A change of key has a turn of its own.
 //!
-//! Turns save work and decide nothing. Whoever leaves one in whatever way, by an error, a panic or because its client
-//! is gone, passes it on; and what a turn begins from is compared with the store like everything else.
+//! Turns save work and decide nothing. A request that leaves its turn in whatever way, by an error, a panic or because
+//! its client is gone, passes it on. What a turn begins from is compared with the store like everything else.
 
 use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{HashMap, VecDeque};
@@ -21,12 +21,12 @@ use crate::store::Version;
 
 /// Sessions that are saved at the same time rarely meet on one of these locks.
 const SHARDS: usize = 16;
-/// How many requests share one write. Doing their changes again takes one thread's time, in which it serves nobody else.
+/// How many requests share one write. While a thread does their changes again, it serves nobody else.
 const MAX_TOGETHER: usize = 128;
 /// Room for this many sessions is kept when nobody saves.
 const KEPT: usize = 64;
 
-/// Who waits for which session. A session that nobody saves takes no room.
+/// The queues of all sessions that are being saved. A session that nobody saves takes no room.
 pub(crate) struct Queues {
     shards: [Mutex<HashMap<SessionKey, VecDeque<Waiting>>>; SHARDS],
     hasher: RandomState,
@@ -39,11 +39,11 @@ pub(super) struct Waiting {
     pub(super) called: oneshot::Sender<Call>,
 }
 
-/// Whose turn it is.
+/// The turn, as a waiting request gets it.
 pub(super) enum Call {
-    /// The one who is called.
+    /// For the request that is called.
     Alone(Turn),
-    /// The one who is called together with others.
+    /// For the request that is called and others.
     Together(Arc<Group>),
 }
 

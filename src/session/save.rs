@@ -27,7 +27,7 @@ const MAX_KEY_ATTEMPTS: u32 = 8;
 /// The limit where the settings name one beyond the end of time.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What is to be written, and what it was made from.
+/// A write to be tried: the data, and the changes that it was made from.
 pub(super) struct Attempt<C> {
     pub(super) origin: Origin,
     pub(super) session_key: Option<SessionKey>,
@@ -51,7 +51,7 @@ impl Redo for &Changes {
     }
 }
 
-/// What is stored now.
+/// A save that succeeded: the session as it is stored now.
 #[derive(Clone)]
 pub(super) struct Saved {
     pub(super) session_key: SessionKey,
@@ -61,7 +61,7 @@ pub(super) struct Saved {
     replaced: Option<Version>,
 }
 
-/// What a session has to save. Puts the changes back unless they were saved.
+/// The changes that a save took from its session. Puts them back unless they were saved.
 struct Unsaved<'a> {
     inner: &'a Inner,
     changes: Changes,
