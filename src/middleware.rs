@@ -329,9 +329,7 @@ impl SessionMiddleware {
         if settings.save_every_request || self.site.user_sessions.is_some() {
             return Unsaved::ToSave;
         }
-        let finished = self.without_saving(session, &session.observed(status))?;
-        session.set_finished(true);
-        Some(finished)
+        self.without_saving(session, &session.observed(status))
     }
 
     fn without_saving(&self, session: &LazySession, observed: &Observed) -> Unsaved {
@@ -374,13 +372,13 @@ impl SessionMiddleware {
         let (middleware, session) = (self.clone(), session.clone());
         Box::pin(async move {
             let settings = middleware.settings();
-            // A layer further in may have finished with it.
-            session.set_finished(false);
             if settings.save_every_request && status < 500 && !session.is_empty() {
                 // An unknown key is found out before anything is made for it.
                 session.load().await?;
             }
             let observed = session.observed(status);
+            // What is saved now, the response still tells.
+            session.set_finished(false);
             let finished = match (middleware.without_saving(&session, &observed), session.loaded()) {
                 (Unsaved::Untouched, _) => Finished::default(),
                 (Unsaved::Finished(finished), _) => finished,

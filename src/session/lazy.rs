@@ -144,9 +144,11 @@ impl LazySession {
         loaded.then(|| Session { inner: Arc::clone(&self.inner) })
     }
 
-    /// What the rules need to know, after a response with this status was made.
+    /// What the rules need to know, after a response with this status was made. Its headers count as gone from here on,
+    /// under the lock that is taken anyway, as most requests save nothing.
     pub(crate) fn observed(&self, status: u16) -> Observed {
-        let state = self.inner.state();
+        let mut state = self.inner.state();
+        state.is_finished = true;
         Observed {
             status,
             cookie_sent: self.inner.cookie_sent,
