@@ -171,6 +171,13 @@ impl SessionStore for LateCache {
     async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
         self.cache().await?.count(now).await
     }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        match self.cache.get() {
+            Some(cache) => cache.close().await,
+            None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Debug for LateCache {

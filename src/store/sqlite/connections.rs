@@ -280,19 +280,16 @@ mod tests {
     use super::*;
 
     /// Two files with the table, in WAL mode; the first with its path, and a slot for it.
-    fn two_files() -> (tempfile::TempDir, PathBuf, Arc<SqliteOptions>) {
-        let folder = tempfile::tempdir().unwrap();
-        let options = SqliteOptions {
-            mode: Mode::default(),
-            ..super::super::SqliteStore::options(folder.path().join("db"))
-        };
+    fn two_files() -> Task<(tempfile::TempDir, PathBuf, Arc<SqliteOptions>)> {
+        let folder = tempfile::tempdir()?;
+        let options = super::super::SqliteStore::options(folder.path().join("db"));
         let next = folder.path().join("next");
         for path in [&options.path, &next] {
-            let connection = Connection::open(path).unwrap();
+            let connection = Connection::open(path)?;
             let sql = "PRAGMA journal_mode = WAL; CREATE TABLE django_session (session_key, session_data, expire_date)";
-            connection.execute_batch(sql).unwrap();
+            connection.execute_batch(sql)?;
         }
-        (folder, next, Arc::new(options))
+        Ok((folder, next, Arc::new(options)))
     }
 
     fn write(open: &mut Open) -> Task<()> {
@@ -305,7 +302,7 @@ mod tests {
 
     #[test]
     fn what_was_done_while_the_file_was_replaced_counts_for_nothing() {
-        let (_folder, next, options) = two_files();
+        let (_folder, next, options) = two_files().unwrap();
         let slot = Slot::new(Arc::clone(&options)).unwrap();
         let done = slot.run(|open| {
             write(open)?;
@@ -313,7 +310,7 @@ mod tests {
         });
         assert!(matches!(done, Err(Failure::Replaced)), "{done:?}");
         slot.run(write).unwrap();
-        assert_eq!(slot.close().unwrap(), true);
+        assert!(slot.close().unwrap());
         let rows = |connection: &Connection| {
             connection.query_row("SELECT count(*) FROM django_session", [], |row| row.get(0))
         };
@@ -322,7 +319,7 @@ mod tests {
 
     #[test]
     fn nothing_is_written_once_the_file_is_replaced() {
-        let (_folder, next, options) = two_files();
+        let (_folder, next, options) = two_files().unwrap();
         let slot = Slot::new(Arc::clone(&options)).unwrap();
         let done = slot.run(|open| {
             fs::rename(&next, &options.path)?;
@@ -334,7 +331,7 @@ mod tests {
     /// The file is replaced between the look at the path and the opening.
     #[test]
     fn a_new_file_is_not_opened_beside_the_log_of_the_old_one() {
-        let (folder, next, options) = two_files();
+        let (folder, next, options) = two_files().unwrap();
         let [first, second] = [(); 2].map(|()| Slot::new(Arc::clone(&options)).unwrap());
         first.run(write).unwrap();
         let log = folder.path().join("db-wal");
