@@ -39,13 +39,11 @@ impl<'a> Parts<'a> {
         if self.scheme != "sqlite" || !self.written.starts_with("///") || path.is_absolute() {
             return None;
         }
+        let is_in_folder = path.parent().is_some_and(|folder| !folder.as_os_str().is_empty());
         let other = Path::new("/").join(path);
-        let has_folder = |path: &Path| match path.parent() {
-            Some(folder) if folder.as_os_str().is_empty() => true,
-            Some(folder) => folder.is_dir(),
-            None => false,
-        };
-        let is_there = (other.exists() && !place.exists()) || (has_folder(&other) && !has_folder(place));
+        let has_folder = |path: &Path| path.parent().is_some_and(Path::is_dir);
+        let is_there =
+            (other.exists() && !place.exists()) || (is_in_folder && has_folder(&other) && !has_folder(place));
         is_there.then_some(other)
     }
 }
