@@ -36,6 +36,12 @@ fn pages(store: &Arc<MemoryStore>, settings: Settings) -> Router {
     routes.layer(SessionLayer::new(Arc::clone(store) as _, settings).unwrap())
 }
 
+/// The cookies that came with the request.
+async fn sent(headers: HeaderMap) -> String {
+    let cookies = headers.get("cookie").map(HeaderValue::as_bytes).unwrap_or_default();
+    String::from_utf8_lossy(cookies).into_owned()
+}
+
 /// Whom a page takes the browser for.
 fn who_is(chromium: &Chromium, site: &str) -> String {
     chromium.go(&format!("{site}/shop/who"));
@@ -77,10 +83,6 @@ fn a_neighbours_page_plants_no_session_for_a_host_cookie() {
         })
         .collect();
     let plant = async move |Path(number): Path<usize>| ([("set-cookie", headers[number].clone())], "planted");
-    let sent = async |headers: HeaderMap| String::from_utf8_lossy(headers["cookie"].as_bytes()).into_owned();
-    let sent = async move |headers: HeaderMap| {
-        if headers.contains_key("cookie") { sent(headers).await } else { String::new() }
-    };
     let router = Router::new().route("/plant/{number}", get(plant)).route("/sent", get(sent));
     let port = serve(router.merge(pages(&store, settings)));
     let (site, neighbour) =
