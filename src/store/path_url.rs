@@ -90,6 +90,7 @@ pub(super) fn sqlite(url: &str) -> Result<super::sqlite::SqliteOptions, StoreErr
                 }
             }
             _ => {
+                let parameter = super::url::parameter_of_path(parameter);
                 return wrong(format!(
                     "`{parameter}` is not known here; behind the `?` of `sqlite:` there may be `mode=ro`, `mode=rw` or \
                      `mode=rwc`, and `timeout=SECONDS`. A `?` in the file's name is written `%3F`"
@@ -246,6 +247,7 @@ mod tests {
         for (url, part) in [
             ("sqlite:db?cache=shared", "`cache=shared` is not known here"),
             ("sqlite:db?mode=rwx", "`mode=rwx` is not known here"),
+            ("sqlite:db?key=hunter2", "`key=…` is not known here"),
             ("sqlite:db?timeout=-1", "`timeout=-1` is no number of seconds"),
             ("sqlite:db?mode=memory", "use `memory:`"),
             ("sqlite::memory:", "use `memory:`"),

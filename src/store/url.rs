@@ -104,8 +104,9 @@ pub(crate) fn said_by_server(message: &str, user: Option<&str>, database: Option
 const HIDDEN: &str = "…";
 
 /// Parameters that hold no secrets. `options` is left out on purpose: it can set anything.
-const SHOWN: [&str; 25] = [
+const SHOWN: [&str; 27] = [
     "application_name",
+    "cache",
     "channel_binding",
     "charset",
     "compressor",
@@ -128,6 +129,7 @@ const SHOWN: [&str; 25] = [
     "sslmode",
     "sslrootcert",
     "target_session_attrs",
+    "timeout",
     "user",
     "version",
 ];
@@ -160,8 +162,10 @@ fn shown(url: &str) -> String {
     match (scheme.to_ascii_lowercase().as_str(), authority) {
         ("sqlite" | "file", authority) if !authority.is_some_and(may_have_login) => {
             let Some((path, query)) = rest.split_once('?') else { return url.to_owned() };
-            let part = |part| <str>::split_once(part, '=').map_or_else(|| part.to_owned(), parameter);
-            format!("{scheme}:{path}?{}", query.split('&').map(part).collect::<Vec<_>>().join("&"))
+            format!(
+                "{scheme}:{path}?{}",
+                query.split('&').map(parameter_of_path).collect::<Vec<_>>().join("&")
+            )
         }
         // Only of databases a login without a colon is known to be a user: Redis' own tools take it for a password.
         (kind, Some(rest)) => {
@@ -224,6 +228,11 @@ fn path_and_query(text: &str) -> String {
         rest = next;
     }
     shown
+}
+
+/// What stands behind the `?` of a path, or between two `&` there. Without a `=` it may be a part of the path.
+pub(crate) fn parameter_of_path(text: &str) -> String {
+    text.split_once('=').map_or_else(|| text.to_owned(), parameter)
 }
 
 fn parameter((name, value): (&str, &str)) -> String {

@@ -47,6 +47,8 @@ fn urls() -> Vec<String> {
         "postgres:ann:hunter2@127.0.0.1:1/site",
         "redis:hunter2",
         "ann:hunter2@127.0.0.1:1/site",
+        "sqlite:db.sqlite3?mode=ro&key=hunter2",
+        "file:/nowhere?password=hunter2",
     ];
     urls.extend(other_forms.map(str::to_owned));
     let halves = urls.clone();
