@@ -28,7 +28,7 @@ const PASSWORD: &str = "hunter2";
 const CONTENT: &str = "c0ntent";
 
 /// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
-const HOLD_NOTHING: [&str; 47] = [
+const HOLD_NOTHING: [&str; 48] = [
     "Algorithm",
     "CacheCompressor",
     "CacheEngine",
@@ -51,6 +51,7 @@ const HOLD_NOTHING: [&str; 47] = [
     "Kind",
     "ManualClock",
     "MigrationRecord",
+    "Mode",
     "Moment",
     "Nonconforming",
     "Observed",
