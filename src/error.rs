@@ -83,7 +83,7 @@ pub enum Error {
          make the layer once and give each router a clone, or give one another name"
     )]
     LayersDiffer {
-        /// What both layers take the session key from, such as ``the cookie `sessionid` ``.
+        /// The place from which both layers take the session key, such as ``the cookie `sessionid` ``.
         of: String,
     },
     /// A handler is for users who are logged in, and nobody is: [`auth::UserId`](crate::auth::UserId).

@@ -32,7 +32,7 @@ use crate::user_sessions::UserSessions;
 /// What comes of saving.
 pub(crate) type Finishing = Pin<Box<dyn Future<Output = Result<Finished, Error>> + Send>>;
 
-/// What comes of a request before anything is saved.
+/// The outcome of a request before anything is saved.
 pub(crate) enum Unsaved {
     /// The response stays as it is, as most do.
     Untouched,

@@ -48,7 +48,7 @@ pub(crate) struct Site {
     pub(crate) keys: Arc<dyn KeyGenerator>,
     pub(crate) user_sessions: Option<UserSessions>,
     pub(crate) warnings: Arc<Warnings>,
-    /// Who waits for whom when several requests save one session.
+    /// The queues of requests that save one session.
     queues: Arc<Queues>,
     moves: Arc<Moves>,
 }

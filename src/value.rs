@@ -99,7 +99,7 @@ pub(crate) struct Pickled {
     pub(crate) unreadable: Option<Box<str>>,
 }
 
-/// What a store of JSON cannot take.
+/// The value is one that a store of JSON cannot take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotJson {
     /// A value of Python's own.

@@ -8,7 +8,7 @@ use crate::lines::complain;
 /// How many are ended at the same time: a cache that is silent keeps each waiting for seconds.
 const AT_ONCE: usize = 64;
 
-/// What came of it.
+/// The outcome.
 #[derive(Default)]
 pub(crate) struct Ended {
     /// How many were there and are gone.

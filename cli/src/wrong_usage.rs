@@ -1,4 +1,4 @@
-//! What clap finds wrong with the arguments, told without what may be a secret.
+//! Errors of clap in the arguments, without what may be a secret.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

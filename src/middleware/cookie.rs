@@ -147,7 +147,7 @@ fn delete_from(settings: &Settings, scope: &Scope<'_>) -> String {
     write(settings, scope, "\"\"", Some((0, DateTime::UNIX_EPOCH)), httponly, secure)
 }
 
-/// What tells a cookie from others of its name.
+/// The attributes that tell a cookie from others of its name.
 struct Scope<'a> {
     domain: Option<&'a str>,
     path: &'a str,

@@ -144,7 +144,7 @@ impl fmt::Debug for Finished {
     }
 }
 
-/// What some caches heed in place of `Cache-Control`: RFC 9213's, and those of Cloudflare, Varnish, Fastly and nginx.
+/// Headers that some caches heed in place of `Cache-Control`: RFC 9213's, and those of Cloudflare, Varnish, Fastly and nginx.
 const OTHER_CACHE_CONTROLS: [&str; 4] =
     ["cdn-cache-control", "cloudflare-cdn-cache-control", "surrogate-control", "x-accel-expires"];
 

@@ -144,7 +144,7 @@ impl LazySession {
         loaded.then(|| Session { inner: Arc::clone(&self.inner) })
     }
 
-    /// What the rules need to know, after a response with this status was made. Its headers count as gone from here on,
+    /// The facts that the rules need, after a response with this status was made. Its headers count as gone from here on,
     /// under the lock that is taken anyway, as most requests save nothing.
     pub(crate) fn observed(&self, status: u16) -> Observed {
         let mut state = self.inner.state();

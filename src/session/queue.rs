@@ -34,7 +34,7 @@ pub(crate) struct Queues {
 
 /// Somebody who waits for a turn.
 pub(super) struct Waiting {
-    /// What is to be saved together with others; none for whoever needs a turn of its own.
+    /// The changes to be saved together with others; none for a save that needs a turn of its own.
     pub(super) rider: Option<Rider>,
     pub(super) called: oneshot::Sender<Call>,
 }
@@ -160,7 +160,7 @@ impl Turn {
         &self.session_key
     }
 
-    /// What the one before has left in the store.
+    /// The session as the writer before has left it in the store.
     pub(super) fn stored(&mut self) -> Option<Stored> {
         self.stored.take()
     }

@@ -57,7 +57,7 @@ pub(super) struct Saved {
     pub(super) session_key: SessionKey,
     pub(super) version: Version,
     pub(super) data: SessionData,
-    /// What the write replaced, as far as it was compared.
+    /// The version that the write replaced, as far as it was compared.
     replaced: Option<Version>,
 }
 
@@ -97,7 +97,7 @@ impl Session {
     /// Writes the session to the store now. The middleware does so after the response was made; call it to be
     /// sure that the data is stored before going on. Django's `save()`.
     ///
-    /// What is changed after the response's headers went out, by a stream or by a task that outlives the request, is
+    /// A change after the response's headers went out, by a stream or by a task that outlives the request, is
     /// saved by this call alone; a warning tells of what is never saved. No response carries a key that is new by then:
     /// put something into the session, or call [`cycle_key`](Session::cycle_key), before the handler returns.
     ///

@@ -10,7 +10,7 @@ impl LazySession {
     /// Ends the session, also one that is genuine and cannot be read: a logout that needs none of the data. The
     /// middleware deletes the cookie. Django's counterpart is `flush`, which reads what it cannot read as empty.
     ///
-    /// What can be loaded is ended as by [`Session::flush`].
+    /// A session that can be loaded is ended as by [`Session::flush`].
     ///
     /// ```
     /// use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What browsers tell one cookie from another by, and what its name makes them ask of it.
+//! The attributes by which browsers tell cookies apart, and those that a cookie's name demands.
 
 use super::Settings;
 

@@ -32,7 +32,7 @@ impl<'a> Parts<'a> {
         to_path(unquoted(path.unwrap_or(self.written)))
     }
 
-    /// What the path would be for those who take three slashes for the beginning of an absolute one, when something is
+    /// The path for those who take three slashes for the beginning of an absolute one, when something is
     /// there, and nothing is at the place where the path leads.
     fn mistaken(&self, place: &Path) -> Option<PathBuf> {
         let path = self.path();

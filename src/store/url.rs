@@ -77,7 +77,7 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-/// What follows the login of an address or of a part of one: behind the last `@`, as passwords may hold some.
+/// The part behind the login of an address or of a part of one: behind the last `@`, as passwords may hold some.
 pub(crate) fn without_login(text: &str) -> &str {
     text.rsplit('@').next().unwrap_or_default()
 }
@@ -90,7 +90,7 @@ pub(crate) fn database_shown(name: &str) -> &str {
     name.split(['?', '#', '&', ';', '=']).next().unwrap_or_default()
 }
 
-/// What a server says, which may quote user and database.
+/// A server's message, which may quote user and database.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) fn said_by_server(message: &str, user: Option<&str>, database: Option<&str>) -> String {
     let user = user.map(|user| (user, user.split(':').next().unwrap_or_default()));
@@ -190,7 +190,7 @@ fn login(text: &str, shows_lone_user: bool) -> String {
     }
 }
 
-/// What follows the login.
+/// The part behind the login.
 fn place(text: &str) -> String {
     let (hosts, rest) = hosts_and_rest(without_login(text));
     format!("{hosts}{}", path_and_query(rest))
@@ -230,7 +230,7 @@ fn path_and_query(text: &str) -> String {
     shown
 }
 
-/// What stands behind the `?` of a path, or between two `&` there. Without a `=` it may be a part of the path.
+/// The part behind the `?` of a path, or between two `&` there. Without a `=` it may be a part of the path.
 pub(crate) fn parameter_of_path(text: &str) -> String {
     text.split_once('=').map_or_else(|| text.to_owned(), parameter)
 }

@@ -1,4 +1,4 @@
-//! What a new value must keep to, so that every reader gives it back: this library's typed one, and Python's.
+//! The limits of a new value, so that every reader gives it back: this library's typed one, and Python's.
 
 use super::{MAX_VALUE_DEPTH, ValueError};
 

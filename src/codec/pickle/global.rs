@@ -84,7 +84,7 @@ pub(super) enum Plain<'o> {
     Dict(&'o [Id]),
 }
 
-/// What an object reads as, and whether Python's JSON writer takes it for that.
+/// The value that an object reads as, and whether Python's JSON writer takes it for that.
 pub(super) struct Reading<'o> {
     pub(super) plain: Plain<'o>,
     pub(super) is_json: bool,
@@ -93,7 +93,7 @@ pub(super) struct Reading<'o> {
 /// Modules whose classes start programs or load code when they are made: never an enumeration.
 const RUNNERS: [&[u8]; 3] = [b"subprocess", b"ctypes", b"multiprocessing"];
 
-/// What an object reads as; none for those that only Python can read.
+/// The value that an object reads as; none for those that only Python can read.
 ///
 /// Django's and Python's own classes are known by name. A class of the site is known by the way in which Python pickles
 /// subclasses of `str`, `int`, `float`, `list`, `dict` and `tuple`, and members of an `Enum`: the pickle does not tell
@@ -179,7 +179,7 @@ fn subclass<'o>(objects: &Objects<'_>, arguments: &'o [Id]) -> Option<&'o Id> {
     (is_plain && *base.module == *b"builtins").then_some(value)
 }
 
-/// What the source says of a text that is to be translated, of those without a plural or a context.
+/// The text in the source of a text that is to be translated, of those without a plural or a context.
 fn lazy_text<'o>(objects: &'o Objects<'_>, arguments: &[Id]) -> Option<&'o Id> {
     let [function, arguments, keywords, results @ ..] = arguments else { return None };
     let (Object::Global(function), Object::Tuple(texts)) = (objects.get(*function), objects.get(*arguments))

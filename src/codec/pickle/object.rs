@@ -34,7 +34,7 @@ pub(super) enum Object<'a> {
     Class(Class),
     /// One that is not known.
     Global(Box<Global<'a>>),
-    /// What Python would make with one that is not known.
+    /// The object that Python would make with one that is not known.
     Instance(Box<Instance>),
     /// A class with the arguments that make the value. They were checked.
     Made(Class, Vec<Id>),
@@ -68,7 +68,7 @@ pub(super) struct Uuid {
     pub(super) is_safe: Option<i64>,
 }
 
-/// What an object is to who reads it.
+/// The sort of an object, for its reader.
 pub(super) fn kind_of(objects: &Objects<'_>, id: Id) -> Result<Kind, PickleError> {
     let mut object = objects.get(id);
     // What is one value may be another's one value; more often than that, it is just an object.

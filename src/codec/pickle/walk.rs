@@ -147,7 +147,7 @@ fn begin<'o, W: Writer>(
     Ok(())
 }
 
-/// What an object contains; none for those that are one value.
+/// The parts of an object; none for those that are one value.
 pub(super) fn parts<'o>(object: &'o Object<'_>) -> Option<Parts<'o>> {
     let (layout, ids) = match object {
         Object::Dict(parts) => (Layout::Dictionary, parts),

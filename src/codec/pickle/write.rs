@@ -197,7 +197,7 @@ impl PickleWriter {
         numbered(&mut self.out, [b'q', b'r'], number);
     }
 
-    /// What stands between the parts of an object: the call that makes it, and the beginning and end of what fills it.
+    /// The opcodes between the parts of an object: the call that makes it, and the beginning and end of what fills it.
     fn between(&mut self, id: Id, instance: &Instance, position: usize) {
         let head = instance.head();
         let (items, pairs) = (head + instance.items, head + instance.items + instance.pairs);

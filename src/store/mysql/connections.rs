@@ -44,7 +44,7 @@ const FORGOTTEN: Duration = Duration::from_secs(20);
 /// and need not ask; so a request that loads, and then saves, asks neither before the one nor before the other.
 const CLOSED: Duration = Duration::from_millis(500);
 
-/// What a packet may hold besides the longest values.
+/// Room in a packet besides the longest values.
 const PACKET_OVERHEAD: usize = 256;
 
 /// How long the server is given to take leave.

@@ -120,7 +120,7 @@ where
 }
 
 impl Failure {
-    /// What a pooler says of settings in the startup packet, which it cannot pass on.
+    /// A pooler's words on settings in the startup packet, which it cannot pass on.
     fn or_a_pooler(self) -> Failure {
         match &self {
             Failure::Server { code, message }

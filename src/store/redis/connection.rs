@@ -20,7 +20,7 @@ pub(super) struct Connection {
     place: Place,
 }
 
-/// What an error says of the server.
+/// The server, as an error names it.
 struct Place {
     address: String,
     timeout: Duration,

@@ -35,7 +35,7 @@ struct Registry {
     files: Option<HashMap<PathBuf, Files>>,
 }
 
-/// What is known of a path.
+/// The state of a path.
 #[derive(Default)]
 struct Files {
     /// The file that connections are open to, and how many.
@@ -268,7 +268,7 @@ pub(super) fn close_with_this_thread(slots: &[Arc<Slot>]) {
     });
 }
 
-/// What these locks guard is whole after each step.
+/// The data under these locks is whole after each step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What may be done to the file.
+//! Whether a file may be read, written or made.
 
 /// Whether the database file may be written, and made when it is missing; in a URL `?mode=ro`, `rw` and `rwc`.
 ///

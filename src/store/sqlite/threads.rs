@@ -161,7 +161,7 @@ fn next<J>(slot: &Slot, jobs: &Receiver<J>) -> Option<J> {
     jobs.recv().ok()
 }
 
-/// What was acknowledged is safe, in the log.
+/// Acknowledged saves are safe, in the log.
 fn tell_failed_close(failure: Failure, slot: &Slot) {
     let error = failure.explain(slot.options());
     tracing::warn!(store = "sqlite", %error, "the write-ahead log could not be copied into the database's file");
