@@ -71,7 +71,8 @@ impl<T: FromStr, S: Send + Sync> OptionalFromRequestParts<S> for UserId<T> {
     }
 }
 
-/// A plain page with the status of [`status_of`] and the text of [`message_of`]; the log has the rest.
+/// A plain page with the status of [`status_of`](crate::middleware::status_of) and the text of
+/// [`message_of`](crate::middleware::message_of); the log has the rest.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, message) = refuse(&self);

@@ -238,8 +238,8 @@ impl SessionMiddleware {
     /// ```
     ///
     /// # Errors
-    /// [`Error::LayersDiffer`] when a layer further out has the same name and another store, or when only one of the two has an index of
-    /// user sessions. Then no handler is to run, and the response is as after a failing
+    /// [`Error::LayersDiffer`] when a layer further out has the same name and another store, or when only one of the two
+    /// has an index of user sessions. Then no handler is to run, and the response is as after a failing
     /// [`finish`](SessionMiddleware::finish).
     pub fn begin_inside<'a>(
         &self,

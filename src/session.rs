@@ -10,6 +10,7 @@ mod modifying;
 mod moves;
 mod queue;
 mod save;
+mod test_cookie;
 mod typed_key;
 mod unreadable;
 mod user_session;
@@ -28,6 +29,7 @@ pub use self::lazy::LazySession;
 use self::modifying::Modifying;
 use self::moves::Moves;
 use self::queue::Queues;
+pub use self::test_cookie::{TEST_COOKIE_NAME, TEST_COOKIE_VALUE};
 pub use self::typed_key::{AsKey, Key};
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
@@ -712,33 +714,6 @@ impl Session {
         state.modified = modified;
     }
 
-    /// Puts the mark that shows at the next request whether the browser keeps cookies.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use cloakroom::{MemoryStore, Session, Settings};
-    ///
-    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
-    /// session.set_test_cookie()?;
-    /// assert!(session.test_cookie_worked());
-    /// assert!(session.delete_test_cookie());
-    /// assert!(!session.test_cookie_worked());
-    /// # Ok::<(), cloakroom::Error>(())
-    /// ```
-    pub fn set_test_cookie(&self) -> Result<(), Error> {
-        self.set(TEST_COOKIE_NAME, TEST_COOKIE_VALUE.to_owned())
-    }
-
-    /// Whether the mark of an earlier request came back.
-    pub fn test_cookie_worked(&self) -> bool {
-        self.read(|data| data.get(TEST_COOKIE_NAME).is_some_and(|value| value.json() == "\"worked\""))
-    }
-
-    /// Removes the mark; tells whether it was there, where Django raises `KeyError`.
-    pub fn delete_test_cookie(&self) -> bool {
-        self.remove(TEST_COOKIE_NAME)
-    }
-
     /// The site's settings.
     ///
     /// ```
@@ -752,21 +727,6 @@ impl Session {
         &self.site().settings
     }
 }
-
-/// The key of the test cookie. Django's `TEST_COOKIE_NAME`.
-///
-/// ```
-/// use std::sync::Arc;
-/// use cloakroom::{MemoryStore, Session, Settings, TEST_COOKIE_NAME, TEST_COOKIE_VALUE};
-///
-/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
-/// session.set_test_cookie()?;
-/// assert_eq!(session.get::<String>(TEST_COOKIE_NAME)?.as_deref(), Some(TEST_COOKIE_VALUE));
-/// # Ok::<(), cloakroom::Error>(())
-/// ```
-pub const TEST_COOKIE_NAME: &str = "testcookie";
-/// The value of the test cookie. Django's `TEST_COOKIE_VALUE`.
-pub const TEST_COOKIE_VALUE: &str = "worked";
 
 fn value_error(key: &str) -> impl FnOnce(ValueError) -> Error + '_ {
     move |source| Error::Value { key: key.to_owned(), source }

@@ -63,8 +63,9 @@ Where the sessions are and which secret signs them is taken from, each before th
        session_class = \"SessionStore\"
 
 Exit codes: 0 all went well, 1 something failed (it is on standard error), 2 wrong usage, 3 sessions were found \
-that want a look (check, copy), 130 or 143 stopped by Ctrl-C or SIGTERM; what was done until then is done. Output that \
-cannot be written, as on a full disk, is a failure; a reader that leaves, as `head`, ends the output and is none.
+that want a look (check, copy, user-sessions rebuild), 130 or 143 stopped by Ctrl-C or SIGTERM; what was done until \
+then is done. Output that cannot be written, as on a full disk, is a failure; a reader that leaves, as `head`, ends \
+the output and is none.
 
 What sessions, browsers and servers say is shown with control characters spelled out (\\u001b), with --json too.
 

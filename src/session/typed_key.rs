@@ -28,7 +28,7 @@ impl<T> Key<T> {
     }
 }
 
-/// What [`Session::get`] and its like take as a key: any text, or a [`Key`] that fixes the type.
+/// The key that [`Session::get`](crate::Session::get) and its like take: any text, or a [`Key`] that fixes the type.
 ///
 /// ```
 /// use std::sync::Arc;
