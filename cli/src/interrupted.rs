@@ -1,5 +1,10 @@
 //! Ctrl-C, and the system's request to stop.
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The exit code of the signal that asked for the end, or 0.
+static ASKED: AtomicU8 = AtomicU8::new(0);
+
 /// Waits until somebody asks the program to stop; tells the exit code for that, which is 128 and the signal's number.
 pub(crate) async fn interrupted() -> u8 {
     let control_c = async {
@@ -17,8 +22,16 @@ pub(crate) async fn interrupted() -> u8 {
     };
     #[cfg(not(unix))]
     let terminated = std::future::pending::<()>();
-    tokio::select! {
+    let code = tokio::select! {
         () = control_c => 130,
         () = terminated => 143,
-    }
+    };
+    ASKED.store(code, Ordering::Relaxed);
+    code
+}
+
+/// The exit code to end with, once somebody has asked the program to stop. Long work looks between its batches, ends
+/// there, tells what it has done, and returns [`Ending::Interrupted`](crate::Ending::Interrupted) with this code.
+pub(crate) fn asked_to_stop() -> Option<u8> {
+    Some(ASKED.load(Ordering::Relaxed)).filter(|code| *code != 0)
 }

@@ -178,22 +178,28 @@ fn told(error: &anyhow::Error) -> String {
     })
 }
 
-/// How long a command that is to stop may take to close its stores. One that writes to a pipe which nobody empties would
-/// never end.
+/// How long a command that is asked to stop may take to finish its batch, to tell what it has done and to close its stores.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs a command to its end, or until somebody asks it to stop. Either way its stores are closed.
+/// Runs a command to its end, or until somebody asks it to stop. A command that goes through many sessions ends after its
+/// batch then ([`interrupted::asked_to_stop`]); one that does not within [`PATIENCE`], or before it is asked again, is ended
+/// where it is.
 fn wait_for(command: impl Future<Output = anyhow::Result<Ending>>) -> anyhow::Result<Ending> {
     let runtime = runtime()?;
     runtime.spawn(async {
         let code = interrupted().await;
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(PATIENCE * 2).await;
         std::process::exit(code.into());
     });
     runtime.block_on(async {
+        let mut command = std::pin::pin!(command);
         tokio::select! {
-            ended = command => ended,
-            code = interrupted() => Ok(Ending::Interrupted(code)),
+            ended = &mut command => ended,
+            code = interrupted() => tokio::select! {
+                ended = command => ended.map(|_| Ending::Interrupted(code)),
+                () = tokio::time::sleep(PATIENCE) => Ok(Ending::Interrupted(code)),
+                code = interrupted() => Ok(Ending::Interrupted(code)),
+            },
         }
     })
 }

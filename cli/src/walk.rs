@@ -6,6 +6,7 @@ use cloakroom::chrono::{DateTime, Utc};
 use cloakroom::store::{Cursor, Listed};
 use cloakroom::{SessionStore, StoreError};
 
+use crate::interrupted::asked_to_stop;
 use crate::progress::Progress;
 
 /// How many sessions are in memory at a time.
@@ -31,9 +32,9 @@ impl<'a> Walk<'a> {
         Ok(Walk { store, cursor: Cursor::start(), now, progress })
     }
 
-    /// The next page; none at the end.
+    /// The next page; none at the end, and none when somebody has asked the program to stop.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Listed>>, StoreError> {
-        if self.cursor.is_done() {
+        if self.cursor.is_done() || asked_to_stop().is_some() {
             return Ok(None);
         }
         let page = self.store.list(&mut self.cursor, PAGE, self.now).await?;
