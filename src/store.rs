@@ -5,6 +5,7 @@ pub mod cache;
 pub mod cached_db;
 mod cleaner;
 mod connect;
+mod connect_or_create;
 #[cfg(feature = "file")]
 pub mod file;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
@@ -47,6 +48,7 @@ pub use connect::connect;
 pub(crate) use connect::open;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use connect::{create_table, create_user_session_table};
+pub use connect_or_create::connect_or_create;
 #[cfg(feature = "file")]
 pub use file::FileStore;
 pub use listing::{Count, Cursor, Listed};

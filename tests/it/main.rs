@@ -9,6 +9,7 @@ mod cached_db;
 mod caches;
 mod cleaner;
 mod clearing;
+mod connect_or_create;
 mod cookie_age;
 #[cfg(all(
     feature = "memcached",

@@ -8,16 +8,16 @@ use crate::project::{self, Project};
 use crate::servers;
 use crate::sessions::{create, open};
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-fn document(name: &str) -> String {
+pub(crate) fn document(name: &str) -> String {
     std::fs::read_to_string(root().join("docs").join(name)).unwrap()
 }
 
 /// The fenced blocks of a language, but for those whose reason not to be run stands above them.
-fn blocks(text: &str, language: &str) -> Vec<String> {
+pub(crate) fn blocks(text: &str, language: &str) -> Vec<String> {
     const REASON: &str = "<!-- not run in the test: ";
     let (mut blocks, mut lines, mut above) = (Vec::new(), text.lines(), "");
     while let Some(line) = lines.next() {
@@ -35,16 +35,16 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 }
 
 /// A folder in which the commands of a document run.
-struct Place {
+pub(crate) struct Place {
     folder: PathBuf,
     _bin: tempfile::TempDir,
     path: String,
     /// What the document says, and what it is here.
-    here: Vec<(&'static str, String)>,
+    pub(crate) here: Vec<(&'static str, String)>,
 }
 
 impl Place {
-    async fn new(folder: &Path) -> Place {
+    pub(crate) async fn new(folder: &Path) -> Place {
         let bin = tempfile::tempdir().unwrap();
         let link = |target: PathBuf, name: &str| {
             std::os::unix::fs::symlink(target, bin.path().join(name)).unwrap();
@@ -68,7 +68,7 @@ impl Place {
     }
 
     /// Runs all of it in one shell, which stops at the first command that fails and takes what it started with it.
-    fn run(&self, script: &str) -> Output {
+    pub(crate) fn run(&self, script: &str) -> Output {
         let script = format!("trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{}", self.here(script));
         let mut command = Command::new("bash");
         for (name, _) in std::env::vars_os() {

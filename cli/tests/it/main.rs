@@ -13,6 +13,7 @@ mod million;
 mod output;
 mod passwords;
 mod project;
+mod recipes;
 mod redis_cluster;
 mod revoking;
 #[allow(dead_code, reason = "the library's tests need more of it")]
