@@ -2,7 +2,9 @@
 //! nothing that they did is lost, and nobody comes back who had logged out.
 
 mod before;
+mod beside_django;
 mod every_day;
+mod files;
 mod people;
 mod site;
 

@@ -5,6 +5,18 @@ use super::{Server, folder, free_port, is_root, program};
 /// A cache in front of the site on this port of this machine. It keeps what the site's headers let it keep, and
 /// says in `X-Cache` whether it had the page.
 pub(crate) async fn before(port_of_site: u16) -> Server {
+    with_site(&format!(
+        "location / {{
+            proxy_pass http://127.0.0.1:{port_of_site};
+            proxy_cache site;
+            add_header X-Cache $upstream_cache_status;
+        }}"
+    ))
+    .await
+}
+
+/// A server with these locations.
+pub(crate) async fn with_site(locations: &str) -> Server {
     let (nginx, folder, port) = (program("nginx", &["/usr/sbin"]), folder("nginx", None), free_port());
     let path = folder.display();
     let user = if is_root() { "user root;" } else { "" };
@@ -18,11 +30,7 @@ pub(crate) async fn before(port_of_site: u16) -> Server {
             proxy_cache_path {path}/cache keys_zone=site:1m;
             server {{
                 listen 127.0.0.1:{port};
-                location / {{
-                    proxy_pass http://127.0.0.1:{port_of_site};
-                    proxy_cache site;
-                    add_header X-Cache $upstream_cache_status;
-                }}
+                {locations}
             }}
         }}"
     );

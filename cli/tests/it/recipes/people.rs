@@ -33,7 +33,7 @@ pub(crate) struct Noticed {
 struct Person {
     name: &'static str,
     habit: Habit,
-    ports: [u16; 2],
+    addresses: [String; 2],
     agent: ureq::Agent,
     cookie: Option<String>,
     /// Clicks that each side, Django and Rust, acknowledged.
@@ -50,7 +50,7 @@ const SIDES: [&str; 2] = ["django", "rust"];
 impl Person {
     /// The answer, or none when the server did not answer, or answered that it cannot.
     fn ask(&mut self, side: usize, path: &str) -> Option<Value> {
-        let mut request = self.agent.post(format!("http://127.0.0.1:{}/{path}", self.ports[side]));
+        let mut request = self.agent.post(format!("{}/{path}", self.addresses[side]));
         if let Some(cookie) = &self.cookie {
             request = request.header("Cookie", format!("sessionid={cookie}"));
         }
@@ -126,14 +126,18 @@ struct Worker {
 
 pub(crate) struct People {
     workers: Vec<Worker>,
-    ports: [u16; 2],
+    addresses: [String; 2],
     turns: Arc<AtomicU64>,
 }
 
 impl People {
     /// Logs these people in to Django, lets each click once on either side, and sends them to work.
     pub(crate) fn arrive(site: &Site, habits: &[(&'static str, Habit)]) -> People {
-        let ports = [site.django_port, site.rust_port];
+        People::arrive_at(site.addresses(), habits)
+    }
+
+    /// As [`arrive`](Self::arrive), at these addresses of Django and Rust.
+    pub(crate) fn arrive_at(addresses: [String; 2], habits: &[(&'static str, Habit)]) -> People {
         let turns = Arc::new(AtomicU64::new(0));
         let workers = habits.iter().map(|&(name, habit)| {
             let agent = ureq::Agent::config_builder()
@@ -143,7 +147,7 @@ impl People {
             let mut person = Person {
                 name,
                 habit,
-                ports,
+                addresses: addresses.clone(),
                 agent: agent.build().into(),
                 cookie: None,
                 done: [0; 2],
@@ -170,8 +174,8 @@ impl People {
             };
             Worker { person, stop, thread }
         });
-        let workers = workers.collect();
-        People { workers, ports, turns }
+        let workers: Vec<Worker> = workers.collect();
+        People { workers, addresses, turns }
     }
 
     /// Lets people click for a while.
@@ -189,7 +193,7 @@ impl People {
         let worker = self.workers.iter().find(|worker| worker.person.lock().unwrap().name == name).unwrap();
         worker.stop.store(true, Ordering::Relaxed);
         let person = Arc::clone(&worker.person);
-        let (stop, ports) = (Arc::new(AtomicBool::new(false)), self.ports);
+        let (stop, addresses) = (Arc::new(AtomicBool::new(false)), self.addresses.clone());
         let thief = tokio::task::spawn_blocking(move || {
             let mut person = person.lock().unwrap();
             person.habit = Habit::Sleeps;
@@ -200,7 +204,7 @@ impl People {
             Person {
                 name: person.name,
                 habit: Habit::Both,
-                ports,
+                addresses,
                 agent,
                 cookie: copied,
                 done: [0; 2],

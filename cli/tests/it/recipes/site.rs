@@ -84,6 +84,11 @@ impl Site {
         self.deploy_rust(deployment).await;
     }
 
+    /// The addresses of the two sides, Django's first.
+    pub(crate) fn addresses(&self) -> [String; 2] {
+        [self.django_port, self.rust_port].map(|port| format!("http://127.0.0.1:{port}"))
+    }
+
     pub(crate) fn stop_django(&mut self) {
         if let Some(mut django) = self.django.take() {
             django.kill().unwrap();
@@ -134,11 +139,12 @@ impl Site {
             deployment.fallbacks.iter().map(|secret| secret.as_str().into()).collect();
         let store = cloakroom::connect(&deployment.store, &settings).await.unwrap();
         let layer = SessionLayer::new(store, settings).unwrap();
-        let app = Router::new()
+        let pages = Router::new()
             .route("/click", post(click))
             .route("/look", post(look))
-            .route("/logout", post(log_out))
-            .layer(layer);
+            .route("/logout", post(log_out));
+        // Behind a proxy the paths say which side answers.
+        let app = pages.clone().nest("/rust", pages).layer(layer);
         let address = SocketAddr::from(([127, 0, 0, 1], self.rust_port));
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
