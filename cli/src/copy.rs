@@ -1,20 +1,26 @@
-//! `cloakroom copy`: from any store to any other.
+//! `cloakroom copy`: from any store to any other, once or again and again.
+
+mod again;
+mod record;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
 use cloakroom::chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::store::{Created, Listed, Record, Updated};
 use cloakroom::{
-    Clock, SessionData, SessionStore, StoreError, StoreErrorKind, SystemClock, Value, ValueError,
+    Clock, SessionData, SessionKey, SessionStore, StoreError, StoreErrorKind, SystemClock, Value, ValueError,
 };
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use crate::entry::State;
+use self::record::{CopyRecord, Known, State};
+use crate::entry;
+use crate::interrupted::asked_to_stop;
 use crate::lines::say;
 use crate::secrets::read_secret_file;
 use crate::site::SiteOptions;
@@ -23,21 +29,30 @@ use crate::{Ending, usage};
 
 const EXAMPLES: &str = "\
 Examples:
+  # Moving a site to another store: while it runs, again, and once more while it stands still
+  cloakroom copy --from sqlite:db.sqlite3 --to 'redis://cache.example/1?key_prefix=site' --record moved.sqlite3
+  cloakroom copy --from-django manage.py --to postgres://site@db.example/site --record moved.sqlite3
+  # Once, into an empty store:
   cloakroom copy --from sqlite:db.sqlite3 --to postgres://site@db.example/site --secret-key-file secret.txt
-  cloakroom copy --from-django manage.py --to 'redis://cache.example/1?key_prefix=site'
-  # To the same table, signed anew, after SECRET_KEY has changed:
-  cloakroom copy --from postgres://… --to postgres://… --to-secret-key-file new.txt --overwrite
 
-Copies the sessions that live, reads each back and compares. What is at the target already is left alone, so \
-that the command can be stopped and started again at any time, and a session that was changed at the target \
-stays; --overwrite replaces it. A session that is deleted at the source while it is copied is deleted at the \
-target. A logout after that is not followed: let the site use the new store, then delete the old one.
+Copies the sessions that live, reads each back and compares. It can be stopped and started again at any time. \
+Without --record a session that is at the target already is left alone, and --overwrite replaces it.
+
+With --record the command remembers what it has copied, as digests without keys and data, and copying again brings the \
+target up to date:
+  changed at the source   replaced at the target
+  gone from the source    deleted at the target
+  changed at the target   kept
+  ended at the target     stays ended
+  changed on both sides   kept, told, and exit code 3
+The summary says how long the run took. The last run of a move takes as long, and so does the site stand still.
 
 With --json: one object with copied, there (the same was at the target), kept (another was), replaced, expired, \
-gone (deleted meanwhile), failed.
+gone (deleted while it was copied), failed, and with --record changed_at_target, ended_at_target, deleted (gone from the \
+source), conflicts (changed on both sides, or gone from the source and changed at the target), seconds.
 
-Exit codes: 0 all that live are at the target, 3 all but those kept and those that failed alone (the first 20 of \
-them are on standard error), 1 a store failed, and what was done before is told, 2 wrong usage.";
+Exit codes: 0 the target has all that live, 3 it has all but those that were kept, that failed alone, or that are \
+conflicts (the first 20 of them are on standard error), 1 a store failed, and what was done before is told, 2 wrong usage.";
 
 /// Copy the sessions of one store to another, and read each back
 #[derive(Args)]
@@ -49,20 +64,24 @@ pub(crate) struct Options {
     /// The target
     #[arg(long, value_name = "URL")]
     to: String,
+    /// A file that remembers what was copied, so that copying again brings the target up to date
+    #[arg(long, value_name = "PATH", conflicts_with = "overwrite")]
+    record: Option<PathBuf>,
     /// A file with the secret that signs at the target, if it is another
     #[arg(long, value_name = "PATH")]
     to_secret_key_file: Option<PathBuf>,
     /// Replace sessions that are different at the target
     #[arg(long)]
     overwrite: bool,
-    /// Write one JSON object
+    /// Write JSON, one object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     site: SiteOptions,
 }
 
-/// What became of a session.
+/// The outcome for one session.
+#[derive(Debug)]
 enum Fate {
     Copied,
     There,
@@ -70,6 +89,10 @@ enum Fate {
     Replaced,
     Expired,
     Gone,
+    ChangedAtTarget,
+    EndedAtTarget,
+    Deleted,
+    Conflict(String),
     Failed(String),
 }
 
@@ -82,6 +105,18 @@ struct Report {
     expired: u64,
     gone: u64,
     failed: u64,
+    #[serde(flatten)]
+    again: Option<Again>,
+}
+
+/// What only a copy with a record can tell.
+#[derive(Default, Serialize)]
+struct Again {
+    changed_at_target: u64,
+    ended_at_target: u64,
+    deleted: u64,
+    conflicts: u64,
+    seconds: f64,
 }
 
 /// How many sessions are on their way at the same time: stores serve many in one go.
@@ -105,6 +140,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     if from == options.to && options.to_secret_key_file.is_none() {
         return Err(usage("source and target are the same store"));
     }
+    let start = Instant::now();
     let source = site.connect_to(from).await.context("the source")?;
     let mut target = options.site.settings.read(None)?;
     if let Some(path) = &options.to_secret_key_file {
@@ -114,55 +150,96 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let cookie_age = site.settings_without_secret().cookie_age;
     let copy = Copy { source, target, overwrite: options.overwrite, cookie_age };
     let mut report = Report::default();
-    let outcome = copy.run(&mut report).await;
+    let outcome = match &options.record {
+        Some(path) => {
+            report.again = Some(Again::default());
+            let mut record = CopyRecord::open(path, from, &options.to)?;
+            copy.run(&mut report, Some(&mut record)).await
+        }
+        None => copy.run(&mut report, None).await,
+    };
+    if let Some(again) = &mut report.again {
+        again.seconds = (start.elapsed().as_secs_f64() * 10.0).ceil() / 10.0;
+    }
     // What was done is told also when not all could be.
     if options.json {
         say(&serde_json::to_string(&report)?)?;
     } else {
-        report.lines().iter().try_for_each(|line| say(line))?;
+        report.lines(outcome.is_ok() && asked_to_stop().is_none()).iter().try_for_each(|line| say(line))?;
     }
     outcome?;
-    Ok(match report {
-        Report { failed: 0, kept: 0, .. } => Ending::Well,
-        _ => Ending::WithFindings,
-    })
+    let conflicts = report.again.map_or(0, |again| again.conflicts);
+    Ok(if report.failed + report.kept + conflicts == 0 { Ending::Well } else { Ending::WithFindings })
 }
 
 impl Copy {
     /// Copies everything, and counts in the report what became of each session.
-    async fn run(&self, report: &mut Report) -> anyhow::Result<()> {
+    async fn run(&self, report: &mut Report, mut record: Option<&mut CopyRecord>) -> anyhow::Result<()> {
         let now = SystemClock.now();
         let mut walk = Walk::begin(&*self.source, now, "copied").await.context("the source")?;
         while let Some(page) = walk.next().await.context("the source")? {
-            let mut fates = stream::iter(page).map(|listed| self.one(listed, now)).buffer_unordered(AT_ONCE);
-            while let Some(fate) = fates.next().await {
-                match fate? {
-                    Fate::Copied => report.copied += 1,
-                    Fate::There => report.there += 1,
-                    Fate::Kept => report.kept += 1,
-                    Fate::Replaced => report.replaced += 1,
-                    Fate::Expired => report.expired += 1,
-                    Fate::Gone => report.gone += 1,
-                    Fate::Failed(why) => {
-                        report.failed += 1;
-                        if report.failed <= TOLD {
-                            walk.progress.say(&why);
-                        }
+            let known = match &mut record {
+                Some(record) => self.begin(record, &page)?,
+                None => vec![None; page.len()],
+            };
+            let keys: Vec<SessionKey> = page.iter().map(|listed| listed.session_key.clone()).collect();
+            let sessions = page.into_iter().zip(known).enumerate();
+            let mut fates = stream::iter(sessions)
+                .map(async |(index, (listed, known))| (index, self.one(listed, known, now).await))
+                .buffer_unordered(AT_ONCE);
+            let mut written = vec![None; keys.len()];
+            let mut outcome = Ok(());
+            while let Some((index, fate)) = fates.next().await {
+                match fate {
+                    Ok((fate, state)) => {
+                        written[index] = state;
+                        report.count(fate, &walk);
+                    }
+                    Err(error) => {
+                        outcome = Err(error);
+                        break;
                     }
                 }
             }
+            drop(fates);
+            if let Some(record) = &mut record {
+                record.end(keys.iter().zip(written))?;
+            }
+            outcome?;
         }
-        Ok(())
+        match record {
+            // Whoever did not see the whole source cannot tell what is gone from it.
+            Some(record) if asked_to_stop().is_none() => self.follow_deletions(report, record).await,
+            _ => Ok(()),
+        }
     }
 
-    /// Copies one session; fails when a store does, and not when the session alone cannot be copied.
-    async fn one(&self, listed: Listed, now: DateTime<Utc>) -> anyhow::Result<Fate> {
+    /// Notes in the record what may be written of this page; tells what it knew before.
+    fn begin(&self, record: &mut CopyRecord, page: &[Listed]) -> anyhow::Result<Vec<Option<Known>>> {
+        let known = page.iter().map(|listed| Ok(Some(record.known(&listed.session_key)?.0)));
+        let known = known.collect::<anyhow::Result<Vec<_>>>()?;
+        let states = page.iter().filter_map(|listed| {
+            let session = listed.session.as_ref().ok().filter(|session| session.genuine)?;
+            Some((&listed.session_key, State::of(&session.data, listed.expire_date)))
+        });
+        record.begin(states)?;
+        Ok(known)
+    }
+
+    /// Copies one session; fails when a store does, and not when the session alone cannot be copied. Tells what the
+    /// target is known to hold of it afterwards.
+    async fn one(
+        &self,
+        listed: Listed,
+        known: Option<Known>,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<(Fate, Option<State>)> {
         let id = listed.session_key.public_id();
-        let failed = |why: &dyn std::fmt::Display| Ok(Fate::Failed(format!("{id}: {why}")));
-        match State::of(&listed, now) {
-            State::Expired => return Ok(Fate::Expired),
-            State::NotGenuine => return failed(&"not genuine: not signed with this secret"),
-            State::Live | State::Unreadable => {}
+        let failed = |why: &dyn std::fmt::Display| Ok((Fate::Failed(format!("{id}: {why}")), None));
+        match entry::State::of(&listed, now) {
+            entry::State::Expired => return Ok((Fate::Expired, None)),
+            entry::State::NotGenuine => return failed(&"not genuine: not signed with this secret"),
+            entry::State::Live | entry::State::Unreadable => {}
         }
         let session = match &listed.session {
             Ok(session) => session,
@@ -171,13 +248,20 @@ impl Copy {
         let now = SystemClock.now();
         let expire_date = listed.expire_date.unwrap_or(now + self.cookie_age).min(last_date());
         let record = Record { data: &session.data, expire_date, now };
-        let fate = match self.write(&listed, record).await {
+        let fate = match known {
+            Some(known) => self.bring_up_to_date(&listed, known, record).await,
+            None => self.write(&listed, record).await,
+        };
+        let fate = match fate {
             Ok(fate) => fate,
             Err(error) if error.kind() == StoreErrorKind::Refused => return failed(&error),
             Err(error) => return Err(error).context("the target"),
         };
-        if !matches!(fate, Fate::Copied | Fate::Replaced) {
-            return Ok(fate);
+        let state = State::of(&session.data, listed.expire_date);
+        match fate {
+            Fate::Copied | Fate::Replaced => {}
+            Fate::There => return Ok((fate, Some(state))),
+            _ => return Ok((fate, None)),
         }
         let read_back = self.target.load(&listed.session_key, now).await.context("the target")?;
         let came_back = read_back.is_some_and(|loaded| {
@@ -187,9 +271,13 @@ impl Copy {
         // Whoever logged out meanwhile was told that the session is dead.
         if !self.source.exists(&listed.session_key, now).await.context("the source")? {
             self.target.delete(&listed.session_key).await.context("the target")?;
-            return Ok(Fate::Gone);
+            return Ok((Fate::Gone, None));
         }
-        if came_back { Ok(fate) } else { failed(&"the target gives back something else than was written") }
+        if came_back {
+            Ok((fate, Some(state)))
+        } else {
+            failed(&"the target gives back something else than was written")
+        }
     }
 
     async fn write(&self, listed: &Listed, record: Record<'_>) -> Result<Fate, StoreError> {
@@ -209,9 +297,7 @@ impl Copy {
                 return Ok(Fate::There);
             }
             Some(_) if !self.overwrite => return Ok(Fate::Kept),
-            Some(there) => Some(&there.version),
-            // Expired, or to be overwritten whatever it is.
-            None => None,
+            there => there.as_ref().map(|there| &there.version),
         };
         Ok(match self.target.update(key, expected, record).await? {
             Updated::Updated(_) => Fate::Replaced,
@@ -221,18 +307,27 @@ impl Copy {
     }
 }
 
-/// Whether both hold the same. A pickle keeps a number and not its spelling, as Python does.
+/// Whether both hold the same.
 fn is_same(one: &SessionData, other: &SessionData) -> bool {
-    // An object that only Python reads shows its class, whatever is in it.
-    let is_object = |value: &Value| matches!(value.to::<IgnoredAny>(), Err(ValueError::PythonObject(_)));
-    if one.iter().any(|(_, value)| is_object(value)) {
-        return one == other;
+    one.to_json() == other.to_json() && !has_objects(one) || normal_form(one) == normal_form(other)
+}
+
+/// A text that is the same for the same data, whatever store it comes from. A pickle keeps a number and not its spelling,
+/// as Python does. Of an object that only Python reads, JSON would show the class alone: the pickle stands for it.
+fn normal_form(data: &SessionData) -> Vec<u8> {
+    match data.to_pickle() {
+        Ok(pickle) if has_objects(data) => pickle,
+        Ok(pickle) => match SessionData::from_pickle(&pickle, usize::MAX) {
+            Ok(data) => data.to_json().into_bytes(),
+            Err(_) => pickle,
+        },
+        Err(_) => data.to_json().into_bytes(),
     }
-    let pickled = |data: &SessionData| {
-        let pickle = data.to_pickle().ok()?;
-        Some(SessionData::from_pickle(&pickle, usize::MAX).ok()?.to_json())
-    };
-    one.to_json() == other.to_json() || pickled(one).is_some_and(|one| Some(one) == pickled(other))
+}
+
+fn has_objects(data: &SessionData) -> bool {
+    data.iter()
+        .any(|(_, value): (_, &Value)| matches!(value.to::<IgnoredAny>(), Err(ValueError::PythonObject(_))))
 }
 
 /// The last that Python can read.
@@ -241,18 +336,50 @@ fn last_date() -> DateTime<Utc> {
 }
 
 impl Report {
-    fn lines(&self) -> Vec<String> {
-        let Report { copied, there, kept, replaced, expired, gone, failed } = self;
-        let mut lines = vec![format!("{copied} copied, {there} were there, {replaced} replaced")];
+    /// Counts what became of a session, and tells what needs a look.
+    fn count(&mut self, fate: Fate, walk: &Walk<'_>) {
+        let (count, why) = match fate {
+            Fate::Copied => (&mut self.copied, None),
+            Fate::There => (&mut self.there, None),
+            Fate::Kept => (&mut self.kept, None),
+            Fate::Replaced => (&mut self.replaced, None),
+            Fate::Expired => (&mut self.expired, None),
+            Fate::Gone => (&mut self.gone, None),
+            Fate::ChangedAtTarget => (&mut self.again.get_or_insert_default().changed_at_target, None),
+            Fate::EndedAtTarget => (&mut self.again.get_or_insert_default().ended_at_target, None),
+            Fate::Deleted => (&mut self.again.get_or_insert_default().deleted, None),
+            Fate::Conflict(why) => (&mut self.again.get_or_insert_default().conflicts, Some(why)),
+            Fate::Failed(why) => (&mut self.failed, Some(why)),
+        };
+        *count += 1;
+        if let Some(why) = why.filter(|_| *count <= TOLD) {
+            walk.progress.say(&why);
+        }
+    }
+
+    fn lines(&self, is_whole: bool) -> Vec<String> {
+        let Report { copied, there, kept, replaced, expired, gone, failed, again } = self;
+        let end = if is_whole { "" } else { " before it ended in the middle; start it again" };
+        let mut lines = vec![format!("{copied} copied, {there} were there, {replaced} replaced{end}")];
+        let none = Again::default();
+        let Again { changed_at_target, ended_at_target, deleted, conflicts, seconds } =
+            again.as_ref().unwrap_or(&none);
         for (count, what) in [
             (kept, "kept, as another is at the target (--overwrite replaces it)"),
             (expired, "expired, not copied"),
             (gone, "deleted meanwhile"),
+            (deleted, "deleted, as they are gone from the source"),
+            (changed_at_target, "changed at the target, kept"),
+            (ended_at_target, "ended at the target, not copied again"),
+            (conflicts, "changed on both sides, kept"),
             (failed, "failed"),
         ] {
             if *count > 0 {
                 lines.push(format!("{count} {what}"));
             }
+        }
+        if again.is_some() && is_whole {
+            lines.push(format!("took {seconds} s"));
         }
         lines
     }
@@ -278,7 +405,7 @@ mod tests {
         assert!(source.delete(&session_key).await.is_ok_and(|deleted| deleted));
 
         let copy = Copy { source, target: Arc::<MemoryStore>::clone(&target), overwrite: false, cookie_age };
-        assert!(matches!(copy.one(listed, now).await, Ok(Fate::Gone)));
+        assert!(matches!(copy.one(listed, None, now).await, Ok((Fate::Gone, None))));
         assert!(target.load(&session_key, now).await.is_ok_and(|loaded| loaded.is_none()));
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::command::{SECRET, with_secret};
+use crate::pasted::Pasted;
 use crate::project::{self, Project};
 use crate::servers;
 use crate::sessions::{create, open};
@@ -125,24 +126,13 @@ async fn from_django() {
     let [django, rust] = [servers::free_port(), servers::free_port()].map(|port| port.to_string());
     place.here.extend([("8000", django), ("3000", rust.clone())]);
     // What `cargo run` in the reader's own project does.
-    let example = format!("#!/bin/sh\nLISTEN=127.0.0.1:{rust} exec {}\n", build_example().display());
+    let pasted = Pasted::build(&text, "whoami");
+    let example = format!("#!/bin/sh\nLISTEN=127.0.0.1:{rust} exec {}\n", pasted.program.display());
     executable(&place._bin.path().join("cargo"), &example);
     let output = place.follow(&text);
     assert!(output.contains("user 1, visit 1\nuser 1, visit 2\n"), "{output}");
     let listed = output.lines().last().unwrap();
     assert!(listed.contains("live") && listed.ends_with("user 1"), "{output}");
-}
-
-/// With the features of the test run, so that nothing is built twice.
-fn build_example() -> PathBuf {
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--offline", "--all-features", "--example", "whoami", "--package", "cloakroom"])
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let folder = Path::new(env!("CARGO_BIN_EXE_cloakroom")).parent().unwrap();
-    folder.join("examples/whoami")
 }
 
 #[tokio::test(flavor = "multi_thread")]

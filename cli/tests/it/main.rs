@@ -3,6 +3,7 @@
 
 mod command;
 mod copying;
+mod copying_again;
 mod dead_cache;
 mod demo;
 mod documents;
@@ -12,6 +13,7 @@ mod maintenance;
 mod million;
 mod output;
 mod passwords;
+mod pasted;
 mod project;
 mod recipes;
 mod redis_cluster;
