@@ -190,7 +190,8 @@ async fn a_record_of_another_copy_is_refused() {
     let other = copy(&from, &servers::redis::url().await, &record, &[]);
     assert!(other.code == 2 && other.stderr.contains("is of a copy from"), "{other:?}");
     assert!(!other.stderr.contains(servers::postgres::PASSWORD), "{other:?}");
-    std::fs::write(&record, "no record, but a text of some length that is not SQLite's at all".repeat(20)).unwrap();
+    std::fs::write(&record, "no record, but a text of some length that is not SQLite's at all".repeat(20))
+        .unwrap();
     let wrong = copy(&from, &to, &record, &[]);
     assert!(wrong.code == 2 && wrong.stderr.contains("is no record of a copy"), "{wrong:?}");
     let both = run(cloakroom(&["copy", "--to", "sqlite:x", "--record", "y", "--overwrite"]), b"");

@@ -5,6 +5,7 @@ mod before;
 mod beside_django;
 mod every_day;
 mod files;
+mod moving;
 mod people;
 mod site;
 

@@ -49,11 +49,7 @@ impl Site {
         let (django_port, rust_port) = (free_port(), free_port());
         let deployment = deployment(project.path());
         let site = Site { project, django_port, rust_port, django: None, rust: None };
-        site.write(&deployment);
-        site.project.manage(&["migrate", "--verbosity", "0"]);
-        if !deployment.sessions_database.is_null() {
-            site.project.manage(&["migrate", "--verbosity", "0", "--database", "sessions"]);
-        }
+        site.make_table(&deployment);
         let users = format!(
             "from django.contrib.auth.models import User\n\
              for name in {USERS:?}:\n    User.objects.create_user(name, password='correct-horse')"
@@ -66,7 +62,16 @@ impl Site {
         self.project.path().to_owned()
     }
 
-    fn write(&self, deployment: &Deployment) {
+    /// Runs Django's migrations as this deployment has them.
+    pub(crate) fn make_table(&self, deployment: &Deployment) {
+        self.write(deployment);
+        self.project.manage(&["migrate", "--verbosity", "0"]);
+        if !deployment.sessions_database.is_null() {
+            self.project.manage(&["migrate", "--verbosity", "0", "--database", "sessions"]);
+        }
+    }
+
+    pub(crate) fn write(&self, deployment: &Deployment) {
         let site = json!({
             "secret": deployment.secret,
             "fallbacks": deployment.fallbacks,
@@ -216,4 +221,11 @@ pub(crate) fn sqlite(folder: &Path) -> Deployment {
         sessions_database: Value::Null,
         store: format!("sqlite:{}", folder.join("db.sqlite3").display()),
     }
+}
+
+/// A site whose sessions are files.
+pub(crate) fn files(folder: &Path) -> Deployment {
+    std::fs::create_dir_all(folder.join("sessions")).unwrap();
+    let store = format!("file:{}", folder.join("sessions").display());
+    Deployment { engine: "file", store, ..sqlite(folder) }
 }

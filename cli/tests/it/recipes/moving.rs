@@ -1,0 +1,62 @@
+//! "Move to another store" of docs/operations.md.
+
+use std::path::Path;
+
+use super::people::{Habit, Noticed, People};
+use super::site::{Deployment, Site};
+use super::{follow, on_postgres, on_redis, place, section, site};
+use crate::project;
+
+const EVERYBODY: [(&str, Habit); 5] = [
+    ("ann", Habit::Both),
+    ("bob", Habit::Rust),
+    ("carol", Habit::Both),
+    ("dora", Habit::Sleeps),
+    ("emil", Habit::Django),
+];
+
+/// Carol logs out after the first copy; whoever has her cookie must be nobody at the new store, too.
+async fn is_moved(
+    python: &Path,
+    from: impl FnOnce(&Path) -> Deployment,
+    to: impl FnOnce(&Path) -> Deployment,
+) {
+    let (mut site, old) = Site::new(python.to_owned(), from);
+    let new = to(&site.path());
+    site.deploy(&old).await;
+    let mut people = People::arrive(&site, &EVERYBODY);
+    let mut place = place(&site, &old).await;
+    place.here.insert(0, ("redis://cache.example/1?key_prefix=site", new.store.clone()));
+    let commands = section("operations.md", "Move to another store");
+    let settings = &section("operations.md", "Settings, once")[0];
+    let copies: Vec<&String> = commands.iter().filter(|block| block.contains("copy --record")).collect();
+    assert_eq!(copies.len(), 3, "{commands:?}");
+    follow(&place, settings);
+    if new.engine == "db" {
+        site.make_table(&new);
+        site.write(&old);
+    }
+    follow(&place, copies[0]);
+    people.go_on().await;
+    people.log_out("carol", 0).await;
+    people.go_on().await;
+    let again = follow(&place, copies[1]);
+    assert!(again.contains("1 deleted, as they are gone from the source"), "{again}");
+    people.go_on().await;
+    site.stop_django();
+    site.stop_rust().await;
+    let last = follow(&place, copies[2]);
+    assert!(last.contains("\ntook "), "{last}");
+    site.deploy(&new).await;
+    people.go_on().await;
+    assert_eq!(people.go_home().await, Noticed::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_a_database_to_a_cache_and_from_a_cache_to_a_database() {
+    for python in project::pythons() {
+        is_moved(&python, site::sqlite, on_redis().await).await;
+        is_moved(&python, on_redis().await, on_postgres().await).await;
+        is_moved(&python, on_postgres().await, site::files).await;
+    }
+}
