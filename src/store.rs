@@ -385,7 +385,11 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         let (mut count, mut cursor) = (Count::default(), Cursor::start());
         while !cursor.is_done() {
             for listed in self.list(&mut cursor, LISTING_PAGE, now).await? {
-                *(if listed.is_expired(now) { &mut count.expired } else { &mut count.live }) += 1;
+                *match &listed.session {
+                    _ if listed.is_expired(now) => &mut count.expired,
+                    Err(_) => &mut count.unreadable,
+                    Ok(_) => &mut count.live,
+                } += 1;
             }
         }
         Ok(count)

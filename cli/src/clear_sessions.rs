@@ -2,15 +2,19 @@
 
 use std::ops::ControlFlow;
 
-use anyhow::Context;
 use clap::Args;
-use cloakroom::{Clock, SystemClock};
+use cloakroom::{Clock, SessionStore, SystemClock};
+use futures_util::{StreamExt, stream};
 use serde_json::json;
 
 use crate::Ending;
-use crate::lines::say;
+use crate::cache_in_front;
+use crate::end::{AT_ONCE, Ended};
+use crate::interrupted::asked_to_stop;
+use crate::lines::{complain, say};
 use crate::progress::Progress;
-use crate::site::SiteOptions;
+use crate::site::{Site, SiteOptions};
+use crate::walk::Walk;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,13 +28,19 @@ Rows go in small batches, so that a site in use goes on beside it; it can be sto
 any time. No secret is needed for a database: a row says when it ends. A file's session may \
 say it itself, so that files want the secret; without it they end after the cookie's age. Caches clear themselves.
 
-Exit codes: 0 all that had expired are gone (a session's file that may not be looked at stays, and a warning on \
-standard error says so), 1 something failed, 2 wrong usage.";
+Of a cached_db site, Django may still answer from the cache where an administrator has set the expiry in the database to an \
+earlier time. These copies go, too: for that all sessions are read.
+
+Exit codes: 0 all that had expired are gone, 1 something failed, 2 wrong usage, 3 a session's file could not be looked at \
+and stays.";
 
 /// Remove the sessions that have expired, as Django's command of this name, and say how many
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
+    /// Remove nothing, and tell how many have expired
+    #[arg(long)]
+    dry_run: bool,
     /// Write one JSON object
     #[arg(long)]
     json: bool,
@@ -39,21 +49,78 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let store = options.site.read()?.connect().await?;
+    let site = options.site.read()?;
+    let store = site.connect().await?;
+    if options.dry_run {
+        let count = store.count(SystemClock.now()).await?;
+        say(&if options.json {
+            json!({ "removed": 0, "found": count.expired }).to_string()
+        } else {
+            format!("{} found; nothing was removed", expired(count.expired))
+        })?;
+        return Ok(Ending::Well);
+    }
+    let mut ended = Ended::default();
+    let copies = end_copies(&site, &*store, &mut ended).await;
     let mut progress = Progress::new("removed", None);
     let mut before = 0;
     let mut tell = |cleared| {
         before = cleared;
         progress.set(cleared);
-        ControlFlow::Continue(())
+        if asked_to_stop().is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     let cleared = store.clear_expired_with_progress(SystemClock.now(), &mut tell).await;
     drop(progress);
-    let count = cleared.with_context(|| format!("{before} expired sessions were removed before this"))?;
-    say(&if options.json {
+    let count = ended.gone + cleared.as_ref().copied().unwrap_or(before);
+    let end = match (&cleared, asked_to_stop()) {
+        (Ok(_), None) => "",
+        _ => " before it ended in the middle; more may be left",
+    };
+    let said = say(&if options.json {
         json!({ "removed": count }).to_string()
     } else {
-        format!("{count} expired {} removed", if count == 1 { "session" } else { "sessions" })
-    })?;
-    Ok(Ending::Well)
+        format!("{} removed{end}", expired(count))
+    });
+    if count > 0 {
+        cache_in_front::note(&options.site, site.url()?);
+    }
+    let is_told = ended.complain();
+    cleared?;
+    copies?;
+    said?;
+    let left =
+        if site.url()?.starts_with("file:") { store.count(SystemClock.now()).await?.unreadable } else { 0 };
+    if left > 0 {
+        complain(&format!(
+            "{left} files could not be looked at or read, and were left; `cloakroom check` names some"
+        ));
+    }
+    Ok(match (is_told, left) {
+        (true, _) => Ending::WithFailures,
+        (false, 0) => Ending::Well,
+        (false, _) => Ending::WithFindings,
+    })
+}
+
+fn expired(count: u64) -> String {
+    format!("{count} expired {}", if count == 1 { "session" } else { "sessions" })
+}
+
+/// Ends the expired sessions that the cache in front of the database still has as live ones.
+async fn end_copies(site: &Site, store: &dyn SessionStore, ended: &mut Ended) -> anyhow::Result<()> {
+    let Some(cache) = cache_in_front::open(site).await? else { return Ok(()) };
+    let now = SystemClock.now();
+    let mut walk = Walk::begin(store, now, "looked at").await?;
+    while let Some(page) = walk.next().await? {
+        let expired = page.iter().filter(|listed| listed.is_expired(now));
+        let mut held = stream::iter(expired.map(|listed| listed.session_key.clone()))
+            .map(async |key| cache_in_front::holds(&*cache, &key).await.map(|holds| holds.then_some(key)))
+            .buffer_unordered(AT_ONCE);
+        let mut keys = Vec::new();
+        while let Some(key) = held.next().await {
+            keys.extend(key?);
+        }
+        ended.end(store, &keys).await;
+    }
+    Ok(())
 }

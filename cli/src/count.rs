@@ -5,20 +5,22 @@ use cloakroom::{Clock, SystemClock};
 use serde_json::json;
 
 use crate::Ending;
+use crate::entry::complain_of_nothing;
 use crate::lines::say;
 use crate::site::SiteOptions;
 
 const EXAMPLES: &str = "\
 Examples:
   cloakroom count --store sqlite:/srv/site/db.sqlite3
-  cloakroom count --json               # {\"live\":120,\"expired\":7}
+  cloakroom count --json               # {\"live\":120,\"expired\":7,\"unreadable\":0}
 
-A database counts in one statement; files and caches are gone through. Caches keep no expired sessions, and \
+A database counts its rows in one statement and reads none of them; `cloakroom check` does. Files and caches are gone \
+through, and entries that cannot be read are counted by themselves. Caches keep no expired sessions, and \
 Redis may count one twice while it grows. No secret is needed.
 
-Exit codes: 0 counted, 1 something failed, 2 wrong usage.";
+Exit codes: 0 counted, 1 something failed, 2 wrong usage, 3 some could not be read.";
 
-/// Count the sessions that live and those that have expired
+/// Count the sessions that live, those that have expired, and those that cannot be read
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
@@ -32,9 +34,14 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let count = options.site.read()?.connect().await?.count(SystemClock.now()).await?;
     say(&if options.json {
-        json!({ "live": count.live, "expired": count.expired }).to_string()
+        json!({ "live": count.live, "expired": count.expired, "unreadable": count.unreadable }).to_string()
+    } else if count.unreadable > 0 {
+        format!("{} live, {} expired, {} unreadable", count.live, count.expired, count.unreadable)
     } else {
         format!("{} live, {} expired", count.live, count.expired)
     })?;
-    Ok(Ending::Well)
+    if count.live + count.expired + count.unreadable == 0 {
+        complain_of_nothing();
+    }
+    Ok(if count.unreadable > 0 { Ending::WithFindings } else { Ending::Well })
 }

@@ -3,10 +3,11 @@
 use cloakroom::{Clock, SessionKey, SessionStore, StoreError, SystemClock};
 use futures_util::future::join_all;
 
+use crate::interrupted::asked_to_stop;
 use crate::lines::complain;
 
 /// How many are ended at the same time: a cache that is silent keeps each waiting for seconds.
-const AT_ONCE: usize = 64;
+pub(crate) const AT_ONCE: usize = 64;
 
 /// The outcome.
 #[derive(Default)]
@@ -27,6 +28,9 @@ impl Ended {
     /// Ends these sessions too.
     pub(crate) async fn end(&mut self, store: &dyn SessionStore, session_keys: &[SessionKey]) {
         for session_keys in session_keys.chunks(AT_ONCE) {
+            if asked_to_stop().is_some() {
+                return;
+            }
             let fates = session_keys.iter().map(|session_key| async move {
                 let deleted = store.delete(session_key).await;
                 // A store that is a database and a cache fails at the second when the session is gone already.
@@ -52,6 +56,14 @@ impl Ended {
                 }
             }
         }
+    }
+
+    /// Ends what a cache holds of sessions whose rows are gone. The store tells that there was no row.
+    pub(crate) async fn end_copies(&mut self, store: &dyn SessionStore, session_keys: &[SessionKey]) {
+        let before = self.missing;
+        self.end(store, session_keys).await;
+        self.gone += self.missing - before;
+        self.missing = before;
     }
 
     /// Tells what went wrong; false when nothing did.

@@ -115,6 +115,14 @@ impl Format {
     }
 }
 
+/// Says that a store has no sessions at all, and the usual causes.
+pub(crate) fn complain_of_nothing() {
+    complain(
+        "no sessions found. If the site has some: is it another database, folder or Redis number, another key_prefix or \
+         version in the URL of a cache, or engine=cached_db? `cloakroom settings` shows what was looked at",
+    );
+}
+
 /// Whether a session that lives could be any user's: nobody can tell whose it is.
 pub(crate) fn may_be_anybodys(listed: &Listed, now: DateTime<Utc>) -> bool {
     !listed.is_expired(now) && listed.user_id().is_err()

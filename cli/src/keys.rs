@@ -17,7 +17,7 @@ pub(crate) const CAREFUL: &str = "Whoever knows a session key is that session's 
 #[derive(Args)]
 pub(crate) struct KeyOptions {
     /// The session keys, or - to read them from standard input, which keeps them out of the shell's history
-    #[arg(value_name = "KEY", required = true)]
+    #[arg(value_name = "KEY", required_unless_present = "id")]
     keys: Vec<String>,
 }
 
@@ -36,7 +36,9 @@ impl KeyOptions {
         }
         keys.retain(|key| !key.trim().is_empty());
         if keys.is_empty() {
-            return Err(usage("no session key: give one, or - and the keys on standard input, a line each"));
+            return Err(usage(
+                "no session key: give one, or - and the keys on standard input, a line each; or --id ID",
+            ));
         }
         Ok(keys.iter().map(|key| SessionKey::from_trusted(key.trim())).collect())
     }

@@ -6,8 +6,10 @@ use clap::Args;
 use cloakroom::{Clock, SystemClock};
 
 use crate::Ending;
-use crate::entry::{Entry, State, complain_of_unread, may_be_anybodys};
-use crate::lines::Output;
+use crate::entry::{Entry, State, complain_of_nothing, complain_of_unread, may_be_anybodys};
+use crate::ids::PublicId;
+use crate::interrupted::asked_to_stop;
+use crate::lines::{Output, complain};
 use crate::site::SiteOptions;
 use crate::walk::Walk;
 
@@ -27,9 +29,9 @@ format (modern, legacy, cache), user, expire_date, and where asked for session_k
 
 Whoever knows a session key is that session's user: do not leave the output of --keys lying about.
 
-With --user, sessions that cannot be read may be this user's, too: their number is told, and the exit code is 1.
+With --user, sessions that cannot be read may be this user's, too: their number is told, and the exit code is 3.
 
-Exit codes: 0 all were listed, 1 something failed or some sessions could not be read (--user), 2 wrong usage.";
+Exit codes: 0 all were listed, 1 something failed, 2 wrong usage, 3 some sessions could not be read (--user).";
 
 /// List the sessions in a store: public id, state, end, user
 #[derive(Args)]
@@ -38,9 +40,9 @@ pub(crate) struct Options {
     /// Only those in which this user is logged in
     #[arg(long, value_name = "ID")]
     user: Option<String>,
-    /// Only the one of this public id, as logs and traces name it; expired or not
+    /// Only the one of this public id, as logs and traces name it, or of its first digits; expired or not
     #[arg(long, value_name = "ID")]
-    id: Option<String>,
+    id: Option<PublicId>,
     /// Expired ones, too
     #[arg(long)]
     all: bool,
@@ -64,13 +66,14 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let now = SystemClock.now();
     let mut output = Output::new();
     let mut left = options.limit.unwrap_or(u64::MAX);
-    let mut unread = 0;
+    let (mut unread, mut seen) = (0, 0_u64);
     let mut walk = Walk::begin(&*store, now, "looked at").await?;
     walk.each(|listed| {
+        seen += 1;
         unread += u64::from(options.user.is_some() && may_be_anybodys(listed, now));
         let entry = Entry::new(listed, now, options.keys);
         let is_wanted = (options.all || options.id.is_some() || entry.state != State::Expired)
-            && (options.id.is_none() || options.id.as_ref() == Some(&entry.id))
+            && options.id.as_ref().is_none_or(|id| id.is_of(&listed.session_key))
             && (options.user.is_none() || options.user == entry.user);
         if !is_wanted {
             return Ok(ControlFlow::Continue(()));
@@ -85,5 +88,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     .await?;
     drop(walk);
     output.end()?;
-    Ok(if complain_of_unread(unread) { Ending::WithFailures } else { Ending::Well })
+    if asked_to_stop().is_some() {
+        complain("stopped before the end: there may be more sessions");
+    } else if seen == 0 {
+        complain_of_nothing();
+    }
+    Ok(if complain_of_unread(unread) { Ending::WithFindings } else { Ending::Well })
 }

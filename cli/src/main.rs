@@ -1,5 +1,6 @@
 //! The `cloakroom` command.
 
+mod cache_in_front;
 mod check;
 mod clear_sessions;
 mod copy;
@@ -12,6 +13,7 @@ mod encode;
 mod end;
 mod entry;
 mod from_django;
+mod ids;
 mod interrupted;
 mod keys;
 mod lines;

@@ -1,4 +1,6 @@
-//! `cloakroom revoke`: ends all sessions of a user.
+//! `cloakroom revoke`: ends all sessions of a user, or sessions by their ids.
+
+use std::sync::Arc;
 
 use clap::Args;
 use cloakroom::store::Listed;
@@ -6,8 +8,11 @@ use cloakroom::{Clock, SessionKey, SessionStore, SystemClock};
 use serde_json::json;
 
 use crate::Ending;
+use crate::cache_in_front;
 use crate::end::Ended;
 use crate::entry::{complain_of_unread, may_be_anybodys};
+use crate::ids::{self, PublicId};
+use crate::interrupted::asked_to_stop;
 use crate::lines::{complain, say};
 use crate::site::SiteOptions;
 use crate::walk::Walk;
@@ -16,20 +21,27 @@ const EXAMPLES: &str = "\
 Examples:
   cloakroom revoke --user 7 --from-django manage.py
   cloakroom revoke --user 7 --dry-run      # how many are there?
+  cloakroom revoke --id 3f9a0c61b2d4       # one session, as list, logs and traces name it
 
 All sessions are read, and those in which this user is logged in are deleted; again, until there are none left, \
 because a session that moves to a new key meanwhile can be missed once. A request under way does not bring one \
 back. Whoever can log in again will: first deactivate the user or set another password.
 
-Exit codes: 0 none is left, 1 something failed or some sessions could not be read, 2 wrong usage.";
+Of a cached_db site the cache is read, too: Django answers from it, also when the row is gone.
 
-/// Delete all sessions in which a user is logged in
+Exit codes: 0 none is left, 1 something failed, the user keeps logging in, or no session has the id, 2 wrong usage, 3 some \
+sessions could not be read, and may be this user's.";
+
+/// Delete all sessions in which a user is logged in, or sessions by their ids
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
     /// The user's primary key, as Django keeps it in _auth_user_id
-    #[arg(long, value_name = "ID")]
-    user: String,
+    #[arg(long, value_name = "ID", required_unless_present = "id", conflicts_with = "id")]
+    user: Option<String>,
+    /// A session's public id, or its first digits. May be repeated
+    #[arg(long, value_name = "ID", long_help = format!("A session's public id. May be repeated\n\n{}", ids::HELP))]
+    id: Vec<PublicId>,
     /// Delete nothing, and tell how many there are
     #[arg(long)]
     dry_run: bool,
@@ -40,7 +52,7 @@ pub(crate) struct Options {
     site: SiteOptions,
 }
 
-/// What one walk came to.
+/// The outcome of one walk.
 #[derive(Default)]
 struct Pass {
     found: u64,
@@ -52,50 +64,124 @@ struct Pass {
 const PASSES: usize = 5;
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let store = options.site.read()?.for_owners().connect_to_read().await?;
+    let site = options.site.read()?.for_owners();
+    let store = site.connect_to_read().await?;
+    let Some(user) = &options.user else {
+        let (keys, missing) = ids::find(&*store, &options.id).await?;
+        let outcome = end_by_id(&*store, &keys, &missing, options.dry_run, ("revoked", options.json)).await;
+        cache_note(&options, site.url()?, !keys.is_empty());
+        return outcome;
+    };
+    let cache = cache_in_front::open(&site).await?;
     let (mut found, mut is_told, mut last) = (0, false, Pass::default());
+    let mut outcome = Ok(());
     for _ in 0..PASSES {
-        last = pass(&*store, &options).await?;
+        last = Pass::default();
+        outcome = pass(&store, cache.as_ref(), user, options.dry_run, &mut last).await;
         found += if options.dry_run { last.found } else { last.ended.gone };
         is_told |= last.ended.complain();
-        if last.found == 0 || last.ended.failed > 0 || options.dry_run {
+        let is_last = last.found == 0 || last.ended.failed > 0 || options.dry_run;
+        if is_last || outcome.is_err() || asked_to_stop().is_some() {
             break;
         }
     }
-    let is_done = options.dry_run || last.found == 0;
+    let is_whole = outcome.is_ok() && asked_to_stop().is_none();
+    let is_done = is_whole && (options.dry_run || last.found == 0);
     let said = say(&if options.json {
         json!({ "revoked": if options.dry_run { 0 } else { found }, "found": found, "unread": last.unread })
             .to_string()
     } else {
         let sessions = if found == 1 { "session" } else { "sessions" };
-        format!(
-            "{found} {sessions} of user {} {}",
-            options.user,
-            if options.dry_run { "found" } else { "revoked" }
-        )
+        let done = if options.dry_run { "found" } else { "revoked" };
+        let end = if is_whole { "" } else { " before it ended in the middle; more may be left" };
+        format!("{found} {sessions} of user {user} {done}{end}")
     });
-    let is_told = complain_of_unread(last.unread) || is_told;
-    if !is_done && last.ended.failed == 0 {
+    cache_note(&options, site.url()?, found > 0);
+    outcome?;
+    let is_unread = complain_of_unread(last.unread);
+    if is_whole && !is_done && last.ended.failed == 0 {
         complain("the user keeps logging in; deactivate the user first, then revoke again");
     }
     said?;
-    Ok(if is_done && !is_told { Ending::Well } else { Ending::WithFailures })
+    Ok(match (is_done && !is_told, is_unread) {
+        (false, _) => Ending::WithFailures,
+        (true, true) => Ending::WithFindings,
+        (true, false) => Ending::Well,
+    })
 }
 
-async fn pass(store: &dyn SessionStore, options: &Options) -> anyhow::Result<Pass> {
+fn cache_note(options: &Options, url: &str, has_ended: bool) {
+    if has_ended && !options.dry_run {
+        cache_in_front::note(&options.site, url);
+    }
+}
+
+/// Ends these sessions, of which some ids have none, and tells it.
+pub(crate) async fn end_by_id(
+    store: &dyn SessionStore,
+    keys: &[SessionKey],
+    missing: &[PublicId],
+    dry_run: bool,
+    (done, json): (&str, bool),
+) -> anyhow::Result<Ending> {
+    for id in missing {
+        complain(&format!("no session has the id {id}"));
+    }
+    let mut ended = Ended::default();
+    if !dry_run {
+        ended.end(store, keys).await;
+    }
+    let missing = missing.len() as u64 + ended.missing;
+    let said = say(&if json {
+        json!({ done: ended.gone, "found": keys.len(), "missing": missing }).to_string()
+    } else if dry_run {
+        format!("{} found, {missing} not there; nothing was {done}", keys.len())
+    } else if missing == 0 {
+        format!("{} {done}", ended.gone)
+    } else {
+        format!("{} {done}, {missing} not there", ended.gone)
+    });
+    let is_told = ended.complain();
+    said?;
+    Ok(if is_told || missing > 0 { Ending::WithFailures } else { Ending::Well })
+}
+
+/// Looks at all sessions, and at what the cache holds of such as have no row any more.
+async fn pass(
+    store: &Arc<dyn SessionStore>,
+    cache: Option<&Arc<dyn SessionStore>>,
+    user: &str,
+    dry_run: bool,
+    pass: &mut Pass,
+) -> anyhow::Result<()> {
     let now = SystemClock.now();
-    let mut pass = Pass::default();
-    let mut walk = Walk::begin(store, now, "looked at").await?;
+    let mut walk = Walk::begin(&**store, now, "looked at").await?;
+    let mut found = std::collections::HashSet::new();
     while let Some(page) = walk.next().await? {
         pass.unread += page.iter().filter(|listed| may_be_anybodys(listed, now)).count() as u64;
-        let is_users =
-            |listed: &Listed| listed.user_id().is_ok_and(|user| user.as_ref() == Some(&options.user));
-        let session_keys: Vec<SessionKey> =
-            page.into_iter().filter(is_users).map(|listed| listed.session_key).collect();
-        pass.found += session_keys.len() as u64;
-        if !options.dry_run {
-            pass.ended.end(store, &session_keys).await;
+        let keys = keys_of(page, user);
+        pass.found += keys.len() as u64;
+        if dry_run {
+            found.extend(keys);
+        } else {
+            pass.ended.end(&**store, &keys).await;
         }
     }
-    Ok(pass)
+    drop(walk);
+    let Some(cache) = cache else { return Ok(()) };
+    let mut walk = Walk::begin(&**cache, now, "looked at in the cache").await?;
+    while let Some(page) = walk.next().await? {
+        let mut keys = keys_of(page, user);
+        keys.retain(|key| !found.contains(key));
+        pass.found += keys.len() as u64;
+        if !dry_run {
+            pass.ended.end_copies(&**store, &keys).await;
+        }
+    }
+    Ok(())
+}
+
+fn keys_of(page: Vec<Listed>, user: &str) -> Vec<SessionKey> {
+    let is_users = |listed: &Listed| listed.user_id().is_ok_and(|of| of.as_deref() == Some(user));
+    page.into_iter().filter(is_users).map(|listed| listed.session_key).collect()
 }

@@ -6,12 +6,14 @@ use cloakroom::{Clock, StoreErrorKind, SystemClock};
 
 use crate::Ending;
 use crate::entry::Entry;
+use crate::ids::{self, PublicId};
 use crate::keys::{self, KeyOptions};
 use crate::lines::{complain, json_on_one_line, say};
 use crate::site::SiteOptions;
 
 const EXAMPLES: &str = "\
 Examples:
+  cloakroom show --id 3f9a0c61b2d4
   cloakroom show - < key.txt
   # Of the cookie that a user sent you; nothing is typed:
   xclip -o | cloakroom show --from-django manage.py -
@@ -27,6 +29,9 @@ Exit codes: 0 each was shown, 1 one is not there, has expired or cannot be read,
 pub(crate) struct Options {
     #[command(flatten)]
     keys: KeyOptions,
+    /// A session's public id, or its first digits, in place of keys. May be repeated
+    #[arg(long, value_name = "ID", conflicts_with = "keys", long_help = format!("A session's public id, in place of keys. May be repeated\n\n{}", ids::HELP))]
+    id: Vec<PublicId>,
     /// Write JSON, an object per line
     #[arg(long)]
     json: bool,
@@ -38,7 +43,16 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let store = options.site.read()?.connect_to_read().await?;
     let now = SystemClock.now();
     let mut ending = Ending::Well;
-    for session_key in options.keys.read()? {
+    let (keys, missing) = if options.id.is_empty() {
+        (options.keys.read()?, Vec::new())
+    } else {
+        ids::find(&*store, &options.id).await?
+    };
+    if !missing.is_empty() {
+        missing.iter().for_each(|id| complain(&format!("no session has the id {id}")));
+        ending = Ending::WithFailures;
+    }
+    for session_key in keys {
         let id = session_key.public_id();
         let mut fail = |why: &str| {
             complain(&format!("{id}: {why}"));

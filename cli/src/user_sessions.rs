@@ -8,25 +8,26 @@ use cloakroom::user_sessions::{UserSession, UserSessions};
 use cloakroom::{Clock, Settings, SystemClock};
 use serde_json::json;
 
-use crate::Ending;
 use crate::entry::time;
+use crate::ids::PublicId;
 use crate::lines::{Output, complain, say};
 use crate::progress::Progress;
 use crate::site::SiteOptions;
+use crate::{Ending, usage};
 
 const EXAMPLES: &str = "\
 Examples:
   cloakroom create-table --user-sessions --store sqlite:/srv/site/db.sqlite3
   cloakroom user-sessions rebuild --from-django manage.py
   cloakroom user-sessions list --user 7
-  cloakroom user-sessions revoke --user 7 --id 1f6b3c0a9d2e4b58a7c6d5e4f3a2b1c0
+  cloakroom user-sessions revoke --user 7 --id 3f9a0c61b2d4
   cloakroom user-sessions clean
 
 The index is the application's, of a Rust service that keeps one; it is looked up, where `cloakroom revoke` reads all \
 sessions. Sessions that it does not know, such as those that only Django saw, are found by rebuild.
 
-Exit codes: 0 all went well, 1 something failed, was not there, or some of the user's sessions are not signed with \
-this secret (list, revoke), 2 wrong usage, 3 sessions could not be read (rebuild).";
+Exit codes: 0 all went well, 1 something failed or was not there, 2 wrong usage, 3 sessions could not be read (rebuild), or \
+some of the user's are not signed with this secret (list, revoke).";
 
 /// List and end the sessions of a user by the index of user sessions; rebuild and clean the index
 #[derive(Args)]
@@ -61,9 +62,12 @@ struct UserOptions {
 struct RevokeOptions {
     #[command(flatten)]
     of: UserOptions,
-    /// Only the session of this id, as `list` shows it
+    /// Only the session of this public id, as `list` shows it, or of its first digits
     #[arg(long, value_name = "ID")]
-    id: Option<String>,
+    id: Option<PublicId>,
+    /// End nothing, and tell how many there are
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Args)]
@@ -124,12 +128,18 @@ async fn complain_of_not_genuine(user_sessions: &UserSessions, user: &str) -> an
         "{count} sessions of this user in the index are not signed with this secret, and were passed by; `cloakroom \
          check` tells more"
     ));
-    Ok(Ending::WithFailures)
+    Ok(Ending::WithFindings)
+}
+
+/// The public id, as every command prints it.
+fn public_id(session: &UserSession) -> &str {
+    let id = session.id().as_str();
+    id.get(..12).unwrap_or(id)
 }
 
 fn as_json(session: &UserSession) -> String {
     json!({
-        "id": session.id().as_str(),
+        "id": public_id(session),
         "user": session.user_id(),
         "first_seen": time(session.first_seen()),
         "last_seen": time(session.last_seen()),
@@ -143,7 +153,7 @@ fn as_json(session: &UserSession) -> String {
 fn as_line(session: &UserSession) -> String {
     format!(
         "{}  {}  {}  {:<15}  {}",
-        session.id(),
+        public_id(session),
         time(session.first_seen()),
         time(session.last_seen()),
         session.address().unwrap_or("-"),
@@ -154,9 +164,33 @@ fn as_line(session: &UserSession) -> String {
 async fn revoke(options: RevokeOptions) -> anyhow::Result<Ending> {
     let (user_sessions, _) = options.of.index.connect().await?;
     let user = &options.of.user;
-    let revoked = match &options.id {
-        Some(id) => u64::from(user_sessions.revoke(user, id).await?),
-        None => user_sessions.revoke_all(user).await?,
+    let of_user = user_sessions.list(user).await?;
+    let wanted = of_user
+        .iter()
+        .filter(|session| options.id.as_ref().is_none_or(|id| id.begins(session.id().as_str())))
+        .collect::<Vec<_>>();
+    if let (Some(id), [_, _, ..]) = (&options.id, wanted.as_slice()) {
+        let ids: Vec<&str> = wanted.iter().map(|session| public_id(session)).collect();
+        return Err(usage(format!(
+            "{} sessions of this user have an id that begins with {id}: {}; give more digits. Nothing was changed",
+            ids.len(),
+            ids.join(", ")
+        )));
+    }
+    if options.dry_run {
+        let found = wanted.len();
+        say(&if options.of.index.json {
+            json!({ "revoked": 0, "found": found }).to_string()
+        } else {
+            format!("{found} sessions of user {user} found; nothing was revoked")
+        })?;
+        let ending = complain_of_not_genuine(&user_sessions, user).await?;
+        return Ok(if options.id.is_some() && found == 0 { Ending::WithFailures } else { ending });
+    }
+    let revoked = match (&options.id, wanted.first()) {
+        (None, _) => user_sessions.revoke_all(user).await?,
+        (Some(_), Some(session)) => u64::from(user_sessions.revoke(user, session.id().as_str()).await?),
+        (Some(_), None) => 0,
     };
     let sessions = if revoked == 1 { "session" } else { "sessions" };
     let said = say(&if options.of.index.json {

@@ -85,7 +85,7 @@ impl Listed {
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let count = MemoryStore::new().count(Utc::now()).await?;
-/// assert_eq!(count, Count { live: 0, expired: 0 });
+/// assert_eq!(count, Count { live: 0, expired: 0, unreadable: 0 });
 /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,13 +94,15 @@ pub struct Count {
     pub live: u64,
     /// Those that have expired, and wait to be cleared.
     pub expired: u64,
+    /// Those that a store which reads each entry could not read. A database counts rows and reads none.
+    pub unreadable: u64,
 }
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 impl Count {
     /// From the live rows and all rows, as a database counts them.
     pub(super) fn of((live, all): (i64, i64)) -> Count {
-        Count { live: live.unsigned_abs(), expired: (all - live).unsigned_abs() }
+        Count { live: live.unsigned_abs(), expired: (all - live).unsigned_abs(), unreadable: 0 }
     }
 }
 

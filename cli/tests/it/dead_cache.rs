@@ -31,7 +31,7 @@ async fn commands_work_from_the_database() {
             ran
         };
         let count = cloakroom(&["count", "--json"], "");
-        assert_eq!((count.code, count.json()), (0, json!({ "live": 5, "expired": 1 })));
+        assert_eq!((count.code, count.json()), (0, json!({ "live": 5, "expired": 1, "unreadable": 0 })));
         let cleared = cloakroom(&["clearsessions"], "");
         assert_eq!(
             (cleared.code, cleared.stdout.as_str()),

@@ -7,6 +7,7 @@ mod copying_again;
 mod dead_cache;
 mod demo;
 mod documents;
+mod ending;
 mod from_django;
 mod fuzz_corpus;
 mod maintenance;

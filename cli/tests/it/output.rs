@@ -166,7 +166,7 @@ fn commands<'a>(url: &'a str, key: &'a SessionKey, target: &'a str) -> Vec<(Vec<
         (&["user-sessions", "clean"], 0),
         (&["user-sessions", "revoke", "--user", "8"], 0),
         (&["delete", "nosuchkey0"], 1),
-        (&["revoke", "--user", "8"], 1),
+        (&["revoke", "--user", "8"], 3),
     ];
     let mut commands =
         with_store.map(|(command, code)| ([command, &["--store", url]].concat(), code)).to_vec();
@@ -321,8 +321,6 @@ async fn what_was_done_before_a_failure_is_told() {
     let cleared = with_secret(&["clearsessions", "--store", &url], "");
     let gone = before - count();
     assert!(gone > 0 && cleared.code == 1, "{gone}: {cleared:?}");
-    assert!(
-        cleared.stderr.contains(&format!("{gone} expired sessions were removed before this")),
-        "{gone}: {cleared:?}"
-    );
+    let told = format!("{gone} expired sessions removed before it ended in the middle; more may be left\n");
+    assert_eq!(cleared.stdout, told, "{cleared:?}");
 }

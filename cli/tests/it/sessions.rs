@@ -50,7 +50,10 @@ async fn is_listed_shown_counted_and_deleted(url: &str, keeps_expired: bool) {
         with_secret(&[&arguments[..1], &["--store", url], &arguments[1..]].concat(), input)
     };
     let expired = u32::from(keeps_expired);
-    assert_eq!(cloakroom(&["count", "--json"], "").json(), json!({ "live": 3, "expired": expired }));
+    assert_eq!(
+        cloakroom(&["count", "--json"], "").json(),
+        json!({ "live": 3, "expired": expired, "unreadable": 0 })
+    );
 
     let listed = cloakroom(&["list"], "");
     assert_eq!((listed.code, listed.lines().len()), (0, 3), "{listed:?}");
