@@ -408,4 +408,32 @@ mod tests {
         assert!(matches!(copy.one(listed, None, now).await, Ok((Fate::Gone, None))));
         assert!(target.load(&session_key, now).await.is_ok_and(|loaded| loaded.is_none()));
     }
+
+    /// A copy was killed after it had written a session, and before it could note that; then the session changed at the
+    /// source.
+    #[tokio::test]
+    async fn what_was_begun_is_known_to_be_a_copy() {
+        let [source, target] = [(); 2].map(|()| Arc::new(MemoryStore::new()));
+        let (now, cookie_age) = (SystemClock.now(), TimeDelta::hours(1));
+        let session_key = SessionKey::from_trusted("abcdefgh12345678");
+        let [before, after] = ["1", "2"]
+            .map(|visits| SessionData::from_json(&format!("{{\"visits\":{visits}}}")).unwrap_or_default());
+        for (store, data) in [(&target, &before), (&source, &after)] {
+            let record = Record { data, expire_date: now + cookie_age, now };
+            assert!(matches!(store.create(&session_key, record).await, Ok(Created::Created(_))));
+        }
+        let folder = tempfile::tempdir();
+        let path = folder.as_ref().map(|folder| folder.path().join("record"));
+        let Ok(Ok(mut record)) = path.map(|path| CopyRecord::open(&path, "memory:", "memory:")) else {
+            unreachable!("a temporary folder can be written")
+        };
+        let begun = State::of(&before, Some(now + cookie_age));
+        assert!(record.begin([(&session_key, begun)].into_iter()).is_ok());
+
+        let copy = Copy { source, target: Arc::<MemoryStore>::clone(&target), overwrite: false, cookie_age };
+        let mut report = Report { again: Some(Again::default()), ..Report::default() };
+        assert!(copy.run(&mut report, Some(&mut record)).await.is_ok());
+        let conflicts = report.again.map(|again| again.conflicts);
+        assert_eq!((report.replaced, conflicts), (1, Some(0)));
+    }
 }
