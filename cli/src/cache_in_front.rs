@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cloakroom::{Clock, SessionKey, SessionStore, StoreErrorKind, SystemClock};
 
-use crate::lines::complain;
+use crate::lines::note as note_line;
 use crate::site::{Site, SiteOptions};
 
 /// The cache itself, as a store. None where there is none, or where it is down: that the store says itself.
@@ -49,7 +49,7 @@ pub(crate) fn note(options: &SiteOptions, url: &str) {
         .iter()
         .any(|scheme| url.starts_with(scheme));
     if is_database && options.settings.from_django.is_none() {
-        complain(
+        note_line(
             "they are ended in this database. If the site's SESSION_ENGINE is cached_db, Django still answers from its \
              cache: name both, --store 'cached_db:DATABASE|CACHE', and run this again",
         );

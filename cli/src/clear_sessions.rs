@@ -11,7 +11,7 @@ use crate::Ending;
 use crate::cache_in_front;
 use crate::end::{AT_ONCE, Ended};
 use crate::interrupted::asked_to_stop;
-use crate::lines::{complain, say};
+use crate::lines::{complain, report_work, say};
 use crate::progress::Progress;
 use crate::site::{Site, SiteOptions};
 use crate::walk::Walk;
@@ -76,11 +76,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         (Ok(_), None) => "",
         _ => " before it ended in the middle; more may be left",
     };
-    let said = say(&if options.json {
+    let line = if options.json {
         json!({ "removed": count }).to_string()
     } else {
         format!("{} removed{end}", expired(count))
-    });
+    };
+    let said = report_work(options.json, count > 0 || !end.is_empty(), &line);
     if count > 0 {
         cache_in_front::note(&options.site, site.url()?);
     }

@@ -21,7 +21,7 @@ use serde::de::IgnoredAny;
 use self::record::{CopyRecord, Known, State};
 use crate::entry;
 use crate::interrupted::asked_to_stop;
-use crate::lines::say;
+use crate::lines::{is_quiet, say};
 use crate::secrets::read_secret_file;
 use crate::site::SiteOptions;
 use crate::walk::Walk;
@@ -164,7 +164,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     // What was done is told also when not all could be.
     if options.json {
         say(&serde_json::to_string(&report)?)?;
-    } else {
+    } else if !is_quiet() {
         report.lines(outcome.is_ok() && asked_to_stop().is_none()).iter().try_for_each(|line| say(line))?;
     }
     outcome?;

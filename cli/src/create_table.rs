@@ -5,7 +5,7 @@ use cloakroom::store::StoreUrl;
 use cloakroom::store::table::{CreateTable, MigrationRecord};
 
 use crate::Ending;
-use crate::lines::say;
+use crate::lines::report;
 use crate::site::SiteOptions;
 use crate::store_url::sqlite;
 
@@ -43,14 +43,14 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     sqlite(url)?;
     if options.user_sessions {
         let made = cloakroom::store::create_user_session_table(url).await?;
-        say(&described(made, url, "cloakroom_user_session"))?;
+        report(false, &described(made, url, "cloakroom_user_session"))?;
         return Ok(Ending::Well);
     }
     let record = if options.record_migration { MigrationRecord::Always } else { MigrationRecord::default() };
     // The table of a `cached_db:` is its database's.
     let database = url.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|'));
     let made = cloakroom::store::create_table(database.map_or(url, |(url, _)| url), record).await?;
-    say(&described(made, url, "django_session"))?;
+    report(false, &described(made, url, "django_session"))?;
     Ok(Ending::Well)
 }
 

@@ -10,7 +10,7 @@ use crate::end::Ended;
 use crate::ids::{self, PublicId};
 use crate::interrupted::asked_to_stop;
 use crate::keys::{self, KeyOptions};
-use crate::lines::say;
+use crate::lines::{report, say};
 use crate::revoke::end_by_id;
 use crate::site::SiteOptions;
 
@@ -63,14 +63,20 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     ended.end(&*store, &keys).await;
     let Ended { gone: deleted, missing, .. } = ended;
     let left = keys.len() as u64 - deleted - missing - ended.failed;
-    let said = say(&if options.json {
-        json!({ "deleted": deleted, "missing": missing }).to_string()
-    } else {
-        let missing = if missing == 0 { String::new() } else { format!(", {missing} not there") };
-        let left =
-            if asked_to_stop().is_none() { String::new() } else { format!(", stopped before {left} more") };
-        format!("{deleted} deleted{missing}{left}")
-    });
+    let said = report(
+        options.json,
+        &if options.json {
+            json!({ "deleted": deleted, "missing": missing }).to_string()
+        } else {
+            let missing = if missing == 0 { String::new() } else { format!(", {missing} not there") };
+            let left = if asked_to_stop().is_none() {
+                String::new()
+            } else {
+                format!(", stopped before {left} more")
+            };
+            format!("{deleted} deleted{missing}{left}")
+        },
+    );
     let is_told = ended.complain();
     if deleted > 0 {
         cache_in_front::note(&options.site, site.url()?);

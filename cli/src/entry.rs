@@ -4,7 +4,7 @@ use cloakroom::chrono::{DateTime, SecondsFormat, Utc};
 use cloakroom::store::{Listed, Loaded};
 use serde::Serialize;
 
-use crate::lines::complain;
+use crate::lines::{complain, note};
 
 /// What a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -117,7 +117,7 @@ impl Format {
 
 /// Says that a store has no sessions at all, and the usual causes.
 pub(crate) fn complain_of_nothing() {
-    complain(
+    note(
         "no sessions found. If the site has some: is it another database, folder or Redis number, another key_prefix or \
          version in the URL of a cache, or engine=cached_db? `cloakroom settings` shows what was looked at",
     );

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, IsTerminal, Read, Write};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 
@@ -107,6 +108,34 @@ pub(crate) fn json_on_one_line(json: String) -> String {
 /// Says one line on standard error. That nobody reads it is no reason to stop.
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{}", printable(line));
+}
+
+/// Whether `--quiet` was given.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Says on standard error what is good to know and no error.
+pub(crate) fn note(line: &str) {
+    if !is_quiet() {
+        complain(line);
+    }
+}
+
+/// Says on standard output what was done, as the last line of a command. JSON was asked for, also with `--quiet`.
+pub(crate) fn report(is_json: bool, line: &str) -> anyhow::Result<()> {
+    if is_json || !is_quiet() { say(line) } else { Ok(()) }
+}
+
+/// The same for a command that cron runs each night: that there was nothing to do is said to people alone.
+pub(crate) fn report_work(is_json: bool, has_worked: bool, line: &str) -> anyhow::Result<()> {
+    if is_json || has_worked || io::stdout().is_terminal() { report(is_json, line) } else { Ok(()) }
 }
 
 /// Says one line on standard output.

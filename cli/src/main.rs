@@ -18,6 +18,7 @@ mod interrupted;
 mod keys;
 mod lines;
 mod list;
+mod ping;
 mod print_settings;
 mod printable;
 mod progress;
@@ -77,6 +78,9 @@ What sessions, browsers and servers say is shown with control characters spelled
 #[derive(Parser)]
 #[command(name = "cloakroom", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Arguments {
+    /// Write errors and what was asked for alone: no progress, no notes, no summary of what was done
+    #[arg(long, short, global = true, display_order = 1000)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -96,6 +100,7 @@ enum Command {
     CreateTable(create_table::Options),
     Decode(decode::Options),
     Encode(encode::Options),
+    Ping(ping::Options),
     Settings(print_settings::Options),
     Demo(demo::Options),
     Completions(shell::CompletionsOptions),
@@ -135,6 +140,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return wrong_usage::tell(error),
     };
+    lines::set_quiet(arguments.quiet);
     log_to_standard_error();
     let outcome = match arguments.command {
         Command::List(options) => wait_for(list::run(options)),
@@ -149,6 +155,7 @@ fn main() -> ExitCode {
         Command::CreateTable(options) => wait_for(create_table::run(options)),
         Command::Decode(options) => decode::run(&options),
         Command::Encode(options) => encode::run(&options),
+        Command::Ping(options) => wait_for(ping::run(options)),
         Command::Settings(options) => print_settings::run(&options),
         Command::Demo(options) => runtime().and_then(|runtime| runtime.block_on(demo::run(options))),
         Command::Completions(options) => shell::completions(&options),

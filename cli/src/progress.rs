@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::lines::complain;
+use crate::lines::{complain, is_quiet};
 
 /// How often a line is written.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -21,7 +21,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// Progress of this work, such as `listed`, on so many sessions, if that is known.
     pub(crate) fn new(what: &'static str, total: Option<u64>) -> Progress {
-        let bar = io::stderr().is_terminal().then(|| bar(what, total));
+        let bar = (io::stderr().is_terminal() && !is_quiet()).then(|| bar(what, total));
         Progress { what, total, done: 0, bar, next_line: Instant::now() + PAUSE }
     }
 
@@ -33,7 +33,7 @@ impl Progress {
         self.done = done;
         if let Some(bar) = &self.bar {
             bar.set_position(done);
-        } else if Instant::now() >= self.next_line {
+        } else if Instant::now() >= self.next_line && !is_quiet() {
             self.next_line = Instant::now() + PAUSE;
             let of = self.total.map(|total| format!(" of about {total}")).unwrap_or_default();
             complain(&format!("{done}{of} sessions {}", self.what));
@@ -59,7 +59,7 @@ impl Drop for Progress {
 
 fn bar(what: &'static str, total: Option<u64>) -> ProgressBar {
     let template = match total {
-        Some(_) => "{bar:30} {human_pos}/{human_len} sessions {msg}, {per_sec:.0}, {eta} left",
+        Some(_) => "{wide_bar} {human_pos}/{human_len} sessions {msg}, {eta} left",
         None => "{spinner} {human_pos} sessions {msg}, {elapsed}",
     };
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());

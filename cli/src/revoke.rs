@@ -13,7 +13,7 @@ use crate::end::Ended;
 use crate::entry::{complain_of_unread, may_be_anybodys};
 use crate::ids::{self, PublicId};
 use crate::interrupted::asked_to_stop;
-use crate::lines::{complain, say};
+use crate::lines::{complain, report};
 use crate::site::SiteOptions;
 use crate::walk::Walk;
 
@@ -87,15 +87,18 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     }
     let is_whole = outcome.is_ok() && asked_to_stop().is_none();
     let is_done = is_whole && (options.dry_run || last.found == 0);
-    let said = say(&if options.json {
-        json!({ "revoked": if options.dry_run { 0 } else { found }, "found": found, "unread": last.unread })
+    let said = report(
+        options.json,
+        &if options.json {
+            json!({ "revoked": if options.dry_run { 0 } else { found }, "found": found, "unread": last.unread })
             .to_string()
-    } else {
-        let sessions = if found == 1 { "session" } else { "sessions" };
-        let done = if options.dry_run { "found" } else { "revoked" };
-        let end = if is_whole { "" } else { " before it ended in the middle; more may be left" };
-        format!("{found} {sessions} of user {user} {done}{end}")
-    });
+        } else {
+            let sessions = if found == 1 { "session" } else { "sessions" };
+            let done = if options.dry_run { "found" } else { "revoked" };
+            let end = if is_whole { "" } else { " before it ended in the middle; more may be left" };
+            format!("{found} {sessions} of user {user} {done}{end}")
+        },
+    );
     cache_note(&options, site.url()?, found > 0);
     outcome?;
     let is_unread = complain_of_unread(last.unread);
@@ -132,15 +135,18 @@ pub(crate) async fn end_by_id(
         ended.end(store, keys).await;
     }
     let missing = missing.len() as u64 + ended.missing;
-    let said = say(&if json {
-        json!({ done: ended.gone, "found": keys.len(), "missing": missing }).to_string()
-    } else if dry_run {
-        format!("{} found, {missing} not there; nothing was {done}", keys.len())
-    } else if missing == 0 {
-        format!("{} {done}", ended.gone)
-    } else {
-        format!("{} {done}, {missing} not there", ended.gone)
-    });
+    let said = report(
+        json,
+        &if json {
+            json!({ done: ended.gone, "found": keys.len(), "missing": missing }).to_string()
+        } else if dry_run {
+            format!("{} found, {missing} not there; nothing was {done}", keys.len())
+        } else if missing == 0 {
+            format!("{} {done}", ended.gone)
+        } else {
+            format!("{} {done}, {missing} not there", ended.gone)
+        },
+    );
     let is_told = ended.complain();
     said?;
     Ok(if is_told || missing > 0 { Ending::WithFailures } else { Ending::Well })

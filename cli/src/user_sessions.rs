@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::entry::time;
 use crate::ids::PublicId;
-use crate::lines::{Output, complain, say};
+use crate::lines::{Output, complain, report, report_work, say};
 use crate::progress::Progress;
 use crate::site::SiteOptions;
 use crate::{Ending, usage};
@@ -193,11 +193,14 @@ async fn revoke(options: RevokeOptions) -> anyhow::Result<Ending> {
         (Some(_), None) => 0,
     };
     let sessions = if revoked == 1 { "session" } else { "sessions" };
-    let said = say(&if options.of.index.json {
-        json!({ "revoked": revoked }).to_string()
-    } else {
-        format!("{revoked} {sessions} of user {user} revoked")
-    });
+    let said = report(
+        options.of.index.json,
+        &if options.of.index.json {
+            json!({ "revoked": revoked }).to_string()
+        } else {
+            format!("{revoked} {sessions} of user {user} revoked")
+        },
+    );
     let ending = complain_of_not_genuine(&user_sessions, user).await;
     said?;
     let ending = ending?;
@@ -216,20 +219,23 @@ async fn rebuild(options: &IndexOptions) -> anyhow::Result<Ending> {
     drop(progress);
     let cleaned =
         cleaned.context("all logins are in the index, and entries whose session is gone stay in it")?;
-    let said = say(&if options.json {
-        json!({
-            "sessions": rebuilt.sessions,
-            "logged_in": rebuilt.logged_in,
-            "unread": rebuilt.unread,
-            "removed": cleaned.removed,
-        })
-        .to_string()
-    } else {
-        format!(
-            "{} sessions looked at, {} with a user are in the index, {} entries removed",
-            rebuilt.sessions, rebuilt.logged_in, cleaned.removed
-        )
-    });
+    let said = report(
+        options.json,
+        &if options.json {
+            json!({
+                "sessions": rebuilt.sessions,
+                "logged_in": rebuilt.logged_in,
+                "unread": rebuilt.unread,
+                "removed": cleaned.removed,
+            })
+            .to_string()
+        } else {
+            format!(
+                "{} sessions looked at, {} with a user are in the index, {} entries removed",
+                rebuilt.sessions, rebuilt.logged_in, cleaned.removed
+            )
+        },
+    );
     if rebuilt.unread > 0 {
         complain(&format!(
             "{} sessions could not be read, and may be missing in the index; `cloakroom check` and `cloakroom list` tell \
@@ -247,11 +253,12 @@ async fn clean(options: &IndexOptions) -> anyhow::Result<Ending> {
     let cleaned = user_sessions.clean(&mut told(&mut progress)).await;
     drop(progress);
     let cleaned = cleaned?;
-    say(&if options.json {
+    let line = if options.json {
         json!({ "entries": cleaned.entries, "removed": cleaned.removed }).to_string()
     } else {
         format!("{} entries checked, {} removed", cleaned.entries, cleaned.removed)
-    })?;
+    };
+    report_work(options.json, cleaned.removed > 0, &line)?;
     Ok(Ending::Well)
 }
 

@@ -23,6 +23,7 @@ mod revoking;
 mod servers;
 mod sessions;
 mod settings;
+mod shipped;
 mod signed_text;
 mod stored_ids;
 mod terminal;
