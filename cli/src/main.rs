@@ -21,6 +21,7 @@ mod list;
 mod ping;
 mod print_settings;
 mod printable;
+mod private_file;
 mod progress;
 mod revoke;
 mod secrets;

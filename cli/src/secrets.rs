@@ -6,6 +6,7 @@ use clap::Args;
 use cloakroom::Settings;
 use cloakroom::signing::SecretKey;
 
+use crate::private_file::warn_if_others_can_read;
 use crate::usage;
 
 const VARIABLE: &str = "CLOAKROOM_SECRET_KEY";
@@ -90,6 +91,7 @@ pub(crate) fn read_secret_file(path: &Path) -> anyhow::Result<SecretKey> {
     let shown = path.display();
     let bytes = std::fs::read(path)
         .map_err(|error| usage(format!("cannot read the secret from {shown}: {error}; check the path")))?;
+    warn_if_others_can_read(path, "a secret");
     let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
     not_empty(secret, &shown.to_string())

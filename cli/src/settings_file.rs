@@ -22,6 +22,9 @@ pub(crate) struct SettingsFile {
     pub(crate) cookie_age: Option<i64>,
     pub(crate) naive_time_zone: Option<String>,
     pub(crate) session_class: Option<String>,
+    /// Where the file is.
+    #[serde(skip)]
+    pub(crate) path: Option<PathBuf>,
 }
 
 /// The file named by the option or by `$CLOAKROOM_SETTINGS`; else `cloakroom.toml` in the working folder, if
@@ -36,8 +39,9 @@ pub(crate) fn read(named: Option<&Path>) -> anyhow::Result<SettingsFile> {
     let shown = path.display();
     let text = std::fs::read_to_string(&path)
         .map_err(|error| usage(format!("cannot read the settings in {shown}: {error}; check the path")))?;
-    parse(&text, path.parent().unwrap_or(Path::new("")))
-        .map_err(|(line, message)| usage(format!("{shown}, line {line}: {message}")))
+    let file = parse(&text, path.parent().unwrap_or(Path::new("")))
+        .map_err(|(line, message)| usage(format!("{shown}, line {line}: {message}")))?;
+    Ok(SettingsFile { path: Some(path), ..file })
 }
 
 /// The settings of this text, in a file of this folder; or the line that is wrong, and why.

@@ -11,11 +11,12 @@ use crate::lines::{note, print, report};
 use crate::{Arguments, Ending, usage};
 
 const COMPLETIONS: &str = "\
-Examples, for you alone:
+Examples:
+  # For you alone:
   cloakroom completions bash > ~/.local/share/bash-completion/completions/cloakroom
   cloakroom completions fish > ~/.config/fish/completions/cloakroom.fish
   cloakroom completions zsh > ~/.zfunc/_cloakroom    # with fpath+=~/.zfunc before compinit in ~/.zshrc
-For everybody on this machine:
+  # For everybody on this machine:
   cloakroom completions bash > /etc/bash_completion.d/cloakroom
   cloakroom completions fish > /usr/share/fish/vendor_completions.d/cloakroom.fish
   cloakroom completions zsh > /usr/local/share/zsh/site-functions/_cloakroom

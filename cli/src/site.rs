@@ -10,6 +10,7 @@ use cloakroom::signing::SecretKey;
 use cloakroom::{SessionStore, Settings, TimeZone};
 
 use crate::from_django::{self, DjangoSite};
+use crate::private_file::{has_password, warn_if_others_can_read};
 use crate::secrets::{self, SecretOptions};
 use crate::settings_file;
 use crate::store_url::{self, StoreOption};
@@ -104,6 +105,9 @@ impl SettingsOptions {
 
     fn environment_and_file(&self) -> anyhow::Result<Site> {
         let file = settings_file::read(self.file.as_deref())?;
+        if let Some(path) = file.path.as_deref().filter(|_| file.store.as_deref().is_some_and(has_password)) {
+            warn_if_others_can_read(path, "a password");
+        }
         let secret_key = match secrets::from_environment()? {
             Some(secret_key) => Some(secret_key),
             None => file.secret_key_file.as_deref().map(secrets::read_secret_file).transpose()?,

@@ -11,6 +11,7 @@ mod ending;
 mod from_django;
 mod fuzz_corpus;
 mod maintenance;
+mod manners;
 mod million;
 mod output;
 mod passwords;

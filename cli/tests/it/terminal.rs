@@ -18,11 +18,16 @@ pub(crate) struct OnTerminal {
     pub(crate) peak: u64,
 }
 
-pub(crate) fn run(mut command: Command) -> OnTerminal {
+pub(crate) fn run(command: Command) -> OnTerminal {
+    run_with_columns(command, 100)
+}
+
+/// On a terminal of this width.
+pub(crate) fn run_with_columns(mut command: Command, columns: u16) -> OnTerminal {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&ours).unwrap();
     unlockpt(&ours).unwrap();
-    tcsetwinsize(&ours, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    tcsetwinsize(&ours, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
     let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
     let theirs = OpenOptions::new().read(true).write(true).open(name).unwrap();
     command.env("TERM", "xterm").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(theirs);
