@@ -2,9 +2,13 @@
 
 mod stored_id;
 mod user_id;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub(crate) mod user_table;
 
 pub use self::stored_id::user_id_in;
 pub use self::user_id::UserId;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use self::user_table::UserTable;
 use crate::error::Error;
 use crate::session::Session;
 use crate::settings::Settings;

@@ -275,6 +275,31 @@ impl SessionCodec {
         })
     }
 
+    /// Which secret signed a text, modern or legacy: 0 for [`Settings::secret_key`], 1 for the first of
+    /// [`Settings::secret_key_fallbacks`], and so on; none when none of them did. Looks at the signature alone.
+    ///
+    /// ```
+    /// use cloakroom::chrono::DateTime;
+    /// use cloakroom::{SessionCodec, SessionData, Settings};
+    ///
+    /// let text = SessionCodec::new(&Settings::new("old secret")).encode(&SessionData::new(), DateTime::UNIX_EPOCH)?;
+    /// let mut settings = Settings::new("new secret");
+    /// assert_eq!(SessionCodec::new(&settings).signed_by(&text), None);
+    /// settings.secret_key_fallbacks = vec!["older secret".into(), "old secret".into()];
+    /// assert_eq!(SessionCodec::new(&settings).signed_by(&text), Some(2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn signed_by(&self, text: &str) -> Option<usize> {
+        // Behind the key that signs there are two of each secret: for SHA-256, and for SHA-1.
+        let modern = self.modern.as_ref().verifying_key(text).map(|key| key.saturating_sub(1) / 2);
+        modern.or_else(|| {
+            let mut buffer = Vec::new();
+            let decoded = signing::decode_standard(text, &mut buffer)?;
+            let colon = decoded.iter().position(|byte| *byte == b':')?;
+            self.legacy_key(&decoded[..colon], &decoded[colon + 1..])
+        })
+    }
+
     /// The session in a modern text that is no older than `max_age`.
     ///
     /// ```
@@ -388,9 +413,14 @@ impl SessionCodec {
         let decoded = signing::decode_standard(text, buffer).ok_or(DecodeError::BadSignature)?;
         let colon = decoded.iter().position(|byte| *byte == b':').ok_or(DecodeError::BadSignature)?;
         let (digest, json) = (&decoded[..colon], &decoded[colon + 1..]);
+        self.legacy_key(digest, json).map(|_| json).ok_or(DecodeError::BadSignature)
+    }
+
+    /// Which of the legacy keys made this digest.
+    fn legacy_key(&self, digest: &[u8], json: &[u8]) -> Option<usize> {
         let genuine =
             |key: &MacKey| constant_time_equal(signing::hex(key.mac(json).as_ref()).as_bytes(), digest);
-        if self.legacy.iter().any(genuine) { Ok(json) } else { Err(DecodeError::BadSignature) }
+        self.legacy.iter().position(genuine)
     }
 }
 

@@ -446,6 +446,13 @@ impl Signer {
         if genuine { Ok(value) } else { Err(SigningError::BadSignature) }
     }
 
+    /// Which key made the signature: 0 is the one that signs, then those that only verify.
+    pub(crate) fn verifying_key(&self, signed: &str) -> Option<usize> {
+        let (value, signature) = self.split_last(signed)?;
+        let mut keys = std::iter::once(&self.signing_key).chain(&self.verifying_keys);
+        keys.position(|key| key.verify_base64(value.as_bytes(), signature))
+    }
+
     /// The text before and after the last separator.
     fn split_last<'a>(&self, text: &'a str) -> Option<(&'a str, &'a str)> {
         match self.separator.as_bytes() {

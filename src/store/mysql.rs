@@ -16,6 +16,7 @@ mod list;
 mod schema;
 mod statements;
 mod user_sessions;
+mod users;
 
 use std::fmt;
 use std::sync::Arc;

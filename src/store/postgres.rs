@@ -39,6 +39,7 @@ mod start;
 mod statements;
 mod tasks;
 mod user_sessions;
+mod users;
 mod writes;
 
 use std::fmt;

@@ -12,6 +12,7 @@ mod place;
 mod schema;
 mod threads;
 mod user_sessions;
+mod users;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

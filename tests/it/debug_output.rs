@@ -200,6 +200,11 @@ async fn stores(shown: &mut Shown, settings: &Settings, folder: &Path) {
     let mysql = MysqlStore::options(&servers::mariadb::database().await).unwrap();
     mysql.create_table(Default::default()).await.unwrap();
     shown.add("MysqlStore", &mysql.open(settings).await.unwrap());
+    let url = servers::mariadb::database().await;
+    let mut connection = servers::mariadb::connection(&url).await;
+    let table = "CREATE TABLE auth_user (id int PRIMARY KEY, password varchar(128))";
+    mysql_async::prelude::Queryable::query_drop(&mut connection, table).await.unwrap();
+    shown.add("UserTable", &auth::UserTable::open(&url, "auth_user").await.unwrap());
     let redis = RedisStore::open(servers::redis::url().await, settings).await.unwrap();
     shown.add("RedisStore", &redis);
     let memcached = MemcachedStore::open(&servers::memcached::url().await, settings).await.unwrap();

@@ -62,6 +62,7 @@ mod sqlite_files;
 mod stores;
 mod unreadable;
 mod user_sessions;
+mod user_table;
 mod vectors;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod vectors_cache;

@@ -235,10 +235,19 @@ pub(super) fn once<T>(
     create: bool,
     work: impl FnOnce(&mut Connection) -> Task<T>,
 ) -> Task<T> {
-    let path = std::path::absolute(&options.path)?;
     if options.mode == Mode::ReadOnly {
         return Err(Failure::ReadOnlyMode);
     }
+    alone(options, create, work)
+}
+
+/// Runs work on a connection of its own, also on a file that is opened to be read alone.
+pub(super) fn alone<T>(
+    options: &SqliteOptions,
+    create: bool,
+    work: impl FnOnce(&mut Connection) -> Task<T>,
+) -> Task<T> {
+    let path = std::path::absolute(&options.path)?;
     if !create {
         FileId::at(&path)?;
     }
