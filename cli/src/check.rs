@@ -1,30 +1,40 @@
-//! `cloakroom check`: do this secret and these settings read what is in the store?
+//! `cloakroom check`: do this secret and these settings read what is in the store, and may an older secret go?
 
-use std::ops::ControlFlow;
+mod secrets;
 
 use clap::Args;
-use cloakroom::{Clock, SystemClock};
+use cloakroom::store::Listed;
+use cloakroom::{Clock, SessionData, SystemClock};
 use serde::Serialize;
 
+use self::secrets::Secrets;
 use crate::Ending;
 use crate::entry::{Format, State};
-use crate::lines::say;
-use crate::site::SiteOptions;
+use crate::interrupted::asked_to_stop;
+use crate::lines::{complain, say};
+use crate::logins::{Logins, UserOptions};
+use crate::site::{Site, SiteOptions};
 use crate::walk::Walk;
 
 const EXAMPLES: &str = "\
 Examples:
   cloakroom check --from-django manage.py
   cloakroom check --store postgres://site@db.example/site --secret-key-file secret.txt
-  # May the old secret go? Not while this finds sessions that only it reads:
-  cloakroom check --secret-key-file new.txt
+  # May the old secret go? Tells how many sessions and logins depend on each.
+  cloakroom check --secret-key-file new.txt --secret-key-fallback-file old.txt
 
-Counts the sessions by what they are. Nothing is changed. With --json: one object with live, modern, legacy, \
-cache, expired, not_genuine, unreadable, and examples of what cannot be read.
+Counts the sessions by what they are, and by the secret that they depend on. Nothing is changed. A secret that an option \
+names stands alone: fallbacks of the settings file or of the project are not used beside it. With fallbacks, or with \
+--users, the users of logins are looked up: a login depends on the secret of its session auth hash, too.
 
-Exit codes: 0 all that live can be read, 3 some cannot, 1 the store failed, 2 wrong usage.";
+With --json: one object with live, modern, legacy, cache, expired, not_genuine, unreadable, examples of what cannot be \
+read, complete (false when it was stopped), and secrets: for each its name, source, sessions that it signed, logins that \
+depend on it (null when nobody looked), until (when the last of those expires) and may_go (of fallbacks; null when \
+nobody can tell). logins_unknown are those whose user cannot be read, logins_ending those that Django ends anyway.
 
-/// Tell whether this secret and these settings read what is in the store
+Exit codes: 0 all that live can be read, 3 some cannot or there is no session at all, 1 the store failed, 2 wrong usage.";
+
+/// Tell whether this secret and these settings read what is in the store, and whether an older secret may go
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
@@ -33,6 +43,8 @@ pub(crate) struct Options {
     json: bool,
     #[command(flatten)]
     site: SiteOptions,
+    #[command(flatten)]
+    users: UserOptions,
 }
 
 /// What was found.
@@ -47,6 +59,9 @@ struct Report {
     not_genuine: u64,
     unreadable: u64,
     examples: Vec<Example>,
+    complete: bool,
+    #[serde(flatten)]
+    secrets: Secrets,
 }
 
 #[derive(Serialize)]
@@ -58,56 +73,105 @@ struct Example {
 const EXAMPLE_COUNT: usize = 5;
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let store = options.site.read()?.connect_to_read().await?;
+    let site = options.site.read()?;
+    let store = site.connect_to_read().await?;
+    let settings = site.settings_without_secret();
+    let logins = if settings.secret_key_fallbacks.is_empty() && options.users.is_empty() {
+        None
+    } else {
+        Some(Logins::open(&options.users, &options.site, &site).await?)
+    };
     let now = SystemClock.now();
-    let mut report = Report::default();
+    let mut report =
+        Report { secrets: Secrets::new(settings, site.sources(), logins.is_some()), ..Report::default() };
     let mut walk = Walk::begin(&*store, now, "checked").await?;
-    walk.each(|listed| {
-        match (State::of(listed, now), &listed.session) {
-            (State::Expired, _) => report.expired += 1,
-            (State::NotGenuine, _) => report.not_genuine += 1,
-            (_, Ok(loaded)) => {
-                report.live += 1;
-                *match Format::of(loaded) {
-                    Format::Modern => &mut report.modern,
-                    Format::Legacy => &mut report.legacy,
-                    Format::Cache => &mut report.cache,
-                } += 1;
-            }
-            (_, Err(error)) => {
-                report.unreadable += 1;
-                if report.examples.len() < EXAMPLE_COUNT {
-                    report
-                        .examples
-                        .push(Example { id: listed.session_key.public_id(), error: error.to_string() });
-                }
-            }
+    let outcome = async {
+        while let Some(page) = walk.next().await? {
+            let live: Vec<&Listed> = page.iter().filter(|listed| report.is_live(listed, now)).collect();
+            let data: Vec<&SessionData> =
+                live.iter().filter_map(|listed| Some(&listed.session.as_ref().ok()?.data)).collect();
+            let found = match &logins {
+                Some(logins) => logins.look(&data).await?,
+                None => Vec::new(),
+            };
+            report.secrets.add(&live, &found);
         }
-        Ok(ControlFlow::Continue(()))
-    })
-    .await?;
+        anyhow::Ok(())
+    }
+    .await;
     drop(walk);
+    report.complete = outcome.is_ok() && asked_to_stop().is_none();
+    report.secrets.judge(report.complete && report.unreadable == 0);
+    // What was seen is told also when not all could be.
     if options.json {
         say(&serde_json::to_string(&report)?)?;
     } else {
         report.lines().iter().try_for_each(|line| say(line))?;
     }
-    Ok(if report.not_genuine + report.unreadable == 0 { Ending::Well } else { Ending::WithFindings })
+    outcome?;
+    let is_empty = report.live + report.expired + report.not_genuine + report.unreadable == 0;
+    if is_empty && report.complete {
+        complain(&hint_of_nothing(site.url()?, options.site.settings.from_django.is_some()));
+    } else {
+        report.hints(&site);
+        if let Some(logins) = &logins {
+            logins.complain_of_unknown(report.secrets.logins_unknown());
+        }
+    }
+    if let Some(code) = asked_to_stop() {
+        return Ok(Ending::Interrupted(code));
+    }
+    let is_well = report.not_genuine + report.unreadable == 0 && !is_empty;
+    Ok(if is_well { Ending::Well } else { Ending::WithFindings })
 }
 
 impl Report {
+    /// Counts a session; true for one that can be read.
+    fn is_live(&mut self, listed: &Listed, now: cloakroom::chrono::DateTime<cloakroom::chrono::Utc>) -> bool {
+        match (State::of(listed, now), &listed.session) {
+            (State::Expired, _) => self.expired += 1,
+            (State::NotGenuine, _) => self.not_genuine += 1,
+            (_, Ok(loaded)) => {
+                self.live += 1;
+                *match Format::of(loaded) {
+                    Format::Modern => &mut self.modern,
+                    Format::Legacy => &mut self.legacy,
+                    Format::Cache => &mut self.cache,
+                } += 1;
+                return true;
+            }
+            (_, Err(error)) => {
+                self.unreadable += 1;
+                if self.examples.len() < EXAMPLE_COUNT {
+                    self.examples
+                        .push(Example { id: listed.session_key.public_id(), error: error.to_string() });
+                }
+            }
+        }
+        false
+    }
+
     fn lines(&self) -> Vec<String> {
-        let Report { live, modern, legacy, cache, expired, not_genuine, unreadable, examples } = self;
-        let mut lines = vec![
+        let Report { live, modern, legacy, cache, expired, not_genuine, unreadable, examples, .. } = self;
+        let mut lines = Vec::new();
+        if !self.complete {
+            lines.push("stopped before the end; so far:".to_owned());
+        } else if live + expired + not_genuine + unreadable == 0 {
+            return vec!["no sessions found".to_owned()];
+        }
+        lines.extend([
             format!("{live:>9} can be read ({modern} modern, {legacy} legacy, {cache} in caches' formats)"),
             format!("{expired:>9} expired"),
             format!("{not_genuine:>9} not genuine"),
             format!("{unreadable:>9} unreadable"),
-        ];
+        ]);
         lines.extend(examples.iter().map(|Example { id, error }| format!("  {id}: {error}")));
+        lines.extend(self.secrets.lines());
         if *not_genuine > 0 {
             let advice = if *live == 0 {
                 "None can be read: SECRET_KEY is another one, or the session class has another name."
+            } else if not_genuine > live {
+                "Most are not genuine: SECRET_KEY is another one, or the session class has another name."
             } else {
                 "Some were signed with another secret: add it as --secret-key-fallback-file until they have ended."
             };
@@ -115,4 +179,40 @@ impl Report {
         }
         lines
     }
+
+    fn hints(&self, site: &Site) {
+        if logins_of_copies(site) {
+            complain(
+                "the copies in the cache were not looked at, from which Django answers; `cloakroom change-secret --dry-run` \
+                 looks at them, too",
+            );
+        }
+        let is_cache = site.url().is_ok_and(|url| url.starts_with("redis") || url.starts_with("memcached"));
+        if self.unreadable > self.live && is_cache {
+            complain(
+                "most cannot be read: the site may have another serializer, compressor or cache back end than the URL \
+                 says; --from-django takes them from the project",
+            );
+        }
+    }
+}
+
+/// Whether an older hash may be in a copy that a cache holds.
+fn logins_of_copies(site: &Site) -> bool {
+    let has_copies = site.url().is_ok_and(|url| url.starts_with("cached_db:"));
+    has_copies && !site.settings_without_secret().secret_key_fallbacks.is_empty()
+}
+
+/// Where to look when there is nothing at all.
+pub(crate) fn hint_of_nothing(url: &str, is_of_project: bool) -> String {
+    let place = if url.starts_with("redis") || url.starts_with("memcached") {
+        "the site's cache may have another key prefix, version or key function (?key_prefix=…&version=…), or the sessions \
+         are on another server or database number"
+    } else if url.starts_with("file:") {
+        "the session files may be in another folder (SESSION_FILE_PATH), or begin with another --cookie-name"
+    } else {
+        "the sessions may be in another database, or SESSION_ENGINE keeps them elsewhere"
+    };
+    let ask = if is_of_project { "" } else { "; --from-django MANAGE.PY takes all that from the project" };
+    format!("if there should be some: {place}{ask}")
 }

@@ -3,6 +3,7 @@
 
 mod cache;
 mod database;
+mod users;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,6 +16,7 @@ use cloakroom::{SameSite, Settings, TextFormat};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+pub(crate) use self::users::{DjangoUsers, Hashes};
 use crate::{site, usage};
 
 const SCRIPT: &str = include_str!("from_django/settings.py");
@@ -72,6 +74,12 @@ enum Secret {
 
 /// Asks the project's own Python.
 pub(crate) fn read(manage_py: &Path, python: Option<&Path>) -> anyhow::Result<DjangoSite> {
+    let (manage_py, folder) = located(manage_py)?;
+    site_of(ask(&manage_py, &folder, python)?, &folder)
+}
+
+/// The project's `manage.py`, and its folder.
+fn located(manage_py: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     let manage_py = std::path::absolute(manage_py).context("cannot tell the working folder")?;
     let manage_py = if manage_py.is_dir() { manage_py.join("manage.py") } else { manage_py };
     if !manage_py.is_file() {
@@ -80,8 +88,8 @@ pub(crate) fn read(manage_py: &Path, python: Option<&Path>) -> anyhow::Result<Dj
             "no file {shown}; give --from-django the path of the project's manage.py"
         )));
     }
-    let folder = manage_py.parent().unwrap_or(Path::new("/"));
-    site_of(ask(&manage_py, folder, python)?, folder)
+    let folder = manage_py.parent().unwrap_or(Path::new("/")).to_owned();
+    Ok((manage_py, folder))
 }
 
 /// Runs `manage.py shell -c`. The secrets come back over a pipe; what is on the command line holds none.

@@ -1,6 +1,7 @@
 //! The `cloakroom` command.
 
 mod cache_in_front;
+mod change_secret;
 mod check;
 mod clear_sessions;
 mod copy;
@@ -19,6 +20,7 @@ mod keys;
 mod lines;
 mod list;
 mod ping;
+mod logins;
 mod print_settings;
 mod printable;
 mod private_file;
@@ -31,6 +33,7 @@ mod show;
 mod signed_text;
 mod site;
 mod store_url;
+mod until;
 mod user_sessions;
 mod walk;
 mod wrong_usage;
@@ -67,7 +70,7 @@ Where the sessions are and which secret signs them is taken from, each before th
        session_class = \"SessionStore\"
 
 Exit codes: 0 all went well, 1 something failed (it is on standard error), 2 wrong usage, 3 sessions were found \
-that want a look (check, copy, user-sessions rebuild), 130 or 143 stopped by Ctrl-C or SIGTERM; what was done until \
+that want a look (check, change-secret, copy, user-sessions rebuild), 130 or 143 stopped by Ctrl-C or SIGTERM; what was done until \
 then is done. Output that cannot be written, as on a full disk, is a failure; a reader that leaves, as `head`, ends \
 the output and is none.
 
@@ -96,6 +99,7 @@ enum Command {
     Revoke(revoke::Options),
     UserSessions(user_sessions::Options),
     Copy(copy::Options),
+    ChangeSecret(change_secret::Options),
     #[command(name = "clearsessions", alias = "clear-sessions")]
     ClearSessions(clear_sessions::Options),
     CreateTable(create_table::Options),
@@ -152,6 +156,7 @@ fn main() -> ExitCode {
         Command::Revoke(options) => wait_for(revoke::run(options)),
         Command::UserSessions(options) => wait_for(user_sessions::run(options)),
         Command::Copy(options) => wait_for(copy::run(options)),
+        Command::ChangeSecret(options) => wait_for(change_secret::run(options)),
         Command::ClearSessions(options) => wait_for(clear_sessions::run(options)),
         Command::CreateTable(options) => wait_for(create_table::run(options)),
         Command::Decode(options) => decode::run(&options),

@@ -21,7 +21,8 @@ pub(crate) struct SecretOptions {
     /// The secret itself. Other users of this machine can see it in the process list; prefer the file
     #[arg(long, value_name = "SECRET", allow_hyphen_values = true, conflicts_with = "secret_key_file")]
     secret_key: Option<String>,
-    /// A file that holds the secret and nothing else; one line end after it does not count
+    /// A file that holds the secret and nothing else; one line end after it does not count. The secret of an option
+    /// stands alone: fallbacks of the site's settings do not count beside it
     #[arg(long, value_name = "PATH")]
     secret_key_file: Option<PathBuf>,
     /// An older secret that still verifies and never signs: SECRET_KEY_FALLBACKS. May be repeated
@@ -39,6 +40,19 @@ impl SecretOptions {
             return not_empty(secret.as_bytes(), "--secret-key").map(Some);
         }
         self.secret_key_file.as_deref().map(read_secret_file).transpose()
+    }
+
+    /// Which option the secret is from.
+    pub(crate) fn source(&self) -> String {
+        self.secret_key_file
+            .as_deref()
+            .map_or_else(|| "--secret-key".to_owned(), |path| path.display().to_string())
+    }
+
+    /// Which options the older secrets are from, in their order.
+    pub(crate) fn fallback_sources(&self) -> impl Iterator<Item = String> {
+        let given = self.secret_key_fallback.iter().map(|_| "--secret-key-fallback".to_owned());
+        given.chain(self.secret_key_fallback_file.iter().map(|path| path.display().to_string()))
     }
 
     /// The secret, if one was given by an option or in the environment.

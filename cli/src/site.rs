@@ -1,7 +1,7 @@
 //! The site whose sessions a command works on: its store and its settings, put together from the options, the
 //! Django project, the environment and the settings file, each before those after it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -11,6 +11,7 @@ use cloakroom::{SessionStore, Settings, TimeZone};
 
 use crate::from_django::{self, DjangoSite};
 use crate::private_file::{has_password, warn_if_others_can_read};
+use crate::lines::complain;
 use crate::secrets::{self, SecretOptions};
 use crate::settings_file;
 use crate::store_url::{self, StoreOption};
@@ -34,7 +35,7 @@ pub(crate) struct SettingsOptions {
     /// The project's Python. Unless given: that of the active virtual environment, of .venv or venv beside
     /// manage.py, or python3
     #[arg(long, value_name = "PATH", requires = "from_django")]
-    python: Option<PathBuf>,
+    pub(crate) python: Option<PathBuf>,
     /// A file of settings, TOML; else $CLOAKROOM_SETTINGS, else cloakroom.toml in the working folder
     #[arg(long = "settings", value_name = "PATH")]
     file: Option<PathBuf>,
@@ -63,6 +64,15 @@ pub(crate) struct Site {
     url: Option<String>,
     settings: Settings,
     has_secret: bool,
+    /// Where the secret and each fallback are from, to be told.
+    sources: Sources,
+}
+
+/// Where secrets are from: never what they are.
+#[derive(Clone, Default)]
+pub(crate) struct Sources {
+    pub(crate) secret: String,
+    pub(crate) fallbacks: Vec<String>,
 }
 
 impl SiteOptions {
@@ -77,7 +87,10 @@ impl SettingsOptions {
         let mut site = match &self.from_django {
             Some(manage_py) => {
                 let DjangoSite { url, settings } = from_django::read(manage_py, self.python.as_deref())?;
-                Site { url: Some(url), settings, has_secret: true }
+                let fallbacks = 0..settings.secret_key_fallbacks.len();
+                let fallbacks = fallbacks.map(|index| format!("SECRET_KEY_FALLBACKS[{index}]")).collect();
+                let sources = Sources { secret: "SECRET_KEY".to_owned(), fallbacks };
+                Site { url: Some(url), settings, has_secret: true, sources }
             }
             None => self.environment_and_file()?,
         };
@@ -86,8 +99,16 @@ impl SettingsOptions {
         }
         if let Some(secret_key) = self.secrets.given()? {
             (site.settings.secret_key, site.has_secret) = (secret_key, true);
+            site.sources.secret = self.secrets.source();
+            // An option's secret stands alone: fallbacks of the site would read for it what it does not read itself.
+            site.settings.secret_key_fallbacks.clear();
+            let left_out = std::mem::take(&mut site.sources.fallbacks);
+            if !left_out.is_empty() {
+                say_left_out(&site.sources.secret, &left_out);
+            }
         }
         site.settings.secret_key_fallbacks.extend(self.secrets.fallbacks()?);
+        site.sources.fallbacks.extend(self.secrets.fallback_sources());
         if let Some(name) = &self.cookie_name {
             site.settings.cookie_name.clone_from(name);
         }
@@ -108,14 +129,17 @@ impl SettingsOptions {
         if let Some(path) = file.path.as_deref().filter(|_| file.store.as_deref().is_some_and(has_password)) {
             warn_if_others_can_read(path, "a password");
         }
-        let secret_key = match secrets::from_environment()? {
-            Some(secret_key) => Some(secret_key),
-            None => file.secret_key_file.as_deref().map(secrets::read_secret_file).transpose()?,
+        let (secret_key, source) = match (secrets::from_environment()?, &file.secret_key_file) {
+            (Some(secret_key), _) => (Some(secret_key), "the environment".to_owned()),
+            (None, Some(path)) => (Some(secrets::read_secret_file(path)?), path.display().to_string()),
+            (None, None) => (None, String::new()),
         };
         let has_secret = secret_key.is_some();
+        let mut sources = Sources { secret: source, fallbacks: Vec::new() };
         let mut settings = Settings::new(secret_key.unwrap_or_else(|| "".into()));
         for path in &file.secret_key_fallback_files {
             settings.secret_key_fallbacks.push(secrets::read_secret_file(path)?);
+            sources.fallbacks.push(path.display().to_string());
         }
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         if let Some(name) = variable("CLOAKROOM_COOKIE_NAME").or(file.cookie_name) {
@@ -136,7 +160,7 @@ impl SettingsOptions {
         if let Some(class) = variable("CLOAKROOM_SESSION_CLASS").or(file.session_class) {
             settings.session_class = class;
         }
-        Ok(Site { url: store_url::from_environment().or(file.store), settings, has_secret })
+        Ok(Site { url: store_url::from_environment().or(file.store), settings, has_secret, sources })
     }
 }
 
@@ -160,6 +184,11 @@ impl Site {
         &self.settings
     }
 
+    /// Where the secret and its fallbacks are from.
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
     /// For work that asks whose sessions they are: reads also those that are too large to be served here.
     pub(crate) fn for_owners(mut self) -> Site {
         self.settings.inflate_limit = self.settings.inflate_limit.max(LARGEST);
@@ -170,6 +199,7 @@ impl Site {
     pub(crate) fn sign_with(&mut self, secret_key: SecretKey) {
         (self.settings.secret_key, self.has_secret) = (secret_key, true);
         self.settings.secret_key_fallbacks.clear();
+        self.sources.fallbacks.clear();
     }
 
     /// The store, for work that looks at no data: nothing is signed or verified.
@@ -189,6 +219,18 @@ impl Site {
     }
 }
 
+/// Says once that an option's secret stands alone.
+fn say_left_out(secret: &str, fallbacks: &[String]) {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    SAID.call_once(|| {
+        complain(&format!(
+            "the secret of {secret} is used alone, without the site's older secrets ({}); to read with one of them \
+             too, name it with --secret-key-fallback-file",
+            fallbacks.join(", ")
+        ));
+    });
+}
+
 /// Whether what the store keeps is signed. Caches keep pickles or JSON.
 fn is_signed(url: &str) -> bool {
     !["redis", "rediss", "memcached"].iter().any(|scheme| url.starts_with(scheme))
@@ -197,6 +239,7 @@ fn is_signed(url: &str) -> bool {
 /// The URL of a store that is not this process's alone.
 fn shared(url: &str) -> anyhow::Result<&str> {
     store_url::sqlite(url)?;
+    path_alone(url)?;
     match url.split(':').next() {
         Some("memory") => Err(usage(
             "memory: keeps sessions inside of one process only; there is nothing of it to be seen from here",
@@ -207,6 +250,20 @@ fn shared(url: &str) -> anyhow::Result<&str> {
         )),
         _ => Ok(url),
     }
+}
+
+/// A path where a URL should be: the scheme was forgotten. What may be a URL of some other kind is left to the library,
+/// which shows no password.
+fn path_alone(url: &str) -> anyhow::Result<()> {
+    let may_be_path = !url.contains([':', '@', '=', '?', '|']) && !url.contains(char::is_whitespace);
+    let is_path = ["/", "./", "../", "~/"].iter().any(|start| url.starts_with(start))
+        || [".sqlite3", ".sqlite", ".db"].iter().any(|end| url.ends_with(end))
+        || Path::new(url).exists();
+    if !(may_be_path && is_path) {
+        return Ok(());
+    }
+    let scheme = if Path::new(url).is_dir() { "file" } else { "sqlite" };
+    Err(usage(format!("the store {url} is a path; write {scheme}:{url}")))
 }
 
 fn age(seconds: i64) -> anyhow::Result<TimeDelta> {

@@ -1,6 +1,7 @@
 //! The built command, run as a user runs it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod change_secret;
 mod command;
 mod copying;
 mod copying_again;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::command::{Ran, cloakroom, run};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "list",
     "show",
     "count",
@@ -12,6 +12,7 @@ const COMMANDS: [&str; 15] = [
     "delete",
     "revoke",
     "copy",
+    "change-secret",
     "clearsessions",
     "create-table",
     "decode",

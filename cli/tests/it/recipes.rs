@@ -7,6 +7,7 @@ mod every_day;
 mod files;
 mod moving;
 mod people;
+mod secret;
 mod site;
 
 use std::path::Path;

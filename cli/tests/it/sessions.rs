@@ -121,8 +121,11 @@ async fn check_tells_what_is_in_the_store() {
     create(&*cloakroom::connect(&url, &legacy).await.unwrap(), r#"{"a":1}"#, 5).await;
     let check = |more: &[&str]| with_secret(&[&["check", "--store", &url], more].concat(), "");
     let well = check(&["--json"]);
+    let secret = json!({ "name": "secret", "source": "the environment", "sessions": 2, "logins": null,
+        "until": well.json()["secrets"][0]["until"], "may_go": null });
     let expected = json!({ "live": 2, "modern": 1, "legacy": 1, "cache": 0, "expired": 1, "not_genuine": 0,
-        "unreadable": 0, "examples": [] });
+        "unreadable": 0, "examples": [], "complete": true, "secrets": [secret], "logins_unknown": 0,
+        "logins_ending": 0 });
     assert_eq!((well.code, well.json()), (0, expected), "{well:?}");
 
     let other = check(&["--secret-key", "another"]);
@@ -153,6 +156,88 @@ async fn check_tells_what_is_in_the_store() {
     let old = folder.path().join("old.txt");
     let both = check(&["--json", "--secret-key-fallback-file", old.to_str().unwrap()]);
     assert_eq!(both.json()["not_genuine"], 0);
+}
+
+/// Green is not for a store in which nobody looked at the right place; what has expired is something.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_on_nothing_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, redis) = (tempfile::tempdir().unwrap(), servers::redis::url().await);
+    let files = format!("file:{}", files.path().display());
+    let url = sqlite(folder.path());
+    for (url, hint) in [
+        (&url, "another database"),
+        (&files, "another folder (SESSION_FILE_PATH)"),
+        (&redis, "another key prefix, version"),
+    ] {
+        let empty = with_secret(&["check", "--store", url], "");
+        assert_eq!((empty.code, empty.stdout.as_str()), (3, "no sessions found\n"), "{empty:?}");
+        assert!(empty.stderr.contains(hint) && empty.stderr.contains("--from-django"), "{empty:?}");
+        let json = with_secret(&["check", "--json", "--store", url], "");
+        assert_eq!((json.code, &json.json()["live"]), (3, &json!(0)));
+        let changed = with_secret(&["change-secret", "--secret-key-fallback", "old", "--store", url], "");
+        assert_eq!((changed.code, changed.stdout.as_str()), (3, "no sessions found\n"), "{changed:?}");
+        assert!(changed.stderr.contains(hint), "{changed:?}");
+    }
+    create(&*open(&url).await, r#"{"a":1}"#, -5).await;
+    let expired = with_secret(&["check", "--store", &url], "");
+    assert!(expired.code == 0 && expired.stdout.contains("1 expired"), "{expired:?}");
+    // The scheme was forgotten.
+    let path = folder.path().join("db.sqlite3").display().to_string();
+    let forgotten = with_secret(&["check", "--store", &path], "");
+    assert!(
+        forgotten.code == 2 && forgotten.stderr.contains(&format!("write sqlite:{path}")),
+        "{forgotten:?}"
+    );
+    let path = folder.path().display().to_string();
+    let forgotten = with_secret(&["check", "--store", &path], "");
+    assert!(forgotten.code == 2 && forgotten.stderr.contains(&format!("write file:{path}")), "{forgotten:?}");
+}
+
+/// The secret of an option stands alone; what else verifies is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn fallbacks_of_the_settings_file_help_no_option_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = sqlite(folder.path());
+    for (name, secret) in
+        [("secret.txt", "old-secret"), ("older.txt", "older-secret"), ("new.txt", "new-secret")]
+    {
+        std::fs::write(folder.path().join(name), secret).unwrap();
+        let store = cloakroom::connect(&url, &Settings::new(secret)).await.unwrap();
+        create(&*store, r#"{"a":1}"#, 5).await;
+    }
+    let toml = format!(
+        "store = \"{url}\"\nsecret_key_file = \"secret.txt\"\nsecret_key_fallback_files = [\"older.txt\"]\n"
+    );
+    std::fs::write(folder.path().join("cloakroom.toml"), toml).unwrap();
+    let check = |arguments: &[&str]| {
+        let mut command = crate::command::cloakroom(&[&["check"], arguments].concat());
+        command.current_dir(folder.path());
+        let ran = crate::command::run(command, b"");
+        assert!(!format!("{ran:?}").contains("-secret\""), "{ran:?}");
+        ran
+    };
+    let file = check(&[]);
+    assert_eq!(file.code, 3, "the newest is of another: {file:?}");
+    for part in [
+        "the secret (secret.txt): 1 session, 0 logins",
+        "fallback 1 (older.txt): may it go? no: 1 session, 0 logins, until ",
+    ] {
+        assert!(file.stdout.contains(part), "{part}: {file:?}");
+    }
+    let option = check(&["--secret-key-file", "new.txt"]);
+    assert!(option.code == 3 && option.stdout.contains("2 not genuine"), "{option:?}");
+    assert!(option.stdout.contains("Most are not genuine: SECRET_KEY is another"), "{option:?}");
+    for part in ["the secret of new.txt is used alone", "(older.txt)", "--secret-key-fallback-file"] {
+        assert!(option.stderr.contains(part), "{part}: {option:?}");
+    }
+    let named =
+        check(&["--secret-key-file", "new.txt", "--secret-key-fallback-file", "secret.txt", "--json"]);
+    let secrets = named.json()["secrets"].clone();
+    assert_eq!((secrets[1]["source"].as_str(), &secrets[1]["may_go"]), (Some("secret.txt"), &json!(false)));
+    // What nobody signed any more may go.
+    let unused = check(&["--secret-key-file", "new.txt", "--secret-key-fallback", "unused", "--json"]);
+    assert_eq!(unused.json()["secrets"][1]["may_go"], true, "{unused:?}");
 }
 
 #[test]
