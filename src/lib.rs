@@ -65,7 +65,9 @@ pub use store::PostgresStore;
 pub use store::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
-pub use store::{CachedDbStore, MemoryStore, SessionStore, SignedCookieStore, connect, connect_or_create};
+pub use store::{
+    CachedDbStore, MemoryStore, MovingStore, SessionStore, SignedCookieStore, connect, connect_or_create,
+};
 #[cfg(feature = "tower")]
 pub use tower::{ErrorResponse, PlainText, SessionBody, SessionFuture, SessionLayer, SessionService};
 pub use user_sessions::UserSessions;

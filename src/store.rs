@@ -14,6 +14,7 @@ mod listing;
 #[cfg(feature = "memcached")]
 pub mod memcached;
 pub mod memory;
+pub mod moving;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 mod path_url;
@@ -55,6 +56,7 @@ pub use listing::{Count, Cursor, Listed};
 #[cfg(feature = "memcached")]
 pub use memcached::MemcachedStore;
 pub use memory::MemoryStore;
+pub use moving::MovingStore;
 #[cfg(feature = "mysql")]
 pub use mysql::MysqlStore;
 pub use path_url::{path_url, url_from_folder};
@@ -521,6 +523,8 @@ enum VersionKind {
     Number(u64),
     /// Of a session that may have come from a cache.
     Copy(Arc<cached_db::CopyVersion>),
+    /// Of a session that is to move to another store before it is written.
+    Moving(Arc<moving::MovingVersion>),
 }
 
 impl Version {
@@ -538,6 +542,7 @@ impl Version {
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match &self.0 {
             VersionKind::Bytes(bytes) => Some(bytes),
+            VersionKind::Moving(moving) => moving.stored().as_bytes(),
             _ => None,
         }
     }
@@ -546,6 +551,17 @@ impl Version {
     pub fn as_number(&self) -> Option<u64> {
         match self.0 {
             VersionKind::Number(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn of_moving(version: moving::MovingVersion) -> Version {
+        Version(VersionKind::Moving(Arc::new(version)))
+    }
+
+    fn as_moving(&self) -> Option<&moving::MovingVersion> {
+        match &self.0 {
+            VersionKind::Moving(version) => Some(version),
             _ => None,
         }
     }

@@ -13,13 +13,14 @@ use super::PostgresStore;
 #[cfg(feature = "redis")]
 use super::RedisStore;
 use super::cached_db::open_cache;
+use super::moving;
 #[cfg(feature = "file")]
 use super::path_url;
 #[cfg(feature = "sqlite")]
 use super::sqlite::SqliteOptions;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 use super::table;
-use super::{CachedDbStore, MemoryStore, SessionStore, SignedCookieStore};
+use super::{CachedDbStore, MemoryStore, MovingStore, SessionStore, SignedCookieStore};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::settings::Settings;
 use crate::user_sessions::UserSessionIndex;
@@ -33,6 +34,7 @@ use crate::user_sessions::UserSessionIndex;
 /// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`](super::SqliteStore), feature `sqlite` |
 /// | `file:path/to/folder`, or `file:` for the folder of temporary files | [`FileStore`], feature `file` |
 /// | `cached_db:` and two of these with a bar between: `cached_db:sqlite:path/to/db.sqlite3\|memory:` | [`CachedDbStore`] |
+/// | `moving:` and two of these, the old one first: `moving:sqlite:path/to/db.sqlite3\|memory:` | [`MovingStore`] |
 /// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
 /// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
 /// | `redis://[user:password@]host:port/database`, `rediss://…`, `redis+cluster://host1,host2`, `redis+sentinel://host1,host2/service` | `RedisStore`, features `redis`, `redis-tls`, `redis-cluster`, `redis-sentinel` |
@@ -52,6 +54,10 @@ use crate::user_sessions::UserSessionIndex;
 /// something else than `KEY_PREFIX:VERSION:` before the key, `entry_prefix=…`. In a `cached_db:` URL the engine
 /// is `cached_db` unless it says otherwise, and a cache that is down is opened later
 /// ([`open_cache`](crate::store::cached_db::open_cache)).
+///
+/// `moving:OLD|NEW` is divided by `||` where one of the two is a `cached_db:` with a bar of its own:
+/// `moving:cached_db:DATABASE|CACHE||NEW`. Where it is unclear which bar divides, it is an error. The index of user sessions
+/// is the new store's.
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -115,6 +121,12 @@ pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, Store
             let store = CachedDbStore::new(database.store, cache)?;
             Ok(Opened { store: Arc::new(store), index: database.index })
         }
+        "moving" => {
+            let (old, new) = two_stores(rest)?;
+            let old = Box::pin(open(old, settings)).await?;
+            let new = Box::pin(open(new, settings)).await?;
+            Ok(Opened { store: Arc::new(MovingStore::new(old.store, new.store)?), index: new.index })
+        }
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => Ok(Opened::with_index(PostgresStore::open(url, settings).await?)),
         #[cfg(feature = "mysql")]
@@ -129,10 +141,20 @@ pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, Store
             let message = "this URL names no store that is compiled in; use `memory:`, `cookie:`, `sqlite:PATH` (feature \
                            `sqlite`), `file:FOLDER` (feature `file`), `postgres://…` (feature `postgres`), \
                            `mysql://…` (feature `mysql`), `redis://…` (feature `redis`), `memcached://…` (feature \
-                           `memcached`), or `cached_db:DATABASE|CACHE` made of two of them";
+                           `memcached`), or `cached_db:DATABASE|CACHE` or `moving:OLD|NEW` made of two of them";
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }
+}
+
+/// The URLs of the old and the new store.
+fn two_stores(rest: &str) -> Result<(&str, &str), StoreError> {
+    moving::two_urls(rest).ok_or_else(|| {
+        let message = "`moving:` takes the old and the new store, and it is unclear where the second begins; write \
+                       `moving:OLD|NEW`, or `moving:OLD||NEW` where one of them is a `cached_db:`, and `%7C` for a `|` in a \
+                       path or a password";
+        StoreError::new("connect", StoreErrorKind::Misconfigured, message)
+    })
 }
 
 /// Takes a URL apart as [`connect`] does, and connects to nothing. For the fuzz targets alone.
@@ -148,6 +170,11 @@ pub fn check_url(url: &str, settings: &Settings) -> Result<(), StoreError> {
             let (_, rest) = url.split_once(':').unwrap_or_default();
             let (database, cache) = rest.rsplit_once('|').unwrap_or_default();
             check_url(database, settings).and(check_url(&cached_db_cache(cache), settings))
+        }
+        "moving" => {
+            let (_, rest) = url.split_once(':').unwrap_or_default();
+            let (old, new) = two_stores(rest)?;
+            check_url(old, settings).and(check_url(new, settings))
         }
         #[cfg(feature = "sqlite")]
         "sqlite" => SqliteOptions::from_url(url).map(drop),
@@ -216,7 +243,7 @@ pub async fn create_table(
 }
 
 /// Makes the table for the index of user sessions in the store that a URL names: `cloakroom_user_session`. Of a
-/// `cached_db:`, in its database; Redis needs none. A table that is there stays as it is. Django knows nothing of it.
+/// `cached_db:`, in its database; of a `moving:`, in the new store; Redis needs none. A table that is there stays as it is. Django knows nothing of it.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")]
@@ -240,6 +267,11 @@ pub async fn create_user_session_table(url: &str) -> Result<table::CreateTable, 
         "cached_db" => {
             let database = url.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|'));
             Box::pin(create_user_session_table(database.map_or("", |(database, _)| database))).await
+        }
+        "moving" => {
+            let (_, rest) = url.split_once(':').unwrap_or_default();
+            let (_, new) = two_stores(rest)?;
+            Box::pin(create_user_session_table(new)).await
         }
         #[cfg(feature = "sqlite")]
         "sqlite" => SqliteOptions::from_url(url)?.create_user_session_table().await,

@@ -149,7 +149,7 @@ pub fn path_url(scheme: &str, path: &Path) -> String {
     url
 }
 
-/// The URL of the same store with a relative path counted from this folder, also inside of `cached_db:`. For URLs in a
+/// The URL of the same store with a relative path counted from this folder, also inside of `cached_db:` and `moving:`. For URLs in a
 /// file of settings, whose paths count from where that file lies.
 ///
 /// ```
@@ -167,6 +167,12 @@ pub fn path_url(scheme: &str, path: &Path) -> String {
 pub fn url_from_folder(url: &str, folder: &Path) -> String {
     if let Some((database, cache)) = url.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|')) {
         return format!("cached_db:{}|{}", url_from_folder(database, folder), url_from_folder(cache, folder));
+    }
+    if let Some(rest) = url.strip_prefix("moving:")
+        && let Some((old, new)) = super::moving::two_urls(rest)
+    {
+        let bar = &rest[old.len()..rest.len() - new.len()];
+        return format!("moving:{}{bar}{}", url_from_folder(old, folder), url_from_folder(new, folder));
     }
     let Some(parts) = Parts::of(url) else { return url.to_owned() };
     let path = parts.path();

@@ -12,7 +12,7 @@ use std::fmt;
 /// 2. A port that is no number may be a password whose `@` is missing, and is hidden.
 /// 3. Of parameters, in a query or as libpq's `host=… password=…`, the values of well-known ones are shown.
 /// 4. A path in `sqlite:` or `file:` is shown.
-/// 5. Each part of `cached_db:DATABASE|CACHE` is shown like a URL of its own.
+/// 5. Each part of `cached_db:DATABASE|CACHE` and of `moving:OLD|NEW` is shown like a URL of its own.
 ///
 /// ```
 /// use cloakroom::store::StoreUrl;
@@ -61,6 +61,11 @@ impl From<String> for StoreUrl {
 
 impl fmt::Display for StoreUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((scheme, rest)) = self.0.split_once(':')
+            && scheme.eq_ignore_ascii_case("moving")
+        {
+            return write!(formatter, "{scheme}:{}", super::moving::shown(rest));
+        }
         let two = self.0.split_once(':').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("cached_db"));
         match two.and_then(|(scheme, rest)| Some((scheme, rest.split_at(second_store(rest)?)))) {
             Some((scheme, (database, cache))) => {

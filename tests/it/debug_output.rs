@@ -12,7 +12,7 @@ use cloakroom::store::table::{ColumnValue, ExtraColumn};
 use cloakroom::store::{CachedDbStore, Cursor, Record, StoreUrl, Version, spawn_cleaner};
 use cloakroom::user_sessions::{Client, Entry, UserSessionId, UserSessions};
 use cloakroom::{
-    Clock, DecodeError, Error, FileStore, MemcachedStore, MemoryStore, MysqlStore, PickleError,
+    Clock, DecodeError, Error, FileStore, MemcachedStore, MemoryStore, MovingStore, MysqlStore, PickleError,
     PostgresStore, RedisStore, Session, SessionCodec, SessionData, SessionKey, SessionLayer,
     SessionMiddleware, SessionStore, SessionTransform, Settings, SignedCookieStore, SqliteStore, StoreError,
     StoreErrorKind, SystemClock, Value, auth,
@@ -211,7 +211,11 @@ async fn stores(shown: &mut Shown, settings: &Settings, folder: &Path) {
     shown.add("MemcachedStore", &memcached);
     let options = CachedDbStore::options(Arc::new(MemoryStore::new()), Arc::new(redis));
     shown.add("CachedDbOptions", &options);
-    shown.add("CachedDbStore", &options.build().unwrap());
+    let cached_db = Arc::new(options.build().unwrap());
+    shown.add("CachedDbStore", &cached_db);
+    let moving = MovingStore::new(cached_db, Arc::new(MemoryStore::new())).unwrap();
+    shown.add("MovingStore", &moving);
+    shown.add("Moved", &cloakroom::store::moving::Moved::default());
 }
 
 async fn sessions(shown: &mut Shown, settings: &Settings) {

@@ -33,6 +33,8 @@ mod limited;
 mod listing;
 mod log;
 mod model;
+#[cfg(all(feature = "memcached", feature = "postgres", feature = "redis"))]
+mod moving;
 mod named_tests;
 mod nulls;
 mod observed;

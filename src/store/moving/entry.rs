@@ -1,0 +1,167 @@
+//! Entries of either store, with the marks of a move in them.
+
+use chrono::{DateTime, Utc};
+
+use crate::error::{Error, StoreError, StoreErrorKind};
+use crate::session_data::SessionData;
+use crate::session_key::SessionKey;
+use crate::store::{Loaded, Version};
+use crate::value::Value;
+
+/// The key in a session's data that holds the mark.
+const MARK: &str = "_cloakroom_moving";
+
+const CLAIMED: &str = "claimed";
+const PROVISIONAL: &str = "provisional";
+const FORWARD: &str = "forward";
+
+/// Tells one move from every other.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Nonce(String);
+
+impl Nonce {
+    pub(super) fn random() -> Result<Nonce, StoreError> {
+        Ok(Nonce(random_key()?.as_str().to_owned()))
+    }
+}
+
+/// A key that nobody has.
+pub(super) fn random_key() -> Result<SessionKey, StoreError> {
+    SessionKey::random().map_err(|error: Error| {
+        let message = "the system gives no random numbers";
+        StoreError::new("moving", StoreErrorKind::Unavailable, message).with_source(error)
+    })
+}
+
+/// An entry of one of the two stores.
+pub(super) enum Entry {
+    /// A session, whatever the other store has. A claimed one is such.
+    Session(Loaded),
+    /// A session if the other store forwards to it; nothing otherwise.
+    Provisional(Nonce, Loaded),
+    /// No session here. The session is the other store's.
+    Forward(Nonce, Version),
+}
+
+impl Entry {
+    /// Reads the mark, and takes it from the data.
+    pub(super) fn of(mut loaded: Loaded) -> Entry {
+        let Ok(Some(mark)) = loaded.data.read::<String>(MARK) else { return Entry::Session(loaded) };
+        let Some((word, nonce)) = mark.split_once(' ') else { return Entry::Session(loaded) };
+        let nonce = Nonce(nonce.to_owned());
+        loaded.data.remove(MARK);
+        match word {
+            PROVISIONAL => Entry::Provisional(nonce, loaded),
+            FORWARD => Entry::Forward(nonce, loaded.version),
+            _ => Entry::Session(loaded),
+        }
+    }
+
+    pub(super) fn version(&self) -> &Version {
+        match self {
+            Entry::Session(loaded) | Entry::Provisional(_, loaded) => &loaded.version,
+            Entry::Forward(_, version) => version,
+        }
+    }
+}
+
+/// Whether this move holds the claim on an entry, whose data is as it is stored.
+pub(super) fn is_claimed(stored: &SessionData, nonce: &Nonce) -> bool {
+    stored.read::<String>(MARK).is_ok_and(|mark| mark == Some(format!("{CLAIMED} {}", nonce.0)))
+}
+
+/// The data of a session that a move has claimed.
+pub(super) fn claimed(data: &SessionData, nonce: &Nonce) -> Result<SessionData, StoreError> {
+    marked(data.clone(), CLAIMED, nonce)
+}
+
+/// The data of a session at the place it moves to.
+pub(super) fn provisional(data: &SessionData, nonce: &Nonce) -> Result<SessionData, StoreError> {
+    marked(data.clone(), PROVISIONAL, nonce)
+}
+
+/// What is left at the place a session has moved from.
+pub(super) fn forward(nonce: &Nonce) -> Result<SessionData, StoreError> {
+    marked(SessionData::new(), FORWARD, nonce)
+}
+
+fn marked(mut data: SessionData, word: &str, nonce: &Nonce) -> Result<SessionData, StoreError> {
+    let mark = Value::new(&format!("{word} {}", nonce.0))
+        .map_err(|error| StoreError::not_carried("moving", error))?;
+    data.insert(MARK, mark);
+    Ok(data)
+}
+
+/// Where a session was found.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the new store.
+    New,
+    /// In the new store, while the old one still holds this entry, which forwards to it.
+    Arriving(Version),
+    /// In the old store.
+    Old,
+}
+
+/// A session, and where it is.
+#[derive(Clone)]
+pub(super) struct Found {
+    pub(super) place: Place,
+    pub(super) data: SessionData,
+    /// As its store has it.
+    pub(super) version: Version,
+    pub(super) expire_date: Option<DateTime<Utc>>,
+    pub(super) genuine: bool,
+}
+
+impl Found {
+    pub(super) fn new(place: Place, loaded: Loaded) -> Found {
+        let Loaded { data, version, expire_date, genuine } = loaded;
+        Found { place, data, version, expire_date, genuine }
+    }
+
+    /// The session as the caller of [`MovingStore`](super::MovingStore) gets it.
+    pub(super) fn loaded(self) -> Loaded {
+        Loaded {
+            data: self.data.clone(),
+            expire_date: self.expire_date,
+            genuine: self.genuine,
+            version: match self.place {
+                Place::New => self.version,
+                Place::Arriving(_) | Place::Old => Version::of_moving(MovingVersion(self)),
+            },
+        }
+    }
+
+    /// What the caller has loaded. The new store's versions are as they are.
+    pub(super) fn expected(version: &Version) -> Found {
+        match version.as_moving() {
+            Some(MovingVersion(found)) => found.clone(),
+            None => Found {
+                place: Place::New,
+                data: SessionData::new(),
+                version: version.clone(),
+                expire_date: None,
+                genuine: true,
+            },
+        }
+    }
+}
+
+/// The version of a session that is to be brought over before it is written.
+pub(in crate::store) struct MovingVersion(Found);
+
+impl MovingVersion {
+    /// The version that the session's store has.
+    pub(in crate::store) fn stored(&self) -> &Version {
+        &self.0.version
+    }
+}
+
+impl PartialEq for MovingVersion {
+    fn eq(&self, other: &MovingVersion) -> bool {
+        (&self.0.place, &self.0.version) == (&other.0.place, &other.0.version)
+    }
+}
+
+impl Eq for MovingVersion {}

@@ -1,0 +1,122 @@
+//! Bringing over what nobody writes.
+
+use std::ops::ControlFlow;
+
+use chrono::{DateTime, Utc};
+
+use super::entry::{Found, Place};
+use super::{MovingStore, busy};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::store::{Cursor, Progress, Record, SessionStore, Updated};
+
+/// What [`MovingStore::move_rest`] has done.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use std::sync::Arc;
+/// use cloakroom::chrono::Utc;
+/// use cloakroom::store::moving::Moved;
+/// use cloakroom::{MemoryStore, MovingStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let store = MovingStore::new(Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()))?;
+/// let moved = store.move_rest(Utc::now(), &mut |_| ControlFlow::Continue(())).await?;
+/// assert_eq!(moved, Moved { moved: 0, left: 0 });
+/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Sessions that are in the new store now.
+    pub moved: u64,
+    /// Live sessions that stayed in the old store: unreadable, not signed with this secret, without an end that the old
+    /// store could tell, or refused by the new store.
+    pub left: u64,
+}
+
+impl MovingStore {
+    /// Brings over every session that is still in the old store, while the site runs: those that nobody has written since
+    /// the move began. After it the new store can be used alone. `progress` is told how many were looked at, and breaks off.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use std::sync::Arc;
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, MovingStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (old, new) = (Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()));
+    /// let (key, now, data) = (SessionKey::random()?, Utc::now(), SessionData::new());
+    /// old.create(&key, Record { data: &data, expire_date: now + TimeDelta::hours(1), now }).await?;
+    /// let moved = MovingStore::new(old.clone(), new.clone())?
+    ///     .move_rest(now, &mut |_| ControlFlow::Continue(()))
+    ///     .await?;
+    /// assert_eq!((moved.moved, moved.left), (1, 0));
+    /// assert!(!old.exists(&key, now).await? && new.exists(&key, now).await?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// When a store fails, or the old one cannot list its sessions. What was moved until then is moved.
+    pub async fn move_rest(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut Progress<'_>,
+    ) -> Result<Moved, StoreError> {
+        let (mut moved, mut looked_at, mut cursor) = (Moved::default(), 0, Cursor::start());
+        while !cursor.is_done() {
+            for listed in self.old.list(&mut cursor, PAGE, now).await? {
+                looked_at += 1;
+                if listed.is_expired(now) {
+                    continue;
+                }
+                match self.move_one(&listed.session_key, listed.expire_date, now).await {
+                    Ok(Some(true)) => moved.moved += 1,
+                    Ok(Some(false)) => moved.left += 1,
+                    Ok(None) => {}
+                    Err(error)
+                        if matches!(error.kind(), StoreErrorKind::Unreadable | StoreErrorKind::Refused) =>
+                    {
+                        moved.left += 1;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if let ControlFlow::Break(()) = progress(looked_at) {
+                break;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Whether the session was brought over; none when it is not in the old store.
+    async fn move_one(
+        &self,
+        key: &crate::SessionKey,
+        expire_date: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<bool>, StoreError> {
+        for _ in 0..super::ATTEMPTS {
+            let Some(mut found) = self.find(key, now, true).await? else { return Ok(None) };
+            if found.place == Place::New {
+                return Ok(None);
+            }
+            found.expire_date = found.expire_date.or(expire_date);
+            let Found { genuine: true, expire_date: Some(expire_date), ref data, .. } = found else {
+                return Ok(Some(false));
+            };
+            let data = data.clone();
+            let record = Record { data: &data, expire_date, now };
+            let expected = found.loaded().version;
+            match self.update(key, Some(&expected), record).await? {
+                Updated::Updated(_) => return Ok(Some(true)),
+                Updated::Missing => return Ok(None),
+                Updated::Changed => {}
+            }
+        }
+        Err(busy())
+    }
+}
+
+/// How many sessions are in memory at a time.
+const PAGE: usize = 500;

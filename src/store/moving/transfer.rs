@@ -1,0 +1,165 @@
+//! Bringing a session from the old store to the new one.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::entry::{self, Entry, Found, Nonce, Place};
+use super::{ATTEMPTS, MovingStore, busy};
+use crate::error::StoreError;
+use crate::session_data::SessionData;
+use crate::session_key::SessionKey;
+use crate::store::{Created, Record, Rotated, SessionStore, Updated, Version};
+
+/// A conditional deletion moves the entry to a key that nobody has, for so long at the most.
+const AWAY: TimeDelta = TimeDelta::seconds(60);
+
+/// A load at this time finds expired sessions too, with their version.
+pub(super) const BEFORE_ALL: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+/// What came of bringing a session over.
+pub(super) enum Brought {
+    /// It is the new store's, in this version, and the old store's entry forwards to it.
+    Over {
+        version: Version,
+        forward: Version,
+    },
+    Missing,
+    Changed,
+}
+
+/// What came of taking the key in the new store.
+enum Reserved {
+    Reserved(Version),
+    /// The new store has a session of its own there, or the claim is lost.
+    Taken,
+}
+
+impl MovingStore {
+    /// Brings over a session that is in the old store, with its data as it was found.
+    pub(super) async fn bring_over(
+        &self,
+        key: &SessionKey,
+        found: &Found,
+        record: Record<'_>,
+    ) -> Result<Brought, StoreError> {
+        let nonce = Nonce::random()?;
+        let expire_date = found.expire_date.unwrap_or(record.expire_date);
+        let as_found = |data| Record { data, expire_date, now: record.now };
+        // From here on no other move of this session can be decided.
+        let data = entry::claimed(&found.data, &nonce)?;
+        let claim = match self.old.update(key, Some(&found.version), as_found(&data)).await? {
+            Updated::Updated(claim) => claim,
+            Updated::Missing | Updated::Changed => return self.missing_or_changed(key, record.now).await,
+        };
+        let data = entry::provisional(&found.data, &nonce)?;
+        let version = match self.reserve(key, as_found(&data), &nonce).await? {
+            Reserved::Reserved(version) => version,
+            Reserved::Taken => return self.missing_or_changed(key, record.now).await,
+        };
+        // This decides: until now the old store has the session, from here on the new one.
+        let data = entry::forward(&nonce)?;
+        match self.old.update(key, Some(&claim), as_found(&data)).await? {
+            Updated::Updated(forward) => Ok(Brought::Over { version, forward }),
+            Updated::Missing | Updated::Changed => {
+                self.clean_up(&*self.new, key, &version, record.now).await;
+                self.missing_or_changed(key, record.now).await
+            }
+        }
+    }
+
+    /// Puts the session in the new store, where it counts for nothing yet.
+    ///
+    /// What another move has left there makes way, if the claim is still ours *after* that was seen: that move had its own
+    /// claim before it left anything, so it has lost it, and cannot decide any more. Whoever has lost the claim leaves alone
+    /// what is there: it may be what the next move has decided on.
+    async fn reserve(
+        &self,
+        key: &SessionKey,
+        record: Record<'_>,
+        nonce: &Nonce,
+    ) -> Result<Reserved, StoreError> {
+        for _ in 0..ATTEMPTS {
+            if let Created::Created(version) = self.new.create(key, record).await? {
+                return Ok(Reserved::Reserved(version));
+            }
+            let there = match self.new.load_for_update(key, BEFORE_ALL).await? {
+                Some(there) => there,
+                None => continue,
+            };
+            let has_expired = there.expire_date.is_some_and(|end| end <= record.now);
+            let version = match Entry::of(there) {
+                // A store client that sent the creation twice.
+                Entry::Provisional(own, there) if own == *nonce => {
+                    return Ok(Reserved::Reserved(there.version));
+                }
+                Entry::Session(_) if !has_expired => return Ok(Reserved::Taken),
+                other => other.version().clone(),
+            };
+            let claimed = self.old.load_for_update(key, BEFORE_ALL).await?;
+            if !claimed.is_some_and(|claimed| entry::is_claimed(&claimed.data, nonce)) {
+                return Ok(Reserved::Taken);
+            }
+            if let Updated::Updated(version) = self.new.update(key, Some(&version), record).await? {
+                return Ok(Reserved::Reserved(version));
+            }
+        }
+        Err(busy())
+    }
+
+    /// What to answer when a write found something else than expected: another process may have moved the session.
+    pub(super) async fn missing_or_changed(
+        &self,
+        key: &SessionKey,
+        now: DateTime<Utc>,
+    ) -> Result<Brought, StoreError> {
+        let found = self.find(key, now, true).await?;
+        Ok(if found.is_some() { Brought::Changed } else { Brought::Missing })
+    }
+
+    /// Where to write a session in the new store, after bringing it over if it is in the old one.
+    pub(super) async fn in_new(
+        &self,
+        key: &SessionKey,
+        found: Found,
+        record: Record<'_>,
+    ) -> Result<Result<(Version, Option<Version>), Brought>, StoreError> {
+        Ok(match found.place {
+            Place::New => Ok((found.version, None)),
+            Place::Arriving(forward) => Ok((found.version, Some(forward))),
+            Place::Old => match self.bring_over(key, &found, record).await? {
+                Brought::Over { version, forward } => Ok((version, Some(forward))),
+                other => Err(other),
+            },
+        })
+    }
+
+    /// Removes what a move has left, if it still is that. What cannot be removed counts for nothing and ends with its
+    /// session.
+    pub(super) async fn clean_up(
+        &self,
+        store: &dyn SessionStore,
+        key: &SessionKey,
+        version: &Version,
+        now: DateTime<Utc>,
+    ) {
+        if let Err(error) = delete_if(store, key, version, now).await {
+            tracing::debug!(store = "moving", %error, "what a move has left could not be removed");
+        }
+    }
+}
+
+/// Deletes an entry if it still is in this version. To move it to another key is the one conditional way to take an entry
+/// from its key.
+async fn delete_if(
+    store: &dyn SessionStore,
+    key: &SessionKey,
+    version: &Version,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let away = entry::random_key()?;
+    let data: SessionData = entry::forward(&Nonce::random()?)?;
+    let record = Record { data: &data, expire_date: now + AWAY, now };
+    if let Rotated::Rotated(_) = store.rotate(key, Some(version), &away, record).await? {
+        store.delete(&away).await?;
+    }
+    Ok(())
+}
