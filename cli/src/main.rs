@@ -21,6 +21,7 @@ mod lines;
 mod list;
 mod ping;
 mod logins;
+mod move_rest;
 mod print_settings;
 mod printable;
 mod private_file;
@@ -54,6 +55,7 @@ Stores, as --store has them; a password stands behind the user, as in any URL:
   memcached://HOST1,HOST2
   file:FOLDER
   cached_db:DATABASE|CACHE          two of those above, in quotes
+  moving:OLD|NEW                    two stores of a site that moves; || where one is a cached_db
 
 Where the sessions are and which secret signs them is taken from, each before those after it:
   1. options: --store, --secret-key-file and so on
@@ -100,6 +102,7 @@ enum Command {
     UserSessions(user_sessions::Options),
     Copy(copy::Options),
     ChangeSecret(change_secret::Options),
+    Move(move_rest::Options),
     #[command(name = "clearsessions", alias = "clear-sessions")]
     ClearSessions(clear_sessions::Options),
     CreateTable(create_table::Options),
@@ -157,6 +160,7 @@ fn main() -> ExitCode {
         Command::UserSessions(options) => wait_for(user_sessions::run(options)),
         Command::Copy(options) => wait_for(copy::run(options)),
         Command::ChangeSecret(options) => wait_for(change_secret::run(options)),
+        Command::Move(options) => wait_for(move_rest::run(options)),
         Command::ClearSessions(options) => wait_for(clear_sessions::run(options)),
         Command::CreateTable(options) => wait_for(create_table::run(options)),
         Command::Decode(options) => decode::run(&options),

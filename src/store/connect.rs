@@ -147,8 +147,8 @@ pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, Store
     }
 }
 
-/// The URLs of the old and the new store.
-fn two_stores(rest: &str) -> Result<(&str, &str), StoreError> {
+/// The URLs of the old and the new store, out of what follows `moving:`.
+pub(super) fn two_stores(rest: &str) -> Result<(&str, &str), StoreError> {
     moving::two_urls(rest).ok_or_else(|| {
         let message = "`moving:` takes the old and the new store, and it is unclear where the second begins; write \
                        `moving:OLD|NEW`, or `moving:OLD||NEW` where one of them is a `cached_db:`, and `%7C` for a `|` in a \

@@ -14,6 +14,7 @@ mod fuzz_corpus;
 mod maintenance;
 mod manners;
 mod million;
+mod moving;
 mod output;
 mod passwords;
 mod pasted;

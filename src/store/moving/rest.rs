@@ -1,11 +1,13 @@
 //! Bringing over what nobody writes.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use tokio::task::JoinSet;
 
 use super::entry::{Found, Place};
-use super::{MovingStore, busy};
+use super::{MovingStore, NAME, busy};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::store::{Cursor, Progress, Record, SessionStore, Updated};
 
@@ -65,12 +67,26 @@ impl MovingStore {
     ) -> Result<Moved, StoreError> {
         let (mut moved, mut looked_at, mut cursor) = (Moved::default(), 0, Cursor::start());
         while !cursor.is_done() {
-            for listed in self.old.list(&mut cursor, PAGE, now).await? {
-                looked_at += 1;
-                if listed.is_expired(now) {
-                    continue;
+            let mut page = self.old.list(&mut cursor, PAGE, now).await?.into_iter();
+            let mut under_way = JoinSet::new();
+            loop {
+                while under_way.len() < AT_ONCE
+                    && let Some(listed) = page.next()
+                {
+                    looked_at += 1;
+                    if !listed.is_expired(now) {
+                        let store = MovingStore { old: Arc::clone(&self.old), new: Arc::clone(&self.new) };
+                        under_way.spawn(async move {
+                            store.move_one(&listed.session_key, listed.expire_date, now).await
+                        });
+                    }
                 }
-                match self.move_one(&listed.session_key, listed.expire_date, now).await {
+                let Some(outcome) = under_way.join_next().await else { break };
+                let outcome = outcome.map_err(|error| {
+                    let message = "a move was broken off";
+                    StoreError::new(NAME, StoreErrorKind::Unavailable, message).with_source(error)
+                })?;
+                match outcome {
                     Ok(Some(true)) => moved.moved += 1,
                     Ok(Some(false)) => moved.left += 1,
                     Ok(None) => {}
@@ -117,6 +133,9 @@ impl MovingStore {
         Err(busy())
     }
 }
+
+/// How many sessions are brought over at the same time.
+const AT_ONCE: usize = 16;
 
 /// How many sessions are in memory at a time.
 const PAGE: usize = 500;
