@@ -19,8 +19,10 @@
 //! A move from the old store to the new one is three writes, each by compare-and-swap:
 //!
 //! 1. *Claim*: the old entry, if it still is what was loaded, becomes the same session with this move's claim. The decision of
-//!    every other move then fails, as it needs its own claim.
-//! 2. *Reserve*: the new store gets the session as provisional. It counts for nothing yet.
+//!    every other move then fails, as it needs its own claim. A claim that another move holds is taken only after a short,
+//!    random wait: otherwise many moves at once would take it from each other, and none would be decided.
+//! 2. *Reserve*: the new store gets the session as provisional. It counts for nothing yet. What another move has left there
+//!    makes way only if the claim is still held after that was seen.
 //! 3. *Decide*: the claimed entry becomes a forward. From this write on the session is the new store's.
 //!
 //! The caller's own write follows, in the new store and by compare-and-swap with the provisional entry. The forward is then
@@ -65,7 +67,7 @@ use chrono::{DateTime, Utc};
 pub(super) use self::entry::MovingVersion;
 use self::entry::{Entry, Found, Place};
 pub use self::rest::Moved;
-use self::transfer::{BEFORE_ALL, Brought};
+use self::transfer::{BEFORE_ALL, Brought, give_way};
 pub(super) use self::urls::{shown, two_urls};
 use super::connect::two_stores;
 use super::{
@@ -170,13 +172,15 @@ impl MovingStore {
         let mut before: Option<[Option<Version>; 2]> = None;
         for _ in 0..ATTEMPTS {
             let new = entry_in(&*self.new, key, now, for_update).await?;
-            if let Some(Entry::Session(loaded)) = new {
-                return Ok(Some(Found::new(Place::New, loaded)));
+            if let Some(Entry::Session(loaded, is_claimed)) = new {
+                return Ok(Some(Found::session(Place::New, loaded, is_claimed)));
             }
             let old = entry_in(&*self.old, key, now, for_update).await?;
             let versions = [&new, &old].map(|entry| entry.as_ref().map(|entry| entry.version().clone()));
             match (new, old) {
-                (_, Some(Entry::Session(loaded))) => return Ok(Some(Found::new(Place::Old, loaded))),
+                (_, Some(Entry::Session(loaded, is_claimed))) => {
+                    return Ok(Some(Found::session(Place::Old, loaded, is_claimed)));
+                }
                 (Some(Entry::Provisional(nonce, loaded)), Some(Entry::Forward(to, forward)))
                     if nonce == to =>
                 {
@@ -247,7 +251,8 @@ impl SessionStore for MovingStore {
         expected: Option<&Version>,
         record: Record<'_>,
     ) -> Result<Updated, StoreError> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            give_way(attempt).await?;
             let found = match expected {
                 Some(expected) => Found::expected(expected),
                 None => match self.find(session_key, record.now, true).await? {
@@ -283,7 +288,8 @@ impl SessionStore for MovingStore {
         new_session_key: &SessionKey,
         record: Record<'_>,
     ) -> Result<Rotated, StoreError> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            give_way(attempt).await?;
             let found = match expected {
                 Some(expected) => Found::expected(expected),
                 None => match self.find(session_key, record.now, true).await? {

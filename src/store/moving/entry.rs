@@ -35,8 +35,8 @@ pub(super) fn random_key() -> Result<SessionKey, StoreError> {
 
 /// An entry of one of the two stores.
 pub(super) enum Entry {
-    /// A session, whatever the other store has. A claimed one is such.
-    Session(Loaded),
+    /// A session, whatever the other store has; and whether a move has claimed it.
+    Session(Loaded, bool),
     /// A session if the other store forwards to it; nothing otherwise.
     Provisional(Nonce, Loaded),
     /// No session here. The session is the other store's.
@@ -46,20 +46,20 @@ pub(super) enum Entry {
 impl Entry {
     /// Reads the mark, and takes it from the data.
     pub(super) fn of(mut loaded: Loaded) -> Entry {
-        let Ok(Some(mark)) = loaded.data.read::<String>(MARK) else { return Entry::Session(loaded) };
-        let Some((word, nonce)) = mark.split_once(' ') else { return Entry::Session(loaded) };
+        let Ok(Some(mark)) = loaded.data.read::<String>(MARK) else { return Entry::Session(loaded, false) };
+        let Some((word, nonce)) = mark.split_once(' ') else { return Entry::Session(loaded, false) };
         let nonce = Nonce(nonce.to_owned());
         loaded.data.remove(MARK);
         match word {
             PROVISIONAL => Entry::Provisional(nonce, loaded),
             FORWARD => Entry::Forward(nonce, loaded.version),
-            _ => Entry::Session(loaded),
+            _ => Entry::Session(loaded, true),
         }
     }
 
     pub(super) fn version(&self) -> &Version {
         match self {
-            Entry::Session(loaded) | Entry::Provisional(_, loaded) => &loaded.version,
+            Entry::Session(loaded, _) | Entry::Provisional(_, loaded) => &loaded.version,
             Entry::Forward(_, version) => version,
         }
     }
@@ -112,12 +112,18 @@ pub(super) struct Found {
     pub(super) version: Version,
     pub(super) expire_date: Option<DateTime<Utc>>,
     pub(super) genuine: bool,
+    /// Whether another move is under way, or was when its process died.
+    pub(super) is_claimed: bool,
 }
 
 impl Found {
     pub(super) fn new(place: Place, loaded: Loaded) -> Found {
         let Loaded { data, version, expire_date, genuine } = loaded;
-        Found { place, data, version, expire_date, genuine }
+        Found { place, data, version, expire_date, genuine, is_claimed: false }
+    }
+
+    pub(super) fn session(place: Place, loaded: Loaded, is_claimed: bool) -> Found {
+        Found { is_claimed, ..Found::new(place, loaded) }
     }
 
     /// The session as the caller of [`MovingStore`](super::MovingStore) gets it.
@@ -143,6 +149,7 @@ impl Found {
                 version: version.clone(),
                 expire_date: None,
                 genuine: true,
+                is_claimed: false,
             },
         }
     }

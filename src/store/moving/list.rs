@@ -96,12 +96,12 @@ async fn session(
     let place = if in_new { Place::New } else { Place::Old };
     let session = match session.map(Entry::of) {
         // The new store's counts.
-        Ok(Entry::Session(_)) | Err(_)
-            if !in_new && matches!(in_other().await?, Some(None | Some(Entry::Session(_)))) =>
+        Ok(Entry::Session(..)) | Err(_)
+            if !in_new && matches!(in_other().await?, Some(None | Some(Entry::Session(..)))) =>
         {
             return Ok(None);
         }
-        Ok(Entry::Session(loaded)) => Ok(Found::new(place, loaded).loaded()),
+        Ok(Entry::Session(loaded, claim)) => Ok(Found::session(place, loaded, claim).loaded()),
         Err(error) => Err(error),
         Ok(Entry::Forward(..)) => return Ok(None),
         Ok(Entry::Provisional(nonce, loaded)) => match in_other().await? {

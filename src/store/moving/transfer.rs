@@ -1,5 +1,7 @@
 //! Bringing a session from the old store to the new one.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::entry::{self, Entry, Found, Nonce, Place};
@@ -14,6 +16,24 @@ const AWAY: TimeDelta = TimeDelta::seconds(60);
 
 /// A load at this time finds expired sessions too, with their version.
 pub(super) const BEFORE_ALL: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+/// As after so many attempts, a claim is left to the move that holds it.
+const CLAIMED: usize = 4;
+
+/// Waits before an attempt, the longer the more there were, so that of many who want the same one comes through.
+pub(super) async fn give_way(attempt: usize) -> Result<(), StoreError> {
+    // Outside of a runtime there are no timers.
+    if attempt == 0 || tokio::runtime::Handle::try_current().is_err() {
+        return Ok(());
+    }
+    let limit = 1_000_u64 << attempt.min(6);
+    let random = entry::random_key()?
+        .as_str()
+        .bytes()
+        .fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    tokio::time::sleep(Duration::from_micros(limit / 4 + random % limit)).await;
+    Ok(())
+}
 
 /// What came of bringing a session over.
 pub(super) enum Brought {
@@ -41,6 +61,10 @@ impl MovingStore {
         found: &Found,
         record: Record<'_>,
     ) -> Result<Brought, StoreError> {
+        if found.is_claimed {
+            // Moves that take each other's claims away would all be in vain. One whose process died holds up nobody long.
+            give_way(CLAIMED).await?;
+        }
         let nonce = Nonce::random()?;
         let expire_date = found.expire_date.unwrap_or(record.expire_date);
         let as_found = |data| Record { data, expire_date, now: record.now };
@@ -91,7 +115,7 @@ impl MovingStore {
                 Entry::Provisional(own, there) if own == *nonce => {
                     return Ok(Reserved::Reserved(there.version));
                 }
-                Entry::Session(_) if !has_expired => return Ok(Reserved::Taken),
+                Entry::Session(..) if !has_expired => return Ok(Reserved::Taken),
                 other => other.version().clone(),
             };
             let claimed = self.old.load_for_update(key, BEFORE_ALL).await?;

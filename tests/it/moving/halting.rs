@@ -43,6 +43,10 @@ impl Process {
         for _ in 0..turns {
             tokio::task::yield_now().await;
         }
+        if self.random.is_some() {
+            // The clock stands still otherwise.
+            tokio::time::advance(std::time::Duration::from_micros(300)).await;
+        }
     }
 
     /// Nothing more is done by a process that is dead.

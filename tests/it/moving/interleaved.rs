@@ -1,5 +1,5 @@
 //! Processes of both orders in all sorts of interleavings: each call to a store waits for a number of turns that a seed
-//! gives. The stores are in memory, so that many thousands of runs take seconds.
+//! gives. The stores are in memory, so that thousands of runs take seconds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::halting::Process;
 use super::{add_one, create, number, process, read, record};
 
-const RUNS: u64 = 3_000;
+const RUNS: u64 = 1_500;
 
 struct Site {
     old: Arc<dyn SessionStore>,
@@ -43,7 +43,7 @@ impl Site {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn counters_lose_nothing_and_no_reader_misses_the_session() {
     for seed in 0..RUNS {
         let site = Site::new(seed).await;
@@ -76,7 +76,7 @@ async fn counters_lose_nothing_and_no_reader_misses_the_session() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_logout_is_final_whoever_writes_meanwhile() {
     for seed in 0..RUNS {
         let site = Site::new(seed).await;
@@ -111,7 +111,7 @@ async fn a_logout_is_final_whoever_writes_meanwhile() {
 }
 
 /// Of those who change the key at the same time one comes through, and the session is under its key alone.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_change_of_key_happens_once() {
     for seed in 0..RUNS {
         let site = Site::new(seed).await;
@@ -141,7 +141,7 @@ async fn a_change_of_key_happens_once() {
 
 /// Requests are given up in the middle, as when a browser leaves or a process is killed. What was acknowledged stays; each
 /// of those given up counts once or not at all.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn requests_that_are_given_up_lose_nothing() {
     for seed in 0..RUNS {
         let site = Site::new(seed).await;
