@@ -7,6 +7,7 @@
 
 use actix_web::{App, HttpServer, web};
 use cloakroom::{Key, Session, SessionTransform, Settings, connect};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 const VISITS: Key<u32> = Key::new("visits");
 
@@ -18,7 +19,10 @@ async fn visit(session: Session) -> Result<String, cloakroom::Error> {
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let settings = Settings::new(std::env::var("SECRET_KEY")?);
+    // INFO and above, unless RUST_LOG says otherwise.
+    let levels = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(levels).init();
+    let settings = Settings::from_env()?;
     let store = connect("sqlite:db.sqlite3", &settings).await?;
     let sessions = SessionTransform::new(store, settings)?;
     let server = HttpServer::new(move || App::new().wrap(sessions.clone()).route("/", web::get().to(visit)));

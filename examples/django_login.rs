@@ -154,7 +154,9 @@ pub(crate) async fn site(
 
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let settings = Settings::new(env::var("SECRET_KEY")?);
-    let site = site(env::var("DATABASE")?.into(), settings).await?;
+    let settings = Settings::from_env()?;
+    let database =
+        env::var("DATABASE").map_err(|_| "DATABASE is not set: it is the path of the site's db.sqlite3")?;
+    let site = site(database.into(), settings).await?;
     Ok(serve(TcpListener::bind("127.0.0.1:3000").await?, site).await?)
 }

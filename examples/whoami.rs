@@ -6,6 +6,7 @@ use std::env;
 
 use axum::{Router, routing::get};
 use cloakroom::{Session, SessionLayer, Settings, auth, connect};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 async fn whoami(session: Session) -> Result<String, cloakroom::Error> {
     let visits = session.modify::<u32>("visits", |visits| visits.unwrap_or(0) + 1)?;
@@ -17,8 +18,13 @@ async fn whoami(session: Session) -> Result<String, cloakroom::Error> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let settings = Settings::new(env::var("SECRET_KEY")?);
-    let store = connect(&env::var("STORE")?, &settings).await?;
+    // INFO and above, unless RUST_LOG says otherwise.
+    let levels = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(levels).init();
+    let settings = Settings::from_env()?;
+    let store = env::var("STORE")
+        .map_err(|_| "STORE is not set: it is the store's URL, such as sqlite:db.sqlite3")?;
+    let store = connect(&store, &settings).await?;
     let app = Router::new().route("/whoami", get(whoami)).layer(SessionLayer::new(store, settings)?);
     let address = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = tokio::net::TcpListener::bind(address).await?;

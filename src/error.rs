@@ -101,7 +101,7 @@ pub enum Error {
 /// assert_eq!((error.store(), error.kind()), ("redis", StoreErrorKind::Unavailable));
 /// assert_eq!(error.to_string(), format!("session store redis: {message}"));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StoreError {
     store: &'static str,
     kind: StoreErrorKind,
@@ -186,6 +186,24 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "session store {}: {}", self.store, self.message)
+    }
+}
+
+/// The message, and the causes that it does not tell: it is what Rust prints of an error that `main` returns.
+impl fmt::Debug for StoreError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.to_string();
+        formatter.write_str(&said)?;
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !said.contains(&text) {
+                write!(formatter, "; caused by: {text}")?;
+                said.push_str(&text);
+            }
+            cause = error.source();
+        }
+        Ok(())
     }
 }
 

@@ -51,7 +51,8 @@ pub use session::{AsKey, Key, LazySession, STARTED_KEY, Session, TEST_COOKIE_NAM
 pub use session_data::SessionData;
 pub use session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
 pub use settings::{
-    ConcurrentChanges, CookieScope, InterruptedSession, SameSite, Settings, SettingsError, Transport,
+    ConcurrentChanges, CookieScope, InterruptedSession, SameSite, SecretCheck, Settings, SettingsError,
+    Transport,
 };
 #[cfg(feature = "file")]
 pub use store::FileStore;

@@ -1,6 +1,7 @@
 //! Django's session settings, by their names, and what goes beyond them.
 
 mod cookie_scope;
+mod secret;
 mod validate;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::signing::{Algorithm, Compression, DEFAULT_INFLATE_LIMIT, SecretKey};
 
 pub use cookie_scope::CookieScope;
 pub(crate) use cookie_scope::NamePrefix;
+pub use secret::SecretCheck;
 pub use validate::SettingsError;
 
 /// The settings of one site. To share sessions with a Django site, give both the same.
@@ -34,6 +36,9 @@ pub struct Settings {
     pub secret_key: SecretKey,
     /// `SECRET_KEY_FALLBACKS`: older secrets, which verify and never sign. None.
     pub secret_key_fallbacks: Vec<SecretKey>,
+    /// What [`connect`](crate::connect) does when most of the stored sessions are not signed with these secrets: it
+    /// fails.
+    pub secret_check: SecretCheck,
     /// `SESSION_COOKIE_NAME`: `sessionid`. Names are case-sensitive.
     pub cookie_name: String,
     /// `SESSION_COOKIE_AGE`: 14 days. How long a session lives after it was last saved, unless it has an
@@ -139,6 +144,7 @@ impl Settings {
         Settings {
             secret_key: secret_key.into(),
             secret_key_fallbacks: Vec::new(),
+            secret_check: SecretCheck::default(),
             cookie_name: "sessionid".to_owned(),
             cookie_age: TimeDelta::weeks(2),
             cookie_domain: None,

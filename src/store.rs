@@ -24,6 +24,7 @@ mod per_runtime;
 pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod secret_check;
 pub mod signed_cookies;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -31,6 +32,7 @@ pub mod sqlite;
 pub mod table;
 #[cfg(any(feature = "postgres-tls", feature = "redis-tls"))]
 mod tls;
+mod unknown_url;
 mod url;
 
 use std::fmt;
@@ -64,6 +66,7 @@ pub use path_url::{path_url, url_from_folder};
 pub use postgres::PostgresStore;
 #[cfg(feature = "redis")]
 pub use redis::RedisStore;
+pub(crate) use secret_check::check_secret;
 pub use signed_cookies::SignedCookieStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;

@@ -198,6 +198,7 @@ impl UserSessions {
                            Redis and memory. Open one of them for the index: `UserSessions::connect_with_index`";
             return Err(StoreError::new("user sessions", StoreErrorKind::Unsupported, message));
         };
+        store::check_secret(&*opened.store, settings).await?;
         UserSessions::new(opened.store, index).await
     }
 
@@ -223,7 +224,7 @@ impl UserSessions {
         settings: &Settings,
     ) -> Result<UserSessions, StoreError> {
         let index = UserSessions::connect(index_url, settings).await?.index;
-        UserSessions::new(store::open(url, settings).await?.store, index).await
+        UserSessions::new(store::connect(url, settings).await?, index).await
     }
 
     /// Takes the time from another clock.

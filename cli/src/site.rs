@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use cloakroom::chrono::TimeDelta;
 use cloakroom::signing::SecretKey;
-use cloakroom::{SessionStore, Settings, TimeZone};
+use cloakroom::{SecretCheck, SessionStore, Settings, TimeZone};
 
 use crate::from_django::{self, DjangoSite};
 use crate::private_file::{has_password, warn_if_others_can_read};
@@ -121,6 +121,8 @@ impl SettingsOptions {
         if let Some(class) = &self.session_class {
             site.settings.session_class.clone_from(class);
         }
+        // The commands say themselves what is not signed with it.
+        site.settings.secret_check = SecretCheck::Skip;
         Ok(site)
     }
 

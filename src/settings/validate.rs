@@ -18,7 +18,7 @@ use super::{NamePrefix, SameSite, Settings, Transport};
 /// assert_eq!(error.setting(), "cookie_samesite");
 /// assert!(error.remedy().contains("cookie_secure"));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SettingsError {
     setting: &'static str,
     problem: &'static str,
@@ -26,6 +26,10 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
+    pub(super) fn new(setting: &'static str, problem: &'static str, remedy: &'static str) -> SettingsError {
+        SettingsError { setting, problem, remedy }
+    }
+
     /// The field of [`Settings`].
     pub fn setting(&self) -> &'static str {
         self.setting
@@ -45,6 +49,13 @@ impl SettingsError {
 impl fmt::Display for SettingsError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "setting `{}`: {}; {}", self.setting, self.problem, self.remedy)
+    }
+}
+
+/// The message: it is what Rust prints of an error that `main` returns.
+impl fmt::Debug for SettingsError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
     }
 }
 

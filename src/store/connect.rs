@@ -72,9 +72,12 @@ use crate::user_sessions::UserSessionIndex;
 ///
 /// # Errors
 /// When the URL names no store that is compiled in, the store cannot be opened, or the settings that concern what is
-/// stored do not go together: see [`Settings::validate`].
+/// stored do not go together: see [`Settings::validate`]. When most of the stored sessions are not signed with the
+/// settings' secret: see [`SecretCheck`](crate::SecretCheck).
 pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
-    Ok(open(url, settings).await?.store)
+    let store = open(url, settings).await?.store;
+    super::check_secret(&*store, settings).await?;
+    Ok(store)
 }
 
 /// A store, and the index of user sessions that it can keep, if it can.
@@ -138,10 +141,7 @@ pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, Store
         #[cfg(feature = "memcached")]
         "memcached" => Ok(Opened::without_index(MemcachedStore::open(url, settings).await?)),
         _ => {
-            let message = "this URL names no store that is compiled in; use `memory:`, `cookie:`, `sqlite:PATH` (feature \
-                           `sqlite`), `file:FOLDER` (feature `file`), `postgres://…` (feature `postgres`), \
-                           `mysql://…` (feature `mysql`), `redis://…` (feature `redis`), `memcached://…` (feature \
-                           `memcached`), or `cached_db:DATABASE|CACHE` or `moving:OLD|NEW` made of two of them";
+            let message = super::unknown_url::message(url);
             Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
         }
     }

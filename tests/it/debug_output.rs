@@ -28,7 +28,7 @@ const PASSWORD: &str = "hunter2";
 const CONTENT: &str = "c0ntent";
 
 /// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
-const HOLD_NOTHING: [&str; 48] = [
+const HOLD_NOTHING: [&str; 49] = [
     "Algorithm",
     "CacheCompressor",
     "CacheEngine",
@@ -60,6 +60,7 @@ const HOLD_NOTHING: [&str; 48] = [
     "RandomKeys",
     "Rebuilt",
     "SameSite",
+    "SecretCheck",
     "SessionKeyFormat",
     "SettingsError",
     "SigningError",

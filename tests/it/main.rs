@@ -73,3 +73,4 @@ mod vectors_sql;
 mod warnings;
 mod watched_store;
 mod web;
+mod wrong_secret;

@@ -33,3 +33,4 @@ mod terminal;
 mod user_sessions;
 mod vectors;
 mod whole_files;
+mod wrong_secret;
