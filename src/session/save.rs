@@ -14,7 +14,7 @@ use super::changes::Changes;
 use super::group::{Answer, Failure, Rider};
 use super::queue::{Call, Stored, Turn, Waiting};
 use super::{Inner, Origin, Session, absolute_age};
-use crate::error::Error;
+use crate::error::{Error, StoreError, StoreErrorKind};
 use crate::expiry::{EXPIRY_KEY, Moment, StoredExpiry};
 use crate::observe::{self, Operation, spans};
 use crate::session_data::SessionData;
@@ -340,7 +340,14 @@ impl Session {
     ) -> Result<(), Error> {
         let loading = self.site().store.load_for_update(&session_key, self.now());
         let loaded = observe::call(Operation::Load, loading).await?;
-        let Some(loaded) = loaded.filter(|loaded| loaded.genuine) else { return Err(Error::Interrupted) };
+        let Some(loaded) = loaded else { return Err(Error::Interrupted) };
+        if !loaded.genuine {
+            // It has not ended: whoever has the secret serves it.
+            let message = "the session was signed with another secret since it was loaded; nothing was written. Give all \
+                           servers of the site the same SECRET_KEY and SECRET_KEY_FALLBACKS";
+            let store = self.site().store.name();
+            return Err(StoreError::new(store, StoreErrorKind::Unreadable, message).into());
+        }
         attempt.origin = Origin::Stored(session_key, loaded.version);
         self.redo(attempt, loaded.data)
     }

@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
 use crate::codec::{DecodeError, SessionCodec};
 use crate::error::{StoreError, StoreErrorKind};
+use crate::session_data::SessionData;
 use crate::session_key::SessionKey;
 use crate::settings::Settings;
 
@@ -89,6 +90,13 @@ impl SessionStore for SignedCookieStore {
                 version: Version::from_bytes(text.as_bytes()),
                 expire_date: None,
                 genuine: true,
+            })),
+            // The cookie is all there is of the session, so it must not be taken for an ended one, and deleted.
+            Err(DecodeError::BadSignature) if text.matches(':').count() >= 2 => Ok(Some(Loaded {
+                data: SessionData::new(),
+                version: Version::from_bytes(text.as_bytes()),
+                expire_date: None,
+                genuine: false,
             })),
             Err(DecodeError::BadSignature | DecodeError::Expired(_)) => Ok(None),
             Err(error) => {

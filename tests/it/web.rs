@@ -22,6 +22,7 @@ mod site;
 mod streams;
 mod user_id;
 mod vary;
+mod wrong_secret;
 
 use std::sync::Arc;
 

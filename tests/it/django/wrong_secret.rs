@@ -39,3 +39,46 @@ async fn a_wrong_secret_overwrites_nothing_and_is_logged_once() {
         (Some(USERNAME.into()), r#"{"cart":[1,2]}"#.into())
     );
 }
+
+/// Django with the right secret beside a Rust service with a wrong one, until that is restarted with the right one.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_every_back_end_users_are_logged_in_again_when_the_right_secret_is_back() {
+    use super::back_end::BackEnd;
+    use super::process::Django;
+    use cloakroom::{SecretCheck, connect};
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut back_ends = vec![BackEnd::sqlite(folder.path()).await, BackEnd::files(folder.path()).await];
+    #[cfg(feature = "postgres")]
+    back_ends.push(BackEnd::postgres(folder.path()).await);
+    for back_end in back_ends {
+        let project = back_end.project(Django::V5_2, folder.path());
+        let django = project.serve();
+        let start = async |secret: &str| {
+            let mut settings = Settings::new(secret);
+            settings.secret_check = SecretCheck::Skip;
+            let store = connect(&back_end.url, &settings).await.unwrap();
+            // The user's row is Django's to read; here its id is enough.
+            axum_site::start_on(store, axum_site::Users::One(axum_site::UserRow::nobody()), settings).await
+        };
+        let (wrong, right) = (start("another secret").await, start(SECRET).await);
+        let mut people = [Browser::new(), Browser::new(), Browser::new()];
+        for browser in &mut people {
+            browser.post(format!("{}/login", django.address), credentials()).await.ok();
+            browser.post(format!("{}/put", django.address), r#"{"cart":[1,2]}"#).await.ok();
+            let before = browser.cookies.clone();
+            for _ in 0..3 {
+                let seen = whoami(browser, format!("{wrong}/whoami")).await;
+                assert_eq!(seen, (None, "{}".into()), "{}", back_end.name);
+                assert_eq!(browser.cookies, before, "{}", back_end.name);
+            }
+            let (_, session) = whoami(browser, format!("{right}/whoami")).await;
+            assert_eq!(session, r#"{"cart":[1,2]}"#, "{}", back_end.name);
+            let by_django = whoami(browser, format!("{}/whoami", django.address)).await;
+            assert_eq!(by_django, (Some(USERNAME.into()), r#"{"cart":[1,2]}"#.into()), "{}", back_end.name);
+        }
+        let refused = connect(&back_end.url, &Settings::new("another secret")).await.unwrap_err();
+        assert!(refused.to_string().contains("3 of 3 stored sessions"), "{}: {refused}", back_end.name);
+        connect(&back_end.url, &Settings::new(SECRET)).await.unwrap();
+    }
+}
