@@ -10,6 +10,7 @@ pub use self::user_id::UserId;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use self::user_table::UserTable;
 use crate::error::Error;
+use crate::observe::Ended;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::signing::{Algorithm, SecretKey, constant_time_equal, salted_hmac_hex};
@@ -159,7 +160,7 @@ pub async fn verify_user(session: &Session, user: User<'_>) -> Result<bool, Erro
         update_session_auth_hash(session, user)?;
         return Ok(true);
     }
-    session.flush().await?;
+    session.flush_as(Ended::HashDiffers).await?;
     Ok(false)
 }
 
@@ -197,7 +198,9 @@ pub async fn login(session: &Session, user: User<'_>) -> Result<(), Error> {
     session.restart_absolute_age()?;
     session.set(SESSION_KEY, user.id.to_owned())?;
     session.set(BACKEND_SESSION_KEY, user.backend.to_owned())?;
-    session.set(HASH_SESSION_KEY, session_auth_hash(user.password, session.settings()))
+    session.set(HASH_SESSION_KEY, session_auth_hash(user.password, session.settings()))?;
+    session.note_login();
+    Ok(())
 }
 
 /// Logs out: ends the session, for all who have its key. Django's `logout`.

@@ -87,6 +87,8 @@ mod documents {
     mod from_django {}
     #[doc = include_str!("../docs/from-tower-sessions.md")]
     mod from_tower_sessions {}
+    #[doc = include_str!("../docs/logs.md")]
+    mod logs {}
     #[doc = include_str!("../docs/operations.md")]
     mod operations {}
     #[doc = include_str!("../docs/stores.md")]

@@ -31,13 +31,15 @@
 //! error, or `timed_out`; a call that was cancelled has none. `attempts` counts the writes. A request that does not ask
 //! for its session has no span, and where no subscriber wants them nothing is computed for them.
 //!
-//! The events: an error that replaces a response is an `ERROR` with its causes. A `WARN` is a store that fails behind
+//! [docs/logs.md](https://docs.rs/crate/cloakroom/latest/source/docs/logs.md) lists all events, and says how to see them.
+//! A login, a logout and a revocation are `INFO` under the target `cloakroom::auth`. An error that replaces a response is an `ERROR` with its causes. A `WARN` is a store that fails behind
 //! another, and, at most once a minute with how many there were meanwhile: a session that is not genuine, a request that
 //! has several session cookies where [`Settings::reject_duplicate_cookies`](crate::Settings) refuses them, a session
 //! saved under a key that the response does not tell the client, or that came too late for any response, and a change
 //! that was made too late and never saved. Saves on top of another request's change, refused and
 //! interrupted ones are `DEBUG`.
 
+mod logins;
 pub(crate) mod spans;
 
 use std::future::Future;
@@ -45,6 +47,7 @@ use std::sync::Mutex;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+pub(crate) use self::logins::{Ended, ended, logged_in, revoked};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::store::{Created, Loaded, Rotated, Updated};
 
@@ -176,8 +179,9 @@ impl Warnings {
         let Some(suppressed) = self.not_genuine.due(now) else { return };
         tracing::warn!(
             suppressed,
-            "session data corrupted: its signature does not match and it reads as empty; if this happens to \
-             every session, SECRET_KEY is wrong or lacks a fallback"
+            "session data corrupted: it is not signed with this secret and reads as empty; it and its cookie stay. If \
+             this happens to many sessions, compare SECRET_KEY, SECRET_KEY_FALLBACKS and the session class with those \
+             of the other servers of the site"
         );
     }
 

@@ -6,6 +6,7 @@ mod expiry;
 mod group;
 mod lazy;
 mod lifetime;
+mod login;
 mod modifying;
 mod moves;
 mod queue;
@@ -123,6 +124,8 @@ struct State {
     is_finished: bool,
     /// Whether anything was changed since, and not saved.
     is_late: bool,
+    /// Whether a user logged in, and the login is not saved.
+    is_login: bool,
     /// How many sessions this was before: a new one begins at a logout.
     number: u32,
     /// The closures that compute a value at the moment.
@@ -769,6 +772,7 @@ impl State {
         self.modifying.iter_mut().for_each(|modifying| modifying.notice(&Change::Clear));
         self.unsaved = false;
         self.is_late = false;
+        self.is_login = false;
         self.number = self.number.wrapping_add(1);
         std::mem::take(&mut self.changes)
     }

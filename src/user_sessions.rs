@@ -463,6 +463,9 @@ impl UserSessions {
                 match deleted {
                     Ok(existed) => {
                         ended += u64::from(existed);
+                        if existed {
+                            observe::revoked(&entry.session_key, &entry.user_id);
+                        }
                         gone.push((entry.user_id.as_str(), &entry.session_key));
                     }
                     Err(error) => {

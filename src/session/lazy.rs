@@ -63,6 +63,7 @@ impl LazySession {
             modified: false,
             is_finished: false,
             is_late: false,
+            is_login: false,
             number: 0,
             modifying: Vec::new(),
         };

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::changes::Changes;
 use super::{Origin, Session};
 use crate::error::Error;
-use crate::observe::{self, Operation, spans};
+use crate::observe::{self, Ended, Operation, spans};
 use crate::session_key::SessionKey;
 
 impl Session {
@@ -104,7 +104,11 @@ impl Session {
     /// # Errors
     /// [`Error::Store`] when the store fails; then the session stays.
     pub async fn flush(&self) -> Result<(), Error> {
-        self.delete().await?;
+        self.flush_as(Ended::LoggedOut).await
+    }
+
+    pub(crate) async fn flush_as(&self, how: Ended) -> Result<(), Error> {
+        self.end(how).await?;
         let mut state = self.inner.state();
         let before = state.reset();
         state.accessed = true;
@@ -136,20 +140,31 @@ impl Session {
     /// # Errors
     /// [`Error::Store`].
     pub async fn delete(&self) -> Result<bool, Error> {
+        self.end(Ended::LoggedOut).await
+    }
+
+    async fn end(&self, how: Ended) -> Result<bool, Error> {
         let busy = self.inner.busy.lock().await;
-        let origin = self.inner.state().origin.clone();
+        let (origin, user_id) = {
+            let state = self.inner.state();
+            (state.origin.clone(), state.stored_user())
+        };
+        let is_in_cookie = self.site().store.keeps_data_in_cookie();
         let deleted = match origin {
             Origin::Stored(session_key, _) => {
                 let deleted = self.delete_from_store(&session_key).await?
                     || self.end_where_it_moved(&session_key).await?
                     || self.end_by_index(&session_key).await?;
                 self.has_ended(&session_key);
+                if let Some(user_id) = user_id.filter(|_| deleted || is_in_cookie) {
+                    observe::ended(how, &session_key, &user_id);
+                }
                 self.inner.untold.store(false, Ordering::Relaxed);
                 deleted
             }
             _ => false,
         };
-        let before = self.site().store.keeps_data_in_cookie().then(|| {
+        let before = is_in_cookie.then(|| {
             let mut state = self.inner.state();
             state.modified = true;
             state.reset()

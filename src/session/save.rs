@@ -14,6 +14,7 @@ use super::changes::Changes;
 use super::group::{Answer, Failure, Rider};
 use super::queue::{Call, Stored, Turn, Waiting};
 use super::{Inner, Origin, Session, absolute_age};
+use crate::auth;
 use crate::error::{Error, StoreError, StoreErrorKind};
 use crate::expiry::{EXPIRY_KEY, Moment, StoredExpiry};
 use crate::observe::{self, Operation, spans};
@@ -66,6 +67,7 @@ struct Unsaved<'a> {
     inner: &'a Inner,
     changes: Changes,
     is_late: bool,
+    is_login: bool,
     /// Which of the sessions that this one has been the changes belong to.
     number: u32,
     is_saved: bool,
@@ -81,6 +83,7 @@ impl Drop for Unsaved<'_> {
             state.changes.prepend(std::mem::take(&mut self.changes));
             state.unsaved = true;
             state.is_late |= self.is_late;
+            state.is_login |= self.is_login;
         }
     }
 }
@@ -143,6 +146,7 @@ impl Session {
                 inner: &self.inner,
                 changes: std::mem::take(&mut state.changes),
                 is_late: std::mem::take(&mut state.is_late),
+                is_login: std::mem::take(&mut state.is_login),
                 number: state.number,
                 is_saved: false,
             };
@@ -192,6 +196,11 @@ impl Session {
             self.inner.untold.store(true, Ordering::Relaxed);
         }
         self.is_stored(&data);
+        if unsaved.is_login
+            && let Ok(Some(user_id)) = auth::user_id_in(&data)
+        {
+            observe::logged_in(&session_key, &user_id);
+        }
         let mut redone = Ok(());
         let is_finished = loop {
             let newer = {

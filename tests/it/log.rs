@@ -3,6 +3,11 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::SubscriberBuilder;
+use tracing_subscriber::fmt::format::{DefaultFields, Format, Full};
+use tracing_subscriber::fmt::time::SystemTime;
+
 /// What was logged while this is alive, on this thread.
 pub(crate) struct Log {
     text: Arc<Mutex<Vec<u8>>>,
@@ -24,13 +29,19 @@ impl Write for Writer {
 
 impl Log {
     pub(crate) fn start() -> Log {
+        Log::with(|builder| builder.with_env_filter(EnvFilter::new("trace")))
+    }
+
+    /// With these levels and options.
+    pub(crate) fn with(
+        options: impl FnOnce(
+            SubscriberBuilder,
+        ) -> SubscriberBuilder<DefaultFields, Format<Full, SystemTime>, EnvFilter>,
+    ) -> Log {
         let text = Arc::new(Mutex::default());
         let writer = Writer(Arc::clone(&text));
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
+        let builder = options(tracing_subscriber::fmt());
+        let subscriber = builder.with_ansi(false).with_writer(move || writer.clone()).finish();
         Log { text, _guard: tracing::subscriber::set_default(subscriber) }
     }
 

@@ -32,6 +32,8 @@ mod late_changes;
 mod limited;
 mod listing;
 mod log;
+mod login_events;
+mod logs_page;
 mod model;
 #[cfg(all(feature = "memcached", feature = "postgres", feature = "redis"))]
 mod moving;

@@ -1,0 +1,18 @@
+//! What a session knows of a login, for the log.
+
+use super::{Session, State};
+use crate::auth;
+
+impl Session {
+    /// A user logged in: the log tells of it once the session is saved.
+    pub(crate) fn note_login(&self) {
+        self.inner.state().is_login = true;
+    }
+}
+
+impl State {
+    /// Who is logged in in the session as it is stored. A login that was not saved is none.
+    pub(super) fn stored_user(&self) -> Option<String> {
+        if self.is_login { None } else { auth::user_id_in(&self.data).ok().flatten() }
+    }
+}
