@@ -1,22 +1,41 @@
 //! The cache of a `cached_db:` site, from which Django answers without asking the database.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloakroom::{Clock, SessionKey, SessionStore, StoreErrorKind, SystemClock};
 
 use crate::lines::note as note_line;
 use crate::site::{Site, SiteOptions};
 
-/// The cache itself, as a store. None where there is none, or where it is down: that the store says itself.
-pub(crate) async fn open(site: &Site) -> anyhow::Result<Option<Arc<dyn SessionStore>>> {
+/// The cache of a site.
+pub(crate) enum Front {
+    /// There is none.
+    Missing,
+    Cache(Arc<dyn SessionStore>),
+    /// It does not answer.
+    Down(anyhow::Error),
+}
+
+impl Front {
+    /// The cache, if it answers.
+    pub(crate) fn cache(&self) -> Option<&Arc<dyn SessionStore>> {
+        match self {
+            Front::Cache(cache) => Some(cache),
+            Front::Missing | Front::Down(_) => None,
+        }
+    }
+}
+
+pub(crate) async fn open(site: &Site) -> anyhow::Result<Front> {
     let Some((_, cache)) = site.url()?.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|'))
     else {
-        return Ok(None);
+        return Ok(Front::Missing);
     };
     match site.connect_to(&with_engine(cache)).await {
-        Ok(cache) => Ok(Some(cache)),
+        Ok(cache) => Ok(Front::Cache(cache)),
         Err(error) => match error.downcast_ref::<cloakroom::StoreError>() {
-            Some(error) if error.kind() == StoreErrorKind::Unavailable => Ok(None),
+            Some(store) if store.kind() == StoreErrorKind::Unavailable => Ok(Front::Down(error)),
             _ => Err(error),
         },
     }
@@ -51,7 +70,32 @@ pub(crate) fn note(options: &SiteOptions, url: &str) {
     if is_database && options.settings.from_django.is_none() {
         note_line(
             "they are ended in this database. If the site's SESSION_ENGINE is cached_db, Django still answers from its \
-             cache: name both, --store 'cached_db:DATABASE|CACHE', and run this again",
+             cache: `cloakroom revoke --user ID` or `cloakroom delete KEY` with --store 'cached_db:DATABASE|CACHE' ends \
+             them there",
         );
     }
+}
+
+/// How long a request of Django's may take that read a row before it was deleted, and then puts it into the cache.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+
+/// Waits for requests that were under way.
+pub(crate) async fn wait() {
+    tokio::time::sleep(UNDER_WAY).await;
+}
+
+/// Ends again those of these sessions that such a request has put back into the cache.
+pub(crate) async fn end_again(
+    store: &dyn SessionStore,
+    front: &Front,
+    keys: &[SessionKey],
+) -> anyhow::Result<()> {
+    let Some(cache) = front.cache().filter(|_| !keys.is_empty()) else { return Ok(()) };
+    wait().await;
+    for key in keys {
+        if holds(&**cache, key).await? {
+            store.delete(key).await?;
+        }
+    }
+    Ok(())
 }

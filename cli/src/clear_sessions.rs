@@ -2,13 +2,14 @@
 
 use std::ops::ControlFlow;
 
+use anyhow::Context;
 use clap::Args;
 use cloakroom::{Clock, SessionStore, SystemClock};
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 
 use crate::Ending;
-use crate::cache_in_front;
+use crate::cache_in_front::{self, Front};
 use crate::end::{AT_ONCE, Ended};
 use crate::interrupted::asked_to_stop;
 use crate::lines::{complain, report_work, say};
@@ -61,7 +62,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         return Ok(Ending::Well);
     }
     let mut ended = Ended::default();
-    let copies = end_copies(&site, &*store, &mut ended).await;
+    end_copies(&site, &*store, &mut ended).await?;
     let mut progress = Progress::new("removed", None);
     let mut before = 0;
     let mut tell = |cleared| {
@@ -87,8 +88,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     }
     let is_told = ended.complain();
     cleared?;
-    copies?;
-    said?;
+    said.with_context(|| format!("{} were removed before this", expired(count)))?;
     let left =
         if site.url()?.starts_with("file:") { store.count(SystemClock.now()).await?.unreadable } else { 0 };
     if left > 0 {
@@ -109,7 +109,14 @@ fn expired(count: u64) -> String {
 
 /// Ends the expired sessions that the cache in front of the database still has as live ones.
 async fn end_copies(site: &Site, store: &dyn SessionStore, ended: &mut Ended) -> anyhow::Result<()> {
-    let Some(cache) = cache_in_front::open(site).await? else { return Ok(()) };
+    let cache = match cache_in_front::open(site).await? {
+        Front::Missing => return Ok(()),
+        Front::Cache(cache) => cache,
+        // Nobody would find its copies once the rows are gone.
+        Front::Down(error) => {
+            return Err(error.context("nothing was removed, as the cache does not answer; run it again"));
+        }
+    };
     let now = SystemClock.now();
     let mut walk = Walk::begin(store, now, "looked at").await?;
     while let Some(page) = walk.next().await? {

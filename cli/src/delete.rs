@@ -1,5 +1,6 @@
 //! `cloakroom delete`: ends sessions by their keys or ids.
 
+use anyhow::Context;
 use clap::Args;
 use cloakroom::{Clock, SessionKey, SystemClock};
 use serde_json::json;
@@ -48,9 +49,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let site = options.site.read()?;
     let store = site.connect().await?;
     if !options.id.is_empty() {
-        let (keys, missing) = ids::find(&*store, &options.id).await?;
-        let outcome = end_by_id(&*store, &keys, &missing, options.dry_run, ("deleted", options.json)).await;
-        if !keys.is_empty() && !options.dry_run {
+        let found = ids::find(&*store, &options.id).await?;
+        let outcome = end_by_id(&*store, &found, options.dry_run, ("deleted", options.json)).await;
+        if !found.keys.is_empty() && !options.dry_run {
+            cache_in_front::end_again(&*store, &cache_in_front::open(&site).await?, &found.keys).await?;
             cache_in_front::note(&options.site, site.url()?);
         }
         return outcome;
@@ -81,7 +83,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     if deleted > 0 {
         cache_in_front::note(&options.site, site.url()?);
     }
-    said?;
+    said.with_context(|| format!("{deleted} sessions were deleted before this"))?;
+    cache_in_front::end_again(&*store, &cache_in_front::open(&site).await?, &keys).await?;
     Ok(if is_told || missing > 0 { Ending::WithFailures } else { Ending::Well })
 }
 

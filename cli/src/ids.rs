@@ -48,11 +48,17 @@ impl PublicId {
     }
 }
 
-/// The keys of the sessions with these ids, and the ids that no session has. An id that several have is wrong usage.
-pub(crate) async fn find(
-    store: &dyn SessionStore,
-    ids: &[PublicId],
-) -> anyhow::Result<(Vec<SessionKey>, Vec<PublicId>)> {
+/// What was found of some ids.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The keys of the sessions, each once.
+    pub(crate) keys: Vec<SessionKey>,
+    /// The ids that no session has.
+    pub(crate) missing: Vec<PublicId>,
+}
+
+/// The sessions with these ids. An id that several have is wrong usage.
+pub(crate) async fn find(store: &dyn SessionStore, ids: &[PublicId]) -> anyhow::Result<Found> {
     let mut found: Vec<Vec<SessionKey>> = vec![Vec::new(); ids.len()];
     let mut walk = Walk::begin(store, SystemClock.now(), "looked at").await?;
     while let Some(page) = walk.next().await? {
@@ -68,7 +74,7 @@ pub(crate) async fn find(
     drop(walk);
     if asked_to_stop().is_some() {
         // Another session may have the same id.
-        return Ok((Vec::new(), Vec::new()));
+        return Ok(Found::default());
     }
     let mut missing = Vec::new();
     for (id, keys) in ids.iter().zip(&found) {
@@ -88,7 +94,13 @@ pub(crate) async fn find(
             }
         }
     }
-    Ok((found.into_iter().flatten().collect(), missing))
+    let mut keys: Vec<SessionKey> = Vec::new();
+    for key in found.into_iter().flatten() {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    Ok(Found { keys, missing })
 }
 
 impl std::fmt::Display for PublicId {

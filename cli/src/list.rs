@@ -31,7 +31,7 @@ Whoever knows a session key is that session's user: do not leave the output of -
 
 With --user, sessions that cannot be read may be this user's, too: their number is told, and the exit code is 3.
 
-Exit codes: 0 all were listed, 1 something failed, 2 wrong usage, 3 some sessions could not be read (--user).";
+Exit codes: 0 all were listed, 1 something failed or no session has the id, 2 wrong usage, 3 some sessions could not be read (--user).";
 
 /// List the sessions in a store: public id, state, end, user
 #[derive(Args)]
@@ -66,7 +66,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let now = SystemClock.now();
     let mut output = Output::new();
     let mut left = options.limit.unwrap_or(u64::MAX);
-    let (mut unread, mut seen) = (0, 0_u64);
+    let (mut unread, mut seen, mut shown) = (0, 0_u64, 0_u64);
     let mut walk = Walk::begin(&*store, now, "looked at").await?;
     walk.each(|listed| {
         seen += 1;
@@ -82,6 +82,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
             return Ok(ControlFlow::Break(()));
         }
         left -= 1;
+        shown += 1;
         let line = if options.json { serde_json::to_string(&entry)? } else { entry.line() };
         output.line(&line)
     })
@@ -92,6 +93,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         complain("stopped before the end: there may be more sessions");
     } else if seen == 0 {
         complain_of_nothing();
+    }
+    if let Some(id) = options.id.filter(|_| shown == 0 && asked_to_stop().is_none()) {
+        complain(&format!("no session has the id {id}"));
+        return Ok(Ending::WithFailures);
     }
     Ok(if complain_of_unread(unread) { Ending::WithFindings } else { Ending::Well })
 }

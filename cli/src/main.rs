@@ -19,9 +19,9 @@ mod interrupted;
 mod keys;
 mod lines;
 mod list;
-mod ping;
 mod logins;
 mod move_rest;
+mod ping;
 mod print_settings;
 mod printable;
 mod private_file;
@@ -44,7 +44,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use self::interrupted::interrupted;
+use self::interrupted::{asked_to_stop, interrupted};
 
 const EXIT_CODES: &str = "\
 Stores, as --store has them; a password stands behind the user, as in any URL:
@@ -213,7 +213,8 @@ fn wait_for(command: impl Future<Output = anyhow::Result<Ending>>) -> anyhow::Re
     runtime.block_on(async {
         let mut command = std::pin::pin!(command);
         tokio::select! {
-            ended = &mut command => ended,
+            // The command may have seen the signal before this.
+            ended = &mut command => ended.map(|ending| asked_to_stop().map_or(ending, Ending::Interrupted)),
             code = interrupted() => tokio::select! {
                 ended = command => ended.map(|_| Ending::Interrupted(code)),
                 () = tokio::time::sleep(PATIENCE) => Ok(Ending::Interrupted(code)),

@@ -7,7 +7,7 @@ use cloakroom::{Clock, SessionKey, SystemClock};
 use serde_json::json;
 
 use crate::Ending;
-use crate::cache_in_front;
+use crate::cache_in_front::{self, Front};
 use crate::lines::report;
 use crate::site::SiteOptions;
 
@@ -48,8 +48,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         // The database answers without the cache.
         if site.url()?.starts_with("cached_db:") {
             match cache_in_front::open(&site).await? {
-                Some(cache) => drop(cache.exists(&absent, now).await?),
-                None => anyhow::bail!("the database answers, and the cache does not"),
+                Front::Cache(cache) => drop(cache.exists(&absent, now).await?),
+                Front::Missing => {}
+                Front::Down(error) => {
+                    return Err(error.context("the database answers, and the cache does not"));
+                }
             }
         }
         Ok(start.elapsed().as_secs_f64() * 1_000.0)

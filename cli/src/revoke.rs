@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use clap::Args;
 use cloakroom::store::Listed;
 use cloakroom::{Clock, SessionKey, SessionStore, SystemClock};
@@ -11,7 +12,7 @@ use crate::Ending;
 use crate::cache_in_front;
 use crate::end::Ended;
 use crate::entry::{complain_of_unread, may_be_anybodys};
-use crate::ids::{self, PublicId};
+use crate::ids::{self, Found, PublicId};
 use crate::interrupted::asked_to_stop;
 use crate::lines::{complain, report};
 use crate::site::SiteOptions;
@@ -67,22 +68,30 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let site = options.site.read()?.for_owners();
     let store = site.connect_to_read().await?;
     let Some(user) = &options.user else {
-        let (keys, missing) = ids::find(&*store, &options.id).await?;
-        let outcome = end_by_id(&*store, &keys, &missing, options.dry_run, ("revoked", options.json)).await;
+        let found = ids::find(&*store, &options.id).await?;
+        let keys = &found.keys;
+        let outcome = end_by_id(&*store, &found, options.dry_run, ("revoked", options.json)).await;
+        if !options.dry_run {
+            cache_in_front::end_again(&*store, &cache_in_front::open(&site).await?, keys).await?;
+        }
         cache_note(&options, site.url()?, !keys.is_empty());
         return outcome;
     };
-    let cache = cache_in_front::open(&site).await?;
+    let front = cache_in_front::open(&site).await?;
+    let cache = front.cache();
     let (mut found, mut is_told, mut last) = (0, false, Pass::default());
     let mut outcome = Ok(());
     for _ in 0..PASSES {
         last = Pass::default();
-        outcome = pass(&store, cache.as_ref(), user, options.dry_run, &mut last).await;
+        outcome = pass(&store, cache, user, options.dry_run, &mut last).await;
         found += if options.dry_run { last.found } else { last.ended.gone };
         is_told |= last.ended.complain();
         let is_last = last.found == 0 || last.ended.failed > 0 || options.dry_run;
         if is_last || outcome.is_err() || asked_to_stop().is_some() {
             break;
+        }
+        if cache.is_some() {
+            cache_in_front::wait().await;
         }
     }
     let is_whole = outcome.is_ok() && asked_to_stop().is_none();
@@ -105,7 +114,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     if is_whole && !is_done && last.ended.failed == 0 {
         complain("the user keeps logging in; deactivate the user first, then revoke again");
     }
-    said?;
+    said.with_context(|| format!("{found} sessions were ended before this"))?;
     Ok(match (is_done && !is_told, is_unread) {
         (false, _) => Ending::WithFailures,
         (true, true) => Ending::WithFindings,
@@ -122,11 +131,14 @@ fn cache_note(options: &Options, url: &str, has_ended: bool) {
 /// Ends these sessions, of which some ids have none, and tells it.
 pub(crate) async fn end_by_id(
     store: &dyn SessionStore,
-    keys: &[SessionKey],
-    missing: &[PublicId],
+    Found { keys, missing }: &Found,
     dry_run: bool,
     (done, json): (&str, bool),
 ) -> anyhow::Result<Ending> {
+    if asked_to_stop().is_some() {
+        report(json, &format!("stopped before the sessions were found; nothing was {done}"))?;
+        return Ok(Ending::Well);
+    }
     for id in missing {
         complain(&format!("no session has the id {id}"));
     }
@@ -148,7 +160,7 @@ pub(crate) async fn end_by_id(
         },
     );
     let is_told = ended.complain();
-    said?;
+    said.with_context(|| format!("{} sessions were ended before this", ended.gone))?;
     Ok(if is_told || missing > 0 { Ending::WithFailures } else { Ending::Well })
 }
 
@@ -177,6 +189,10 @@ async fn pass(
     let Some(cache) = cache else { return Ok(()) };
     let mut walk = Walk::begin(&**cache, now, "looked at in the cache").await?;
     while let Some(page) = walk.next().await? {
+        for listed in page.iter().filter(|listed| listed.session.is_err()) {
+            // Where there is a row, that was read.
+            pass.unread += u64::from(!store.exists(&listed.session_key, now).await?);
+        }
         let mut keys = keys_of(page, user);
         keys.retain(|key| !found.contains(key));
         pass.found += keys.len() as u64;

@@ -6,7 +6,7 @@ use cloakroom::{Clock, StoreErrorKind, SystemClock};
 
 use crate::Ending;
 use crate::entry::Entry;
-use crate::ids::{self, PublicId};
+use crate::ids::{self, Found, PublicId};
 use crate::keys::{self, KeyOptions};
 use crate::lines::{complain, json_on_one_line, say};
 use crate::site::SiteOptions;
@@ -43,8 +43,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let store = options.site.read()?.connect_to_read().await?;
     let now = SystemClock.now();
     let mut ending = Ending::Well;
-    let (keys, missing) = if options.id.is_empty() {
-        (options.keys.read()?, Vec::new())
+    let Found { keys, missing } = if options.id.is_empty() {
+        Found { keys: options.keys.read()?, missing: Vec::new() }
     } else {
         ids::find(&*store, &options.id).await?
     };

@@ -10,8 +10,8 @@ use cloakroom::signing::SecretKey;
 use cloakroom::{SecretCheck, SessionStore, Settings, TimeZone};
 
 use crate::from_django::{self, DjangoSite};
-use crate::private_file::{has_password, warn_if_others_can_read};
 use crate::lines::complain;
+use crate::private_file::{has_password, warn_if_others_can_read};
 use crate::secrets::{self, SecretOptions};
 use crate::settings_file;
 use crate::store_url::{self, StoreOption};

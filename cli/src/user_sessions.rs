@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::entry::time;
 use crate::ids::PublicId;
+use crate::interrupted::asked_to_stop;
 use crate::lines::{Output, complain, report, report_work, say};
 use crate::progress::Progress;
 use crate::site::SiteOptions;
@@ -265,6 +266,6 @@ async fn clean(options: &IndexOptions) -> anyhow::Result<Ending> {
 fn told(progress: &mut Progress) -> impl FnMut(u64) -> ControlFlow<()> + Send {
     |done| {
         progress.set(done);
-        ControlFlow::Continue(())
+        if asked_to_stop().is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 }

@@ -3,11 +3,11 @@
 
 mod before;
 mod beside_django;
+mod changing_the_secret;
 mod every_day;
 mod files;
 mod moving;
 mod people;
-mod secret;
 mod site;
 
 use std::path::Path;

@@ -60,3 +60,44 @@ async fn from_a_database_to_a_cache_and_from_a_cache_to_a_database() {
         is_moved(&python, on_postgres().await, site::files).await;
     }
 }
+
+/// Services alone, without standing still: both orders of the two stores, as the page has them.
+#[tokio::test(flavor = "multi_thread")]
+async fn services_move_without_standing_still() {
+    let (from, to) = (on_postgres().await, on_redis().await);
+    let (mut site, old) = Site::new(project::python(), from);
+    let new = to(&site.path());
+    site.deploy(&old).await;
+    let everybody =
+        [("ann", Habit::Rust), ("bob", Habit::Rust), ("carol", Habit::Rust), ("dora", Habit::Sleeps)];
+    let mut people = People::arrive(&site, &everybody);
+    site.stop_django();
+    let mut place = place(&site, &old).await;
+    place.here.insert(0, ("redis://cache.example/1?key_prefix=site", new.store.clone()));
+    let text = crate::documents::document("operations.md");
+    let (_, text) = text.split_once("\n## Move a site of Rust services without standing still\n").unwrap();
+    let urls: Vec<String> = text
+        .split('`')
+        .filter(|code| code.starts_with("moving:redis://") || code.starts_with("moving:postgres://"))
+        .take(2)
+        .map(|url| {
+            url.replace("postgres://site:password@db.example/site", &old.store)
+                .replace("redis://cache.example/1?key_prefix=site", &new.store)
+        })
+        .collect();
+    assert!(urls.len() == 2 && urls[0].starts_with("moving:redis"), "{urls:?}");
+    for store in &urls {
+        site.deploy_rust(&Deployment { store: store.clone(), ..old.clone() }).await;
+        people.go_on().await;
+    }
+    people.log_out("carol", 1).await;
+    let heading = "Move a site of Rust services without standing still";
+    follow(
+        &place,
+        &format!("export CLOAKROOM_SECRET_KEY_FILE=secret.txt\n{}", section("operations.md", heading)[0]),
+    );
+    people.go_on().await;
+    site.deploy(&new).await;
+    people.go_on().await;
+    assert_eq!(people.go_home().await, Noticed::default());
+}
