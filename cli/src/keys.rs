@@ -35,7 +35,8 @@ impl KeyOptions {
             }
         }
         keys.retain(|key| !key.trim().is_empty());
-        if keys.is_empty() {
+        // A pipe that brings none has nothing to do.
+        if keys.is_empty() && !self.keys.iter().any(|key| key == "-") {
             return Err(usage(
                 "no session key: give one, or - and the keys on standard input, a line each; or --id ID",
             ));

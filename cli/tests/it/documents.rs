@@ -156,6 +156,40 @@ async fn operations() {
     assert!(man.contains("Exit codes"), "{man}");
 }
 
+/// What was revoked after the backup is live again after the restore, as the page says, until its recipe ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn backup() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(folder.path()).await;
+    std::fs::write(folder.path().join("secret.txt"), format!("{SECRET}\n")).unwrap();
+    let url = place.here[0].1.clone();
+    std::fs::write(
+        folder.path().join("cloakroom.toml"),
+        format!("store = {url:?}\nsecret_key_file = \"secret.txt\"\n"),
+    )
+    .unwrap();
+    assert_eq!(with_secret(&["create-table", "--store", &url], "").code, 0);
+    let store = open(&url).await;
+    create(&*store, r#"{"_auth_user_id":"7"}"#, 5).await;
+    create(&*store, r#"{"_auth_user_id":"8"}"#, 5).await;
+    create(&*store, r#"{"visits":1}"#, -5).await;
+    let [end_all, restore] = <[String; 2]>::try_from(blocks(&document("backup.md"), "sh")).unwrap();
+    let (dump, restore) = restore.split_once('\n').unwrap();
+    let run = |script: &str| {
+        let ran = place.run(script);
+        let output = String::from_utf8_lossy(&ran.stdout).into_owned();
+        assert!(ran.status.success(), "{script}: {output}{}", String::from_utf8_lossy(&ran.stderr));
+        output
+    };
+    run(dump);
+    assert!(run("cloakroom revoke --user 7").contains("1 session of user 7 revoked"));
+    assert!(run(restore).contains("2 live, 1 expired"));
+    assert!(run("cloakroom list --user 7").contains("user 7"), "it is live again");
+    let output = run(&end_all);
+    assert!(output.contains("3 deleted\n0 live, 0 expired"), "{output}");
+    assert_eq!(run(&end_all).lines().last(), Some("0 live, 0 expired"), "and once more");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn stores() {
     let folder = tempfile::tempdir().unwrap();
@@ -205,8 +239,14 @@ fn the_table_of_settings_is_whole() {
 
 #[test]
 fn the_examples_that_documents_name_exist() {
-    let documents =
-        ["from-django.md", "operations.md", "stores.md", "from-tower-sessions.md", "../README.md"];
+    let documents = [
+        "from-django.md",
+        "operations.md",
+        "stores.md",
+        "from-tower-sessions.md",
+        "backup.md",
+        "../README.md",
+    ];
     let mut named = std::collections::BTreeSet::new();
     for text in documents.map(document) {
         named.extend(
@@ -224,7 +264,8 @@ fn the_examples_that_documents_name_exist() {
 
 #[test]
 fn few_blocks_are_left_out() {
-    let documents = ["from-django.md", "operations.md", "stores.md", "from-tower-sessions.md"].map(document);
+    let documents =
+        ["from-django.md", "operations.md", "stores.md", "from-tower-sessions.md", "backup.md"].map(document);
     let left_out =
         documents.iter().map(|text| text.matches("<!-- not run in the test: ").count()).sum::<usize>();
     assert_eq!(left_out, 1);
