@@ -138,7 +138,8 @@ pub enum StoreErrorKind {
 }
 
 impl StoreError {
-    /// An error of a store: `store` is its short name, `message` says what is wrong and what to do.
+    /// An error of a store: `store` is its short name, empty where it concerns no store in particular; `message` says what is
+    /// wrong and what to do.
     ///
     /// ```
     /// use cloakroom::{StoreError, StoreErrorKind};
@@ -185,7 +186,11 @@ impl StoreError {
 
 impl fmt::Display for StoreError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "session store {}: {}", self.store, self.message)
+        match self.store {
+            // A URL that names none, or no store in particular.
+            "" => write!(formatter, "session store: {}", self.message),
+            store => write!(formatter, "session store {store}: {}", self.message),
+        }
     }
 }
 

@@ -624,7 +624,7 @@ pub(crate) fn refuse(error: &Error) -> (u16, &'static str) {
 ///
 /// assert!(message_of(&Error::Interrupted).contains("Please reload"));
 /// assert!(message_of(&Error::Conflict { attempts: 3 }).contains("changed by another request"));
-/// let down = StoreError::new("load", StoreErrorKind::Unavailable, "the server is away");
+/// let down = StoreError::new("redis", StoreErrorKind::Unavailable, "the server is away");
 /// assert!(message_of(&Error::Store(down)).contains("cannot be reached"));
 /// ```
 pub fn message_of(error: &Error) -> &'static str {

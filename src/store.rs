@@ -363,7 +363,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     ) -> Result<Vec<Listed>, StoreError> {
         let _ = (cursor, limit, now);
         let message = "this store cannot list its sessions; only who has a session's key finds it";
-        Err(StoreError::new("list", StoreErrorKind::Unsupported, message))
+        Err(StoreError::new("", StoreErrorKind::Unsupported, message))
     }
 
     /// How many sessions there are. One statement in a database; elsewhere it takes as long as a listing.

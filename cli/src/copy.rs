@@ -21,7 +21,7 @@ use serde::de::IgnoredAny;
 use self::record::{CopyRecord, Known, State};
 use crate::entry;
 use crate::interrupted::asked_to_stop;
-use crate::lines::{is_quiet, say};
+use crate::lines::{complain, is_quiet, say};
 use crate::secrets::read_secret_file;
 use crate::site::SiteOptions;
 use crate::walk::Walk;
@@ -41,7 +41,7 @@ Without --record a session that is at the target already is left alone, and --ov
 With --record the command remembers what it has copied, as digests without keys and data, and copying again brings the \
 target up to date:
   changed at the source   replaced at the target
-  gone from the source    deleted at the target
+  gone from the source    deleted at the target; if most are gone, only with --delete-most
   changed at the target   kept
   ended at the target     stays ended
   changed on both sides   kept, told, and exit code 3
@@ -67,6 +67,9 @@ pub(crate) struct Options {
     /// A file that remembers what was copied, so that copying again brings the target up to date
     #[arg(long, value_name = "PATH", conflicts_with = "overwrite")]
     record: Option<PathBuf>,
+    /// With --record: delete at the target what is gone from the source, also if that is most of what was copied
+    #[arg(long, requires = "record")]
+    delete_most: bool,
     /// A file with the secret that signs at the target, if it is another
     #[arg(long, value_name = "PATH")]
     to_secret_key_file: Option<PathBuf>,
@@ -121,6 +124,8 @@ struct Again {
 
 /// How many sessions are on their way at the same time: stores serve many in one go.
 const AT_ONCE: usize = 64;
+/// So few sessions may well be most of all.
+const FEW: u64 = 20;
 /// How many failures are told one by one.
 const TOLD: u64 = 20;
 
@@ -128,6 +133,7 @@ struct Copy {
     source: Arc<dyn SessionStore>,
     target: Arc<dyn SessionStore>,
     overwrite: bool,
+    delete_most: bool,
     cookie_age: TimeDelta,
 }
 
@@ -148,7 +154,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     }
     let target = target.connect_to(&options.to).await.context("the target")?;
     let cookie_age = site.settings_without_secret().cookie_age;
-    let copy = Copy { source, target, overwrite: options.overwrite, cookie_age };
+    let Options { overwrite, delete_most, .. } = options;
+    let copy = Copy { source, target, overwrite, delete_most, cookie_age };
     let mut report = Report::default();
     let outcome = match &options.record {
         Some(path) => {
@@ -168,7 +175,15 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         report.lines(outcome.is_ok() && asked_to_stop().is_none()).iter().try_for_each(|line| say(line))?;
     }
     outcome?;
-    let conflicts = report.again.map_or(0, |again| again.conflicts);
+    let again = report.again.unwrap_or_default();
+    let left = report.there + report.replaced + again.changed_at_target;
+    let has_lost_most = again.ended_at_target >= FEW && again.ended_at_target > left;
+    if has_lost_most {
+        complain(
+            "the target has lost most of what was copied: was it emptied? To copy all of it again, name a new --record",
+        );
+    }
+    let conflicts = again.conflicts + u64::from(has_lost_most);
     Ok(if report.failed + report.kept + conflicts == 0 { Ending::Well } else { Ending::WithFindings })
 }
 
@@ -357,6 +372,11 @@ impl Report {
         }
     }
 
+    /// Counts more of what needs a look.
+    fn conflicts(&mut self, count: u64) {
+        self.again.get_or_insert_default().conflicts += count;
+    }
+
     fn lines(&self, is_whole: bool) -> Vec<String> {
         let Report { copied, there, kept, replaced, expired, gone, failed, again } = self;
         let end = if is_whole { "" } else { " before it ended in the middle; start it again" };
@@ -371,7 +391,7 @@ impl Report {
             (deleted, "deleted, as they are gone from the source"),
             (changed_at_target, "changed at the target, kept"),
             (ended_at_target, "ended at the target, not copied again"),
-            (conflicts, "changed on both sides, kept"),
+            (conflicts, "changed on both sides, or gone from the source and used at the target; kept"),
             (failed, "failed"),
         ] {
             if *count > 0 {
@@ -404,7 +424,13 @@ mod tests {
         let Ok(Some(listed)) = listed else { unreachable!("it was made above") };
         assert!(source.delete(&session_key).await.is_ok_and(|deleted| deleted));
 
-        let copy = Copy { source, target: Arc::<MemoryStore>::clone(&target), overwrite: false, cookie_age };
+        let copy = Copy {
+            source,
+            target: Arc::<MemoryStore>::clone(&target),
+            overwrite: false,
+            delete_most: false,
+            cookie_age,
+        };
         assert!(matches!(copy.one(listed, None, now).await, Ok((Fate::Gone, None))));
         assert!(target.load(&session_key, now).await.is_ok_and(|loaded| loaded.is_none()));
     }
@@ -430,7 +456,13 @@ mod tests {
         let begun = State::of(&before, Some(now + cookie_age));
         assert!(record.begin([(&session_key, begun)].into_iter()).is_ok());
 
-        let copy = Copy { source, target: Arc::<MemoryStore>::clone(&target), overwrite: false, cookie_age };
+        let copy = Copy {
+            source,
+            target: Arc::<MemoryStore>::clone(&target),
+            overwrite: false,
+            delete_most: false,
+            cookie_age,
+        };
         let mut report = Report { again: Some(Again::default()), ..Report::default() };
         assert!(copy.run(&mut report, Some(&mut record)).await.is_ok());
         let conflicts = report.again.map(|again| again.conflicts);

@@ -47,7 +47,7 @@ enum Command {
     /// Bring all logins into the index, those that Django made too, and remove entries whose session is gone
     Rebuild(IndexOptions),
     /// Remove the entries whose session is gone
-    Clean(IndexOptions),
+    Clean(CleanOptions),
 }
 
 #[derive(Args)]
@@ -69,6 +69,15 @@ struct RevokeOptions {
     /// End nothing, and tell how many there are
     #[arg(long)]
     dry_run: bool,
+}
+
+#[derive(Args)]
+struct CleanOptions {
+    /// Remove nothing, and tell how many there are
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    index: IndexOptions,
 }
 
 #[derive(Args)]
@@ -248,14 +257,22 @@ async fn rebuild(options: &IndexOptions) -> anyhow::Result<Ending> {
     said.map(|()| Ending::Well)
 }
 
-async fn clean(options: &IndexOptions) -> anyhow::Result<Ending> {
+async fn clean(CleanOptions { dry_run, index: options }: &CleanOptions) -> anyhow::Result<Ending> {
     let (user_sessions, _) = options.connect().await?;
     let mut progress = Progress::new("checked", None);
-    let cleaned = user_sessions.clean(&mut told(&mut progress)).await;
+    let cleaned = if *dry_run {
+        user_sessions.count_stale(&mut told(&mut progress)).await
+    } else {
+        user_sessions.clean(&mut told(&mut progress)).await
+    };
     drop(progress);
     let cleaned = cleaned?;
-    let line = if options.json {
+    let line = if options.json && *dry_run {
+        json!({ "entries": cleaned.entries, "removed": 0, "found": cleaned.removed }).to_string()
+    } else if options.json {
         json!({ "entries": cleaned.entries, "removed": cleaned.removed }).to_string()
+    } else if *dry_run {
+        format!("{} entries checked, {} found; nothing was removed", cleaned.entries, cleaned.removed)
     } else {
         format!("{} entries checked, {} removed", cleaned.entries, cleaned.removed)
     };

@@ -65,7 +65,7 @@ impl UserTable {
             _ => {
                 let message = "this URL names no database with users; those are `sqlite:PATH`, `postgres://…` and \
                                `mysql://…`, each with the feature of its name";
-                Err(StoreError::new("users", StoreErrorKind::Misconfigured, message))
+                Err(StoreError::new("", StoreErrorKind::Misconfigured, message))
             }
         }
     }

@@ -68,7 +68,7 @@ impl Group {
         });
         answer.await.unwrap_or_else(|_| {
             let message = "the write of several requests was broken off by a panic of the store; try again";
-            let error = StoreError::new("session", StoreErrorKind::Unavailable, message);
+            let error = StoreError::new("", StoreErrorKind::Unavailable, message);
             Answer { writes: 1, outcome: Err(Failure::Error(error.into())) }
         })
     }

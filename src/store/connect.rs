@@ -100,7 +100,7 @@ impl Opened {
 /// [`connect`], with the index of user sessions.
 pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, StoreError> {
     settings.validate_stored().map_err(|error| {
-        StoreError::new("connect", StoreErrorKind::Misconfigured, error.to_string()).with_source(error)
+        StoreError::new("", StoreErrorKind::Misconfigured, error.to_string()).with_source(error)
     })?;
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
     match scheme {
@@ -117,7 +117,7 @@ pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, Store
             // No address of a cache has a bar in it, where a path may.
             let Some((database, cache)) = rest.rsplit_once('|') else {
                 let message = "`cached_db:` takes a database and a cache: `cached_db:DATABASE|CACHE`";
-                return Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message));
+                return Err(StoreError::new("", StoreErrorKind::Misconfigured, message));
             };
             let database = Box::pin(open(database, settings)).await?;
             let cache = Box::pin(open_cache(cache, settings)).await?;
@@ -142,7 +142,7 @@ pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, Store
         "memcached" => Ok(Opened::without_index(MemcachedStore::open(url, settings).await?)),
         _ => {
             let message = super::unknown_url::message(url);
-            Err(StoreError::new("connect", StoreErrorKind::Misconfigured, message))
+            Err(StoreError::new("", StoreErrorKind::Misconfigured, message))
         }
     }
 }
@@ -153,7 +153,7 @@ pub(super) fn two_stores(rest: &str) -> Result<(&str, &str), StoreError> {
         let message = "`moving:` takes the old and the new store, and it is unclear where the second begins; write \
                        `moving:OLD|NEW`, or `moving:OLD||NEW` where one of them is a `cached_db:`, and `%7C` for a `|` in a \
                        path or a password";
-        StoreError::new("connect", StoreErrorKind::Misconfigured, message)
+        StoreError::new("", StoreErrorKind::Misconfigured, message)
     })
 }
 
@@ -237,7 +237,7 @@ pub async fn create_table(
         _ => {
             let message = "this URL names no store with a table; those are `sqlite:PATH`, `postgres://…` and \
                            `mysql://…`, each with the feature of its name";
-            Err(StoreError::new("create_table", StoreErrorKind::Misconfigured, message))
+            Err(StoreError::new("", StoreErrorKind::Misconfigured, message))
         }
     }
 }
@@ -283,7 +283,7 @@ pub async fn create_user_session_table(url: &str) -> Result<table::CreateTable, 
         _ => {
             let message = "this URL names no store that keeps an index of user sessions; those are `sqlite:PATH`, \
                            `postgres://…`, `mysql://…` and `redis://…`, each with the feature of its name";
-            Err(StoreError::new("create_user_session_table", StoreErrorKind::Unsupported, message))
+            Err(StoreError::new("", StoreErrorKind::Unsupported, message))
         }
     }
 }

@@ -54,6 +54,6 @@ fn make_folder(url: &str) -> Result<(), StoreError> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(&path).map_err(|error| {
         let message = format!("cannot make the folder {}", path.display());
-        StoreError::new("connect", crate::error::StoreErrorKind::Misconfigured, message).with_source(error)
+        StoreError::new("", crate::error::StoreErrorKind::Misconfigured, message).with_source(error)
     })
 }

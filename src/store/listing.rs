@@ -62,7 +62,7 @@ impl Listed {
     /// # Errors
     /// When nobody can tell whose session it is: it is unreadable, not signed with this secret, or holds no id there.
     pub fn user_id(&self) -> Result<Option<String>, Error> {
-        let unknown = |why: String| Err(StoreError::new("list", StoreErrorKind::Unreadable, why).into());
+        let unknown = |why: String| Err(StoreError::new("", StoreErrorKind::Unreadable, why).into());
         match &self.session {
             Ok(loaded) if loaded.genuine => auth::user_id_in(&loaded.data),
             Ok(_) => unknown("the session is not signed with this secret".to_owned()),
@@ -164,7 +164,7 @@ impl Cursor {
             Place::Start | Place::End => Ok(None),
             Place::At(place) => place.downcast_ref().map(Some).ok_or_else(|| {
                 let message = "the cursor is of another store's listing; begin with `Cursor::start()`";
-                StoreError::new("list", StoreErrorKind::Misconfigured, message)
+                StoreError::new("", StoreErrorKind::Misconfigured, message)
             }),
         }
     }

@@ -120,6 +120,29 @@ impl UserSessions {
     /// # Errors
     /// [`Error::Store`].
     pub async fn clean(&self, progress: &mut Progress<'_>) -> Result<Cleaned, Error> {
+        self.find_stale(true, progress).await
+    }
+
+    /// Counts the entries that [`clean`](UserSessions::clean) would remove, and removes none.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use cloakroom::{Settings, user_sessions::UserSessions};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let user_sessions = UserSessions::connect("memory:", &Settings::new("secret")).await?;
+    /// let stale = user_sessions.count_stale(&mut |_entries| ControlFlow::Continue(())).await?;
+    /// assert_eq!((stale.entries, stale.removed), (0, 0), "nobody was logged in");
+    /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`clean`](UserSessions::clean).
+    pub async fn count_stale(&self, progress: &mut Progress<'_>) -> Result<Cleaned, Error> {
+        self.find_stale(false, progress).await
+    }
+
+    async fn find_stale(&self, remove: bool, progress: &mut Progress<'_>) -> Result<Cleaned, Error> {
         let (mut cleaned, mut cursor) = (Cleaned::default(), Cursor::start());
         while !cursor.is_done() {
             let page = self.index.page(&mut cursor, PAGE).await?;
@@ -134,7 +157,7 @@ impl UserSessions {
                     gone.push((entry.user_id.as_str(), &entry.session_key));
                 }
             }
-            if !gone.is_empty() {
+            if remove && !gone.is_empty() {
                 self.index.remove(&gone).await?;
             }
             cleaned.entries += page.len() as u64;

@@ -7,7 +7,8 @@ use cloakroom::{Clock, SessionData, SessionKey, StoreError, StoreErrorKind, Syst
 use futures_util::{StreamExt, stream};
 
 use super::record::{CopyRecord, Known, State};
-use super::{AT_ONCE, Copy, Fate, Report};
+use super::{AT_ONCE, Copy, FEW, Fate, Report};
+use crate::lines::complain;
 use crate::walk::Walk;
 
 /// How often a session that changes at the target meanwhile is looked at again.
@@ -84,10 +85,21 @@ impl Copy {
         report: &mut Report,
         record: &CopyRecord,
     ) -> anyhow::Result<()> {
-        if !record.misses_some()? {
+        let now = SystemClock.now();
+        let (missing, all) = record.missing(now)?;
+        if missing == 0 {
             return Ok(());
         }
-        let now = SystemClock.now();
+        // Somebody has emptied the source, or named another.
+        if missing >= FEW && missing * 2 > all && !self.delete_most {
+            let why = format!(
+                "{missing} of {all} sessions are gone from the source since they were copied. Is it the right one? Nothing \
+                 was deleted at the target; --delete-most does so"
+            );
+            complain(&why);
+            report.conflicts(missing);
+            return Ok(());
+        }
         let mut walk = Walk::begin(&*self.target, now, "compared").await.context("the target")?;
         while let Some(page) = walk.next().await.context("the target")? {
             let mut candidates = Vec::new();

@@ -188,10 +188,15 @@ impl CopyRecord {
         Ok(transaction.commit()?)
     }
 
-    /// Whether sessions were copied that the source did not have in this run.
-    pub(super) fn misses_some(&self) -> anyhow::Result<bool> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM session WHERE run < ?1)";
-        Ok(self.connection.query_row(sql, [self.run], |row| row.get(0))?)
+    /// Of the sessions that were copied and have not expired: how many the source did not have in this run, and how many
+    /// there are.
+    pub(super) fn missing(&self, now: DateTime<Utc>) -> anyhow::Result<(u64, u64)> {
+        let sql = "SELECT count(CASE WHEN run < ?1 THEN 1 END), count(*) FROM session \
+             WHERE done IS NOT NULL AND (done_expiry IS NULL OR done_expiry > ?2)";
+        let counts: (i64, i64) = self
+            .connection
+            .query_row(sql, [self.run, now.timestamp()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok((counts.0.unsigned_abs(), counts.1.unsigned_abs()))
     }
 
     /// Forgets a session that is gone from both sides.

@@ -197,3 +197,39 @@ async fn a_record_of_another_copy_is_refused() {
     let both = run(cloakroom(&["copy", "--to", "sqlite:x", "--record", "y", "--overwrite"]), b"");
     assert_eq!(both.code, 2, "{both:?}");
 }
+
+/// Another source than was copied from, or an emptied one, empties no target.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_has_lost_most_deletes_nothing_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to, record) = (sqlite(folder.path()), postgres().await, folder.path().join("moved"));
+    let (source, target) = (open(&from).await, open(&to).await);
+    let mut keys = Vec::new();
+    for number in 0..30 {
+        keys.push(create(&*source, &format!(r#"{{"number":{number}}}"#), 7).await);
+    }
+    is_reported(&copy(&from, &to, &record, &[]), 0, json!({ "copied": 30 }));
+    for key in &keys[..25] {
+        source.delete(key).await.unwrap();
+    }
+    let refused = copy(&from, &to, &record, &[]);
+    is_reported(&refused, 3, json!({ "there": 5, "conflicts": 25 }));
+    assert!(refused.stderr.contains("25 of 30 sessions are gone from the source"), "{refused:?}");
+    assert_eq!(target.count(Utc::now()).await.unwrap().live, 30);
+    is_reported(&copy(&from, &to, &record, &["--delete-most"]), 0, json!({ "there": 5, "deleted": 25 }));
+
+    // The other way round: a target that was emptied gets nothing back, and that is told.
+    for key in &keys[25..] {
+        change(&*source, key, r#"{"newer":"source"}"#).await;
+    }
+    for number in 0..30 {
+        create(&*source, &format!(r#"{{"other":{number}}}"#), 7).await;
+    }
+    is_reported(&copy(&from, &to, &record, &[]), 0, json!({ "copied": 30, "replaced": 5 }));
+    for listed in target.list(&mut cloakroom::store::Cursor::start(), 100, Utc::now()).await.unwrap() {
+        target.delete(&listed.session_key).await.unwrap();
+    }
+    let emptied = copy(&from, &to, &record, &[]);
+    is_reported(&emptied, 3, json!({ "ended_at_target": 35 }));
+    assert!(emptied.stderr.contains("was it emptied?"), "{emptied:?}");
+}

@@ -4,11 +4,13 @@
 mod before;
 mod beside_django;
 mod changing_the_secret;
+mod dead_cache;
 mod every_day;
 mod files;
 mod moving;
 mod people;
 mod site;
+mod wrong_secret;
 
 use std::path::Path;
 

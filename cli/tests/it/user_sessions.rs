@@ -35,6 +35,8 @@ async fn is_listed_and_revoked(url: &str) {
     let revoked = index(&["revoke", "--user", "7"]);
     assert_eq!((revoked.code, revoked.stdout.as_str()), (0, "2 sessions of user 7 revoked\n"), "{revoked:?}");
     assert_eq!(with_secret(&["count", "--json", "--store", url], "").json()["live"], 2);
+    let dry = index(&["clean", "--dry-run", "--json"]).json();
+    assert_eq!((&dry["entries"], &dry["removed"]), (&json!(1), &json!(0)), "{dry}");
     assert_eq!(index(&["clean", "--json"]).json()["entries"], 1);
 }
 

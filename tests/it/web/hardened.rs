@@ -191,6 +191,6 @@ async fn what_cannot_work_is_refused_at_the_start() {
     assert_eq!(error.kind(), cloakroom::StoreErrorKind::Misconfigured);
     assert_eq!(
         error.to_string(),
-        "session store connect: setting `cookie_age`: a session would end before it begins; set a second or more"
+        "session store: setting `cookie_age`: a session would end before it begins; set a second or more"
     );
 }

@@ -188,6 +188,14 @@ impl People {
         }
     }
 
+    /// Lets one of them open a page of a side; whom the page takes them for.
+    pub(crate) async fn look(&self, name: &'static str, side: usize) -> Option<String> {
+        let worker = self.workers.iter().find(|worker| worker.person.lock().unwrap().name == name).unwrap();
+        let person = Arc::clone(&worker.person);
+        let answer = tokio::task::spawn_blocking(move || person.lock().unwrap().ask_patiently(side, "look"));
+        answer.await.unwrap()["user"].as_str().map(str::to_owned)
+    }
+
     /// Lets one of them log out on a side; whoever has copied the cookie clicks on, and must be nobody.
     pub(crate) async fn log_out(&mut self, name: &'static str, side: usize) {
         let worker = self.workers.iter().find(|worker| worker.person.lock().unwrap().name == name).unwrap();

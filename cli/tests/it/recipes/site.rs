@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::routing::post;
 use axum::{Json, Router};
-use cloakroom::{Session, SessionLayer, Settings, auth};
+use cloakroom::{SecretCheck, Session, SessionLayer, Settings, auth};
 use serde_json::{Value, json};
 
 use crate::project::Project;
@@ -138,11 +138,21 @@ impl Site {
     }
 
     pub(crate) async fn deploy_rust(&mut self, deployment: &Deployment) {
+        self.start_rust(deployment, SecretCheck::default()).await.unwrap();
+    }
+
+    /// Starts the service again, unless it refuses to start.
+    pub(crate) async fn start_rust(
+        &mut self,
+        deployment: &Deployment,
+        secret_check: SecretCheck,
+    ) -> Result<(), cloakroom::StoreError> {
         self.stop_rust().await;
         let mut settings = Settings::new(deployment.secret.as_str());
         settings.secret_key_fallbacks =
             deployment.fallbacks.iter().map(|secret| secret.as_str().into()).collect();
-        let store = cloakroom::connect(&deployment.store, &settings).await.unwrap();
+        settings.secret_check = secret_check;
+        let store = cloakroom::connect(&deployment.store, &settings).await?;
         let layer = SessionLayer::new(store, settings).unwrap();
         let pages = Router::new()
             .route("/click", post(click))
@@ -155,6 +165,7 @@ impl Site {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let server = axum::serve(listener, app).with_graceful_shutdown(async { drop(stopped.await) });
         self.rust = Some((stop, tokio::spawn(async { server.await.unwrap() })));
+        Ok(())
     }
 
     /// What Django has written.
