@@ -10,9 +10,9 @@ use clap::Args;
 use self::pass::Change;
 use self::report::{Report, Seen};
 use crate::Ending;
-use crate::check::hint_of_nothing;
+use crate::entry::hint_at_nothing;
 use crate::interrupted::asked_to_stop;
-use crate::lines::{complain, say};
+use crate::lines::say;
 use crate::logins::{Logins, UserOptions};
 use crate::site::SiteOptions;
 use crate::usage;
@@ -97,7 +97,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     said?;
     report.hints(change.logins());
     if report.is_empty() {
-        complain(&hint_of_nothing(site.url()?, options.site.settings.from_django.is_some()));
+        hint_at_nothing(site.url()?, &options.site);
     }
     if let Some(code) = asked_to_stop() {
         return Ok(Ending::Interrupted(code));

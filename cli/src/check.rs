@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use self::secrets::Secrets;
 use crate::Ending;
-use crate::entry::{Format, State};
+use crate::entry::{Format, State, hint_at_nothing};
 use crate::interrupted::asked_to_stop;
 use crate::lines::{complain, say};
 use crate::logins::{Logins, UserOptions};
@@ -111,7 +111,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     outcome?;
     let is_empty = report.live + report.expired + report.not_genuine + report.unreadable == 0;
     if is_empty && report.complete {
-        complain(&hint_of_nothing(site.url()?, options.site.settings.from_django.is_some()));
+        hint_at_nothing(site.url()?, &options.site);
     } else {
         report.hints(&site);
         if let Some(logins) = &logins {
@@ -201,18 +201,4 @@ impl Report {
 fn logins_of_copies(site: &Site) -> bool {
     let has_copies = site.url().is_ok_and(|url| url.starts_with("cached_db:"));
     has_copies && !site.settings_without_secret().secret_key_fallbacks.is_empty()
-}
-
-/// Where to look when there is nothing at all.
-pub(crate) fn hint_of_nothing(url: &str, is_of_project: bool) -> String {
-    let place = if url.starts_with("redis") || url.starts_with("memcached") {
-        "the site's cache may have another key prefix, version or key function (?key_prefix=…&version=…), or the sessions \
-         are on another server or database number"
-    } else if url.starts_with("file:") {
-        "the session files may be in another folder (SESSION_FILE_PATH), or begin with another --cookie-name"
-    } else {
-        "the sessions may be in another database, or SESSION_ENGINE keeps them elsewhere"
-    };
-    let ask = if is_of_project { "" } else { "; --from-django MANAGE.PY takes all that from the project" };
-    format!("if there should be some: {place}{ask}")
 }

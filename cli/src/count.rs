@@ -5,7 +5,7 @@ use cloakroom::{Clock, SystemClock};
 use serde_json::json;
 
 use crate::Ending;
-use crate::entry::complain_of_nothing;
+use crate::entry::hint_at_nothing;
 use crate::lines::say;
 use crate::site::SiteOptions;
 
@@ -32,7 +32,8 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
-    let count = options.site.read()?.connect().await?.count(SystemClock.now()).await?;
+    let site = options.site.read()?;
+    let count = site.connect().await?.count(SystemClock.now()).await?;
     say(&if options.json {
         json!({ "live": count.live, "expired": count.expired, "unreadable": count.unreadable }).to_string()
     } else if count.unreadable > 0 {
@@ -41,7 +42,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         format!("{} live, {} expired", count.live, count.expired)
     })?;
     if count.live + count.expired + count.unreadable == 0 {
-        complain_of_nothing();
+        hint_at_nothing(site.url()?, &options.site);
     }
     Ok(if count.unreadable > 0 { Ending::WithFindings } else { Ending::Well })
 }

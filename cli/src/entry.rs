@@ -5,6 +5,7 @@ use cloakroom::store::{Listed, Loaded};
 use serde::Serialize;
 
 use crate::lines::{complain, note};
+use crate::site::SiteOptions;
 
 /// What a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -115,12 +116,22 @@ impl Format {
     }
 }
 
-/// Says that a store has no sessions at all, and the usual causes.
-pub(crate) fn complain_of_nothing() {
-    note(
-        "no sessions found. If the site has some: is it another database, folder or Redis number, another key_prefix or \
-         version in the URL of a cache, or engine=cached_db? `cloakroom settings` shows what was looked at",
-    );
+/// Says where to look when a store has no sessions at all.
+pub(crate) fn hint_at_nothing(url: &str, options: &SiteOptions) {
+    let place = if url.starts_with("redis") || url.starts_with("memcached") {
+        "the site's cache may have another key prefix, version or key function (?key_prefix=…&version=…), or the sessions \
+         are on another server or database number"
+    } else if url.starts_with("file:") {
+        "the session files may be in another folder (SESSION_FILE_PATH), or begin with another --cookie-name"
+    } else {
+        "the sessions may be in another database, or SESSION_ENGINE keeps them elsewhere"
+    };
+    let ask = if options.settings.from_django.is_some() {
+        ""
+    } else {
+        "; --from-django MANAGE.PY takes all that from the project"
+    };
+    note(&format!("if there should be sessions: {place}{ask}"));
 }
 
 /// Whether a session that lives could be any user's: nobody can tell whose it is.

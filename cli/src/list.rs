@@ -6,7 +6,7 @@ use clap::Args;
 use cloakroom::{Clock, SystemClock};
 
 use crate::Ending;
-use crate::entry::{Entry, State, complain_of_nothing, complain_of_unread, may_be_anybodys};
+use crate::entry::{Entry, State, complain_of_unread, hint_at_nothing, may_be_anybodys};
 use crate::ids::PublicId;
 use crate::interrupted::asked_to_stop;
 use crate::lines::{Output, complain};
@@ -62,7 +62,7 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let site = options.site.read()?;
     let site = if options.user.is_some() { site.for_owners() } else { site };
-    let store = site.connect_to_read().await?;
+    let (store, url) = (site.connect_to_read().await?, site.url()?.to_owned());
     let now = SystemClock.now();
     let mut output = Output::new();
     let mut left = options.limit.unwrap_or(u64::MAX);
@@ -92,7 +92,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     if asked_to_stop().is_some() {
         complain("stopped before the end: there may be more sessions");
     } else if seen == 0 {
-        complain_of_nothing();
+        hint_at_nothing(&url, &options.site);
     }
     if let Some(id) = options.id.filter(|_| shown == 0 && asked_to_stop().is_none()) {
         complain(&format!("no session has the id {id}"));

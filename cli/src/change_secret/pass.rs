@@ -12,6 +12,7 @@ use cloakroom::{
 use futures_util::{StreamExt, stream};
 
 use super::report::{Reason, Seen};
+use crate::cache_in_front;
 use crate::logins::{Login, Logins, database_of};
 use crate::site::Site;
 use crate::walk::Walk;
@@ -72,7 +73,7 @@ impl Change {
         let store = site.connect_to_read().await?;
         let url = site.url()?;
         let (rows, copies) = match database_of(url) {
-            Some(database) => (site.connect_to(database).await?, Some(Copies::of(site, url).await?)),
+            Some(database) => (site.connect_to(database).await?, Some(Copies::of(site).await?)),
             None => (Arc::clone(&store), None),
         };
         let codec = SessionCodec::new(site.settings()?);
@@ -220,22 +221,9 @@ impl Change {
 }
 
 impl Copies {
-    async fn of(site: &Site, url: &str) -> anyhow::Result<Copies> {
-        let (_, cache) = url.rsplit_once('|').unwrap_or_default();
-        let is_shared = ["redis", "memcached"].iter().any(|scheme| cache.starts_with(scheme));
-        let (_, query) = cache.split_once('?').unwrap_or_default();
-        // Its entries are those of Django's `cached_db`, as in the store.
-        let cache = if is_shared && !query.contains("engine=") {
-            format!("{cache}{}engine=cached_db", if cache.contains('?') { "&" } else { "?" })
-        } else {
-            cache.to_owned()
-        };
-        let cache = match site.connect_to(&cache).await {
-            Ok(cache) => Some(cache),
-            // The store, too, does without a cache that is down.
-            Err(error) if error.downcast_ref().is_some_and(is_unavailable) => None,
-            Err(error) => return Err(error),
-        };
+    /// The store, too, does without a cache that is down.
+    async fn of(site: &Site) -> anyhow::Result<Copies> {
+        let cache = cache_in_front::open(site).await?.cache().cloned();
         Ok(Copies { cache, has_failed: AtomicBool::new(false) })
     }
 
