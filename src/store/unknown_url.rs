@@ -23,7 +23,10 @@ pub(super) fn message(url: &str) -> String {
             "stores of the scheme `{scheme}:` are not compiled in; add the feature `{feature}` to cloakroom in Cargo.toml"
         );
     }
-    let is_path = !url.is_empty() && !is_url && !url.contains(['@', '|']) && !url.contains(char::is_control);
+    // A connection string, such as libpq's, has equals signs and blanks.
+    let may_be_secret =
+        |letter: char| "@|=?&#'\"".contains(letter) || letter.is_whitespace() || letter.is_control();
+    let is_path = !url.is_empty() && !is_url && !url.contains(may_be_secret);
     if is_path {
         return format!(
             "`{url}` is no URL; for a SQLite file write `sqlite:{url}`, for a folder of session files `file:{url}`"
@@ -31,6 +34,6 @@ pub(super) fn message(url: &str) -> String {
     }
     "this URL names no store; use `memory:`, `cookie:`, `sqlite:PATH` (feature `sqlite`), `file:FOLDER` (feature `file`), \
      `postgres://…` (feature `postgres`), `mysql://…` (feature `mysql`), `redis://…` (feature `redis`), \
-     `memcached://…` (feature `memcached`), or `cached_db:DATABASE|CACHE` made of two of them"
+     `memcached://…` (feature `memcached`), or `cached_db:DATABASE|CACHE` or `moving:OLD|NEW` made of two of them"
         .to_owned()
 }
