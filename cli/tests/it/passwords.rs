@@ -56,6 +56,7 @@ fn urls() -> Vec<String> {
     let halves = urls.clone();
     urls.extend(halves.iter().map(|half| format!("cached_db:{half}|memory:")));
     urls.extend(halves.iter().map(|half| format!("cached_db:sqlite:nowhere.sqlite3|{half}")));
+    urls.extend(halves.iter().map(|half| format!("moving:{half}|sqlite:nowhere.sqlite3")));
     urls
 }
 
@@ -77,6 +78,9 @@ fn commands(url: &str) -> Vec<Vec<&str>> {
         &["copy", "--to", url],
         &["copy", "--from", url, "--to", "file:/"],
         &["clearsessions"],
+        &["move"],
+        &["ping"],
+        &["delete", "--id", "3f9a0c61b2d4"],
         &["create-table", "--user-sessions"],
         &["demo", "--listen", "127.0.0.1:0"],
         &["list", "--limit", url],
