@@ -11,7 +11,7 @@ use self::project::{NEW, Site};
 use crate::command::{Ran, cloakroom, run};
 use crate::project::SECRET as OLD;
 use crate::servers;
-use crate::sessions::{create, open};
+use crate::sessions::{create, open, open_with};
 
 /// Runs `change-secret` as JSON; gives the exit code and the object, without what does not matter to most tests.
 fn change(arguments: &[&str]) -> (i32, Value) {
@@ -197,8 +197,4 @@ async fn legacy_text_and_an_old_hash_are_renewed() {
     let settings = cloakroom::Settings::new(NEW);
     assert!(cloakroom::auth::verify_session_auth_hash(&hash, &site.password(1), &settings));
     assert!(!open(&url).await.load(&key, cloakroom::chrono::Utc::now()).await.unwrap().unwrap().genuine);
-}
-
-async fn open_with(url: &str, secret: &str) -> std::sync::Arc<dyn cloakroom::SessionStore> {
-    cloakroom::connect(url, &cloakroom::Settings::new(secret)).await.unwrap()
 }

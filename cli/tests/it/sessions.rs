@@ -4,14 +4,21 @@ use std::sync::Arc;
 
 use cloakroom::chrono::{TimeDelta, Utc};
 use cloakroom::store::Record;
-use cloakroom::{SessionData, SessionKey, SessionStore, Settings, TextFormat};
+use cloakroom::{SecretCheck, SessionData, SessionKey, SessionStore, Settings, TextFormat};
 use serde_json::json;
 
 use crate::command::{SECRET, with_secret};
 use crate::servers;
 
 pub(crate) async fn open(url: &str) -> Arc<dyn SessionStore> {
-    cloakroom::connect(url, &Settings::new(SECRET)).await.unwrap()
+    open_with(url, SECRET).await
+}
+
+/// The store with this secret, also where it is not that of the sessions in it.
+pub(crate) async fn open_with(url: &str, secret: &str) -> Arc<dyn SessionStore> {
+    let mut settings = Settings::new(secret);
+    settings.secret_check = SecretCheck::Skip;
+    cloakroom::connect(url, &settings).await.unwrap()
 }
 
 /// Makes a session that ends in so many hours.
