@@ -28,8 +28,17 @@ impl Front {
 }
 
 pub(crate) async fn open(site: &Site) -> anyhow::Result<Front> {
-    let Some((_, cache)) = site.url()?.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|'))
-    else {
+    open_of(site, site.url()?).await
+}
+
+/// The stores that a URL names: two where the site moves from a `cached_db:` or to one, else itself.
+pub(crate) fn stores(url: &str) -> impl Iterator<Item = &str> {
+    url.strip_prefix("moving:").filter(|rest| rest.contains("||")).unwrap_or(url).split("||")
+}
+
+/// The cache of one of the site's stores.
+pub(crate) async fn open_of(site: &Site, url: &str) -> anyhow::Result<Front> {
+    let Some((_, cache)) = url.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|')) else {
         return Ok(Front::Missing);
     };
     match site.connect_to(&with_engine(cache)).await {

@@ -46,8 +46,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         let start = Instant::now();
         store.exists(&absent, now).await?;
         // The database answers without the cache.
-        if site.url()?.starts_with("cached_db:") {
-            match cache_in_front::open(&site).await? {
+        for url in cache_in_front::stores(site.url()?) {
+            match cache_in_front::open_of(&site, url).await? {
                 Front::Cache(cache) => drop(cache.exists(&absent, now).await?),
                 Front::Missing => {}
                 Front::Down(error) => {
@@ -59,7 +59,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     };
     let answered = tokio::time::timeout(limit, ask).await;
     let milliseconds =
-        answered.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} seconds", options.timeout)))?;
+        answered.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", options.timeout)))?;
     report(
         options.json,
         &if options.json {

@@ -74,15 +74,22 @@ pub(crate) fn man(options: &ManOptions) -> anyhow::Result<Ending> {
     }
     let (name, command) = match &options.command {
         Some(name) => {
-            let found = command.find_subcommand(name);
-            let found =
-                found.ok_or_else(|| usage("no command of this name; `cloakroom --help` lists them"))?;
-            (format!("cloakroom-{}", found.get_name()), found)
+            let found = find(&command, name.strip_prefix("cloakroom-").unwrap_or(name), "cloakroom");
+            found.ok_or_else(|| usage(format!("no command {name}; `cloakroom --help` lists them")))?
         }
         None => ("cloakroom".to_owned(), &command),
     };
     print(page(command, &name)?.as_bytes())?;
     Ok(Ending::Well)
+}
+
+/// The command of this name below another, with the name of its page: `user-sessions-revoke` is below `user-sessions`.
+fn find<'a>(above: &'a Command, name: &str, page: &str) -> Option<(String, &'a Command)> {
+    above.get_subcommands().find_map(|command| {
+        let rest = name.strip_prefix(command.get_name())?;
+        let page = format!("{page}-{}", command.get_name());
+        if rest.is_empty() { Some((page, command)) } else { find(command, rest.strip_prefix('-')?, &page) }
+    })
 }
 
 /// Writes the page of a command and of those in it; tells how many.

@@ -188,6 +188,13 @@ async fn backup() {
     let output = run(&end_all);
     assert!(output.contains("3 deleted\n0 live, 0 expired"), "{output}");
     assert_eq!(run(&end_all).lines().last(), Some("0 live, 0 expired"), "and once more");
+
+    // Where nothing can be deleted, the recipe fails.
+    let read_only = format!("sqlite:{}", folder.path().join("read-only.sqlite3").display());
+    assert_eq!(with_secret(&["create-table", "--store", &read_only], "").code, 0);
+    create(&*open(&read_only).await, "{}", 5).await;
+    let ran = place.run(&format!("export CLOAKROOM_STORE='{read_only}?mode=ro'\n{end_all}"));
+    assert!(!ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
 }
 
 #[tokio::test(flavor = "multi_thread")]
