@@ -81,7 +81,7 @@ async fn no_command_leaves_a_log() {
         (&["show", "-"], keys.as_str(), 0),
         (&["delete", "-"], keys.as_str(), 0),
         (&["clearsessions"], "", 0),
-        (&["revoke", "--user", "7", "--secret-key", "another"], "", 1),
+        (&["revoke", "--user", "7", "--secret-key", "another"], "", 3),
         (&["revoke", "--user", "7"], "", 0),
     ] {
         let ran = with_store(arguments, input);
