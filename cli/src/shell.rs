@@ -75,7 +75,7 @@ pub(crate) fn man(options: &ManOptions) -> anyhow::Result<Ending> {
     let (name, command) = match &options.command {
         Some(name) => {
             let found = find(&command, name.strip_prefix("cloakroom-").unwrap_or(name), "cloakroom");
-            found.ok_or_else(|| usage(format!("no command {name}; `cloakroom --help` lists them")))?
+            found.ok_or_else(|| usage("no command of this name; `cloakroom --help` lists them"))?
         }
         None => ("cloakroom".to_owned(), &command),
     };
