@@ -112,7 +112,7 @@ struct Report {
     again: Option<Again>,
 }
 
-/// What only a copy with a record can tell.
+/// The counts that only a copy with a record has.
 #[derive(Default, Serialize)]
 struct Again {
     changed_at_target: u64,

@@ -1,5 +1,5 @@
 //! Public ids: the first digits of the SHA-256 of a session's key, by which commands, logs and traces name a session.
-//! Whoever knows one cannot open the session.
+//! A public id does not open the session.
 
 use cloakroom::user_sessions::UserSessionId;
 use cloakroom::{Clock, SessionKey, SessionStore, SystemClock};
@@ -48,7 +48,7 @@ impl PublicId {
     }
 }
 
-/// What was found of some ids.
+/// The sessions of some ids.
 #[derive(Default)]
 pub(crate) struct Found {
     /// The keys of the sessions, each once.

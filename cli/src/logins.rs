@@ -62,7 +62,7 @@ pub(crate) enum Login {
     Unknown,
 }
 
-/// Whose login it is.
+/// The user whose login it is.
 struct Who {
     user: (String, String),
     hash: String,
@@ -182,7 +182,7 @@ pub(crate) fn secrets(settings: &Settings) -> Vec<SecretKey> {
     std::iter::once(&settings.secret_key).chain(&settings.secret_key_fallbacks).cloned().collect()
 }
 
-/// So many of these.
+/// A count with its noun.
 pub(crate) fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

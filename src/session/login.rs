@@ -1,4 +1,4 @@
-//! What a session knows of a login, for the log.
+//! A session's knowledge of a login, for the log.
 
 use super::{Session, State};
 use crate::auth;
@@ -11,7 +11,7 @@ impl Session {
 }
 
 impl State {
-    /// Who is logged in in the session as it is stored. A login that was not saved is none.
+    /// The user who is logged in in the stored session. A login that was not saved does not count.
     pub(super) fn stored_user(&self) -> Option<String> {
         if self.is_login { None } else { auth::user_id_in(&self.data).ok().flatten() }
     }

@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// Fewer entries say nothing: they may be what somebody else left behind.
 const FEWEST: u32 = 3;
 
-/// What the live, readable entries of the sample are.
+/// The live, readable entries of the sample, by kind.
 #[derive(Default)]
 struct Sample {
     genuine: u32,

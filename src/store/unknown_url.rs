@@ -1,4 +1,4 @@
-//! What to do about a URL that names no store.
+//! The message for a URL that names no store.
 
 /// The schemes that need a feature, and its name.
 const FEATURES: [(&str, &str); 11] = [

@@ -1,4 +1,4 @@
-//! Who logged in and out is in the log, once it is so, by public id and user id, and never by key.
+//! Logins and logouts are logged once they are done, by public id and user id, and never by key.
 
 use std::sync::Arc;
 

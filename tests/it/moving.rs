@@ -13,7 +13,7 @@ use cloakroom::chrono::{TimeDelta, Utc};
 use cloakroom::store::{Created, Record, Updated};
 use cloakroom::{MovingStore, SessionData, SessionKey, SessionStore, StoreError};
 
-/// What one process sees of the two stores.
+/// One process's view of the two stores.
 fn process(old: &Arc<dyn SessionStore>, new: &Arc<dyn SessionStore>) -> Arc<MovingStore> {
     Arc::new(MovingStore::new(Arc::clone(old), Arc::clone(new)).unwrap())
 }

@@ -131,7 +131,7 @@ async fn an_index_of_user_sessions_is_not_opened_with_a_wrong_secret_either() {
     assert_eq!(error.store(), "file", "{error}");
 }
 
-/// What a service prints that ends with such an error, as Rust prints what `main` returns.
+/// The text that a service prints when `main` returns such an error.
 #[tokio::test(flavor = "current_thread")]
 async fn what_keeps_a_service_from_starting_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();

@@ -40,7 +40,7 @@ struct Copies {
     has_failed: AtomicBool,
 }
 
-/// What there is of a session in the cache.
+/// A session's state in the cache.
 #[derive(PartialEq, Eq)]
 enum Copy {
     /// None, or one that is as the row.
@@ -50,7 +50,7 @@ enum Copy {
     Unknown,
 }
 
-/// What became of a session.
+/// The outcome for one session.
 #[derive(Default)]
 struct Outcome {
     signed_anew: bool,

@@ -1,4 +1,4 @@
-//! What was done, and what still depends on an older secret.
+//! The report: the work done, and the sessions that still depend on an older secret.
 
 use cloakroom::chrono::{DateTime, Utc};
 use serde::Serialize;

@@ -19,7 +19,7 @@ pub(super) struct Secrets {
     codec: Option<SessionCodec>,
 }
 
-/// What depends on one secret.
+/// The sessions and logins that depend on one secret.
 #[derive(Serialize)]
 struct Use {
     name: String,

@@ -1,4 +1,4 @@
-//! What `copy --record` remembers of the sessions that it has copied, in a SQLite file: digests, no key and no data. By
+//! The record of `copy --record`, a SQLite file: digests of the copied sessions, no key and no data. By
 //! comparing with it, the next copy knows on which side a session has changed.
 
 use std::path::Path;
@@ -44,12 +44,12 @@ impl State {
     }
 }
 
-/// What is remembered of one session.
+/// The record of one session.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known {
-    /// What was copied last, and read back.
+    /// The state that was copied last, and read back.
     done: Option<State>,
-    /// What was about to be written when the copy ended in the middle.
+    /// The state that was about to be written when the copy ended in the middle.
     begun: Option<State>,
 }
 
@@ -132,7 +132,7 @@ impl CopyRecord {
         Ok(CopyRecord { connection, run })
     }
 
-    /// What is remembered of a session, and whether the source had it in this run.
+    /// The record of a session, and whether the source had it in this run.
     pub(super) fn known(&self, key: &SessionKey) -> anyhow::Result<(Known, bool)> {
         let mut statement = self.connection.prepare_cached(
             "SELECT done, done_expiry, begun, begun_expiry, run FROM session WHERE session_key = ?1",

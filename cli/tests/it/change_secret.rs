@@ -28,7 +28,7 @@ fn ran(arguments: &[&str]) -> Ran {
     ran
 }
 
-/// What is expected: these numbers, and nothing else.
+/// Expects these numbers, and no others.
 fn numbers(report: &Value, names: &[&str]) -> Vec<u64> {
     names.iter().map(|name| report.pointer(&format!("/{name}")).unwrap().as_u64().unwrap()).collect()
 }
@@ -149,7 +149,7 @@ async fn a_copy_of_before_is_replaced() {
     assert_eq!(site.look(&keys).1[..2], [json!([1, 1]), json!([2, 1])]);
 }
 
-/// What the page had before: Django ends the logins.
+/// The page's former recipe: Django ends the logins.
 #[tokio::test(flavor = "multi_thread")]
 async fn signing_the_text_anew_is_not_enough() {
     let site = Site::new("");

@@ -156,7 +156,7 @@ async fn operations() {
     assert!(man.contains("Exit codes"), "{man}");
 }
 
-/// What was revoked after the backup is live again after the restore, as the page says, until its recipe ends it.
+/// A session that was revoked after the backup is live again after the restore, as the page says, until its recipe ends it.
 #[tokio::test(flavor = "multi_thread")]
 async fn backup() {
     let folder = tempfile::tempdir().unwrap();

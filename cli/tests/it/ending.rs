@@ -148,7 +148,7 @@ impl CachedSite {
         CachedSite { project, url, key }
     }
 
-    /// Whom Django's next request finds.
+    /// The user whom Django's next request finds.
     fn user(&self) -> String {
         let code = format!(
             "from importlib import import_module\nfrom django.conf import settings\n\

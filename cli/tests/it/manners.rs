@@ -1,4 +1,4 @@
-//! What people see beside the answer: warnings, and a bar that fits.
+//! Warnings, and a progress bar that fits the terminal.
 
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,4 +1,4 @@
-//! What is shipped beside the command: units of systemd, a line for cron, man pages, completions.
+//! The shipped files: units of systemd, a line for cron, man pages, completions.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

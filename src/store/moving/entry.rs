@@ -80,7 +80,7 @@ pub(super) fn provisional(data: &SessionData, nonce: &Nonce) -> Result<SessionDa
     marked(data.clone(), PROVISIONAL, nonce)
 }
 
-/// What is left at the place a session has moved from.
+/// The entry that stays at the place a session has moved from.
 pub(super) fn forward(nonce: &Nonce) -> Result<SessionData, StoreError> {
     marked(SessionData::new(), FORWARD, nonce)
 }
@@ -139,7 +139,7 @@ impl Found {
         }
     }
 
-    /// What the caller has loaded. The new store's versions are as they are.
+    /// The version that the caller has loaded. The new store's versions are as they are.
     pub(super) fn expected(version: &Version) -> Found {
         match version.as_moving() {
             Some(MovingVersion(found)) => found.clone(),

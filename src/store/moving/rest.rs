@@ -11,7 +11,7 @@ use super::{MovingStore, NAME, busy};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::store::{Cursor, Progress, Record, SessionStore, Updated};
 
-/// What [`MovingStore::move_rest`] has done.
+/// The counts of one [`MovingStore::move_rest`].
 ///
 /// ```
 /// use std::ops::ControlFlow;

@@ -35,7 +35,7 @@ pub(super) async fn give_way(attempt: usize) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What came of bringing a session over.
+/// The outcome of bringing a session over.
 pub(super) enum Brought {
     /// It is the new store's, in this version, and the old store's entry forwards to it.
     Over {
@@ -46,7 +46,7 @@ pub(super) enum Brought {
     Changed,
 }
 
-/// What came of taking the key in the new store.
+/// The outcome of taking the key in the new store.
 enum Reserved {
     Reserved(Version),
     /// The new store has a session of its own there, or the claim is lost.
@@ -129,7 +129,7 @@ impl MovingStore {
         Err(busy())
     }
 
-    /// What to answer when a write found something else than expected: another process may have moved the session.
+    /// The answer to a write that found something else than expected: another process may have moved the session.
     pub(super) async fn missing_or_changed(
         &self,
         key: &SessionKey,

@@ -133,7 +133,7 @@ class Slow(ModelBackend):
         return super().get_user(user_id)
 ";
 
-/// Who asks it to stop is told what was seen until then, and no more.
+/// A stopped check tells what it saw until then, and no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_is_stopped_tells_what_it_saw() {
     let site = Site::new("AUTHENTICATION_BACKENDS = ['mysite.slow.Slow']");

@@ -80,7 +80,7 @@ async fn where_the_users_are_in_another_database() {
     }
 }
 
-/// What Django has in the cache in front of the database is renewed, too.
+/// Copies in the cache in front of the database are renewed, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn where_a_cache_is_in_front() {
     for python in project::pythons() {

@@ -1,4 +1,4 @@
-//! What an operator does every day, and when something is down.
+//! An operator's daily work, and a database that is down.
 
 use std::path::Path;
 
@@ -45,7 +45,7 @@ async fn follow_all(headings: &[&str], places: &[Place], logged_out: &[&'static 
     }
 }
 
-/// What the commands printed, and what the people noticed.
+/// The commands' output, and what the people noticed.
 async fn followed(
     headings: &[&str],
     python: &Path,

@@ -21,7 +21,7 @@ pub(crate) enum Habit {
     Sleeps,
 }
 
-/// What people noticed.
+/// The damage that people noticed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Noticed {
     pub(crate) logged_out: Vec<&'static str>,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::project::Project;
 use crate::servers::free_port;
 
-/// What is deployed: each side reads it when it starts.
+/// A deployment: each side reads it when it starts.
 #[derive(Clone)]
 pub(crate) struct Deployment {
     pub(crate) secret: String,
@@ -168,7 +168,7 @@ impl Site {
         Ok(())
     }
 
-    /// What Django has written.
+    /// Django's log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.project.path().join("django.log")).unwrap_or_default()
     }
