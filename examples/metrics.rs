@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Router, routing::get};
-use cloakroom::store::spawn_cleaner;
+use cloakroom::spawn_cleaner;
 use cloakroom::{
-    MemoryStore, Session, SessionLayer, SessionStore, Settings, SettingsError, SystemClock, observe,
+    MemoryStore, Session, SessionLayer, SessionStore, Settings, SettingsError, SystemClock, telemetry,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -39,7 +39,7 @@ pub(crate) fn prometheus() -> Result<PrometheusBuilder, metrics_exporter_prometh
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let prometheus = prometheus()?.install_recorder()?;
-    observe::describe();
+    telemetry::describe();
 
     let store: Arc<dyn SessionStore> = Arc::new(MemoryStore::new());
     let _cleaner = spawn_cleaner(Arc::clone(&store), Arc::new(SystemClock), Duration::from_secs(3600));

@@ -23,10 +23,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use checks::CHECKS;
+use crate::site::error::Error;
+use crate::store::contract::SessionStore;
 
-use crate::error::Error;
-use crate::store::SessionStore;
+pub use checks::CHECKS;
 
 /// One check: its name, and what it does.
 ///

@@ -10,47 +10,35 @@
 //! - [`observe`]: what an operator sees of all that.
 //! - `conformance`: the suite that a store of your own should pass.
 
-#[cfg(feature = "actix")]
-mod actix;
-pub mod auth;
-#[cfg(feature = "axum")]
-mod axum;
-mod clock;
-mod codec;
+mod cleaner;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-mod error;
-mod expiry;
-pub mod middleware;
-pub mod observe;
-mod scratch;
+mod login;
+mod login_keys;
 mod session;
-mod session_data;
-mod session_key;
-mod settings;
-pub mod signing;
+mod site;
 pub mod store;
-#[cfg(feature = "tower")]
-mod tower;
+pub mod telemetry;
 pub mod user_sessions;
-mod value;
-mod zlib;
+mod web;
 
-#[cfg(feature = "actix")]
-pub use actix::SessionTransform;
 pub use async_trait::async_trait;
 pub use chrono;
+pub use cloakroom_formats::{
+    DecodeError, EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, Kind, MAX_DEPTH, MAX_VALUE_DEPTH, Moment,
+    OpcodeName, PickleError, SessionCodec, SessionCodecConfig, SessionData, TextFormat, TimeZone, Value,
+    ValueError, signing,
+};
 
-pub use clock::{Clock, ManualClock, SystemClock, TimeZone};
-pub use codec::pickle::PickleError;
-pub use codec::{DecodeError, SessionCodec, TextFormat};
-pub use error::{Error, StoreError, StoreErrorKind};
-pub use expiry::{EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, Moment};
-pub use middleware::SessionMiddleware;
+pub use cleaner::{Cleaner, spawn_cleaner};
+#[cfg(feature = "time-zones")]
+pub use cloakroom_formats::{NamedTimeZone, UnknownTimeZone};
+pub use login::auth;
 pub use session::{AsKey, Key, LazySession, STARTED_KEY, Session, TEST_COOKIE_NAME, TEST_COOKIE_VALUE};
-pub use session_data::SessionData;
-pub use session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
-pub use settings::{
+pub use site::clock::{Clock, ManualClock, SystemClock};
+pub use site::error::{Error, StoreError, StoreErrorKind};
+pub use site::session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
+pub use site::settings::{
     ConcurrentChanges, CookieScope, InterruptedSession, SameSite, SecretCheck, Settings, SettingsError,
     Transport,
 };
@@ -69,16 +57,12 @@ pub use store::SqliteStore;
 pub use store::{
     CachedDbStore, MemoryStore, MovingStore, SessionStore, SignedCookieStore, connect, connect_or_create,
 };
-#[cfg(feature = "tower")]
-pub use tower::{ErrorResponse, PlainText, SessionBody, SessionFuture, SessionLayer, SessionService};
 pub use user_sessions::UserSessions;
-pub use value::{Kind, MAX_DEPTH, MAX_VALUE_DEPTH, Value, ValueError};
-
-/// Locks, also after another thread panicked with the lock held: what is under these locks is changed in
-/// single steps and always whole.
-pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
+#[cfg(feature = "actix")]
+pub use web::actix::SessionTransform;
+pub use web::middleware::{self, SessionMiddleware};
+#[cfg(feature = "tower")]
+pub use web::tower::{ErrorResponse, PlainText, SessionBody, SessionFuture, SessionLayer, SessionService};
 
 /// The documents: their examples compile.
 #[cfg(all(doctest, feature = "axum"))]

@@ -11,6 +11,7 @@ mod modifying;
 mod moves;
 mod queue;
 mod save;
+mod session_use;
 mod test_cookie;
 mod typed_key;
 mod unreadable;
@@ -21,26 +22,29 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
+use cloakroom_formats::private::Text;
+use cloakroom_formats::{SessionData, Value, ValueError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use self::absolute_age::STARTED_KEY;
 use self::changes::{Change, Changes, Replay};
-pub use self::lazy::LazySession;
 use self::modifying::Modifying;
 use self::moves::Moves;
 use self::queue::Queues;
+use crate::site::clock::{Clock, SystemClock};
+use crate::site::error::Error;
+use crate::site::session_key::{KeyGenerator, RandomKeys, SessionKey};
+use crate::site::settings::Settings;
+use crate::store::contract::SessionStore;
+use crate::store::loaded::Version;
+use crate::telemetry::{Operation, Warnings, spans};
+use crate::user_sessions::UserSessions;
+
+pub use self::absolute_age::STARTED_KEY;
+pub use self::lazy::LazySession;
+pub use self::session_use::SessionUse;
 pub use self::test_cookie::{TEST_COOKIE_NAME, TEST_COOKIE_VALUE};
 pub use self::typed_key::{AsKey, Key};
-use crate::clock::{Clock, SystemClock};
-use crate::error::Error;
-use crate::observe::{Operation, Warnings, spans};
-use crate::session_data::SessionData;
-use crate::session_key::{KeyGenerator, RandomKeys, SessionKey};
-use crate::settings::Settings;
-use crate::store::{SessionStore, Version};
-use crate::user_sessions::UserSessions;
-use crate::value::{Text, Value, ValueError};
 
 /// What all sessions of a site share.
 #[derive(Clone)]
@@ -737,7 +741,7 @@ fn value_error(key: &str) -> impl FnOnce(ValueError) -> Error + '_ {
 
 impl Inner {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        crate::lock(&self.state)
+        crate::site::lock::lock(&self.state)
     }
 }
 

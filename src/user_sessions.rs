@@ -65,7 +65,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 
-mod index;
 mod rebuild;
 mod seen;
 
@@ -79,17 +78,21 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
-pub use self::index::{Client, Entry, MAX_ADDRESS, MAX_USER_AGENT, MAX_USER_ID, UserSessionIndex};
-pub use self::rebuild::{Cleaned, Progress, Rebuilt};
 use self::seen::Seen;
-use crate::auth;
-use crate::clock::{Clock, SystemClock};
-use crate::error::{Error, StoreError, StoreErrorKind};
-use crate::observe::{self, Operation};
-use crate::session::Session;
-use crate::session_key::SessionKey;
-use crate::settings::Settings;
-use crate::store::{self, Loaded, SessionStore};
+use crate::login_keys::user_id_in;
+use crate::site::clock::{Clock, SystemClock};
+use crate::site::error::{Error, StoreError, StoreErrorKind};
+use crate::site::session_key::SessionKey;
+use crate::site::settings::Settings;
+use crate::store;
+use crate::store::contract::SessionStore;
+use crate::store::loaded::Loaded;
+use crate::telemetry::{self, Operation};
+
+pub use self::rebuild::{Cleaned, Progress, Rebuilt};
+pub use crate::store::user_session_index::{
+    Client, Entry, MAX_ADDRESS, MAX_USER_AGENT, MAX_USER_ID, UserSessionIndex,
+};
 
 /// How long a process leaves the entry of a session alone that it has noted: 5 minutes.
 ///
@@ -355,34 +358,6 @@ impl UserSessions {
         Ok(self.end_all(&[found.entry]).await? > 0)
     }
 
-    /// Ends all sessions of this user but the current one, also when that is about to move to a new key; tells how
-    /// many. To be called after a change of password.
-    ///
-    /// ```
-    /// use cloakroom::user_sessions::UserSessions;
-    /// use cloakroom::{SessionMiddleware, Settings, auth};
-    ///
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let settings = Settings::new("secret");
-    /// let user_sessions = UserSessions::connect("memory:", &settings).await?;
-    /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
-    ///     .with_user_sessions(user_sessions.clone());
-    /// let (here, there) = (middleware.begin([]).load().await?, middleware.begin([]).load().await?);
-    /// for session in [&here, &there] {
-    ///     session.set(auth::SESSION_KEY, "7")?;
-    ///     session.save().await?;
-    /// }
-    /// assert_eq!(user_sessions.revoke_others("7", &here).await?, 1);
-    /// assert!(user_sessions.list("7").await?[0].is_current(&here));
-    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// As [`revoke_all`](UserSessions::revoke_all).
-    pub async fn revoke_others(&self, user_id: &str, current: &Session) -> Result<u64, Error> {
-        self.revoke_but(user_id, &current.own_keys()).await
-    }
-
     /// Ends all sessions of this user; tells how many. A session that moves to another key meanwhile is followed. To
     /// log the current user out with it, call [`auth::logout`] afterwards, which forgets the cookie.
     ///
@@ -430,7 +405,7 @@ impl UserSessions {
 
     /// Until a look brings nothing new: a session that moved between the look at the index and the look at the
     /// session had its new entry written before, so the next look finds it.
-    async fn revoke_but(&self, user_id: &str, kept: &[SessionKey]) -> Result<u64, Error> {
+    pub(crate) async fn revoke_but(&self, user_id: &str, kept: &[SessionKey]) -> Result<u64, Error> {
         let (mut revoked, mut known_gone) = (0, HashSet::new());
         for _ in 0..MAX_PASSES {
             let look = self.look_up(user_id).await?;
@@ -456,7 +431,7 @@ impl UserSessions {
         for chunk in entries.chunks(AT_ONCE) {
             let deleted = each(chunk, |session_key| {
                 let store = Arc::clone(&self.store);
-                async move { observe::call(Operation::Delete, store.delete(&session_key)).await }
+                async move { telemetry::call(Operation::Delete, store.delete(&session_key)).await }
             });
             let mut gone = Vec::new();
             for (entry, deleted) in chunk.iter().zip(deleted.await?) {
@@ -464,7 +439,7 @@ impl UserSessions {
                     Ok(existed) => {
                         ended += u64::from(existed);
                         if existed {
-                            observe::revoked(&entry.session_key, &entry.user_id);
+                            telemetry::revoked(&entry.session_key, &entry.user_id);
                         }
                         gone.push((entry.user_id.as_str(), &entry.session_key));
                     }
@@ -492,7 +467,7 @@ impl UserSessions {
                         look.not_genuine += 1;
                         continue;
                     }
-                    Ok(Some(loaded)) => (loaded.expire_date, auth::user_id_in(&loaded.data)),
+                    Ok(Some(loaded)) => (loaded.expire_date, user_id_in(&loaded.data)),
                     Ok(None) => (None, Ok(None)),
                     Err(error) if error.kind() == StoreErrorKind::Unreadable => (None, Err(error.into())),
                     Err(error) => return Err(error.into()),
@@ -561,7 +536,7 @@ impl UserSessions {
         let mut ended = false;
         for entry in &entries {
             if entry.first_seen == gone.first_seen && entry.session_key != gone.session_key {
-                ended |= observe::call(Operation::Delete, self.store.delete(&entry.session_key)).await?;
+                ended |= telemetry::call(Operation::Delete, self.store.delete(&entry.session_key)).await?;
                 self.forget(user_id, &entry.session_key).await;
             }
         }
@@ -661,7 +636,7 @@ fn is_settled(entry: &Entry, now: DateTime<Utc>) -> bool {
 #[derive(Clone)]
 pub struct UserSession {
     id: UserSessionId,
-    entry: Entry,
+    pub(crate) entry: Entry,
     expire_date: Option<DateTime<Utc>>,
 }
 
@@ -704,11 +679,6 @@ impl UserSession {
     pub fn user_agent(&self) -> Option<&str> {
         self.entry.client.user_agent()
     }
-
-    /// Whether it is the session of this request.
-    pub fn is_current(&self, session: &Session) -> bool {
-        session.own_keys().contains(&self.entry.session_key)
-    }
 }
 
 impl fmt::Debug for UserSession {
@@ -742,7 +712,7 @@ pub struct UserSessionId(String);
 impl UserSessionId {
     /// The id of the session under this key.
     pub fn of(session_key: &SessionKey) -> UserSessionId {
-        UserSessionId(crate::signing::hex(&Sha256::digest(session_key.as_str())[..16]))
+        UserSessionId(cloakroom_formats::private::hex(&Sha256::digest(session_key.as_str())[..16]))
     }
 
     /// The id's text.

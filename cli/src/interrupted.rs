@@ -31,7 +31,7 @@ pub(crate) async fn interrupted() -> u8 {
 }
 
 /// The exit code to end with, once somebody has asked the program to stop. Long work looks between its batches, ends
-/// there, tells what it has done, and returns [`Ending::Interrupted`](crate::Ending::Interrupted) with this code.
+/// there, tells what it has done, and returns [`Ending::Interrupted`](crate::ending::Ending::Interrupted) with this code.
 pub(crate) fn asked_to_stop() -> Option<u8> {
     Some(ASKED.load(Ordering::Relaxed)).filter(|code| *code != 0)
 }

@@ -1,50 +1,24 @@
 //! The `cloakroom` command.
 
-mod cache_in_front;
-mod change_secret;
-mod check;
-mod clear_sessions;
-mod copy;
-mod count;
-mod create_table;
-mod decode;
-mod delete;
-mod demo;
-mod encode;
-mod end;
-mod entry;
-mod from_django;
-mod ids;
+mod commands;
+mod ending;
 mod interrupted;
-mod keys;
-mod lines;
-mod list;
-mod logins;
-mod move_rest;
-mod ping;
-mod print_settings;
-mod printable;
-mod private_file;
-mod progress;
-mod revoke;
-mod secrets;
-mod settings_file;
-mod shell;
-mod show;
-mod signed_text;
+mod output;
+mod sessions;
 mod site;
-mod store_url;
-mod until;
-mod user_sessions;
-mod walk;
-mod wrong_usage;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
+use self::commands::{
+    change_secret, check, clear_sessions, copy, count, create_table, decode, delete, demo, encode, list,
+    move_rest, ping, print_settings, revoke, shell, show, user_sessions,
+};
+use self::ending::{Ending, UsageError};
 use self::interrupted::{asked_to_stop, interrupted};
+use self::output::{lines, wrong_usage};
 
 const EXIT_CODES: &str = "\
 Stores, as --store has them; a password stands behind the user, as in any URL:
@@ -115,34 +89,6 @@ enum Command {
     Man(shell::ManOptions),
 }
 
-/// How a command ended, apart from errors that end it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    Well,
-    /// Some of the input failed; what and why was said already.
-    WithFailures,
-    /// All was done, and something was found that wants a look.
-    WithFindings,
-    /// Somebody asked the program to stop; with the exit code for that.
-    Interrupted(u8),
-}
-
-/// The caller gave what cannot be used: exit code 2, as clap has for its own.
-#[derive(Debug)]
-struct UsageError(String);
-
-impl std::fmt::Display for UsageError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
-
-fn usage(message: impl Into<String>) -> anyhow::Error {
-    UsageError(message.into()).into()
-}
-
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -168,8 +114,8 @@ fn main() -> ExitCode {
         Command::Ping(options) => wait_for(ping::run(options)),
         Command::Settings(options) => print_settings::run(&options),
         Command::Demo(options) => runtime().and_then(|runtime| runtime.block_on(demo::run(options))),
-        Command::Completions(options) => shell::completions(&options),
-        Command::Man(options) => shell::man(&options),
+        Command::Completions(options) => shell::completions(&options, Arguments::command()),
+        Command::Man(options) => shell::man(&options, Arguments::command()),
     };
     match outcome {
         Ok(Ending::Well) => ExitCode::SUCCESS,

@@ -1,21 +1,27 @@
 //! The site whose sessions a command works on: its store and its settings, put together from the options, the
 //! Django project, the environment and the settings file, each before those after it.
 
+pub(crate) mod from_django;
+pub(crate) mod private_file;
+pub(crate) mod secrets;
+pub(crate) mod settings_file;
+pub(crate) mod store_url;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use cloakroom::chrono::TimeDelta;
 use cloakroom::signing::SecretKey;
-use cloakroom::{SecretCheck, SessionStore, Settings, TimeZone};
+use cloakroom::store::{StoreScheme, StoreUrl, StoreUrlParts};
+use cloakroom::{SecretCheck, SessionStore, Settings, TimeZone, UnknownTimeZone};
 
-use crate::from_django::{self, DjangoSite};
-use crate::lines::complain;
-use crate::private_file::{has_password, warn_if_others_can_read};
-use crate::secrets::{self, SecretOptions};
-use crate::settings_file;
-use crate::store_url::{self, StoreOption};
-use crate::usage;
+use crate::ending::usage;
+use crate::output::lines::complain;
+use crate::site::from_django::DjangoSite;
+use crate::site::private_file::{has_password, warn_if_others_can_read};
+use crate::site::secrets::SecretOptions;
+use crate::site::store_url::StoreOption;
 
 /// The options of every command that works on a store.
 #[derive(Args)]
@@ -61,7 +67,7 @@ const LARGEST: usize = 256 << 20;
 
 /// What was put together.
 pub(crate) struct Site {
-    url: Option<String>,
+    url: Option<StoreUrl>,
     settings: Settings,
     has_secret: bool,
     /// Where the secret and each fallback are from, to be told.
@@ -95,7 +101,7 @@ impl SettingsOptions {
             None => self.environment_and_file()?,
         };
         if let Some(url) = store.and_then(StoreOption::given) {
-            site.url = Some(url.to_owned());
+            site.url = Some(url.into());
         }
         if let Some(secret_key) = self.secrets.given()? {
             (site.settings.secret_key, site.has_secret) = (secret_key, true);
@@ -128,7 +134,7 @@ impl SettingsOptions {
 
     fn environment_and_file(&self) -> anyhow::Result<Site> {
         let file = settings_file::read(self.file.as_deref())?;
-        if let Some(path) = file.path.as_deref().filter(|_| file.store.as_deref().is_some_and(has_password)) {
+        if let Some(path) = file.path.as_deref().filter(|_| file.store.as_ref().is_some_and(has_password)) {
             warn_if_others_can_read(path, "a password");
         }
         let (secret_key, source) = match (secrets::from_environment()?, &file.secret_key_file) {
@@ -162,13 +168,14 @@ impl SettingsOptions {
         if let Some(class) = variable("CLOAKROOM_SESSION_CLASS").or(file.session_class) {
             settings.session_class = class;
         }
-        Ok(Site { url: store_url::from_environment().or(file.store), settings, has_secret, sources })
+        let url = store_url::from_environment().map(StoreUrl::from).or(file.store);
+        Ok(Site { url, settings, has_secret, sources })
     }
 }
 
 impl Site {
-    pub(crate) fn url(&self) -> anyhow::Result<&str> {
-        self.url.as_deref().ok_or_else(|| {
+    pub(crate) fn url(&self) -> anyhow::Result<&StoreUrl> {
+        self.url.as_ref().ok_or_else(|| {
             usage(
                 "no store. Say where the sessions are: --store sqlite:PATH, CLOAKROOM_STORE=sqlite:PATH, \
                  store = \"sqlite:PATH\" in cloakroom.toml, or --from-django manage.py",
@@ -193,7 +200,7 @@ impl Site {
 
     /// For work that asks whose sessions they are: reads also those that are too large to be served here.
     pub(crate) fn for_owners(mut self) -> Site {
-        self.settings.inflate_limit = self.settings.inflate_limit.max(LARGEST);
+        self.settings.max_decompressed_bytes = self.settings.max_decompressed_bytes.max(LARGEST);
         self
     }
 
@@ -206,7 +213,7 @@ impl Site {
 
     /// The store, for work that looks at no data: nothing is signed or verified.
     pub(crate) async fn connect(&self) -> anyhow::Result<Arc<dyn SessionStore>> {
-        Ok(cloakroom::connect(shared(self.url()?)?, &self.settings).await?)
+        Ok(cloakroom::connect(shared(self.url()?)?.expose(), &self.settings).await?)
     }
 
     /// The store, for work that reads sessions: where they are signed, the secret is needed.
@@ -215,9 +222,9 @@ impl Site {
     }
 
     /// Another store of this site.
-    pub(crate) async fn connect_to(&self, url: &str) -> anyhow::Result<Arc<dyn SessionStore>> {
+    pub(crate) async fn connect_to(&self, url: &StoreUrl) -> anyhow::Result<Arc<dyn SessionStore>> {
         let settings = if is_signed(url) { self.settings()? } else { &self.settings };
-        Ok(cloakroom::connect(shared(url)?, settings).await?)
+        Ok(cloakroom::connect(shared(url)?.expose(), settings).await?)
     }
 }
 
@@ -234,19 +241,19 @@ fn say_left_out(secret: &str, fallbacks: &[String]) {
 }
 
 /// Whether what the store keeps is signed. Caches keep pickles or JSON.
-fn is_signed(url: &str) -> bool {
-    !["redis", "rediss", "memcached"].iter().any(|scheme| url.starts_with(scheme))
+fn is_signed(url: &StoreUrl) -> bool {
+    !url.scheme().is_some_and(StoreScheme::is_cache)
 }
 
 /// The URL of a store that is not this process's alone.
-fn shared(url: &str) -> anyhow::Result<&str> {
+fn shared(url: &StoreUrl) -> anyhow::Result<&StoreUrl> {
     store_url::sqlite(url)?;
-    path_alone(url)?;
-    match url.split(':').next() {
-        Some("memory") => Err(usage(
+    path_alone(url.expose())?;
+    match url.parts().map_err(|error| usage(error.to_string()))? {
+        StoreUrlParts::One(StoreScheme::Memory) => Err(usage(
             "memory: keeps sessions inside of one process only; there is nothing of it to be seen from here",
         )),
-        Some("cookie") => Err(usage(
+        StoreUrlParts::One(StoreScheme::Cookie) => Err(usage(
             "cookie: keeps sessions in the browsers (signed_cookies); the server has none. `cloakroom decode \
              --key-salt django.contrib.sessions.backends.signed_cookies` reads a cookie's value",
         )),
@@ -275,7 +282,5 @@ fn age(seconds: i64) -> anyhow::Result<TimeDelta> {
 }
 
 pub(crate) fn time_zone(name: &str) -> Result<TimeZone, String> {
-    name.parse::<chrono_tz::Tz>()
-        .map(TimeZone::Naive)
-        .map_err(|_| "no such time zone; write it as in Django's TIME_ZONE, such as Europe/Zurich".to_owned())
+    name.parse().map(TimeZone::Naive).map_err(|error: UnknownTimeZone| error.to_string())
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-#[path = "../../cli/src/settings_file.rs"]
+#[path = "../../cli/src/site/settings_file.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod file;
 

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use cloakroom_formats::SessionData;
 
 use super::{Check, Problem};
-use crate::error::StoreErrorKind;
-use crate::session_data::SessionData;
-use crate::session_key::SessionKey;
-use crate::store::{Created, Cursor, Listed, Record, Rotated, SessionStore, Updated, Version};
+use crate::site::error::StoreErrorKind;
+use crate::site::session_key::SessionKey;
+use crate::store::contract::{Created, Record, Rotated, SessionStore, Updated};
+use crate::store::listing::{Cursor, Listed};
+use crate::store::loaded::Version;
 
 type Store = Arc<dyn SessionStore>;
 type Outcome = Result<(), Problem>;
@@ -72,8 +74,8 @@ macro_rules! ensure_eq {
 
 fn now() -> DateTime<Utc> {
     // Stores whose server expires entries go by the real clock.
-    use crate::clock::Clock;
-    crate::clock::SystemClock.now()
+    use crate::site::clock::Clock;
+    crate::site::clock::SystemClock.now()
 }
 
 fn data(json: &str) -> Result<SessionData, Problem> {
@@ -508,18 +510,20 @@ async fn a_listing_finds_what_was_there_all_the_while(store: Store) -> Outcome {
     }
     let (going, added) = (std::sync::Mutex::new(going), std::sync::Mutex::new(Vec::new()));
     let listed = list(&store, 7, || async {
-        let one = crate::lock(&going).pop();
+        let one = crate::site::lock::lock(&going).pop();
         if let Some(session_key) = one {
             store.delete(&session_key).await?;
             let (session_key, _) = create(&store, "{}").await?;
-            crate::lock(&added).push(session_key);
+            crate::site::lock::lock(&added).push(session_key);
         }
         Ok(())
     });
     let listed = listed.await?;
     let is_supported = listed.is_some();
-    let (going, added) =
-        (std::mem::take(&mut *crate::lock(&going)), std::mem::take(&mut *crate::lock(&added)));
+    let (going, added) = (
+        std::mem::take(&mut *crate::site::lock::lock(&going)),
+        std::mem::take(&mut *crate::site::lock::lock(&added)),
+    );
     let count = store.count(now()).await;
     let mut missing = staying.clone();
     for listed in listed.into_iter().flatten() {

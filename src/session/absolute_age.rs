@@ -1,13 +1,13 @@
 //! The end of a session that no activity puts off: [`Settings::absolute_age`].
 
 use chrono::{DateTime, Utc};
+use cloakroom_formats::private::Text;
+use cloakroom_formats::{SessionData, Value};
 
 use super::changes::Change;
 use super::{Session, State};
-use crate::error::Error;
-use crate::session_data::SessionData;
-use crate::settings::Settings;
-use crate::value::{Text, Value};
+use crate::site::error::Error;
+use crate::site::settings::Settings;
 
 /// The key in the session that says when it began, in whole Unix seconds, where there is an absolute age. Django
 /// carries it along like any other.

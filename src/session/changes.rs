@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use cloakroom_formats::private::{Text, unescape_key};
+use cloakroom_formats::{Kind, SessionData, Value, ValueError};
+
 use super::STARTED_KEY;
-use crate::error::Error;
-use crate::session_data::SessionData;
-use crate::value::{Kind, Text, Value, ValueError, unescape_key};
+use crate::site::error::Error;
 
 /// Computes a value from the one that is there.
 pub(super) type Replay = Arc<dyn Fn(Option<&Value>) -> Result<Value, ValueError> + Send + Sync>;

@@ -1,10 +1,11 @@
 //! The session's own expiry: Django's `set_expiry` and what is asked of it.
 
+use cloakroom_formats::private::{StoredExpiry, Text};
+use cloakroom_formats::{EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, Moment};
+
 use super::Session;
 use super::changes::Change;
-use crate::error::Error;
-use crate::expiry::{EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, Moment, StoredExpiry};
-use crate::value::Text;
+use crate::site::error::Error;
 
 impl Session {
     /// Says when this session ends. Django's `set_expiry`.
@@ -72,7 +73,7 @@ impl Session {
     /// # Errors
     /// As [`get_expiry_age`](Session::get_expiry_age).
     pub fn get_expiry_age_from(&self, modification: Moment) -> Result<ExpiryAge, ExpiryError> {
-        self.stored_expiry().age(modification, self.settings())
+        self.stored_expiry().age(modification, self.settings().cookie_age)
     }
 
     /// When the session ends, were it saved now. Django's `get_expiry_date()`.
@@ -111,7 +112,7 @@ impl Session {
     /// # Errors
     /// As [`get_expiry_date`](Session::get_expiry_date).
     pub fn get_expiry_date_from(&self, modification: Moment) -> Result<Moment, ExpiryError> {
-        self.stored_expiry().date(modification, self.settings())
+        self.stored_expiry().date(modification, self.settings().cookie_age)
     }
 
     /// Whether the cookie ends with the browser. Django's `get_expire_at_browser_close`.
@@ -127,7 +128,7 @@ impl Session {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     pub fn get_expire_at_browser_close(&self) -> bool {
-        self.stored_expiry().at_browser_close(self.settings())
+        self.stored_expiry().at_browser_close(self.settings().expire_at_browser_close)
     }
 
     /// The usual age of a session. Django's `get_session_cookie_age`.

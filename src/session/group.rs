@@ -10,6 +10,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
+use cloakroom_formats::SessionData;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::Instant;
 
@@ -17,8 +18,7 @@ use super::changes::Changes;
 use super::queue::{Stored, Turn};
 use super::save::{Attempt, Redo, Saved};
 use super::{Origin, Session};
-use crate::error::{Error, StoreError, StoreErrorKind};
-use crate::session_data::SessionData;
+use crate::site::error::{Error, StoreError, StoreErrorKind};
 
 /// One request of a group.
 pub(super) struct Rider {

@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use cloakroom_formats::SessionData;
+
 use super::changes::Changes;
+use super::session_use::SessionUse;
 use super::{Inner, Origin, Session, Site, State};
-use crate::error::Error;
-use crate::middleware::Observed;
-use crate::session_data::SessionData;
-use crate::session_key::SessionKey;
+use crate::site::error::Error;
+use crate::site::session_key::SessionKey;
 
 /// A session that is loaded when somebody asks for it. The middleware puts one on each request; a request
 /// that does not ask costs the store nothing.
@@ -147,10 +148,10 @@ impl LazySession {
 
     /// The facts that the rules need, after a response with this status was made. Its headers count as gone from here on,
     /// under the lock that is taken anyway, as most requests save nothing.
-    pub(crate) fn observed(&self, status: u16) -> Observed {
+    pub(crate) fn session_use(&self, status: u16) -> SessionUse {
         let mut state = self.inner.state();
         state.is_finished = true;
-        Observed {
+        SessionUse {
             status,
             cookie_sent: self.inner.cookie_sent,
             empty: state.is_empty(),

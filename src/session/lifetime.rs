@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use super::changes::Changes;
 use super::{Origin, Session};
-use crate::error::Error;
-use crate::observe::{self, Ended, Operation, spans};
-use crate::session_key::SessionKey;
+use crate::site::error::Error;
+use crate::site::session_key::SessionKey;
+use crate::telemetry::{self, Ended, Operation, spans};
 
 impl Session {
     /// Moves the session to a new key when it is saved, in one step, and keeps its data. To be called when
@@ -157,7 +157,7 @@ impl Session {
                     || self.end_by_index(&session_key).await?;
                 self.has_ended(&session_key);
                 if let Some(user_id) = user_id.filter(|_| deleted || is_in_cookie) {
-                    observe::ended(how, &session_key, &user_id);
+                    telemetry::ended(how, &session_key, &user_id);
                 }
                 self.inner.untold.store(false, Ordering::Relaxed);
                 deleted
@@ -216,6 +216,6 @@ impl Session {
     /// # Errors
     /// [`Error::Store`].
     pub async fn exists(&self, session_key: &SessionKey) -> Result<bool, Error> {
-        Ok(observe::call(Operation::Exists, self.site().store.exists(session_key, self.now())).await?)
+        Ok(telemetry::call(Operation::Exists, self.site().store.exists(session_key, self.now())).await?)
     }
 }

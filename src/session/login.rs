@@ -1,7 +1,7 @@
 //! A session's knowledge of a login, for the log.
 
 use super::{Session, State};
-use crate::auth;
+use crate::login_keys::user_id_in;
 
 impl Session {
     /// A user logged in: the log tells of it once the session is saved.
@@ -13,6 +13,6 @@ impl Session {
 impl State {
     /// The user who is logged in in the stored session. A login that was not saved does not count.
     pub(super) fn stored_user(&self) -> Option<String> {
-        if self.is_login { None } else { auth::user_id_in(&self.data).ok().flatten() }
+        if self.is_login { None } else { user_id_in(&self.data).ok().flatten() }
     }
 }

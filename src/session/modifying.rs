@@ -2,9 +2,10 @@
 
 use std::thread::ThreadId;
 
+use cloakroom_formats::private::Text;
+
 use super::changes::Change;
 use super::{Inner, State};
-use crate::value::Text;
 
 /// A closure that is running.
 pub(super) struct Modifying {

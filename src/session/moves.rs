@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::session_key::SessionKey;
+use crate::site::session_key::SessionKey;
 
 /// Longer than a request takes that has loaded a session before it moved.
 const KEPT: TimeDelta = TimeDelta::minutes(10);
@@ -26,7 +26,7 @@ impl Moves {
     /// A session is about to move.
     pub(super) fn note(&self, from: &SessionKey, to: &SessionKey, now: DateTime<Utc>) {
         let moved = Move { from: from.clone(), to: to.clone(), at: now };
-        let mut moves = crate::lock(&self.0);
+        let mut moves = crate::site::lock::lock(&self.0);
         // `abs` for a clock that was set back.
         let is_old = |moved: &Move| (now - moved.at).abs() > KEPT;
         while moves.len() >= REMEMBERED || moves.front().is_some_and(is_old) {
@@ -37,7 +37,7 @@ impl Moves {
 
     /// It is known not to have moved.
     pub(super) fn forget(&self, from: &SessionKey, to: &SessionKey) {
-        let mut moves = crate::lock(&self.0);
+        let mut moves = crate::site::lock::lock(&self.0);
         if let Some(position) = moves.iter().rposition(|moved| moved.from == *from && moved.to == *to) {
             moves.remove(position);
         }
@@ -45,13 +45,13 @@ impl Moves {
 
     /// Where a session may have gone from this key. Several requests may have tried to move it.
     pub(super) fn of(&self, from: &SessionKey) -> Vec<SessionKey> {
-        let moves = crate::lock(&self.0);
+        let moves = crate::site::lock::lock(&self.0);
         moves.iter().filter(|moved| moved.from == *from).map(|moved| moved.to.clone()).collect()
     }
 
     /// Where a session came from to this key.
     pub(super) fn before(&self, to: &SessionKey) -> Option<SessionKey> {
-        let moves = crate::lock(&self.0);
+        let moves = crate::site::lock::lock(&self.0);
         moves.iter().rfind(|moved| moved.to == *to).map(|moved| moved.from.clone())
     }
 }
@@ -80,7 +80,7 @@ mod tests {
         for number in 0..REMEMBERED + 10 {
             moves.note(&key(number), &key(number + 1), now);
         }
-        assert_eq!(crate::lock(&moves.0).len(), REMEMBERED);
+        assert_eq!(crate::site::lock::lock(&moves.0).len(), REMEMBERED);
         assert!(moves.of(&key(9)).is_empty());
         assert_eq!(moves.of(&key(10)), [key(11)]);
     }

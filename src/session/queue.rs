@@ -12,12 +12,12 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex};
 
+use cloakroom_formats::SessionData;
 use tokio::sync::oneshot;
 
 use super::group::{Group, Rider};
-use crate::session_data::SessionData;
-use crate::session_key::SessionKey;
-use crate::store::Version;
+use crate::site::session_key::SessionKey;
+use crate::store::loaded::Version;
 
 /// Sessions that are saved at the same time rarely meet on one of these locks.
 const SHARDS: usize = 16;
@@ -73,7 +73,7 @@ impl Queues {
 
     /// The turn, if nobody else has it.
     pub(super) fn begin(self: &Arc<Self>, session_key: &SessionKey) -> Option<Turn> {
-        match crate::lock(self.shard(session_key)).entry(session_key.clone()) {
+        match crate::site::lock::lock(self.shard(session_key)).entry(session_key.clone()) {
             Entry::Occupied(_) => None,
             Entry::Vacant(vacant) => {
                 vacant.insert(VecDeque::new());
@@ -84,7 +84,7 @@ impl Queues {
 
     /// Waits behind the others, or gives the turn if they are done meanwhile.
     pub(super) fn wait(self: &Arc<Self>, session_key: &SessionKey, waiting: Waiting) -> Option<Turn> {
-        match crate::lock(self.shard(session_key)).entry(session_key.clone()) {
+        match crate::site::lock::lock(self.shard(session_key)).entry(session_key.clone()) {
             Entry::Occupied(mut queue) => {
                 queue.get_mut().push_back(waiting);
                 return None;
@@ -103,7 +103,7 @@ impl Queues {
         // Changes of those who are gone are the application's to drop, and so are dropped outside of the lock.
         let mut gone = Vec::new();
         let next = {
-            let mut shard = crate::lock(self.shard(session_key));
+            let mut shard = crate::site::lock::lock(self.shard(session_key));
             let next = shard.get_mut(session_key).and_then(|queue| next_of(queue, &mut gone));
             if next.is_none() {
                 shard.remove(session_key);
@@ -207,7 +207,7 @@ mod tests {
         drop(turn);
         // Called, and gone before it noticed.
         drop(fourth_call);
-        assert!(queues.shards.iter().all(|shard| crate::lock(shard).is_empty()));
+        assert!(queues.shards.iter().all(|shard| crate::site::lock::lock(shard).is_empty()));
         let (again, _call) = waiting();
         assert!(queues.wait(&session_key, again).is_some(), "the queue is empty");
     }
@@ -220,7 +220,7 @@ mod tests {
         assert!(turns.iter().all(Option::is_some));
         drop(turns);
         for shard in &queues.shards {
-            assert!(crate::lock(shard).capacity() <= KEPT);
+            assert!(crate::site::lock::lock(shard).capacity() <= KEPT);
         }
     }
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use cloakroom_formats::private::StoredExpiry;
+use cloakroom_formats::{EXPIRY_KEY, Moment, SessionData};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -14,14 +16,13 @@ use super::changes::Changes;
 use super::group::{Answer, Failure, Rider};
 use super::queue::{Call, Stored, Turn, Waiting};
 use super::{Inner, Origin, Session, absolute_age};
-use crate::auth;
-use crate::error::{Error, StoreError, StoreErrorKind};
-use crate::expiry::{EXPIRY_KEY, Moment, StoredExpiry};
-use crate::observe::{self, Operation, spans};
-use crate::session_data::SessionData;
-use crate::session_key::SessionKey;
-use crate::settings::ConcurrentChanges;
-use crate::store::{Created, Record, Rotated, Updated, Version};
+use crate::login_keys::user_id_in;
+use crate::site::error::{Error, StoreError, StoreErrorKind};
+use crate::site::session_key::SessionKey;
+use crate::site::settings::ConcurrentChanges;
+use crate::store::contract::{Created, Record, Rotated, Updated};
+use crate::store::loaded::Version;
+use crate::telemetry::{self, Operation, spans};
 
 /// How many new keys are tried before the generator is taken for broken.
 const MAX_KEY_ATTEMPTS: u32 = 8;
@@ -165,10 +166,10 @@ impl Session {
         };
         spans::saved(&span, writes, before, saved.as_ref().map(|saved| &saved.session_key));
         match &saved {
-            Ok(saved) if saved.replaced.as_ref() != loaded => observe::merged(writes.saturating_sub(1)),
+            Ok(saved) if saved.replaced.as_ref() != loaded => telemetry::merged(writes.saturating_sub(1)),
             Ok(_) => {}
-            Err(Error::Interrupted) => observe::interrupted(),
-            Err(Error::Conflict { .. } | Error::SaveTimedOut { .. }) => observe::refused(writes),
+            Err(Error::Interrupted) => telemetry::interrupted(),
+            Err(Error::Conflict { .. } | Error::SaveTimedOut { .. }) => telemetry::refused(writes),
             Err(_) => {}
         }
         let saved = saved?;
@@ -197,9 +198,9 @@ impl Session {
         }
         self.is_stored(&data);
         if unsaved.is_login
-            && let Ok(Some(user_id)) = auth::user_id_in(&data)
+            && let Ok(Some(user_id)) = user_id_in(&data)
         {
-            observe::logged_in(&session_key, &user_id);
+            telemetry::logged_in(&session_key, &user_id);
         }
         let mut redone = Ok(());
         let is_finished = loop {
@@ -333,7 +334,7 @@ impl Session {
                     if Instant::now() >= attempt.end {
                         return Err(self.timed_out(saves));
                     }
-                    observe::retried();
+                    telemetry::retried();
                     back_off(saves).await;
                     self.rebase(attempt, session_key).await?;
                 }
@@ -348,7 +349,7 @@ impl Session {
         session_key: SessionKey,
     ) -> Result<(), Error> {
         let loading = self.site().store.load_for_update(&session_key, self.now());
-        let loaded = observe::call(Operation::Load, loading).await?;
+        let loaded = telemetry::call(Operation::Load, loading).await?;
         let Some(loaded) = loaded else { return Err(Error::Interrupted) };
         if !loaded.genuine {
             // It has not ended: whoever has the secret serves it.
@@ -380,7 +381,7 @@ impl Session {
                     // Before the move, so that nobody who finds the old key empty fails to find the new one.
                     self.site().moves.note(stored_key, new_key, now);
                     let rotating = store.rotate(stored_key, expected, new_key, record);
-                    let outcome = match observe::call(Operation::Save, rotating).await? {
+                    let outcome = match telemetry::call(Operation::Save, rotating).await? {
                         Rotated::Rotated(version) => return Ok(Outcome::Saved(new_key.clone(), version)),
                         Rotated::Missing => Outcome::Missing,
                         Rotated::Changed => Outcome::Changed(stored_key.clone()),
@@ -391,7 +392,7 @@ impl Session {
                 }
                 self.see_user_again(&attempt.data, stored_key).await;
                 let updating = store.update(stored_key, expected, record);
-                Ok(match observe::call(Operation::Save, updating).await? {
+                Ok(match telemetry::call(Operation::Save, updating).await? {
                     Updated::Updated(version) => Outcome::Saved(stored_key.clone(), version),
                     Updated::Missing => Outcome::Missing,
                     Updated::Changed => Outcome::Changed(stored_key.clone()),
@@ -406,7 +407,7 @@ impl Session {
                 };
                 self.see_user(&attempt.data, &session_key, None).await?;
                 let creating = store.create(&session_key, record);
-                Ok(match observe::call(Operation::Save, creating).await? {
+                Ok(match telemetry::call(Operation::Save, creating).await? {
                     Created::Created(version) => Outcome::Saved(session_key, version),
                     Created::KeyTaken => Outcome::KeyTaken,
                 })
@@ -417,7 +418,7 @@ impl Session {
     pub(super) fn expire_date(&self, data: &SessionData, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
         let settings = self.settings();
         let modification = Moment::at(now, settings.time_zone);
-        let end = StoredExpiry::read(data.get(EXPIRY_KEY)).date(modification, settings)?;
+        let end = StoredExpiry::read(data.get(EXPIRY_KEY)).date(modification, settings.cookie_age)?;
         let end = end.to_utc(settings.time_zone)?;
         Ok(absolute_age::end(data, settings, now).map_or(end, |last| last.min(end)))
     }

@@ -1,7 +1,7 @@
 //! The mark that shows whether a browser keeps cookies.
 
 use super::Session;
-use crate::error::Error;
+use crate::site::error::Error;
 
 /// The key of the test cookie. Django's `TEST_COOKIE_NAME`.
 ///

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{LazySession, Origin, Session};
-use crate::error::{Error, StoreErrorKind};
-use crate::observe::{Operation, spans};
+use crate::site::error::{Error, StoreErrorKind};
+use crate::telemetry::{Operation, spans};
 
 impl LazySession {
     /// Ends the session, also one that is genuine and cannot be read: a logout that needs none of the data. The

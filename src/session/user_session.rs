@@ -1,12 +1,14 @@
 //! What a session tells the index of user sessions, where the site has one.
 
-use crate::error::{Error, StoreError};
-use crate::session_data::SessionData;
-use crate::session_key::SessionKey;
-use crate::user_sessions::{Client, UserSessions};
-use crate::{auth, lock};
+use cloakroom_formats::SessionData;
 
 use super::{LazySession, Origin, Session};
+use crate::login_keys::user_id_in;
+use crate::site::error::{Error, StoreError};
+use crate::site::lock::lock;
+use crate::site::session_key::SessionKey;
+use crate::store::user_session_index::Client;
+use crate::user_sessions::{UserSession, UserSessions};
 
 /// What of this request concerns the index.
 #[derive(Default)]
@@ -173,9 +175,46 @@ impl Session {
     }
 }
 
+impl UserSessions {
+    /// Ends all sessions of this user but the current one, also when that is about to move to a new key; tells how
+    /// many. To be called after a change of password.
+    ///
+    /// ```
+    /// use cloakroom::user_sessions::UserSessions;
+    /// use cloakroom::{SessionMiddleware, Settings, auth};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let settings = Settings::new("secret");
+    /// let user_sessions = UserSessions::connect("memory:", &settings).await?;
+    /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+    ///     .with_user_sessions(user_sessions.clone());
+    /// let (here, there) = (middleware.begin([]).load().await?, middleware.begin([]).load().await?);
+    /// for session in [&here, &there] {
+    ///     session.set(auth::SESSION_KEY, "7")?;
+    ///     session.save().await?;
+    /// }
+    /// assert_eq!(user_sessions.revoke_others("7", &here).await?, 1);
+    /// assert!(user_sessions.list("7").await?[0].is_current(&here));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`revoke_all`](UserSessions::revoke_all).
+    pub async fn revoke_others(&self, user_id: &str, current: &Session) -> Result<u64, Error> {
+        self.revoke_but(user_id, &current.own_keys()).await
+    }
+}
+
+impl UserSession {
+    /// Whether it is the session of this request.
+    pub fn is_current(&self, session: &Session) -> bool {
+        session.own_keys().contains(&self.entry.session_key)
+    }
+}
+
 /// The user under whom the index has the session. An id that nobody can read logs nobody in here either.
 fn indexed_user(data: &SessionData) -> Option<String> {
-    auth::user_id_in(data).ok().flatten()
+    user_id_in(data).ok().flatten()
 }
 
 fn warn(error: &StoreError) {

@@ -21,7 +21,8 @@
 //! 6. A cache that is silent, and fails only after it has kept a request waiting, is then asked by one request a second
 //!    until it answers; the others do without it, as if it had failed at once. A logout always asks it.
 //!
-//! 7. A cache that is down when the store is opened by a URL is no error: see [`open_cache`].
+//! 7. A cache that is down when the store is opened by a URL is no error: see
+//!    [`open_cache`](super::open_cache).
 //!
 //! So after a logout that succeeded the session is dead at once, for every process of this library whose cache
 //! is the same; after one that reported an error, and with a cache that is not shared (`memory:` in several
@@ -39,18 +40,18 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
-pub(super) use self::copy::CopyVersion;
 use self::copy::{Copies, Put, Seen};
 use self::distrust::Distrust;
-pub use self::late_cache::open_cache;
 use self::pause::Pause;
-use super::{
-    Count, Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version,
-    no_progress,
-};
-use crate::clock::{Clock, SystemClock};
-use crate::error::{StoreError, StoreErrorKind};
-use crate::session_key::SessionKey;
+use crate::site::clock::{Clock, SystemClock};
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::session_key::SessionKey;
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated, no_progress};
+use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::loaded::{Loaded, Version};
+
+pub(super) use self::copy::CopyVersion;
+pub(super) use self::late_cache::{LateCache, OpeningCache};
 
 /// Keeps sessions in a database, and copies of those in use in a cache. Django's `cached_db` back end.
 ///

@@ -2,28 +2,16 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "file")]
-use super::FileStore;
-#[cfg(feature = "memcached")]
-use super::MemcachedStore;
-#[cfg(feature = "mysql")]
-use super::MysqlStore;
-#[cfg(feature = "postgres")]
-use super::PostgresStore;
-#[cfg(feature = "redis")]
-use super::RedisStore;
-use super::cached_db::open_cache;
-use super::moving;
-#[cfg(feature = "file")]
-use super::path_url;
-#[cfg(feature = "sqlite")]
-use super::sqlite::SqliteOptions;
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-use super::table;
-use super::{CachedDbStore, MemoryStore, MovingStore, SessionStore, SignedCookieStore};
-use crate::error::{StoreError, StoreErrorKind};
-use crate::settings::Settings;
-use crate::user_sessions::UserSessionIndex;
+use super::cached_db::{CachedDbStore, LateCache, OpeningCache};
+use super::contract::SessionStore;
+use super::memory::MemoryStore;
+use super::moving::MovingStore;
+use super::secret_check::check_secret;
+use super::signed_cookies::SignedCookieStore;
+use super::url::{StoreScheme, StoreUrl, StoreUrlParts};
+use super::user_session_index::UserSessionIndex;
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::settings::Settings;
 
 /// Opens the store that a URL names.
 ///
@@ -47,13 +35,13 @@ use crate::user_sessions::UserSessionIndex;
 /// absolute: when nothing is at the relative path and something at that one, the error says how to write it. In a path
 /// `%3F` is `?`, and so on. Behind `?` there may be, for SQLite, `mode=ro`, `mode=rw` or `mode=rwc`
 /// ([`Mode`](super::sqlite::Mode)), and `timeout=SECONDS` for the lock of another program; anything else is an error.
-/// [`path_url`](super::path_url()) makes the URL of a path.
+/// [`StoreUrl::of_path`] makes the URL of a path.
 ///
 /// The URLs of caches may end in what the site's `CACHES` say:
 /// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`, and for a `KEY_FUNCTION` that puts
 /// something else than `KEY_PREFIX:VERSION:` before the key, `entry_prefix=…`. In a `cached_db:` URL the engine
 /// is `cached_db` unless it says otherwise, and a cache that is down is opened later
-/// ([`open_cache`](crate::store::cached_db::open_cache)).
+/// ([`open_cache`]).
 ///
 /// `moving:OLD|NEW` is divided by `||` where one of the two is a `cached_db:` with a bar of its own:
 /// `moving:cached_db:DATABASE|CACHE||NEW`. Where it is unclear which bar divides, it is an error. The index of user sessions
@@ -76,7 +64,7 @@ use crate::user_sessions::UserSessionIndex;
 /// settings' secret: see [`SecretCheck`](crate::SecretCheck).
 pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
     let store = open(url, settings).await?.store;
-    super::check_secret(&*store, settings).await?;
+    check_secret(&*store, settings).await?;
     Ok(store)
 }
 
@@ -97,64 +85,127 @@ impl Opened {
     }
 }
 
-/// [`connect`], with the index of user sessions.
+/// [`connect`], with the index of user sessions, and without a look at the secret.
 pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, StoreError> {
     settings.validate_stored().map_err(|error| {
         StoreError::new("", StoreErrorKind::Misconfigured, error.to_string()).with_source(error)
     })?;
-    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
-    match scheme {
-        "memory" if rest.is_empty() => Ok(Opened::with_index(MemoryStore::new())),
-        "cookie" if rest.is_empty() => Ok(Opened::without_index(SignedCookieStore::new(settings))),
-        #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(Opened::with_index(SqliteOptions::from_url(url)?.open(settings).await?)),
-        #[cfg(feature = "file")]
-        "file" => {
-            let path = path_url::folder(url)?.unwrap_or_else(FileStore::default_path);
-            Ok(Opened::without_index(FileStore::open(path, settings).await?))
-        }
-        "cached_db" => {
-            // No address of a cache has a bar in it, where a path may.
-            let Some((database, cache)) = rest.rsplit_once('|') else {
-                let message = "`cached_db:` takes a database and a cache: `cached_db:DATABASE|CACHE`";
-                return Err(StoreError::new("", StoreErrorKind::Misconfigured, message));
-            };
-            let database = Box::pin(open(database, settings)).await?;
-            let cache = Box::pin(open_cache(cache, settings)).await?;
+    match StoreUrl::from(url).parts()? {
+        StoreUrlParts::One(scheme) => open_one(scheme, url, settings).await,
+        StoreUrlParts::CachedDb { database, cache } => {
+            let database = Box::pin(open(database.expose(), settings)).await?;
+            let cache = Box::pin(open_cache(cache.expose(), settings)).await?;
             let store = CachedDbStore::new(database.store, cache)?;
             Ok(Opened { store: Arc::new(store), index: database.index })
         }
-        "moving" => {
-            let (old, new) = two_stores(rest)?;
-            let old = Box::pin(open(old, settings)).await?;
-            let new = Box::pin(open(new, settings)).await?;
+        StoreUrlParts::Moving { old, new } => {
+            let old = Box::pin(open(old.expose(), settings)).await?;
+            let new = Box::pin(open(new.expose(), settings)).await?;
             Ok(Opened { store: Arc::new(MovingStore::new(old.store, new.store)?), index: new.index })
-        }
-        #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => Ok(Opened::with_index(PostgresStore::open(url, settings).await?)),
-        #[cfg(feature = "mysql")]
-        "mysql" | "mariadb" => Ok(Opened::with_index(MysqlStore::open(url, settings).await?)),
-        #[cfg(feature = "redis")]
-        "redis" | "rediss" | "redis+cluster" | "redis+sentinel" => {
-            Ok(Opened::with_index(RedisStore::open(url, settings).await?))
-        }
-        #[cfg(feature = "memcached")]
-        "memcached" => Ok(Opened::without_index(MemcachedStore::open(url, settings).await?)),
-        _ => {
-            let message = super::unknown_url::message(url);
-            Err(StoreError::new("", StoreErrorKind::Misconfigured, message))
         }
     }
 }
 
-/// The URLs of the old and the new store, out of what follows `moving:`.
-pub(super) fn two_stores(rest: &str) -> Result<(&str, &str), StoreError> {
-    moving::two_urls(rest).ok_or_else(|| {
-        let message = "`moving:` takes the old and the new store, and it is unclear where the second begins; write \
-                       `moving:OLD|NEW`, or `moving:OLD||NEW` where one of them is a `cached_db:`, and `%7C` for a `|` in a \
-                       path or a password";
-        StoreError::new("", StoreErrorKind::Misconfigured, message)
-    })
+async fn open_one(scheme: StoreScheme, url: &str, settings: &Settings) -> Result<Opened, StoreError> {
+    match scheme {
+        StoreScheme::Memory => Ok(Opened::with_index(MemoryStore::new())),
+        StoreScheme::Cookie => Ok(Opened::without_index(SignedCookieStore::new(settings))),
+        #[cfg(feature = "sqlite")]
+        StoreScheme::Sqlite => {
+            let options = super::sqlite::SqliteOptions::from_url(url)?;
+            Ok(Opened::with_index(options.open(settings).await?))
+        }
+        #[cfg(feature = "file")]
+        StoreScheme::File => {
+            Ok(Opened::without_index(super::FileStore::options_of(url)?.open(settings).await?))
+        }
+        #[cfg(feature = "postgres")]
+        StoreScheme::Postgres => Ok(Opened::with_index(super::PostgresStore::open(url, settings).await?)),
+        #[cfg(feature = "mysql")]
+        StoreScheme::Mysql => Ok(Opened::with_index(super::MysqlStore::open(url, settings).await?)),
+        #[cfg(feature = "redis")]
+        StoreScheme::Redis
+        | StoreScheme::RedisTls
+        | StoreScheme::RedisCluster
+        | StoreScheme::RedisSentinel => Ok(Opened::with_index(super::RedisStore::open(url, settings).await?)),
+        #[cfg(feature = "memcached")]
+        StoreScheme::Memcached => {
+            Ok(Opened::without_index(super::MemcachedStore::open(url, settings).await?))
+        }
+        #[allow(unreachable_patterns)] // Where each store is compiled in.
+        other => Err(StoreError::new("", StoreErrorKind::Misconfigured, other.not_compiled_in())),
+    }
+}
+
+/// Opens the cache for a [`CachedDbStore`](crate::CachedDbStore) by its URL. As [`connect`], but for
+/// two things: of Redis and memcached it takes the entries of the engine `cached_db`, unless the URL says otherwise; and a
+/// cache that is down is no error. Then a warning names it, sessions come from the database, and the first request that
+/// finds the cache back opens it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::store::open_cache;
+/// use cloakroom::{CachedDbStore, MemoryStore, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// // Usually `redis://…`.
+/// let cache = open_cache("memory:", &Settings::new("secret")).await?;
+/// let store = CachedDbStore::new(Arc::new(MemoryStore::new()), cache)?;
+/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// As [`connect`], but for [`StoreErrorKind::Unavailable`].
+pub async fn open_cache(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
+    let url = StoreUrl::from(url).of_cached_db();
+    match connect(url.expose(), settings).await {
+        Err(error) if error.kind() == StoreErrorKind::Unavailable => {
+            tracing::warn!(
+                store = "cached_db",
+                %error,
+                "the cache is down at the start; sessions come from the database until it is back"
+            );
+            let settings = settings.clone();
+            Ok(Arc::new(LateCache::new(Box::new(move || open_late(url.clone(), settings.clone())))))
+        }
+        opened => opened,
+    }
+}
+
+/// Opens a cache that was down. Opening a `cached_db:` opens its cache: without the box the type would contain itself.
+fn open_late(url: StoreUrl, settings: Settings) -> OpeningCache {
+    Box::pin(async move { connect(url.expose(), &settings).await })
+}
+
+impl MovingStore {
+    /// Opens both stores by a URL `moving:OLD|NEW`, as [`connect`] does, for
+    /// [`move_rest`](MovingStore::move_rest).
+    ///
+    /// ```
+    /// use cloakroom::{MovingStore, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let settings = Settings::new("secret");
+    /// assert!(MovingStore::open("moving:memory:|memory:", &settings).await.is_ok());
+    /// let error = MovingStore::open("moving:memory:", &settings).await.unwrap_err();
+    /// assert!(error.to_string().contains("`moving:OLD|NEW`"));
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// As `connect`.
+    pub async fn open(url: &str, settings: &Settings) -> Result<MovingStore, StoreError> {
+        match StoreUrl::from(url).parts()? {
+            StoreUrlParts::Moving { old, new } => MovingStore::new(
+                connect(old.expose(), settings).await?,
+                connect(new.expose(), settings).await?,
+            ),
+            _ => {
+                let message = "this URL names one store; to move, write `moving:OLD|NEW`";
+                Err(StoreError::new("moving", StoreErrorKind::Misconfigured, message))
+            }
+        }
+    }
 }
 
 /// Takes a URL apart as [`connect`] does, and connects to nothing. For the fuzz targets alone.
@@ -165,125 +216,29 @@ pub(super) fn two_stores(rest: &str) -> Result<(&str, &str), StoreError> {
 #[doc(hidden)]
 pub fn check_url(url: &str, settings: &Settings) -> Result<(), StoreError> {
     let _ = settings;
-    match url.split(':').next().unwrap_or_default() {
-        "cached_db" => {
-            let (_, rest) = url.split_once(':').unwrap_or_default();
-            let (database, cache) = rest.rsplit_once('|').unwrap_or_default();
-            check_url(database, settings).and(check_url(&cached_db_cache(cache), settings))
+    let scheme = match StoreUrl::from(url).parts()? {
+        StoreUrlParts::One(scheme) => scheme,
+        StoreUrlParts::CachedDb { database: one, cache: other }
+        | StoreUrlParts::Moving { old: one, new: other } => {
+            return check_url(one.expose(), settings).and(check_url(other.expose(), settings));
         }
-        "moving" => {
-            let (_, rest) = url.split_once(':').unwrap_or_default();
-            let (old, new) = two_stores(rest)?;
-            check_url(old, settings).and(check_url(new, settings))
-        }
+    };
+    match scheme {
         #[cfg(feature = "sqlite")]
-        "sqlite" => SqliteOptions::from_url(url).map(drop),
+        StoreScheme::Sqlite => super::sqlite::SqliteOptions::from_url(url).map(drop),
         #[cfg(feature = "file")]
-        "file" => path_url::folder(url).map(drop),
+        StoreScheme::File => super::FileStore::options_of(url).map(drop),
         #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => PostgresStore::options(url).map(|_| ()),
+        StoreScheme::Postgres => super::PostgresStore::options(url).map(drop),
         #[cfg(feature = "mysql")]
-        "mysql" | "mariadb" => MysqlStore::options(url).map(|_| ()),
+        StoreScheme::Mysql => super::MysqlStore::options(url).map(drop),
         #[cfg(feature = "redis")]
-        "redis" | "rediss" | "redis+cluster" | "redis+sentinel" => RedisStore::options(url).check(),
+        StoreScheme::Redis
+        | StoreScheme::RedisTls
+        | StoreScheme::RedisCluster
+        | StoreScheme::RedisSentinel => super::RedisStore::options(url).check(),
         #[cfg(feature = "memcached")]
-        "memcached" => MemcachedStore::check(url, settings),
+        StoreScheme::Memcached => super::MemcachedStore::check(url, settings),
         _ => Ok(()),
-    }
-}
-
-/// The URL of the cache in a `cached_db:` URL. Unless it says otherwise, its entries are those of Django's
-/// `cached_db`: with others, Django would not see a logout.
-pub(super) fn cached_db_cache(url: &str) -> std::borrow::Cow<'_, str> {
-    let (address, query) = url.split_once('?').unwrap_or((url, ""));
-    let is_shared = ["redis", "memcached"].iter().any(|scheme| address.starts_with(scheme));
-    if !is_shared || query.split('&').any(|part| part.starts_with("engine=")) {
-        return url.into();
-    }
-    let separator = if query.is_empty() { "" } else { "&" };
-    format!("{address}?{query}{separator}engine=cached_db").into()
-}
-
-/// Makes the session table of the store that a URL names, exactly as Django's migration makes it; of a file,
-/// the file too. A table that is there stays as it is.
-///
-/// ```
-/// # #[cfg(feature = "sqlite")]
-/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path().join("db.sqlite3");
-/// use cloakroom::store::table::{CreateTable, MigrationRecord};
-///
-/// let url = format!("sqlite:{}", path.display());
-/// assert_eq!(cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?, CreateTable::Created);
-/// assert_eq!(cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?, CreateTable::AlreadyThere);
-/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
-/// ```
-///
-/// # Errors
-/// When the URL names no store with a table, or the table cannot be made.
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub async fn create_table(
-    url: &str,
-    record: table::MigrationRecord,
-) -> Result<table::CreateTable, StoreError> {
-    match url.split(':').next().unwrap_or_default() {
-        #[cfg(feature = "sqlite")]
-        "sqlite" => SqliteOptions::from_url(url)?.create_table(record).await,
-        #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => PostgresStore::options(url)?.create_table(record).await,
-        #[cfg(feature = "mysql")]
-        "mysql" | "mariadb" => MysqlStore::options(url)?.create_table(record).await,
-        _ => {
-            let message = "this URL names no store with a table; those are `sqlite:PATH`, `postgres://…` and \
-                           `mysql://…`, each with the feature of its name";
-            Err(StoreError::new("", StoreErrorKind::Misconfigured, message))
-        }
-    }
-}
-
-/// Makes the table for the index of user sessions in the store that a URL names: `cloakroom_user_session`. Of a
-/// `cached_db:`, in its database; of a `moving:`, in the new store; Redis needs none. A table that is there stays as it is. Django knows nothing of it.
-///
-/// ```
-/// # #[cfg(feature = "sqlite")]
-/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path().join("db.sqlite3");
-/// use cloakroom::store::table::{CreateTable, MigrationRecord};
-///
-/// let url = format!("sqlite:{}", path.display());
-/// cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?;
-/// assert_eq!(cloakroom::store::create_user_session_table(&url).await?, CreateTable::Created);
-/// assert_eq!(cloakroom::store::create_user_session_table(&url).await?, CreateTable::AlreadyThere);
-/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
-/// ```
-///
-/// # Errors
-/// When the URL names no store that keeps an index, or the table cannot be made.
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-pub async fn create_user_session_table(url: &str) -> Result<table::CreateTable, StoreError> {
-    match url.split(':').next().unwrap_or_default() {
-        "cached_db" => {
-            let database = url.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|'));
-            Box::pin(create_user_session_table(database.map_or("", |(database, _)| database))).await
-        }
-        "moving" => {
-            let (_, rest) = url.split_once(':').unwrap_or_default();
-            let (_, new) = two_stores(rest)?;
-            Box::pin(create_user_session_table(new)).await
-        }
-        #[cfg(feature = "sqlite")]
-        "sqlite" => SqliteOptions::from_url(url)?.create_user_session_table().await,
-        #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => PostgresStore::options(url)?.create_user_session_table().await,
-        #[cfg(feature = "mysql")]
-        "mysql" | "mariadb" => MysqlStore::options(url)?.create_user_session_table().await,
-        "memory" | "redis" | "redis+cluster" | "redis+sentinel" => Ok(table::CreateTable::AlreadyThere),
-        _ => {
-            let message = "this URL names no store that keeps an index of user sessions; those are `sqlite:PATH`, \
-                           `postgres://…`, `mysql://…` and `redis://…`, each with the feature of its name";
-            Err(StoreError::new("", StoreErrorKind::Unsupported, message))
-        }
     }
 }

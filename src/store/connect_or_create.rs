@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{SessionStore, connect};
-use crate::error::StoreError;
-use crate::settings::Settings;
+use crate::site::error::StoreError;
+use crate::site::settings::Settings;
+use crate::store::connect::connect;
+use crate::store::contract::SessionStore;
+use crate::store::url::{StoreUrl, StoreUrlParts};
 
 /// Opens the store that a URL names, and makes what it needs first: the session table of a database
-/// ([`create_table`](super::create_table)), a SQLite file, or the folder of a file store. What is there stays as it is.
+/// ([`create_table`](super::create_table)), a SQLite file, or the folder of a file store; of two stores, both. What is
+/// there stays as it is.
 ///
 /// It suits a service of its own. Beside a Django site `manage.py migrate` makes the table; use [`connect`], which never
 /// changes a schema.
@@ -30,30 +33,37 @@ use crate::settings::Settings;
 /// # Errors
 /// When the table, the file or the folder cannot be made; and as [`connect`].
 pub async fn connect_or_create(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
-    // The table behind a cache is its database's.
-    let behind_cache = url.strip_prefix("cached_db:").and_then(|rest| rest.rsplit_once('|'));
-    let url_of_table = behind_cache.map_or(url, |(database, _)| database);
-    match url_of_table.split(':').next().unwrap_or_default() {
+    create(&StoreUrl::from(url)).await?;
+    connect(url, settings).await
+}
+
+async fn create(url: &StoreUrl) -> Result<(), StoreError> {
+    match url.parts()? {
         #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
-        "sqlite" | "postgres" | "postgresql" | "mysql" | "mariadb" => {
-            super::create_table(url_of_table, super::table::MigrationRecord::IfDjango).await?;
+        StoreUrlParts::One(scheme) if scheme.is_database() => {
+            super::tables::create_table(url.expose(), super::sql::table::MigrationRecord::IfDjango).await?;
         }
         #[cfg(feature = "file")]
-        "file" => make_folder(url_of_table)?,
-        _ => {}
+        StoreUrlParts::One(super::url::StoreScheme::File) => make_folder(url)?,
+        StoreUrlParts::One(_) => {}
+        StoreUrlParts::CachedDb { database: one, cache: other }
+        | StoreUrlParts::Moving { old: one, new: other } => {
+            Box::pin(create(&one)).await?;
+            Box::pin(create(&other)).await?;
+        }
     }
-    connect(url, settings).await
+    Ok(())
 }
 
 /// Makes the folder of a file store, for this user alone.
 #[cfg(feature = "file")]
-fn make_folder(url: &str) -> Result<(), StoreError> {
-    let Some(path) = super::path_url::folder(url)? else { return Ok(()) };
+fn make_folder(url: &StoreUrl) -> Result<(), StoreError> {
+    let path = super::FileStore::options_of(url.expose())?.path;
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(&path).map_err(|error| {
         let message = format!("cannot make the folder {}", path.display());
-        StoreError::new("", crate::error::StoreErrorKind::Misconfigured, message).with_source(error)
+        StoreError::new("", crate::site::error::StoreErrorKind::Misconfigured, message).with_source(error)
     })
 }

@@ -10,6 +10,7 @@ mod removal;
 mod sweep;
 #[cfg(test)]
 mod tests;
+pub(super) mod url;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,19 +19,18 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use cloakroom_formats::private::StoredExpiry;
+use cloakroom_formats::{DecodeError, EXPIRY_KEY, Moment, SessionCodec, SessionData};
 
 use self::error::{Failure, Task};
 use self::folder::{FileName, Folder, Found, Replaced, TEMPORARY};
 use self::sweep::{Rules, Sweep};
-use super::{
-    Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version, no_progress,
-};
-use crate::codec::{DecodeError, SessionCodec};
-use crate::error::StoreError;
-use crate::expiry::{EXPIRY_KEY, Moment, StoredExpiry};
-use crate::session_data::SessionData;
-use crate::session_key::SessionKey;
-use crate::settings::Settings;
+use crate::site::error::StoreError;
+use crate::site::session_key::SessionKey;
+use crate::site::settings::Settings;
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated, no_progress};
+use crate::store::listing::{Cursor, Listed};
+use crate::store::loaded::{Loaded, Version};
 
 /// Keeps each session in a file of its own, as Django's `file` back end does, and beside it. On Linux and macOS.
 ///
@@ -164,6 +164,23 @@ impl FileStore {
         }
     }
 
+    /// The options for the folder of a URL: `file:FOLDER`, or `file:` for [`default_path`](FileStore::default_path).
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use cloakroom::FileStore;
+    ///
+    /// assert_eq!(FileStore::options_of("file:/srv/sessions")?.path, Path::new("/srv/sessions"));
+    /// assert_eq!(FileStore::options_of("file:")?.path, FileStore::default_path());
+    /// # Ok::<(), cloakroom::StoreError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the URL names another machine, or has a query.
+    pub fn options_of(url: &str) -> Result<FileOptions, StoreError> {
+        Ok(FileStore::options(url::folder(url)?.unwrap_or_else(FileStore::default_path)))
+    }
+
     /// Opens a folder with the usual options.
     ///
     /// ```
@@ -236,7 +253,7 @@ impl Shared {
     fn end(&self, data: &SessionData, modified: DateTime<Utc>) -> DateTime<Utc> {
         let time_zone = self.settings.time_zone;
         StoredExpiry::read(data.get(EXPIRY_KEY))
-            .date(Moment::at(modified, time_zone), &self.settings)
+            .date(Moment::at(modified, time_zone), self.settings.cookie_age)
             .and_then(|end| end.to_utc(time_zone))
             .unwrap_or_else(|_| self.usual_end(modified))
     }

@@ -5,11 +5,9 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
-use super::Loaded;
-use crate::auth;
-use crate::error::{Error, StoreError, StoreErrorKind};
-use crate::session_key::SessionKey;
-use crate::user_sessions::Entry;
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::session_key::SessionKey;
+use crate::store::loaded::Loaded;
 
 /// A session as [`SessionStore::list`](super::SessionStore::list) finds it: live, expired, not genuine or
 /// unreadable.
@@ -42,34 +40,6 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// The id of the user who is logged in in it, as [`auth::user_id_in`] reads it; none when nobody is.
-    ///
-    /// ```
-    /// use cloakroom::chrono::{TimeDelta, Utc};
-    /// use cloakroom::store::{Cursor, Record};
-    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
-    ///
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let (store, now) = (MemoryStore::new(), Utc::now());
-    /// let data = SessionData::from_json(r#"{"_auth_user_id":7}"#)?;
-    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
-    /// store.create(&SessionKey::random()?, record).await?;
-    /// let page = store.list(&mut Cursor::start(), 100, now).await?;
-    /// assert_eq!(page[0].user_id()?.as_deref(), Some("7"));
-    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
-    /// ```
-    ///
-    /// # Errors
-    /// When nobody can tell whose session it is: it is unreadable, not signed with this secret, or holds no id there.
-    pub fn user_id(&self) -> Result<Option<String>, Error> {
-        let unknown = |why: String| Err(StoreError::new("", StoreErrorKind::Unreadable, why).into());
-        match &self.session {
-            Ok(loaded) if loaded.genuine => auth::user_id_in(&loaded.data),
-            Ok(_) => unknown("the session is not signed with this secret".to_owned()),
-            Err(error) => unknown(error.to_string()),
-        }
-    }
-
     /// Whether it has expired, and so is absent for everything but the listing.
     pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
         self.expire_date.is_some_and(|expire_date| expire_date <= now)
@@ -184,17 +154,16 @@ impl Cursor {
         self.0 = place.map_or(Place::End, |place| Place::At(Box::new(place)));
     }
 
-    /// For stores that list in the order of their keys: the next page goes on after the last of this one.
-    /// A page that is not full is the last.
-    pub(super) fn move_after(&mut self, page: &[Listed], limit: usize) {
-        let last = page.last().filter(|_| page.len() >= limit);
-        self.move_to(last.map(|listed| listed.session_key.clone()));
-    }
-
-    /// The same for a page of an index of user sessions, in the order of users and keys.
-    pub(super) fn move_after_entry(&mut self, page: &[Entry], limit: usize) {
+    /// For stores that list in the order of their keys: the next page goes on after the last of this one. A page that is
+    /// not full is the last.
+    pub(super) fn move_after<T, P: Any + Send + Sync>(
+        &mut self,
+        page: &[T],
+        limit: usize,
+        place: impl Fn(&T) -> P,
+    ) {
         let last = page.last().filter(|_| page.len() >= limit.max(1));
-        self.move_to(last.map(|entry| (entry.user_id.clone(), entry.session_key.clone())));
+        self.move_to(last.map(place));
     }
 }
 

@@ -11,11 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use cloakroom_formats::SessionData;
 
-use super::{Count, Created, Cursor, Listed, Loaded, Record, Rotated, SessionStore, Updated, Version};
-use crate::error::StoreError;
-use crate::session_data::SessionData;
-use crate::session_key::SessionKey;
+use crate::site::error::StoreError;
+use crate::site::session_key::SessionKey;
+use crate::store::contract::{Created, Record, Rotated, SessionStore, Updated};
+use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::loaded::{Loaded, Version};
 
 /// Keeps sessions in memory. Django's counterpart is the cache back end on `LocMemCache`.
 ///
@@ -118,12 +120,12 @@ impl SessionStore for MemoryStore {
     }
 
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
-        let shard = crate::lock(self.shard(session_key));
+        let shard = crate::site::lock::lock(self.shard(session_key));
         Ok(shard.get(session_key).filter(|slot| slot.expire_date > now).map(Slot::loaded))
     }
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
-        match crate::lock(self.shard(session_key)).entry(session_key.clone()) {
+        match crate::site::lock::lock(self.shard(session_key)).entry(session_key.clone()) {
             Entry::Occupied(_) => Ok(Created::KeyTaken),
             Entry::Vacant(vacant) => {
                 Ok(Created::Created(Version::from_number(vacant.insert(self.slot(record)).version)))
@@ -137,7 +139,7 @@ impl SessionStore for MemoryStore {
         expected: Option<&Version>,
         record: Record<'_>,
     ) -> Result<Updated, StoreError> {
-        match crate::lock(self.shard(session_key)).get_mut(session_key) {
+        match crate::site::lock::lock(self.shard(session_key)).get_mut(session_key) {
             None => Ok(Updated::Missing),
             Some(slot) if !slot.is(expected) => Ok(Updated::Changed),
             Some(slot) => {
@@ -156,8 +158,8 @@ impl SessionStore for MemoryStore {
     ) -> Result<Rotated, StoreError> {
         let (old, new) = (self.index(session_key), self.index(new_session_key));
         // Both locks, always the lower one first, so that two rotations cannot wait for each other.
-        let mut lower = crate::lock(&self.shards[old.min(new)]);
-        let mut higher = (old != new).then(|| crate::lock(&self.shards[old.max(new)]));
+        let mut lower = crate::site::lock::lock(&self.shards[old.min(new)]);
+        let mut higher = (old != new).then(|| crate::site::lock::lock(&self.shards[old.max(new)]));
         let taken = match &higher {
             Some(higher) if new > old => higher.contains_key(new_session_key),
             _ => lower.contains_key(new_session_key),
@@ -183,17 +185,17 @@ impl SessionStore for MemoryStore {
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
-        Ok(crate::lock(self.shard(session_key)).remove(session_key).is_some())
+        Ok(crate::site::lock::lock(self.shard(session_key)).remove(session_key).is_some())
     }
 
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let shard = crate::lock(self.shard(session_key));
+        let shard = crate::site::lock::lock(self.shard(session_key));
         Ok(shard.get(session_key).is_some_and(|slot| slot.expire_date > now))
     }
 
     async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
         let clear = |shard: &Mutex<Shard>| {
-            let mut shard = crate::lock(shard);
+            let mut shard = crate::site::lock::lock(shard);
             let before = shard.len();
             shard.retain(|_, slot| slot.expire_date >= now);
             (before - shard.len()) as u64
@@ -213,7 +215,7 @@ impl SessionStore for MemoryStore {
         let first = after.as_ref().map_or(0, |after| self.index(after));
         let mut page: Vec<Listed> = Vec::new();
         for shard in &self.shards[first..] {
-            let shard = crate::lock(shard);
+            let shard = crate::site::lock::lock(shard);
             let after = after.take();
             let is_next = |key: &&SessionKey| after.as_ref().is_none_or(|after| *key > after);
             let mut keys: Vec<&SessionKey> = shard.keys().filter(is_next).collect();
@@ -224,14 +226,14 @@ impl SessionStore for MemoryStore {
                 break;
             }
         }
-        cursor.move_after(&page, limit);
+        cursor.move_after(&page, limit, |listed| listed.session_key.clone());
         Ok(page)
     }
 
     async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
         let mut count = Count::default();
         for shard in &self.shards {
-            let shard = crate::lock(shard);
+            let shard = crate::site::lock::lock(shard);
             let live = shard.values().filter(|slot| slot.expire_date > now).count();
             count.live += live as u64;
             count.expired += (shard.len() - live) as u64;

@@ -55,7 +55,6 @@ mod entry;
 mod list;
 mod rest;
 mod transfer;
-mod urls;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -64,19 +63,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-pub(super) use self::entry::MovingVersion;
 use self::entry::{Entry, Found, Place};
-pub use self::rest::Moved;
 use self::transfer::{BEFORE_ALL, Brought, give_way};
-pub(super) use self::urls::{shown, two_urls};
-use super::connect::two_stores;
-use super::{
-    Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version, connect,
-    no_progress,
-};
-use crate::error::{StoreError, StoreErrorKind};
-use crate::session_key::SessionKey;
-use crate::settings::Settings;
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::session_key::SessionKey;
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated, no_progress};
+use crate::store::listing::{Cursor, Listed};
+use crate::store::loaded::{Loaded, Version};
+
+pub use self::rest::Moved;
 
 /// Reads two stores and writes the new one, while a site moves from one to the other without standing still. The rules are
 /// in the [module](self)'s documentation.
@@ -139,27 +134,6 @@ impl MovingStore {
             return wrong("a site moves between two stores; end one move before the next begins");
         }
         Ok(MovingStore { old, new })
-    }
-
-    /// Opens both stores by a URL `moving:OLD|NEW`, as [`connect`](super::connect()) does, for
-    /// [`move_rest`](MovingStore::move_rest).
-    ///
-    /// ```
-    /// use cloakroom::{MovingStore, Settings};
-    ///
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let settings = Settings::new("secret");
-    /// assert!(MovingStore::open("moving:memory:|memory:", &settings).await.is_ok());
-    /// let error = MovingStore::open("moving:memory:", &settings).await.unwrap_err();
-    /// assert!(error.to_string().contains("`moving:OLD|NEW`"));
-    /// # });
-    /// ```
-    ///
-    /// # Errors
-    /// As `connect`.
-    pub async fn open(url: &str, settings: &Settings) -> Result<MovingStore, StoreError> {
-        let (old, new) = two_stores(url.strip_prefix("moving:").unwrap_or_default())?;
-        MovingStore::new(connect(old, settings).await?, connect(new, settings).await?)
     }
 
     /// The session, wherever it is. `for_update` asks the stores where they compare.

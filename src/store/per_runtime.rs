@@ -40,7 +40,7 @@ impl<T> PerRuntime<T> {
     pub(super) fn with<R>(&self, make: impl FnOnce() -> T, take: impl FnOnce(&mut T) -> R) -> R {
         let runtime = Handle::current();
         let id = runtime.id();
-        let mut entries = crate::lock(&self.entries);
+        let mut entries = crate::site::lock::lock(&self.entries);
         if let Some(entry) = entries.iter_mut().find(|entry| entry.runtime == id) {
             return take(&mut entry.value);
         }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use chrono::Utc;
 
-use super::{Cursor, SessionStore};
-use crate::error::{StoreError, StoreErrorKind};
-use crate::settings::{SecretCheck, Settings};
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::settings::{SecretCheck, Settings};
+use crate::store::contract::SessionStore;
+use crate::store::listing::Cursor;
 
 /// How many entries one statement reads.
 const PAGE: usize = 100;
@@ -105,8 +106,11 @@ async fn sample(store: &dyn SessionStore) -> Result<Sample, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session_key::SessionKey;
-    use crate::store::{Created, Listed, Loaded, Record, Rotated, Updated, Version};
+    use crate::site::session_key::SessionKey;
+    use crate::store::contract::{Created, Record, Rotated, Updated};
+    use crate::store::listing::Listed;
+    use crate::store::loaded::Loaded;
+    use crate::store::loaded::Version;
 
     /// A server that takes the question and never answers, or fails.
     #[derive(Debug)]

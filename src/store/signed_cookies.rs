@@ -4,13 +4,13 @@ use std::fmt;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use cloakroom_formats::{DecodeError, SessionCodec, SessionData};
 
-use super::{Created, Loaded, Record, Rotated, SessionStore, Updated, Version};
-use crate::codec::{DecodeError, SessionCodec};
-use crate::error::{StoreError, StoreErrorKind};
-use crate::session_data::SessionData;
-use crate::session_key::SessionKey;
-use crate::settings::Settings;
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::session_key::SessionKey;
+use crate::site::settings::Settings;
+use crate::store::contract::{Created, Record, Rotated, SessionStore, Updated};
+use crate::store::loaded::{Loaded, Version};
 
 /// Keeps each session in its user's cookie: readable by the user, and signed so that it cannot be changed.
 ///
@@ -51,7 +51,7 @@ impl SignedCookieStore {
     /// ```
     pub fn new(settings: &Settings) -> SignedCookieStore {
         SignedCookieStore {
-            codec: SessionCodec::of_cookies(settings),
+            codec: SessionCodec::of_signed_cookies(settings),
             max_age: settings.cookie_age,
             cookie_name: settings.cookie_name.clone(),
         }

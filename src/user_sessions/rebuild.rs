@@ -4,12 +4,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound, Utc};
+use cloakroom_formats::EXPIRY_KEY;
 
 use super::{Client, Entry, UserSessions, each, is_indexable, is_settled};
-use crate::error::Error;
-use crate::expiry::EXPIRY_KEY;
-use crate::settings::Settings;
-use crate::store::{Cursor, Listed};
+use crate::site::error::Error;
+use crate::site::settings::Settings;
+use crate::store::listing::{Cursor, Listed};
 
 /// How many sessions or entries are in memory at a time.
 const PAGE: usize = 500;

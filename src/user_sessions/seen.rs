@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::session_key::SessionKey;
+use crate::site::session_key::SessionKey;
 
 /// So many sessions are remembered; of more, each may be written once more than need be.
 const REMEMBERED: usize = 100_000;
@@ -28,7 +28,7 @@ impl Seen {
         now: DateTime<Utc>,
         interval: TimeDelta,
     ) -> bool {
-        let noted = crate::lock(&self.noted).get(&self.hash(user_id, session_key)).copied();
+        let noted = crate::site::lock::lock(&self.noted).get(&self.hash(user_id, session_key)).copied();
         noted.is_some_and(|noted| (now - noted).abs() < interval)
     }
 
@@ -41,7 +41,7 @@ impl Seen {
         interval: TimeDelta,
     ) {
         let hash = self.hash(user_id, session_key);
-        let mut noted = crate::lock(&self.noted);
+        let mut noted = crate::site::lock::lock(&self.noted);
         if noted.len() >= REMEMBERED {
             noted.retain(|_, noted| (now - *noted).abs() < interval);
             if noted.len() >= REMEMBERED {
@@ -66,6 +66,6 @@ mod tests {
         for number in 0..REMEMBERED + 10 {
             seen.note(&number.to_string(), &SessionKey::from_trusted("key00000"), now, interval);
         }
-        assert!(crate::lock(&seen.noted).len() <= REMEMBERED);
+        assert!(crate::site::lock::lock(&seen.noted).len() <= REMEMBERED);
     }
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use cloakroom::store::{Created, Loaded, Progress, Record, Rotated, Updated, Version, spawn_cleaner};
+use cloakroom::spawn_cleaner;
+use cloakroom::store::{Created, Loaded, Progress, Record, Rotated, Updated, Version};
 use cloakroom::{
     Clock, ManualClock, MemoryStore, SessionData, SessionKey, SessionStore, StoreError, StoreErrorKind,
     async_trait,

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use cloakroom::chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::middleware::Finished;
 use cloakroom::signing::{SecretKey, Signer, TimestampSigner};
+use cloakroom::spawn_cleaner;
 use cloakroom::store::cache::KeyFunction;
 use cloakroom::store::table::{ColumnValue, ExtraColumn};
-use cloakroom::store::{CachedDbStore, Cursor, Record, StoreUrl, Version, spawn_cleaner};
+use cloakroom::store::{CachedDbStore, Cursor, Record, StoreUrl, Version};
 use cloakroom::user_sessions::{Client, Entry, UserSessionId, UserSessions};
 use cloakroom::{
     Clock, DecodeError, Error, FileStore, MemcachedStore, MemoryStore, MovingStore, MysqlStore, PickleError,

@@ -23,9 +23,9 @@ fn codec() -> SessionCodec {
     SessionCodec::new(&Settings::new(SECRET))
 }
 
-fn limited_codec(secret: &str, inflate_limit: usize) -> SessionCodec {
+fn limited_codec(secret: &str, max_decompressed_bytes: usize) -> SessionCodec {
     let mut settings = Settings::new(secret);
-    settings.inflate_limit = inflate_limit;
+    settings.max_decompressed_bytes = max_decompressed_bytes;
     SessionCodec::new(&settings)
 }
 

@@ -29,6 +29,7 @@ mod fuzz_corpus;
 mod hostile_text;
 mod json_dialect;
 mod late_changes;
+mod layers;
 mod limited;
 mod listing;
 mod log;

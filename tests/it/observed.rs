@@ -51,8 +51,8 @@ mod metrics {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use cloakroom::store::spawn_cleaner;
-    use cloakroom::{ConcurrentChanges, Error, MemoryStore, Session, StoreErrorKind, observe};
+    use cloakroom::spawn_cleaner;
+    use cloakroom::{ConcurrentChanges, Error, MemoryStore, Session, StoreErrorKind, telemetry};
     use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
     use tower::ServiceExt;
 
@@ -75,7 +75,7 @@ mod metrics {
         let recorder = PrometheusBuilder::new().build_recorder();
         let prometheus = recorder.handle();
         let _guard = ::metrics::set_default_local_recorder(&recorder);
-        observe::describe();
+        telemetry::describe();
 
         let store = WatchedStore::new(Arc::new(MemoryStore::new()));
         let mut settings = Settings::new("secret");
@@ -165,7 +165,7 @@ mod metrics {
     async fn the_example_serves_them_to_prometheus() {
         let recorder = example::prometheus().unwrap().build_recorder();
         let _guard = ::metrics::set_default_local_recorder(&recorder);
-        observe::describe();
+        telemetry::describe();
         let folder = tempfile::tempdir().unwrap();
         let options = SqliteStore::options(folder.path().join("db.sqlite3"));
         options.create_table(Default::default()).await.unwrap();

@@ -222,7 +222,7 @@ fn the_table_of_settings_is_whole() {
             "auth_hash_algorithm",
             "accept_sha1_auth_hash",
             "compression",
-            "inflate_limit",
+            "max_decompressed_bytes",
             "session_key_format",
             "concurrent_changes",
             "save_timeout",

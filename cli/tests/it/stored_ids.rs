@@ -196,7 +196,7 @@ async fn sessions_too_large_to_be_served_here_are_found() {
     let url = sqlite(folder.path());
     assert_eq!(with_secret(&["create-table", "--user-sessions", "--store", &url], "").code, 0);
     let mut settings = cloakroom::Settings::new(crate::command::SECRET);
-    settings.inflate_limit = 64 << 20;
+    settings.max_decompressed_bytes = 64 << 20;
     let store = cloakroom::connect(&url, &settings).await.unwrap();
     let large = format!(r#"{{"_auth_user_id":7,"text":"{}"}}"#, "a".repeat(17_000_000));
     create(&*store, &large, 5).await;

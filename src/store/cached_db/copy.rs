@@ -1,17 +1,19 @@
 //! The copies in the cache: what is there, and what may be put in its place.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use cloakroom_formats::SessionData;
 
 use super::distrust::Distrust;
 use super::pause::Pause;
-use crate::clock::Clock;
-use crate::error::{StoreError, StoreErrorKind};
-use crate::session_data::SessionData;
-use crate::session_key::SessionKey;
-use crate::store::{Created, Loaded, Record, SessionStore, Updated, Version, VersionKind};
+use crate::site::clock::Clock;
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::session_key::SessionKey;
+use crate::store::contract::{Created, Record, SessionStore, Updated};
+use crate::store::loaded::{CompositeVersion, Loaded, Version};
 
 /// Clocks and units differ by no more between a cache and its users.
 const SLACK: TimeDelta = TimeDelta::seconds(2);
@@ -25,24 +27,24 @@ pub(crate) struct CopyVersion {
     pub(super) cache: Option<Version>,
 }
 
-impl PartialEq for CopyVersion {
-    fn eq(&self, other: &Self) -> bool {
-        self.data == other.data
+impl CompositeVersion for CopyVersion {
+    fn is(&self, other: &dyn CompositeVersion) -> bool {
+        (other as &dyn Any).downcast_ref::<CopyVersion>().is_some_and(|other| self.data == other.data)
+    }
+
+    /// A caller that reads the stored bytes wants the row's, which this is not.
+    fn stored(&self) -> Option<&Version> {
+        None
     }
 }
 
-impl Eq for CopyVersion {}
-
 impl CopyVersion {
     pub(super) fn of(data: SessionData, database: Option<Version>, cache: Option<Version>) -> Version {
-        Version(VersionKind::Copy(Arc::new(CopyVersion { data, database, cache })))
+        Version::composite(CopyVersion { data, database, cache })
     }
 
     pub(super) fn from(version: &Version) -> Option<&CopyVersion> {
-        match &version.0 {
-            VersionKind::Copy(copy) => Some(copy),
-            _ => None,
-        }
+        version.as_composite()
     }
 }
 

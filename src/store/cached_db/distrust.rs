@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::session_key::SessionKey;
+use crate::site::session_key::SessionKey;
 
 /// So few sessions share a slot that a failure for one sends hardly anybody else to the database; and so few
 /// slots that a cache which is down for hours takes no memory.

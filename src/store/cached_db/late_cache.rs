@@ -8,51 +8,20 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::error::{StoreError, StoreErrorKind};
-use crate::session_key::SessionKey;
-use crate::settings::Settings;
-use crate::store::{
-    Count, Created, Cursor, Listed, Loaded, Progress, Record, Rotated, SessionStore, Updated, Version,
-    connect,
-};
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::session_key::SessionKey;
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
+use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::loaded::{Loaded, Version};
 
-/// Opens the cache for a [`CachedDbStore`](crate::CachedDbStore) by its URL. As [`connect`](crate::connect), but for
-/// two things: of Redis and memcached it takes the entries of the engine `cached_db`, unless the URL says otherwise; and a
-/// cache that is down is no error. Then a warning names it, sessions come from the database, and the first request that
-/// finds the cache back opens it.
-///
-/// ```
-/// use std::sync::Arc;
-/// use cloakroom::store::cached_db::open_cache;
-/// use cloakroom::{CachedDbStore, MemoryStore, Settings};
-///
-/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// // Usually `redis://…`.
-/// let cache = open_cache("memory:", &Settings::new("secret")).await?;
-/// let store = CachedDbStore::new(Arc::new(MemoryStore::new()), cache)?;
-/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
-/// ```
-///
-/// # Errors
-/// As [`connect`](crate::connect), but for [`StoreErrorKind::Unavailable`].
-pub async fn open_cache(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
-    let url = connect::cached_db_cache(url);
-    match connect::connect(&url, settings).await {
-        Err(error) if error.kind() == StoreErrorKind::Unavailable => {
-            tracing::warn!(
-                store = "cached_db",
-                %error,
-                "the cache is down at the start; sessions come from the database until it is back"
-            );
-            Ok(Arc::new(LateCache::new(url.into_owned(), settings.clone())))
-        }
-        opened => opened,
-    }
-}
+/// An attempt to open the cache.
+pub(in crate::store) type OpeningCache =
+    Pin<Box<dyn Future<Output = Result<Arc<dyn SessionStore>, StoreError>> + Send>>;
 
-struct LateCache {
-    url: String,
-    settings: Settings,
+type OpenCache = dyn Fn() -> OpeningCache + Send + Sync;
+
+pub(in crate::store) struct LateCache {
+    open: Box<OpenCache>,
     cache: OnceLock<Arc<dyn SessionStore>>,
     /// Held by the one request that opens the cache for all; why the last attempt failed.
     failed: tokio::sync::Mutex<Option<(StoreErrorKind, String)>>,
@@ -60,9 +29,9 @@ struct LateCache {
 }
 
 impl LateCache {
-    fn new(url: String, settings: Settings) -> LateCache {
+    pub(in crate::store) fn new(open: Box<OpenCache>) -> LateCache {
         let (cache, failed) = (OnceLock::new(), tokio::sync::Mutex::new(None));
-        LateCache { url, settings, cache, failed, attempts: AtomicU64::new(0) }
+        LateCache { open, cache, failed, attempts: AtomicU64::new(0) }
     }
 
     /// The cache, opened by now. Whoever waits for an attempt shares its failure.
@@ -80,10 +49,7 @@ impl LateCache {
         {
             return Err(StoreError::new("cached_db", *kind, message));
         }
-        // Opening a `cached_db:` opens its cache: the type would contain itself.
-        let opening: Pin<Box<dyn Future<Output = _> + Send + '_>> =
-            Box::pin(connect::connect(&self.url, &self.settings));
-        let opened = opening.await;
+        let opened = (self.open)().await;
         self.attempts.fetch_add(1, Ordering::Relaxed);
         match opened {
             Ok(cache) => {
@@ -182,12 +148,6 @@ impl SessionStore for LateCache {
 
 impl fmt::Debug for LateCache {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URL may hold a password.
-        let scheme = self.url.split(':').next().unwrap_or_default();
-        formatter
-            .debug_struct("LateCache")
-            .field("scheme", &scheme)
-            .field("cache", &self.cache.get())
-            .finish_non_exhaustive()
+        formatter.debug_struct("LateCache").field("cache", &self.cache.get()).finish_non_exhaustive()
     }
 }

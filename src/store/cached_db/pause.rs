@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::error::{StoreError, StoreErrorKind};
+use crate::site::error::{StoreError, StoreErrorKind};
 
 /// A cache that is down but says so costs nobody anything.
 const SLOW: Duration = Duration::from_millis(100);

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use crate::codec::DecodeError;
-use crate::error::{StoreError, StoreErrorKind};
+use cloakroom_formats::DecodeError;
+
+use crate::site::error::{StoreError, StoreErrorKind};
 
 /// What work on files gives.
 pub(super) type Task<T> = Result<T, Failure>;
@@ -83,7 +84,7 @@ impl Failure {
                 Unreadable,
                 format!(
                     "{folder}: a session's file has {size} bytes or more, and a session's text takes at most {limit}, \
-                     which follows from `inflate_limit`; the file was left as it is. If it is a session, raise the limit; \
+                     which follows from `max_decompressed_bytes`; the file was left as it is. If it is a session, raise the limit; \
                      else find out who put it there"
                 ),
             ),

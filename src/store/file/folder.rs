@@ -15,7 +15,7 @@ use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::{Failure, Task, doing};
-use crate::session_key::SessionKey;
+use crate::site::session_key::SessionKey;
 
 /// What names of temporary files begin with. No session's file does, so Django's `clear_expired` passes them by.
 pub(super) const TEMPORARY: &str = ".cloakroom-";

@@ -3,14 +3,15 @@
 use std::fs;
 use std::sync::{Arc, Mutex};
 
+use cloakroom_formats::{DecodeError, SessionData};
+
 use super::error::{Failure, Task, doing};
 use super::folder::{FileName, Found};
 use super::{FileStore, Shared};
-use crate::codec::DecodeError;
-use crate::error::StoreError;
-use crate::session_data::SessionData;
-use crate::session_key::SessionKey;
-use crate::store::{Cursor, Listed, Loaded, Version};
+use crate::site::error::StoreError;
+use crate::site::session_key::SessionKey;
+use crate::store::listing::{Cursor, Listed};
+use crate::store::loaded::{Loaded, Version};
 
 /// The walk, as the cursor keeps it.
 type Walk = Arc<Mutex<fs::ReadDir>>;
@@ -45,7 +46,7 @@ impl Shared {
     }
 
     fn names(&self, walk: &Walk, limit: usize) -> Task<(Vec<FileName>, bool)> {
-        let mut entries = crate::lock(walk);
+        let mut entries = crate::site::lock::lock(walk);
         let mut names = Vec::new();
         while names.len() < limit {
             let Some(entry) = entries.next() else { return Ok((names, true)) };

@@ -1,10 +1,9 @@
 //! Cleaning the folder: what expired, and what crashed writers left behind.
 
-use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
+use std::{fs, io};
 
 use super::error::{Failure, Task, doing};
 use super::folder::{FileName, Folder, Found, TEMPORARY};

@@ -7,10 +7,10 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use super::MemoryStore;
-use crate::error::StoreError;
-use crate::session_key::SessionKey;
-use crate::store::Cursor;
-use crate::user_sessions::{Client, Entry, UserSessionIndex};
+use crate::site::error::StoreError;
+use crate::site::session_key::SessionKey;
+use crate::store::listing::Cursor;
+use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
 
 /// By user and session.
 pub(super) type Index = Mutex<BTreeMap<Place, Entry>>;
@@ -28,7 +28,7 @@ impl UserSessionIndex for MemoryStore {
     }
 
     async fn put(&self, entry: &Entry, moved_from: Option<&SessionKey>) -> Result<(), StoreError> {
-        let mut index = crate::lock(&self.user_sessions);
+        let mut index = crate::site::lock::lock(&self.user_sessions);
         let known = match index.get(&place(entry)) {
             None => moved_from.and_then(|old| index.get(&(entry.user_id.clone(), old.clone()))),
             known => known,
@@ -47,7 +47,7 @@ impl UserSessionIndex for MemoryStore {
     }
 
     async fn fill(&self, entries: &[Entry]) -> Result<(), StoreError> {
-        let mut index = crate::lock(&self.user_sessions);
+        let mut index = crate::site::lock::lock(&self.user_sessions);
         for entry in entries {
             index.entry(place(entry)).or_insert_with(|| entry.clone());
         }
@@ -55,14 +55,14 @@ impl UserSessionIndex for MemoryStore {
     }
 
     async fn of_user(&self, user_id: &str) -> Result<Vec<Entry>, StoreError> {
-        let index = crate::lock(&self.user_sessions);
+        let index = crate::site::lock::lock(&self.user_sessions);
         let first = (user_id.to_owned(), SessionKey::from_trusted(""));
         let all = index.range(first..).map(|(_, entry)| entry);
         Ok(all.take_while(|entry| entry.user_id == user_id).cloned().collect())
     }
 
     async fn remove(&self, entries: &[(&str, &SessionKey)]) -> Result<(), StoreError> {
-        let mut index = crate::lock(&self.user_sessions);
+        let mut index = crate::site::lock::lock(&self.user_sessions);
         for (user_id, session_key) in entries {
             index.remove(&((*user_id).to_owned(), (*session_key).clone()));
         }
@@ -70,7 +70,7 @@ impl UserSessionIndex for MemoryStore {
     }
 
     async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let index = crate::lock(&self.user_sessions);
+        let index = crate::site::lock::lock(&self.user_sessions);
         let after = cursor.place::<Place>()?.cloned().map_or(Bound::Unbounded, Bound::Excluded);
         let page: Vec<Entry> = index
             .range((after, Bound::Unbounded))
@@ -78,7 +78,7 @@ impl UserSessionIndex for MemoryStore {
             .map(|(_, entry)| entry.clone())
             .collect();
         drop(index);
-        cursor.move_after_entry(&page, limit);
+        cursor.move_after(&page, limit, Entry::place);
         Ok(page)
     }
 }

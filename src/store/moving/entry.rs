@@ -1,12 +1,13 @@
 //! Entries of either store, with the marks of a move in them.
 
-use chrono::{DateTime, Utc};
+use std::any::Any;
 
-use crate::error::{Error, StoreError, StoreErrorKind};
-use crate::session_data::SessionData;
-use crate::session_key::SessionKey;
-use crate::store::{Loaded, Version};
-use crate::value::Value;
+use chrono::{DateTime, Utc};
+use cloakroom_formats::{SessionData, Value};
+
+use crate::site::error::{Error, StoreError, StoreErrorKind};
+use crate::site::session_key::SessionKey;
+use crate::store::loaded::{CompositeVersion, Loaded, Version};
 
 /// The key in a session's data that holds the mark.
 const MARK: &str = "_cloakroom_moving";
@@ -134,14 +135,14 @@ impl Found {
             genuine: self.genuine,
             version: match self.place {
                 Place::New => self.version,
-                Place::Arriving(_) | Place::Old => Version::of_moving(MovingVersion(self)),
+                Place::Arriving(_) | Place::Old => Version::composite(MovingVersion(self)),
             },
         }
     }
 
     /// The version that the caller has loaded. The new store's versions are as they are.
     pub(super) fn expected(version: &Version) -> Found {
-        match version.as_moving() {
+        match version.as_composite() {
             Some(MovingVersion(found)) => found.clone(),
             None => Found {
                 place: Place::New,
@@ -156,19 +157,16 @@ impl Found {
 }
 
 /// The version of a session that is to be brought over before it is written.
-pub(in crate::store) struct MovingVersion(Found);
+struct MovingVersion(Found);
 
-impl MovingVersion {
-    /// The version that the session's store has.
-    pub(in crate::store) fn stored(&self) -> &Version {
-        &self.0.version
+impl CompositeVersion for MovingVersion {
+    fn is(&self, other: &dyn CompositeVersion) -> bool {
+        (other as &dyn Any)
+            .downcast_ref::<MovingVersion>()
+            .is_some_and(|other| (&self.0.place, &self.0.version) == (&other.0.place, &other.0.version))
+    }
+
+    fn stored(&self) -> Option<&Version> {
+        Some(&self.0.version)
     }
 }
-
-impl PartialEq for MovingVersion {
-    fn eq(&self, other: &MovingVersion) -> bool {
-        (&self.0.place, &self.0.version) == (&other.0.place, &other.0.version)
-    }
-}
-
-impl Eq for MovingVersion {}

@@ -7,8 +7,9 @@ use tokio::task::JoinSet;
 
 use super::entry::{Entry, Found, Place};
 use super::{MovingStore, NAME, entry_in};
-use crate::error::{StoreError, StoreErrorKind};
-use crate::store::{Cursor, Listed, SessionStore};
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::store::contract::SessionStore;
+use crate::store::listing::{Cursor, Listed};
 
 /// How far a listing has come.
 struct At {
@@ -29,7 +30,7 @@ impl MovingStore {
     ) -> Result<Vec<Listed>, StoreError> {
         let (in_new, mut inner) = match cursor.place::<At>()? {
             // After an error it is put back.
-            Some(at) => (at.in_new, std::mem::take(&mut *crate::lock(&at.cursor))),
+            Some(at) => (at.in_new, std::mem::take(&mut *crate::site::lock::lock(&at.cursor))),
             None => (false, Cursor::start()),
         };
         let page = async {
@@ -42,7 +43,7 @@ impl MovingStore {
             Err(error) => {
                 // Pages that were not given are listed again from their beginning, if their store had moved on.
                 if let Ok(Some(at)) = cursor.place::<At>() {
-                    *crate::lock(&at.cursor) = inner;
+                    *crate::site::lock::lock(&at.cursor) = inner;
                 }
                 return Err(error);
             }

@@ -8,8 +8,9 @@ use tokio::task::JoinSet;
 
 use super::entry::{Found, Place};
 use super::{MovingStore, NAME, busy};
-use crate::error::{StoreError, StoreErrorKind};
-use crate::store::{Cursor, Progress, Record, SessionStore, Updated};
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::store::contract::{Progress, Record, SessionStore, Updated};
+use crate::store::listing::Cursor;
 
 /// The counts of one [`MovingStore::move_rest`].
 ///

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use cloakroom_formats::SessionData;
 
 use super::entry::{self, Entry, Found, Nonce, Place};
 use super::{ATTEMPTS, MovingStore, busy};
-use crate::error::StoreError;
-use crate::session_data::SessionData;
-use crate::session_key::SessionKey;
-use crate::store::{Created, Record, Rotated, SessionStore, Updated, Version};
+use crate::site::error::StoreError;
+use crate::site::session_key::SessionKey;
+use crate::store::contract::{Created, Record, Rotated, SessionStore, Updated};
+use crate::store::loaded::Version;
 
 /// A conditional deletion moves the entry to a key that nobody has, for so long at the most.
 const AWAY: TimeDelta = TimeDelta::seconds(60);

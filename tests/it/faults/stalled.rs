@@ -152,7 +152,7 @@ async fn t32_what_a_stopped_redis_did_not_take_goes_with_its_connection() {
     let mut options = cloakroom::RedisStore::options(url_of(&server));
     options.timeout = DEADLINE;
     let mut settings = settings();
-    settings.inflate_limit = 64 << 20;
+    settings.max_decompressed_bytes = 64 << 20;
     let store = patiently(async || options.clone().open(&settings).await).await;
     let (session_key, _) = create(&store).await;
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();

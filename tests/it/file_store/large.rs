@@ -21,7 +21,8 @@ fn a_planted_file_of_three_gigabytes_is_not_read() {
         let refused = |error: cloakroom::StoreError| {
             assert_eq!(error.kind(), StoreErrorKind::Unreadable, "{error}");
             assert!(
-                error.to_string().contains("3221225472") && error.to_string().contains("inflate_limit"),
+                error.to_string().contains("3221225472")
+                    && error.to_string().contains("max_decompressed_bytes"),
                 "{error}"
             );
         };
@@ -46,7 +47,7 @@ async fn the_largest_session_that_is_saved_is_loaded() {
     for (text_format, compression) in [(Modern, Always), (Modern, Never), (Legacy, Never)] {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = settings();
-        settings.inflate_limit = 10_000;
+        settings.max_decompressed_bytes = 10_000;
         (settings.text_format, settings.compression) = (text_format, compression);
         let store: Arc<dyn SessionStore> = Arc::new(FileStore::open(folder.path(), &settings).await.unwrap());
         let of_size = |size: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(size - 8));

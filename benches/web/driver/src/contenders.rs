@@ -1,6 +1,6 @@
 //! Who takes part, with which store, and what each calls its table.
 
-use crate::Result;
+use crate::error::Result;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Store {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 
-use crate::Result;
+use crate::error::Result;
 
 /// Nanoseconds on a processor so far, of each thread.
 pub(crate) struct Snapshot(HashMap<u32, u64>);

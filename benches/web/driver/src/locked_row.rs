@@ -10,58 +10,15 @@ use tokio::task::JoinHandle;
 
 use crate::client::Client;
 use crate::cpu::Snapshot;
+use crate::error::Result;
 use crate::load::{self, Browser, Scenario};
-use crate::measure::{Site, percentile};
+use crate::options::Options;
+use crate::runs::{LockedRow, OTHERS, Other};
 use crate::servers::{self, Server, connect};
-use crate::{Options, Result};
+use crate::site::{Site, percentile};
 
 /// How long each is measured, and for how long the row is locked.
 const TIME: Duration = Duration::from_secs(5);
-
-/// What another transaction does meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Other {
-    /// There is none.
-    Nothing,
-    /// It is open, has a number as one that writes, and locks nothing.
-    Open,
-    /// It is open as well, and has locked one session's row.
-    Lock,
-}
-
-impl Other {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Other::Nothing => "none",
-            Other::Open => "open, locks nothing",
-            Other::Lock => "has locked the row",
-        }
-    }
-}
-
-pub(crate) const OTHERS: [Other; 3] = [Other::Nothing, Other::Open, Other::Lock];
-
-/// What one contender did in one round.
-#[derive(Clone, Debug)]
-pub(crate) struct LockedRow {
-    pub(crate) contender: &'static str,
-    pub(crate) round: u32,
-    /// Of the other users, in milliseconds, in the order of [`OTHERS`].
-    pub(crate) p50: [f64; 3],
-    pub(crate) p99: [f64; 3],
-    /// Processor seconds of the server for 10,000 requests.
-    pub(crate) server: [f64; 3],
-    /// How long the user whose row was locked waited, in milliseconds, and for what.
-    pub(crate) victim: f64,
-    pub(crate) victim_answer: String,
-}
-
-impl LockedRow {
-    /// The p99 beside the lock, divided by that beside something else.
-    pub(crate) fn p99_by(&self, other: Other) -> f64 {
-        self.p99[Other::Lock as usize] / self.p99[other as usize]
-    }
-}
 
 pub(crate) async fn measure(
     options: &Options,

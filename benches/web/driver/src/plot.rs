@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use crate::contenders::Store;
 use crate::load::Scenario;
-use crate::measure::Runs;
-use crate::report::{application, label, peers};
+use crate::runs::Runs;
+use crate::runs::{application, label, peers};
 
 const SCENARIOS: [(Scenario, &str); 3] =
     [(Scenario::Read, "read a key"), (Scenario::Count, "counter"), (Scenario::New, "new session")];

@@ -4,78 +4,12 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::contenders::{self, CONTENDERS, Store};
-use crate::load::{SCENARIOS, Scenario};
-use crate::locked_row::{LockedRow, OTHERS};
-use crate::measure::{Run, Runs};
-use crate::{Options, Result, plot, targets};
-
-/// What contenders are called in tables and plots.
-pub(crate) fn label(contender: &str, store: Store) -> String {
-    match (contender, store) {
-        ("floor", _) => format!("floor: {}", store.floor()),
-        ("cloakroom", _) => "Cloakroom".to_owned(),
-        ("tower-sessions-no-ping", _) => "tower-sessions without pings".to_owned(),
-        ("axum_session-cached", _) => "axum_session, cached".to_owned(),
-        ("actix-session", Store::Memory) => "actix-session, in the cookie".to_owned(),
-        ("django", _) => "Django 5.2, gunicorn".to_owned(),
-        (name, _) => name.to_owned(),
-    }
-}
-
-impl Runs {
-    /// The runs of one contender, by round.
-    fn of(&self, contender: &str, scenario: Scenario, connections: usize) -> impl Iterator<Item = &Run> {
-        self.runs.iter().filter(move |run| {
-            run.contender == contender && run.scenario == scenario && run.connections == connections
-        })
-    }
-
-    /// The median over the rounds.
-    pub(crate) fn median(
-        &self,
-        contender: &str,
-        scenario: Scenario,
-        connections: usize,
-        what: impl Fn(&Run) -> Option<f64>,
-    ) -> Option<f64> {
-        median(self.of(contender, scenario, connections).filter_map(what).collect())
-    }
-
-    /// The median over the rounds of one contender's figure divided by another's in the same round.
-    pub(crate) fn ratio(
-        &self,
-        [one, other]: [&str; 2],
-        scenario: Scenario,
-        connections: usize,
-        what: impl Fn(&Run) -> Option<f64>,
-    ) -> Option<f64> {
-        let ratios = self.of(one, scenario, connections).filter_map(|run| {
-            let floor = self.of(other, scenario, connections).find(|floor| floor.round == run.round)?;
-            Some(what(run)? / what(floor)?)
-        });
-        median(ratios.collect())
-    }
-
-    /// The median over the rounds of what was measured beside a locked row.
-    pub(crate) fn locked_median(&self, contender: &str, what: impl Fn(&LockedRow) -> f64) -> Option<f64> {
-        median(self.locked.iter().filter(|row| row.contender == contender).map(what).collect())
-    }
-}
-
-pub(crate) fn median(mut numbers: Vec<f64>) -> Option<f64> {
-    numbers.sort_by(f64::total_cmp);
-    let middle = numbers.len() / 2;
-    match numbers.len() {
-        0 => None,
-        length if length % 2 == 1 => Some(numbers[middle]),
-        _ => Some((numbers[middle - 1] + numbers[middle]) / 2.0),
-    }
-}
-
-pub(crate) fn application(run: &Run) -> Option<f64> {
-    Some(run.application)
-}
+use crate::contenders::{CONTENDERS, Store};
+use crate::error::Result;
+use crate::load::SCENARIOS;
+use crate::options::Options;
+use crate::runs::{LockedRow, OTHERS, Run, Runs, application, label};
+use crate::{plot, targets};
 
 pub(crate) fn write(options: &Options, store: Store, runs: &Runs) -> Result<()> {
     std::fs::create_dir_all(&options.results)?;
@@ -106,9 +40,7 @@ fn all(options: &Options, runs: &Runs) -> Value {
             "application_cpu_seconds_per_10000": run.application, "server_cpu_seconds_per_10000": run.server,
         })
     };
-    let of_each = |[nothing, open, lock]: [f64; 3]| {
-        json!({ "no_transaction": nothing, "open_transaction": open, "lock": lock })
-    };
+    let of_each = |[nothing, open, lock]: [f64; 3]| json!({ "no_transaction": nothing, "open_transaction": open, "lock": lock });
     let locked = runs.locked.iter().map(|row| {
         json!({
             "contender": row.contender, "round": row.round, "p50_ms": of_each(row.p50), "p99_ms": of_each(row.p99),
@@ -180,13 +112,4 @@ fn locked(runs: &Runs) -> Result<String> {
         }
     }
     Ok(text)
-}
-
-/// Who is in the plot and the comparison with peers.
-pub(crate) fn peers(store: Store) -> Vec<&'static str> {
-    let all = contenders::of(store, &[]);
-    all.into_iter()
-        .map(|contender| contender.name)
-        .filter(|name| !["floor", "cloakroom"].contains(name))
-        .collect()
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio_postgres::{Client, NoTls};
 
 use crate::contenders::{Contender, Store};
+use crate::error::Result;
+use crate::options::Options;
 use crate::process::{Process, command, free_port, is_root, program, run};
-use crate::{Options, Result};
 
 /// How many other sessions are in a database, so that its index is a real one.
 const FILLER: u32 = 100_000;

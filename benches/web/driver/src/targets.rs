@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use crate::Result;
 use crate::contenders::Store;
+use crate::error::Result;
 use crate::load::Scenario::{self, Count, New, Read, Untouched};
-use crate::locked_row::Other;
-use crate::measure::{Run, Runs};
-use crate::report::{application, label, peers};
+use crate::runs::Other;
+use crate::runs::{Run, Runs};
+use crate::runs::{application, label, peers};
 
 struct Target {
     text: String,
@@ -82,7 +82,8 @@ fn postgres(runs: &Runs, connections: usize) -> Vec<Target> {
     }
     targets.extend(alone(runs));
     targets.push(Target {
-        text: "p99 of the others while a row is locked, by that beside a transaction without locks".to_owned(),
+        text: "p99 of the others while a row is locked, by that beside a transaction without locks"
+            .to_owned(),
         measured: runs.locked_median("cloakroom", |row| row.p99_by(Other::Open)),
         limit: 1.1,
         at_most: true,

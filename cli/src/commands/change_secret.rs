@@ -1,0 +1,125 @@
+//! `cloakroom change-secret`: makes no session depend on an older secret any more.
+
+mod pass;
+mod report;
+
+use std::time::Duration;
+
+use clap::Args;
+use cloakroom::store::StoreUrlParts;
+
+use self::pass::Change;
+use self::report::{Report, Seen};
+use crate::ending::{Ending, usage};
+use crate::interrupted::asked_to_stop;
+use crate::output::lines::say;
+use crate::sessions::entry::hint_at_nothing;
+use crate::sessions::logins::{Logins, UserOptions};
+use crate::site::SiteOptions;
+
+const EXAMPLES: &str = "\
+Examples:
+  # 1. Deploy the new secret as a fallback everywhere, in Django and in Rust.
+  # 2. Deploy the new secret first, and the old one as the fallback. Restart
+  #    every server each time.
+  # 3. While the site runs:
+  cloakroom change-secret --from-django manage.py
+  cloakroom change-secret --store postgres://site@db.example/site \\
+      --secret-key-file new.txt --secret-key-fallback-file old.txt
+  # 4. When it says that the old secret may go (exit code 0), remove the
+  #    fallback, and restart every server.
+  # How much is left to do:
+  cloakroom change-secret --from-django manage.py --dry-run
+
+Two things in a session depend on the secret: the signature of its text, and the session auth hash of a login, without \
+which Django logs the user out. Each live session that an older secret signed is signed with the new one. Each login \
+whose hash fits the user's password with an older secret gets the hash of the new one; keys, data and expiry stay. Caches \
+(Redis, memcached) keep no signatures; there only the hash counts.
+
+The users' passwords are read for the hashes, and never written: by the project itself (--from-django, with any user \
+model and any database), or from --users; else from the store's database.
+
+It may run again at any time, and goes on where it was stopped. It goes over the store until nothing is left to do, at \
+most 5 times, for what the site writes meanwhile.
+
+With --json: one object with complete, dry_run, passes, signed_anew, logins_renewed, copies_renewed (of cached_db), \
+right_already, ending (logins that Django ends anyway: user_gone, password_changed), left (what still depends on an older \
+secret, by reason: user_unknown, changed_meanwhile, unreadable, not_genuine, refused, cache_failed), until (when the last of \
+those expires) and old_secret_may_go.
+
+Exit codes: 0 no session depends on an older secret, 3 some do, and the summary says until when the fallback must stay (or there is no session at all), \
+1 a store failed (what was done is told; run it again), 2 wrong usage.";
+
+/// Sign sessions anew and renew logins, so that the old secret may go and nobody is logged out
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// Count what there is to do; write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    site: SiteOptions,
+    #[command(flatten)]
+    users: UserOptions,
+}
+
+/// How often it goes over the store at the most.
+const PASSES: u32 = 5;
+/// How long it waits between: for requests that had loaded a session before it was signed anew, and save it afterwards.
+const PAUSE: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
+    let site = options.site.read()?.for_owners();
+    let settings = site.settings()?;
+    if settings.secret_key_fallbacks.is_empty() {
+        return Err(usage(
+            "no older secret: the site's settings have no fallback. Put the new secret first and the old one into \
+             SECRET_KEY_FALLBACKS, or name them with --secret-key-file and --secret-key-fallback-file",
+        ));
+    }
+    if settings.secret_key_fallbacks.contains(&settings.secret_key) {
+        return Err(usage("the secret and a fallback are the same; give the new secret and the old one"));
+    }
+    if matches!(site.url()?.parts()?, StoreUrlParts::Moving { .. }) {
+        return Err(usage("the site moves to another store; change the secret before or after that"));
+    }
+    let logins = Logins::open(&options.users, &options.site, &site).await?;
+    let change = Change::begin(&site, logins, options.dry_run).await?;
+    let mut report = Report::new(options.dry_run);
+    let outcome = go_over(&change, &mut report).await;
+    report.complete = outcome.is_ok() && asked_to_stop().is_none();
+    // What was done is told also when not all could be.
+    let said = if options.json { say(&report.json()?) } else { say(&report.line()) };
+    outcome?;
+    said?;
+    report.hints(change.logins());
+    if report.is_empty() {
+        hint_at_nothing(site.url()?, &options.site);
+    }
+    if let Some(code) = asked_to_stop() {
+        return Ok(Ending::Interrupted(code));
+    }
+    Ok(if report.old_secret_may_go() { Ending::Well } else { Ending::WithFindings })
+}
+
+/// Goes over the store until there is nothing to do.
+async fn go_over(change: &Change, report: &mut Report) -> anyhow::Result<()> {
+    for pass in 1..=PASSES {
+        let mut seen = Seen::default();
+        let outcome = change.pass(&mut seen).await;
+        let did = seen.did;
+        let is_last = pass == PASSES && did > 0 && !report.dry_run;
+        report.add(pass, seen, is_last);
+        outcome?;
+        if did == 0 || report.dry_run || asked_to_stop().is_some() {
+            break;
+        }
+        if pass < PASSES {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    Ok(())
+}

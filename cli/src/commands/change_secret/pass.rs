@@ -1,0 +1,283 @@
+//! Going over the store once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use cloakroom::chrono::{DateTime, Utc};
+use cloakroom::store::{Listed, Loaded, Record, StoreUrlParts, Updated};
+use cloakroom::{
+    Clock, SessionCodec, SessionData, SessionKey, SessionStore, StoreErrorKind, SystemClock, auth,
+};
+use futures_util::{StreamExt, stream};
+
+use super::report::{Reason, Seen};
+use crate::sessions::cache_in_front;
+use crate::sessions::logins::{Login, Logins};
+use crate::sessions::walk::Walk;
+use crate::site::Site;
+
+/// How many sessions are on their way at the same time: stores serve many in one go.
+const AT_ONCE: usize = 64;
+/// How often a session is tried that changes meanwhile.
+const ATTEMPTS: u32 = 8;
+
+pub(super) struct Change {
+    store: Arc<dyn SessionStore>,
+    /// The rows of a `cached_db:`, whose versions are the signed texts; else the store itself.
+    rows: Arc<dyn SessionStore>,
+    /// The copies of a `cached_db:`.
+    copies: Option<Copies>,
+    codec: SessionCodec,
+    logins: Logins,
+    dry_run: bool,
+}
+
+/// The cache of a `cached_db:` store, from which Django answers.
+struct Copies {
+    cache: Option<Arc<dyn SessionStore>>,
+    /// Asked no more in this pass: each session would wait for it.
+    has_failed: AtomicBool,
+}
+
+/// A session's state in the cache.
+#[derive(PartialEq, Eq)]
+enum Copy {
+    /// None, or one that is as the row.
+    Right,
+    Renewed,
+    /// The cache does not tell.
+    Unknown,
+}
+
+/// The outcome for one session.
+#[derive(Default)]
+struct Outcome {
+    signed_anew: bool,
+    renewed: bool,
+    copy_renewed: bool,
+    login: Option<Login>,
+    left: Option<Reason>,
+    /// It ended meanwhile.
+    ended: bool,
+}
+
+impl Outcome {
+    fn left(reason: Reason) -> Outcome {
+        Outcome { left: Some(reason), ..Outcome::default() }
+    }
+}
+
+impl Change {
+    pub(super) async fn begin(site: &Site, logins: Logins, dry_run: bool) -> anyhow::Result<Change> {
+        let store = site.connect_to_read().await?;
+        let url = site.url()?;
+        let (rows, copies) = match url.parts()? {
+            StoreUrlParts::CachedDb { database, .. } => {
+                (site.connect_to(&database).await?, Some(Copies::of(site).await?))
+            }
+            _ => (Arc::clone(&store), None),
+        };
+        let codec = SessionCodec::new(site.settings()?);
+        Ok(Change { store, rows, copies, codec, logins, dry_run })
+    }
+
+    pub(super) fn logins(&self) -> &Logins {
+        &self.logins
+    }
+
+    /// Goes over all sessions, and counts in `seen` what became of each.
+    pub(super) async fn pass(&self, seen: &mut Seen) -> anyhow::Result<()> {
+        let now = SystemClock.now();
+        if let Some(copies) = &self.copies {
+            copies.has_failed.store(copies.cache.is_none(), Ordering::Relaxed);
+        }
+        let mut walk = Walk::begin(&*self.rows, now, "looked at").await?;
+        while let Some(page) = walk.next().await? {
+            seen.listed += page.len() as u64;
+            let live: Vec<Listed> = page.into_iter().filter(|listed| !listed.is_expired(now)).collect();
+            let empty = SessionData::new();
+            let data = live.iter().map(|listed| match &listed.session {
+                Ok(loaded) if loaded.genuine => &loaded.data,
+                _ => &empty,
+            });
+            let logins = self.logins.look(&data.collect::<Vec<_>>()).await?;
+            let has_failed = AtomicBool::new(false);
+            let mut outcomes = stream::iter(live.into_iter().zip(logins))
+                .map(async |(listed, login)| {
+                    // Each of them would wait for the store that is down.
+                    let begins = !has_failed.load(Ordering::Relaxed);
+                    if begins { Some((listed.expire_date, self.one(listed, login).await)) } else { None }
+                })
+                .buffer_unordered(AT_ONCE);
+            // All that is under way is waited for, so that what is told is what was done.
+            let mut failed = Ok(());
+            while let Some(outcome) = outcomes.next().await {
+                match outcome {
+                    Some((expire_date, Ok(outcome))) => count(seen, &outcome, expire_date),
+                    Some((_, Err(error))) => {
+                        has_failed.store(true, Ordering::Relaxed);
+                        failed = failed.and(Err(error));
+                    }
+                    None => {}
+                }
+            }
+            failed?;
+        }
+        Ok(())
+    }
+
+    /// Brings one session up to the new secret; fails when the store does.
+    async fn one(&self, listed: Listed, login: Login) -> anyhow::Result<Outcome> {
+        let Listed { session_key, mut expire_date, session } = listed;
+        let Ok(mut loaded) = session else { return Ok(Outcome::left(Reason::Unreadable)) };
+        let mut login = login;
+        for _ in 0..ATTEMPTS {
+            if !loaded.genuine {
+                return Ok(Outcome::left(Reason::NotGenuine));
+            }
+            let is_of_old_secret = self.is_signed_with_old_secret(&loaded);
+            let new_hash = match &login {
+                Login::Under { secret: 1.., now } => Some(now.clone()),
+                _ => None,
+            };
+            let (signed_anew, renewed) = (is_of_old_secret, new_hash.is_some());
+            if !signed_anew && !renewed {
+                let is_login = matches!(login, Login::Under { .. });
+                let copy = if is_login { self.copy(&session_key, &loaded.data).await? } else { Copy::Right };
+                return Ok(Outcome {
+                    copy_renewed: copy == Copy::Renewed,
+                    left: (copy == Copy::Unknown).then_some(Reason::CacheFailed),
+                    login: Some(login),
+                    ..Outcome::default()
+                });
+            }
+            if self.dry_run {
+                return Ok(Outcome { signed_anew, renewed, login: Some(login), ..Outcome::default() });
+            }
+            if let Some(hash) = &new_hash {
+                loaded.data.write(auth::HASH_SESSION_KEY, hash)?;
+            }
+            let now = SystemClock.now();
+            let record =
+                Record { data: &loaded.data, expire_date: expire_date.unwrap_or_else(last_date), now };
+            match self.rows.update(&session_key, Some(&loaded.version), record).await {
+                Ok(Updated::Updated(_)) => {
+                    // Of a text that was only signed anew, the copy is what it was.
+                    let copy =
+                        if renewed { self.copy(&session_key, &loaded.data).await? } else { Copy::Right };
+                    let left = (copy == Copy::Unknown).then_some(Reason::CacheFailed);
+                    return Ok(Outcome {
+                        signed_anew,
+                        renewed,
+                        login: Some(login),
+                        left,
+                        ..Outcome::default()
+                    });
+                }
+                Ok(Updated::Missing) => return Ok(Outcome { ended: true, ..Outcome::default() }),
+                Ok(Updated::Changed) => {}
+                Err(error) if error.kind() == StoreErrorKind::Refused => {
+                    return Ok(Outcome::left(Reason::Refused));
+                }
+                Err(error) => return Err(error).context("a session could not be written"),
+            }
+            loaded = match self.rows.load(&session_key, now).await {
+                Ok(Some(loaded)) => loaded,
+                Ok(None) => return Ok(Outcome { ended: true, ..Outcome::default() }),
+                Err(error) if error.kind() == StoreErrorKind::Unreadable => {
+                    return Ok(Outcome::left(Reason::Unreadable));
+                }
+                Err(error) => return Err(error.into()),
+            };
+            // The user may have another password by now.
+            (expire_date, login) = (loaded.expire_date, self.login(&loaded).await?);
+        }
+        Ok(Outcome::left(Reason::ChangedMeanwhile))
+    }
+
+    async fn login(&self, loaded: &Loaded) -> anyhow::Result<Login> {
+        Ok(self.logins.look(&[&loaded.data]).await?.pop().unwrap_or(Login::Unknown))
+    }
+
+    /// Caches keep no signatures.
+    fn is_signed_with_old_secret(&self, loaded: &Loaded) -> bool {
+        let text = loaded.version.as_bytes().and_then(|bytes| str::from_utf8(bytes).ok());
+        text.and_then(|text| self.codec.signed_by(text)).is_some_and(|secret| secret > 0)
+    }
+
+    /// Where Django answers from a copy that holds another session auth hash than the row, puts the row in its place.
+    /// Makes no copies: a cache is not to be filled with sessions that nobody uses.
+    async fn copy(&self, session_key: &SessionKey, row: &SessionData) -> anyhow::Result<Copy> {
+        let Some(copies) = &self.copies else { return Ok(Copy::Right) };
+        match copies.is_older(session_key, row).await {
+            Some(false) => Ok(Copy::Right),
+            Some(true) if self.dry_run => Ok(Copy::Renewed),
+            Some(true) => {
+                self.store.load_for_update(session_key, SystemClock.now()).await?;
+                Ok(Copy::Renewed)
+            }
+            None => Ok(Copy::Unknown),
+        }
+    }
+}
+
+impl Copies {
+    /// The store, too, does without a cache that is down.
+    async fn of(site: &Site) -> anyhow::Result<Copies> {
+        let cache = cache_in_front::open(site).await?.cache().cloned();
+        Ok(Copies { cache, has_failed: AtomicBool::new(false) })
+    }
+
+    /// Whether Django would answer with another session auth hash than the row's; none when the cache does not tell.
+    async fn is_older(&self, session_key: &SessionKey, row: &SessionData) -> Option<bool> {
+        let cache = self.cache.as_ref().filter(|_| !self.has_failed.load(Ordering::Relaxed))?;
+        match cache.load(session_key, SystemClock.now()).await {
+            Ok(Some(copy)) if copy.data.contains_key(auth::SESSION_KEY) => {
+                let hash = |data: &SessionData| data.read::<String>(auth::HASH_SESSION_KEY).ok().flatten();
+                Some(hash(&copy.data) != hash(row))
+            }
+            Ok(_) => Some(false),
+            Err(error) => {
+                self.has_failed.fetch_or(is_unavailable(&error), Ordering::Relaxed);
+                None
+            }
+        }
+    }
+}
+
+fn is_unavailable(error: &cloakroom::StoreError) -> bool {
+    error.kind() == StoreErrorKind::Unavailable
+}
+
+fn count(seen: &mut Seen, outcome: &Outcome, expire_date: Option<DateTime<Utc>>) {
+    if outcome.ended {
+        return;
+    }
+    let is_changed = outcome.signed_anew || outcome.renewed || outcome.copy_renewed;
+    seen.signed_anew += u64::from(outcome.signed_anew);
+    seen.logins_renewed += u64::from(outcome.renewed);
+    seen.copies_renewed += u64::from(outcome.copy_renewed);
+    match &outcome.login {
+        Some(Login::UserGone) => seen.ending.user_gone += 1,
+        Some(Login::NoSecret) => seen.ending.password_changed += 1,
+        _ => {}
+    }
+    let reason = match &outcome.login {
+        Some(Login::Unknown) => Some(Reason::UserUnknown),
+        _ => outcome.left,
+    };
+    if let Some(reason) = reason {
+        seen.leave(reason, expire_date);
+    }
+    if is_changed {
+        seen.change(expire_date);
+    } else if reason.is_none() && !matches!(outcome.login, Some(Login::UserGone | Login::NoSecret)) {
+        seen.right_already += 1;
+    }
+}
+
+/// The end of a session that has none: what Python can write.
+fn last_date() -> DateTime<Utc> {
+    DateTime::from_timestamp(253_402_300_799, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}

@@ -1,0 +1,220 @@
+//! The record of `copy --record`, a SQLite file: digests of the copied sessions, no key and no data. By
+//! comparing with it, the next copy knows on which side a session has changed.
+
+use std::path::Path;
+
+use anyhow::Context;
+use cloakroom::chrono::{DateTime, Utc};
+use cloakroom::store::{Loaded, StoreUrl};
+use cloakroom::{SessionData, SessionKey};
+use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest, Sha256};
+
+use crate::ending::usage;
+
+/// Expiry comes back from caches as a time to live, and so a little later or earlier than it went.
+const EXPIRY_TOLERANCE: i64 = 2;
+
+/// A session's content, as far as the record knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    data: [u8; 32],
+    /// Unix seconds, where the store tells.
+    expiry: Option<i64>,
+}
+
+impl State {
+    pub(super) fn of(data: &SessionData, expire_date: Option<DateTime<Utc>>) -> State {
+        State {
+            data: Sha256::digest(super::normal_form(data)).into(),
+            expiry: expire_date.map(|end| end.timestamp()),
+        }
+    }
+
+    pub(super) fn of_loaded(loaded: &Loaded) -> State {
+        State::of(&loaded.data, loaded.expire_date)
+    }
+
+    pub(super) fn is(&self, other: &State) -> bool {
+        let ends_alike = match (self.expiry, other.expiry) {
+            (Some(one), Some(other)) => (one - other).abs() <= EXPIRY_TOLERANCE,
+            _ => true,
+        };
+        self.data == other.data && ends_alike
+    }
+}
+
+/// The record of one session.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    /// The state that was copied last, and read back.
+    done: Option<State>,
+    /// The state that was about to be written when the copy ended in the middle.
+    begun: Option<State>,
+}
+
+impl Known {
+    /// Whether it was copied at least once.
+    pub(super) fn is_done(&self) -> bool {
+        self.done.is_some()
+    }
+
+    /// Whether the source is as it was when it was copied.
+    pub(super) fn is_copied(&self, source: &State) -> bool {
+        self.done.is_some_and(|done| done.is(source))
+    }
+
+    /// Whether the target holds what a copy has written.
+    pub(super) fn has_written(&self, target: &State) -> bool {
+        [self.done, self.begun].into_iter().flatten().any(|written| written.is(target))
+    }
+
+    /// Whether what was copied has expired by now.
+    pub(super) fn has_expired(&self, now: DateTime<Utc>) -> bool {
+        self.done.and_then(|done| done.expiry).is_some_and(|expiry| expiry <= now.timestamp())
+    }
+}
+
+/// The file.
+pub(super) struct CopyRecord {
+    connection: Connection,
+    /// The number of this run: what the source still has bears it.
+    run: i64,
+}
+
+/// Both the digest of a key and that of what is stored are SHA-256.
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS pair (source TEXT NOT NULL, target TEXT NOT NULL, run INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS session (
+        session_key BLOB PRIMARY KEY, run INTEGER NOT NULL,
+        done BLOB, done_expiry INTEGER, begun BLOB, begun_expiry INTEGER
+    ) WITHOUT ROWID;
+";
+
+impl CopyRecord {
+    /// Opens the record for these two stores, or begins it.
+    pub(super) fn open(path: &Path, source: &StoreUrl, target: &StoreUrl) -> anyhow::Result<CopyRecord> {
+        let shown = path.display();
+        make_private(path).with_context(|| format!("cannot make the record {shown}"))?;
+        let connection = Connection::open(path).with_context(|| format!("cannot open the record {shown}"))?;
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        connection.execute_batch(TABLES).map_err(|error| match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseBusy) => {
+                usage(format!("another copy is using the record {shown}; wait for it"))
+            }
+            Some(rusqlite::ErrorCode::NotADatabase) => {
+                usage(format!("{shown} is no record of a copy; name a file of its own for --record"))
+            }
+            _ => anyhow::Error::new(error).context(format!("cannot write the record {shown}")),
+        })?;
+        let pair = [source, target].map(StoreUrl::to_string);
+        let before = connection
+            .query_row("SELECT source, target, run FROM pair", [], |row| {
+                Ok(([row.get::<_, String>(0)?, row.get(1)?], row.get::<_, i64>(2)?))
+            })
+            .optional()?;
+        let run = match before {
+            Some((other, _)) if other != pair => {
+                let [source, target] = other;
+                return Err(usage(format!(
+                    "the record {shown} is of a copy from {source} to {target}; name another file for --record"
+                )));
+            }
+            Some((_, run)) => {
+                connection.execute("UPDATE pair SET run = ?1", [run + 1])?;
+                run + 1
+            }
+            None => {
+                connection.execute("INSERT INTO pair VALUES (?1, ?2, 1)", pair)?;
+                1
+            }
+        };
+        Ok(CopyRecord { connection, run })
+    }
+
+    /// The record of a session, and whether the source had it in this run.
+    pub(super) fn known(&self, key: &SessionKey) -> anyhow::Result<(Known, bool)> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT done, done_expiry, begun, begun_expiry, run FROM session WHERE session_key = ?1",
+        )?;
+        let state = |data: Option<[u8; 32]>, expiry| data.map(|data| State { data, expiry });
+        let found = statement
+            .query_row([digest(key)], |row| {
+                let done = state(row.get(0)?, row.get(1)?);
+                let begun = state(row.get(2)?, row.get(3)?);
+                Ok((Known { done, begun }, row.get::<_, i64>(4)? == self.run))
+            })
+            .optional()?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// Notes what is about to be written, before it is.
+    pub(super) fn begin<'a>(
+        &mut self,
+        sessions: impl Iterator<Item = (&'a SessionKey, State)>,
+    ) -> anyhow::Result<()> {
+        let transaction = self.connection.transaction()?;
+        for (key, State { data, expiry }) in sessions {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO session (session_key, run, begun, begun_expiry) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT DO UPDATE SET run = ?2, begun = ?3, begun_expiry = ?4",
+                )?
+                .execute(params![digest(key), self.run, data, expiry])?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Notes what was written, and that the source has the others.
+    pub(super) fn end<'a>(
+        &mut self,
+        sessions: impl Iterator<Item = (&'a SessionKey, Option<State>)>,
+    ) -> anyhow::Result<()> {
+        let transaction = self.connection.transaction()?;
+        for (key, written) in sessions {
+            let key = digest(key);
+            match written {
+                Some(State { data, expiry }) => transaction
+                    .prepare_cached(
+                        "INSERT INTO session (session_key, run, done, done_expiry) VALUES (?1, ?2, ?3, ?4)
+                         ON CONFLICT DO UPDATE SET run = ?2, done = ?3, done_expiry = ?4, begun = NULL",
+                    )?
+                    .execute(params![key, self.run, data, expiry])?,
+                None => transaction
+                    .prepare_cached("UPDATE session SET run = ?2 WHERE session_key = ?1")?
+                    .execute(params![key, self.run])?,
+            };
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Of the sessions that were copied and have not expired: how many the source did not have in this run, and how many
+    /// there are.
+    pub(super) fn missing(&self, now: DateTime<Utc>) -> anyhow::Result<(u64, u64)> {
+        let sql = "SELECT count(CASE WHEN run < ?1 THEN 1 END), count(*) FROM session \
+             WHERE done IS NOT NULL AND (done_expiry IS NULL OR done_expiry > ?2)";
+        let counts: (i64, i64) = self
+            .connection
+            .query_row(sql, [self.run, now.timestamp()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok((counts.0.unsigned_abs(), counts.1.unsigned_abs()))
+    }
+
+    /// Forgets a session that is gone from both sides.
+    pub(super) fn forget(&self, key: &SessionKey) -> anyhow::Result<()> {
+        self.connection.execute("DELETE FROM session WHERE session_key = ?1", [digest(key)])?;
+        Ok(())
+    }
+}
+
+fn digest(key: &SessionKey) -> [u8; 32] {
+    Sha256::digest(key.as_str()).into()
+}
+
+/// Makes the file, for this user alone, unless it is there.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}

@@ -1,0 +1,98 @@
+//! `cloakroom show`: what is in a session.
+
+use clap::Args;
+use cloakroom::store::Listed;
+use cloakroom::{Clock, StoreErrorKind, SystemClock};
+
+use crate::ending::Ending;
+use crate::output::lines::{complain, json_on_one_line, say};
+use crate::sessions::entry::Entry;
+use crate::sessions::ids::{self, Found, PublicId};
+use crate::sessions::keys::{self, KeyOptions};
+use crate::site::SiteOptions;
+
+const EXAMPLES: &str = "\
+Examples:
+  cloakroom show --id 3f9a0c61b2d4
+  cloakroom show - < key.txt
+  # Of the cookie that a user sent you; nothing is typed:
+  xclip -o | cloakroom show --from-django manage.py -
+
+With --json each session is an object on one line, with id, state, format, user, expire_date and data. The data \
+is the JSON that is stored, in Python's dialect: NaN, Infinity and integers of any size are possible.
+
+Exit codes: 0 each was shown, 1 one is not there, has expired or cannot be read, 2 wrong usage.";
+
+/// Show what is in sessions: user, end and data
+#[derive(Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", keys::CAREFUL))]
+pub(crate) struct Options {
+    #[command(flatten)]
+    keys: KeyOptions,
+    /// A session's public id, or its first digits, in place of keys. May be repeated
+    #[arg(long, value_name = "ID", conflicts_with = "keys", long_help = format!("A session's public id, in place of keys. May be repeated\n\n{}", ids::HELP))]
+    id: Vec<PublicId>,
+    /// Write JSON, an object per line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    site: SiteOptions,
+}
+
+pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
+    let store = options.site.read()?.connect_to_read().await?;
+    let now = SystemClock.now();
+    let mut ending = Ending::Well;
+    let Found { keys, missing } = if options.id.is_empty() {
+        Found { keys: options.keys.read()?, missing: Vec::new() }
+    } else {
+        ids::find(&*store, &options.id).await?
+    };
+    if !missing.is_empty() {
+        missing.iter().for_each(|id| complain(&format!("no session has the id {id}")));
+        ending = Ending::WithFailures;
+    }
+    for session_key in keys {
+        let id = session_key.public_id();
+        let mut fail = |why: &str| {
+            complain(&format!("{id}: {why}"));
+            ending = Ending::WithFailures;
+        };
+        let loaded = match store.load(&session_key, now).await {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => {
+                fail("no such session, or it has expired");
+                continue;
+            }
+            // The others may still be read.
+            Err(error) if error.kind() == StoreErrorKind::Unreadable => {
+                fail(&error.to_string());
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let data = json_on_one_line(loaded.data.to_json());
+        if !loaded.genuine {
+            fail("not genuine: it was not signed with this secret, or for another session class");
+        }
+        let listed = Listed { session_key, expire_date: loaded.expire_date, session: Ok(loaded) };
+        let entry = Entry::new(&listed, now, false);
+        if options.json {
+            let entry = serde_json::to_string(&entry)?;
+            // Put in as text: what Python calls JSON is more than what others read.
+            say(&format!("{},\"data\":{data}}}", entry.trim_end_matches('}')))?;
+            continue;
+        }
+        for (name, value) in [
+            ("id", entry.id.as_str()),
+            ("state", entry.state.name()),
+            ("format", entry.format.map_or("-", |format| format.name())),
+            ("expires", entry.expire_date.as_deref().unwrap_or("-")),
+            ("user", entry.user.as_deref().unwrap_or("-")),
+            ("data", &data),
+        ] {
+            say(&format!("{name:<8} {value}"))?;
+        }
+    }
+    Ok(ending)
+}

@@ -1,0 +1,98 @@
+//! The cache of a `cached_db:` site, from which Django answers without asking the database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloakroom::store::{StoreScheme, StoreUrl, StoreUrlParts};
+use cloakroom::{Clock, SessionKey, SessionStore, StoreErrorKind, SystemClock};
+
+use crate::output::lines::note as note_line;
+use crate::site::{Site, SiteOptions};
+
+/// The cache of a site.
+pub(crate) enum Front {
+    /// There is none.
+    Missing,
+    Cache(Arc<dyn SessionStore>),
+    /// It does not answer.
+    Down(anyhow::Error),
+}
+
+impl Front {
+    /// The cache, if it answers.
+    pub(crate) fn cache(&self) -> Option<&Arc<dyn SessionStore>> {
+        match self {
+            Front::Cache(cache) => Some(cache),
+            Front::Missing | Front::Down(_) => None,
+        }
+    }
+}
+
+pub(crate) async fn open(site: &Site) -> anyhow::Result<Front> {
+    open_of(site, site.url()?).await
+}
+
+/// The stores that a URL names: two where the site moves, else itself.
+pub(crate) fn stores(url: &StoreUrl) -> anyhow::Result<Vec<StoreUrl>> {
+    Ok(match url.parts()? {
+        StoreUrlParts::Moving { old, new } => vec![old, new],
+        _ => vec![url.clone()],
+    })
+}
+
+/// The cache of one of the site's stores.
+pub(crate) async fn open_of(site: &Site, url: &StoreUrl) -> anyhow::Result<Front> {
+    let StoreUrlParts::CachedDb { cache, .. } = url.parts()? else { return Ok(Front::Missing) };
+    match site.connect_to(&cache).await {
+        Ok(cache) => Ok(Front::Cache(cache)),
+        Err(error) => match error.downcast_ref::<cloakroom::StoreError>() {
+            Some(store) if store.kind() == StoreErrorKind::Unavailable => Ok(Front::Down(error)),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Whether the cache has something of this session that Django would answer with.
+pub(crate) async fn holds(cache: &dyn SessionStore, session_key: &SessionKey) -> anyhow::Result<bool> {
+    match cache.load(session_key, SystemClock.now()).await {
+        Ok(copy) => Ok(copy.is_some_and(|copy| !copy.data.is_empty())),
+        Err(error) if error.kind() == StoreErrorKind::Unreadable => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Says, after sessions were ended in a database that an option, the environment or the settings file names, what is left
+/// where the site has a cache in front of it. A Django project is asked, and tells.
+pub(crate) fn note(options: &SiteOptions, url: &StoreUrl) {
+    if url.scheme().is_some_and(StoreScheme::is_database) && options.settings.from_django.is_none() {
+        note_line(
+            "they are ended in this database. If the site's SESSION_ENGINE is cached_db, Django still answers from its \
+             cache: `cloakroom revoke --user ID` or `cloakroom delete KEY` with --store 'cached_db:DATABASE|CACHE' ends \
+             them there",
+        );
+    }
+}
+
+/// How long a request of Django's may take that read a row before it was deleted, and then puts it into the cache.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+
+/// Waits for requests that were under way.
+pub(crate) async fn wait() {
+    tokio::time::sleep(UNDER_WAY).await;
+}
+
+/// Ends again those of these sessions that such a request has put back into the cache.
+pub(crate) async fn end_again(
+    store: &dyn SessionStore,
+    front: &Front,
+    keys: &[SessionKey],
+) -> anyhow::Result<()> {
+    let Some(cache) = front.cache().filter(|_| !keys.is_empty()) else { return Ok(()) };
+    wait().await;
+    for key in keys {
+        if holds(&**cache, key).await? {
+            store.delete(key).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! Session keys that the operator gives: as arguments, or a line each on standard input.
+
+use std::io;
+
+use anyhow::Context;
+use clap::Args;
+use cloakroom::SessionKey;
+
+use crate::ending::usage;
+
+/// Why keys had better come from standard input.
+pub(crate) const CAREFUL: &str = "Whoever knows a session key is that session's user. A key among the arguments \
+    stays in the shell's history, and other users see it in the process list: better give - and the key on \
+    standard input.";
+
+/// Which sessions a command is about.
+#[derive(Args)]
+pub(crate) struct KeyOptions {
+    /// The session keys, or - to read them from standard input, which keeps them out of the shell's history
+    #[arg(value_name = "KEY", required_unless_present = "id")]
+    keys: Vec<String>,
+}
+
+impl KeyOptions {
+    /// The keys among the arguments, where `-` stands for the lines of standard input.
+    pub(crate) fn read(&self) -> anyhow::Result<Vec<SessionKey>> {
+        let mut keys = Vec::new();
+        for argument in &self.keys {
+            if argument == "-" {
+                for line in io::stdin().lines() {
+                    keys.push(line.context("cannot read the session keys on standard input")?);
+                }
+            } else {
+                keys.push(argument.clone());
+            }
+        }
+        keys.retain(|key| !key.trim().is_empty());
+        // A pipe that brings none has nothing to do.
+        if keys.is_empty() && !self.keys.iter().any(|key| key == "-") {
+            return Err(usage(
+                "no session key: give one, or - and the keys on standard input, a line each; or --id ID",
+            ));
+        }
+        Ok(keys.iter().map(|key| SessionKey::from_trusted(key.trim())).collect())
+    }
+}

@@ -1,0 +1,53 @@
+//! The formats of Django's sessions: bytes and text on one side, data on the other.
+//!
+//! This crate has no runtime, no I/O and no clock: a function that needs the time takes it. It is the floor of the crate
+//! `cloakroom`, which exports all of it. Use it alone to read or write what a Django site has stored or signed:
+//!
+//! - [`signing`]: `django.core.signing`, text with a signature and a time.
+//! - [`SessionCodec`]: the signed text of a session, old and new, as the stores `db`, `file` and `signed_cookies` keep it.
+//! - [`SessionData`] and [`Value`]: the dictionary in it, without loss; from and to JSON and Python's pickle.
+//! - [`Expiry`], [`Moment`] and [`TimeZone`]: when a session ends, as Django writes it.
+//!
+//! ```
+//! use chrono::DateTime;
+//! use cloakroom_formats::{SessionCodec, SessionCodecConfig};
+//!
+//! let codec = SessionCodec::new(SessionCodecConfig::new("django-insecure-x"));
+//! let text = codec.encode(&r#"{"visits":7}"#.parse()?, DateTime::UNIX_EPOCH)?;
+//! assert_eq!(codec.decode(&text)?.read("visits")?, Some(7));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod compression;
+mod expiry;
+mod pickle;
+mod session_data;
+mod session_text;
+pub mod signing;
+mod time_zone;
+mod value;
+
+pub use chrono;
+
+pub use expiry::{EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, Moment};
+pub use pickle::{OpcodeName, PickleError};
+pub use session_data::SessionData;
+pub use session_text::{DecodeError, SessionCodec, SessionCodecConfig, TextFormat};
+pub use time_zone::TimeZone;
+#[cfg(feature = "time-zones")]
+pub use time_zone::{NamedTimeZone, UnknownTimeZone};
+pub use value::{Kind, MAX_DEPTH, MAX_VALUE_DEPTH, Value, ValueError};
+
+/// Internals for the crate `cloakroom` of the same version. They may change in any release.
+#[doc(hidden)]
+pub mod private {
+    pub use crate::compression::scratch::{Scratch, with as with_scratch};
+    pub use crate::compression::{Effort, InflateError};
+    pub use crate::expiry::StoredExpiry;
+    pub use crate::pickle::{
+        is_none as is_pickle_of_none, read as read_pickle, write as write_pickle,
+        write_within as write_pickle_within,
+    };
+    pub use crate::signing::hex;
+    pub use crate::value::{Text, unescape_key};
+}

@@ -1,0 +1,248 @@
+//! Pickles, as Django's caches hold sessions: read without executing anything, written for every Django.
+//!
+//! Python's `pickle.loads` calls whatever the bytes name. Here the bytes are a description of plain values:
+//! the [machine](machine) knows the opcodes of protocols 0 to 5 that such values need, and the classes in
+//! [`class`] that it can describe. Nothing recurses on the data, lengths are compared with what is there before
+//! anything is allocated, and the work is bounded.
+//!
+//! What JSON carries without loss becomes JSON text, as in every other store. The rest is kept as opcodes
+//! that [`write`] copies into the next pickle. So are objects of other classes ([`global`]): some are read as the plain
+//! value that they are to Python, the others only by Python.
+
+mod class;
+mod flat;
+mod global;
+mod integer;
+mod json;
+mod machine;
+mod object;
+mod text;
+mod walk;
+mod within;
+mod write;
+
+use std::fmt;
+
+use self::json::JsonWriter;
+use self::machine::Machine;
+use self::object::{Object, kind_of};
+use self::walk::{Budget, shared, walk};
+use self::write::PickleWriter;
+use crate::session_data::SessionData;
+use crate::value::{Kind, Pickled, Text, Value, ValueError};
+
+pub use within::write_within;
+pub use write::write;
+
+/// How many opcodes a pickle may have, and how many values when each is written out where it is used.
+/// A session of this many values would take Python a second.
+const MAX_STEPS: usize = 2_000_000;
+
+/// Why a pickle gives no session. What is stored stays as it is.
+///
+/// ```
+/// use cloakroom::{PickleError, SessionData};
+///
+/// // pickle.dumps([])
+/// let error = SessionData::from_pickle(b"\x80\x04]\x94.", 1 << 20).unwrap_err();
+/// assert!(matches!(error, PickleError::NotADictionary(_)));
+/// let error = SessionData::from_pickle(b"\x80\x04}\x94.", 4).unwrap_err();
+/// assert_eq!(error, PickleError::TooLarge(4));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PickleError {
+    /// The opcode is none that plain values need.
+    #[error("the pickle uses the opcode {0}, which plain values do not need")]
+    Opcode(OpcodeName),
+    /// The pickle is not of a dictionary but of an object of this class, or it makes one that no value holds.
+    #[error(
+        "the pickle names {0}, which is no plain value, and not as the value of a key; a session is a dict of values"
+    )]
+    Global(String),
+    /// A class that is known, with arguments that it is not pickled with.
+    #[error("the pickle makes a {0} in a way that Python does not")]
+    Arguments(&'static str),
+    /// Lists, dictionaries and the like inside of each other, or inside of themselves.
+    #[error("the pickle nests too deep or contains itself")]
+    TooDeep,
+    /// Larger than allowed, as it is or when repeated values are written out.
+    #[error(
+        "the pickle is larger than the limit of {0} bytes, as it is or with its repeated values written out"
+    )]
+    TooLarge(usize),
+    /// More work than a session can need.
+    #[error("the pickle has too many opcodes or values")]
+    TooLong,
+    /// Not a pickle, or a damaged one.
+    #[error("not a pickle: {0}")]
+    Malformed(&'static str),
+    /// Something else than a dictionary.
+    #[error("the pickle holds {0}; a session must be a dict")]
+    NotADictionary(Kind),
+    /// A key of the session that is no string, or holds both halves of a surrogate pair apart.
+    #[error(
+        "the session has {0} as a key that JSON has no text for; Django's documentation asks for strings"
+    )]
+    Key(Kind),
+}
+
+/// The name of an opcode, as Python's `pickletools` has it, or its number.
+///
+/// ```
+/// use cloakroom::{PickleError, SessionData};
+///
+/// match SessionData::from_pickle(b"\x80\x04\x82\x01.", 1 << 20) {
+///     Err(PickleError::Opcode(name)) => assert_eq!(name.to_string(), "EXT1"),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpcodeName(u8);
+
+impl fmt::Display for OpcodeName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            b'P' => "PERSID",
+            b'Q' => "BINPERSID",
+            b'i' => "INST",
+            b'o' => "OBJ",
+            b'S' => "STRING",
+            0x82 => "EXT1",
+            0x83 => "EXT2",
+            0x84 => "EXT4",
+            0x92 => "NEWOBJ_EX",
+            0x97 => "NEXT_BUFFER",
+            0x98 => "READONLY_BUFFER",
+            other => return write!(formatter, "0x{other:02x}"),
+        };
+        formatter.write_str(name)
+    }
+}
+
+/// The session in a pickle.
+pub fn read(pickle: &[u8], limit: usize) -> Result<SessionData, PickleError> {
+    if pickle.len() > limit {
+        return Err(PickleError::TooLarge(limit));
+    }
+    match flat::read(pickle, limit) {
+        Some(data) => Ok(data),
+        None => read_by_machine(pickle, limit),
+    }
+}
+
+fn read_by_machine(pickle: &[u8], limit: usize) -> Result<SessionData, PickleError> {
+    let (objects, root) = Machine::new(pickle, limit).run()?;
+    let entries = match objects.get(root) {
+        Object::Dict(entries) => entries,
+        Object::Class(_) | Object::Global(_) | Object::Instance(_) => {
+            return Err(PickleError::Global(global::name(&objects, root)));
+        }
+        other => return Err(PickleError::NotADictionary(other.kind()?)),
+    };
+    let mut reached = Vec::new();
+    let mut budget = Budget { steps: MAX_STEPS, taken: 0, limit };
+    let mut json = String::with_capacity(pickle.len().min(1 << 16));
+    let mut places = Vec::with_capacity(entries.len() / 2);
+    for entry in entries.chunks_exact(2) {
+        let start = json.len();
+        match objects.get(entry[0]) {
+            Object::Str(key) => {
+                if !json::write_escaped(&mut json, key) {
+                    return Err(PickleError::Key(Kind::Str));
+                }
+            }
+            _ => return Err(PickleError::Key(kind_of(&objects, entry[0])?)),
+        }
+        let key = start..json.len();
+        budget.check_size(json.len())?;
+        let (start, mut writer) = (json.len(), JsonWriter::new(&mut json));
+        walk(&objects, entry[1], &mut writer, &mut budget)?;
+        let JsonWriter { lossless, not_json, unreadable, has_foreign, .. } = writer;
+        let pickled = if lossless {
+            None
+        } else {
+            let mut writer = if has_foreign {
+                PickleWriter::sharing(shared(&objects, entry[1], &mut budget)?)
+            } else {
+                PickleWriter::default()
+            };
+            walk(&objects, entry[1], &mut writer, &mut budget)?;
+            reached.append(&mut writer.reached);
+            let kind = kind_of(&objects, entry[1])?;
+            let json = json.split_off(start);
+            budget.taken += writer.out.len() + json.len();
+            Some(Pickled { kind, opcodes: writer.out.into(), json: json.into(), not_json, unreadable })
+        };
+        places.push((key, start..json.len(), pickled));
+    }
+    if let Some(dropped) = global::first_dropped(&objects, &reached) {
+        return Err(dropped);
+    }
+    let text = Text::from(&*json);
+    let mut data = SessionData::new();
+    for (key, place, pickled) in places {
+        let value = match pickled {
+            Some(pickled) => Value::from_pickled(pickled),
+            None => Value::from_scanned(text.slice(place)),
+        };
+        data.insert_escaped(text.slice(key), value);
+    }
+    Ok(data)
+}
+
+impl SessionData {
+    /// Reads the pickle of a dictionary, as Django's caches hold it. Nothing in it is executed: besides plain
+    /// values it may hold dates, `Decimal`, `UUID` and sets. An object of another class is kept as it is, for Python
+    /// alone: reading its key says [`ValueError::PythonObject`], unless it is a plain value ([`Value`]).
+    ///
+    /// `limit` bounds the pickle's size, and that of its values when each is written out where it is used.
+    ///
+    /// ```
+    /// use cloakroom::SessionData;
+    ///
+    /// let pickle = SessionData::from_json(r#"{"visits":7}"#)?.to_pickle()?;
+    /// assert_eq!(SessionData::from_pickle(&pickle, 1 << 20)?.read("visits")?, Some(7));
+    /// // What Python's pickle module would run is neither run nor read.
+    /// let pickle = b"}\x8c\x01kcos\nsystem\n\x8c\x04true\x85Rs.";
+    /// let error = SessionData::from_pickle(pickle, 1 << 20)?.read::<u32>("k").unwrap_err();
+    /// assert!(error.to_string().contains("os.system"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`PickleError`] says what cannot be carried, by the name of the opcode or class: an object that no key's value
+    /// holds, what has no opcodes in Python 3's own pickles, and what goes beyond a limit.
+    pub fn from_pickle(pickle: &[u8], limit: usize) -> Result<SessionData, PickleError> {
+        read(pickle, limit)
+    }
+
+    /// The pickle of the dictionary, in protocol 4, which Django reads on Python 3.4 and later.
+    ///
+    /// ```
+    /// use cloakroom::SessionData;
+    ///
+    /// let data = SessionData::from_json(r#"{"b": 1, "a": "x"}"#)?;
+    /// let pickle = data.to_pickle()?;
+    /// assert!(pickle.starts_with(b"\x80\x04"), "protocol 4");
+    /// # Ok::<(), cloakroom::ValueError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ValueError::IntegerTooLong`]; [`ValueError::Syntax`] when a list or dictionary out of a signed text is no
+    /// JSON.
+    pub fn to_pickle(&self) -> Result<Vec<u8>, ValueError> {
+        write(self.escaped_entries())
+    }
+}
+
+/// Whether the pickle is of `None`, which Django's cache API cannot tell from "nothing there".
+pub fn is_none(pickle: &[u8]) -> bool {
+    pickle.len() < 32
+        && Machine::new(pickle, 32)
+            .run()
+            .is_ok_and(|(objects, root)| matches!(objects.get(root), Object::None) && !objects.has_foreign)
+}
+
+#[cfg(test)]
+mod tests;

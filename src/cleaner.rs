@@ -1,0 +1,114 @@
+//! Clearing expired sessions from time to time, inside of the program.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::SessionStore;
+use crate::site::clock::Clock;
+use crate::telemetry::{self, Operation};
+
+/// How much longer or shorter than the interval a wait may be.
+const JITTER: f64 = 0.1;
+
+/// No interval is shorter: each round asks the database.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// Clears expired sessions in the background: about every `interval`, at least a second, until the
+/// [`Cleaner`] is stopped or dropped. For a site without a `clearsessions` in cron.
+///
+/// The first round comes after a random part of the interval and each wait is up to a tenth longer or
+/// shorter, so that processes which started together do not clear together; several do no harm. What fails
+/// is logged as a warning and tried again in the next round.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+/// use cloakroom::store::{MemoryStore, spawn_cleaner};
+/// use cloakroom::SystemClock;
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let store = Arc::new(MemoryStore::new());
+/// let cleaner = spawn_cleaner(store, Arc::new(SystemClock), Duration::from_secs(60 * 60));
+/// assert!(!cleaner.is_finished());
+/// // When the server shuts down:
+/// cleaner.stop().await;
+/// # });
+/// ```
+///
+/// # Panics
+/// Outside of a Tokio runtime, as `tokio::spawn` does.
+pub fn spawn_cleaner(store: Arc<dyn SessionStore>, clock: Arc<dyn Clock>, interval: Duration) -> Cleaner {
+    let (stop, stopping) = watch::channel(false);
+    let task = tokio::spawn(clean(store, clock, interval.max(SHORTEST), stopping));
+    Cleaner { stop, task }
+}
+
+/// The task that [`spawn_cleaner`] started. Dropping it aborts the task wherever it is, which leaves the store
+/// whole; [`stop`](Cleaner::stop) ends it between two batches.
+#[must_use = "the task ends when this is dropped"]
+pub struct Cleaner {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Cleaner {
+    /// Ends the task: at once while it waits, otherwise after the batch under way, which it waits for.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        // When the store panicked, the runtime has reported it.
+        let _ = (&mut self.task).await;
+    }
+
+    /// Whether the task has ended, which it does by itself only when the store panics.
+    pub fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+}
+
+impl Drop for Cleaner {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl fmt::Debug for Cleaner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Cleaner").field("is_finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}
+
+async fn clean(
+    store: Arc<dyn SessionStore>,
+    clock: Arc<dyn Clock>,
+    interval: Duration,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut wait = interval.mul_f64(random_fraction());
+    while timeout(wait, stopping.wait_for(|stop| *stop)).await.is_err() {
+        let mut counted = 0;
+        let mut progress = |cleared| {
+            telemetry::cleared(cleared - counted);
+            counted = cleared;
+            if *stopping.borrow() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let clearing = store.clear_expired_with_progress(clock.now(), &mut progress);
+        match telemetry::call(Operation::ClearExpired, clearing).await {
+            Ok(cleared) => tracing::debug!(cleared, "expired sessions cleared"),
+            Err(error) => {
+                tracing::warn!(%error, "expired sessions could not be cleared; the next round tries again");
+            }
+        }
+        wait = interval.mul_f64(1.0 + JITTER * (2.0 * random_fraction() - 1.0));
+    }
+}
+
+/// At least 0 and less than 1. Without random bytes one half: then processes may march in step, which is no
+/// reason to clear nothing.
+fn random_fraction() -> f64 {
+    getrandom::u32().map_or(0.5, |number| f64::from(number) / (f64::from(u32::MAX) + 1.0))
+}

@@ -1,0 +1,242 @@
+//! The login that `django.contrib.auth` keeps in the session.
+
+mod user_id;
+
+use cloakroom_formats::signing::{Algorithm, SecretKey, constant_time_equal, salted_hmac_hex};
+
+use crate::login_keys;
+use crate::session::Session;
+use crate::site::error::Error;
+use crate::site::settings::Settings;
+use crate::telemetry::Ended;
+
+pub use self::user_id::UserId;
+pub use crate::login_keys::{BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, user_id_in};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use crate::store::user_table::UserTable;
+
+/// Django's default back end.
+pub const MODEL_BACKEND: &str = "django.contrib.auth.backends.ModelBackend";
+
+const HASH_SALT: &str = "django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash";
+
+/// The hash that ties a login to the user's password: when the password changes, the login ends.
+///
+/// `password` is the password *field*, the encoded hash in `auth_user.password`. Django's
+/// `AbstractBaseUser.get_session_auth_hash`.
+///
+/// ```
+/// use cloakroom::{Settings, auth};
+///
+/// let settings = Settings::new("secret");
+/// let hash = auth::session_auth_hash("pbkdf2_sha256$...", &settings);
+/// assert_eq!(hash.len(), 64);
+/// assert!(auth::verify_session_auth_hash(&hash, "pbkdf2_sha256$...", &settings));
+/// assert!(!auth::verify_session_auth_hash(&hash, "another password", &settings));
+/// ```
+pub fn session_auth_hash(password: &str, settings: &Settings) -> String {
+    session_auth_hash_with(password, &settings.secret_key, settings.auth_hash_algorithm)
+}
+
+/// The session auth hash with a given secret and algorithm. Django's `get_session_auth_fallback_hash` is
+/// this for each of `SECRET_KEY_FALLBACKS`.
+///
+/// ```
+/// use cloakroom::auth::{session_auth_hash, session_auth_hash_with};
+/// use cloakroom::signing::{Algorithm, SecretKey};
+///
+/// // Before 3.1 Django hashed with SHA-1.
+/// let hash = session_auth_hash_with("pbkdf2_sha256$...", &SecretKey::from("secret"), Algorithm::Sha1);
+/// assert_eq!(hash.len(), 40);
+/// ```
+pub fn session_auth_hash_with(password: &str, secret: &SecretKey, algorithm: Algorithm) -> String {
+    salted_hmac_hex(HASH_SALT, password.as_bytes(), secret, algorithm)
+}
+
+/// Whether a login's hash fits the user's password field, with this secret or a fallback. In constant time.
+///
+/// ```
+/// use cloakroom::{Settings, auth};
+///
+/// let before = Settings::new("old secret");
+/// let hash = auth::session_auth_hash("pbkdf2_sha256$...", &before);
+/// let mut settings = Settings::new("new secret");
+/// assert!(!auth::verify_session_auth_hash(&hash, "pbkdf2_sha256$...", &settings));
+/// settings.secret_key_fallbacks = vec!["old secret".into()];
+/// assert!(auth::verify_session_auth_hash(&hash, "pbkdf2_sha256$...", &settings));
+/// ```
+pub fn verify_session_auth_hash(hash: &str, password: &str, settings: &Settings) -> bool {
+    fits(hash, password, &settings.secret_key, settings) || fits_fallback(hash, password, settings)
+}
+
+fn fits_fallback(hash: &str, password: &str, settings: &Settings) -> bool {
+    settings.secret_key_fallbacks.iter().any(|secret| fits(hash, password, secret, settings))
+}
+
+fn fits(hash: &str, password: &str, secret: &SecretKey, settings: &Settings) -> bool {
+    let legacy = settings.accept_sha1_auth_hash.then_some(Algorithm::Sha1);
+    std::iter::once(settings.auth_hash_algorithm).chain(legacy).any(|algorithm| {
+        constant_time_equal(session_auth_hash_with(password, secret, algorithm).as_bytes(), hash.as_bytes())
+    })
+}
+
+/// A user, as far as the session is concerned.
+#[derive(Clone, Copy)]
+pub struct User<'a> {
+    /// The primary key, as text.
+    pub id: &'a str,
+    /// The password field: the encoded hash, as in `auth_user.password`.
+    pub password: &'a str,
+    /// The dotted path of the authentication back end; usually [`MODEL_BACKEND`].
+    pub backend: &'a str,
+}
+
+impl std::fmt::Debug for User<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("User").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The id of the user who is logged in, without a look at the password. Django's `SESSION_KEY` in the session.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, Session, Settings, auth};
+///
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// assert_eq!(auth::user_id(&session)?, None);
+/// session.set(auth::SESSION_KEY, "7")?;
+/// assert_eq!(auth::user_id(&session)?.as_deref(), Some("7"));
+/// # Ok::<(), cloakroom::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`user_id_in`], which says what counts as an id.
+pub fn user_id(session: &Session) -> Result<Option<String>, Error> {
+    session.get_value(SESSION_KEY).as_ref().map_or(Ok(None), login_keys::read)
+}
+
+/// Whether this user, whom the caller looked up by [`user_id`], is logged in: Django's `get_user`, with all
+/// that it does to the session.
+///
+/// A login whose hash does not fit the password ends: the session is flushed. One that fits with a fallback
+/// secret is taken, under a new key and with a new hash. A session of another user or back end stays.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, Session, Settings, auth};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// let user = auth::User { id: "7", password: "pbkdf2_sha256$old", backend: auth::MODEL_BACKEND };
+/// auth::login(&session, user).await?;
+/// assert!(auth::verify_user(&session, user).await?);
+/// // The password was changed elsewhere: the login ends here.
+/// let changed = auth::User { password: "pbkdf2_sha256$new", ..user };
+/// assert!(!auth::verify_user(&session, changed).await?);
+/// assert_eq!(auth::user_id(&session)?, None);
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// As [`user_id`], [`Session::flush`] and [`Session::cycle_key`].
+pub async fn verify_user(session: &Session, user: User<'_>) -> Result<bool, Error> {
+    let backend = session.get::<String>(BACKEND_SESSION_KEY)?;
+    if user_id(session)?.as_deref() != Some(user.id) || backend.as_deref() != Some(user.backend) {
+        return Ok(false);
+    }
+    let settings = session.settings();
+    let hash = session.get::<String>(HASH_SESSION_KEY)?.unwrap_or_default();
+    if fits(&hash, user.password, &settings.secret_key, settings) {
+        return Ok(true);
+    }
+    if fits_fallback(&hash, user.password, settings) {
+        update_session_auth_hash(session, user)?;
+        return Ok(true);
+    }
+    session.flush_as(Ended::HashDiffers).await?;
+    Ok(false)
+}
+
+/// Logs a user in. Django's `login`: the data of an anonymous session is kept under a new key; that of
+/// another user, or of this one before a change of password, is flushed; this user's own session goes on
+/// under its key.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, Session, Settings, auth};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// let user = auth::User { id: "7", password: "pbkdf2_sha256$...", backend: auth::MODEL_BACKEND };
+/// auth::login(&session, user).await?;
+/// assert_eq!(auth::user_id(&session)?.as_deref(), Some("7"));
+/// auth::logout(&session).await?;
+/// assert_eq!(auth::user_id(&session)?, None);
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// As [`Session::flush`] and [`Session::cycle_key`].
+pub async fn login(session: &Session, user: User<'_>) -> Result<(), Error> {
+    match user_id(session)? {
+        None => session.cycle_key()?,
+        Some(id) => {
+            let hash = session.get::<String>(HASH_SESSION_KEY)?.unwrap_or_default();
+            let settings = session.settings();
+            if id != user.id || !fits(&hash, user.password, &settings.secret_key, settings) {
+                session.flush().await?;
+            }
+        }
+    }
+    session.restart_absolute_age()?;
+    session.set(SESSION_KEY, user.id.to_owned())?;
+    session.set(BACKEND_SESSION_KEY, user.backend.to_owned())?;
+    session.set(HASH_SESSION_KEY, session_auth_hash(user.password, session.settings()))?;
+    session.note_login();
+    Ok(())
+}
+
+/// Logs out: ends the session, for all who have its key. Django's `logout`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, Session, Settings, auth};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// session.set("basket", "wool")?;
+/// auth::logout(&session).await?;
+/// assert!(session.is_empty());
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// As [`Session::flush`].
+pub async fn logout(session: &Session) -> Result<(), Error> {
+    session.flush().await
+}
+
+/// Keeps this session logged in after its user's password changed, under a new key. Django's
+/// `update_session_auth_hash`. The user's other sessions end.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, Session, Settings, auth};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// let user = auth::User { id: "7", password: "pbkdf2_sha256$old", backend: auth::MODEL_BACKEND };
+/// auth::login(&session, user).await?;
+/// let changed = auth::User { password: "pbkdf2_sha256$new", ..user };
+/// auth::update_session_auth_hash(&session, changed)?;
+/// assert!(auth::verify_user(&session, changed).await?);
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// As [`Session::cycle_key`].
+pub fn update_session_auth_hash(session: &Session, user: User<'_>) -> Result<(), Error> {
+    session.cycle_key()?;
+    session.set(HASH_SESSION_KEY, session_auth_hash(user.password, session.settings()))
+}

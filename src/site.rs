@@ -1,0 +1,7 @@
+//! The settings of one site, and the terms that every layer above speaks in: keys, times and errors.
+
+pub(crate) mod clock;
+pub(crate) mod error;
+pub(crate) mod lock;
+pub(crate) mod session_key;
+pub(crate) mod settings;

@@ -1,0 +1,218 @@
+//! What can go wrong, in the caller's terms.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloakroom_formats::{ExpiryError, ValueError};
+
+/// Why a session could not be loaded, read, changed or saved.
+///
+/// A session that is absent, expired or not signed with this secret is not an error: it is empty.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{Error, MemoryStore, Session, Settings};
+///
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// session.set("visits", "many")?;
+/// let error = session.get::<u32>("visits").unwrap_err();
+/// assert!(matches!(&error, Error::Value { key, .. } if key == "visits"));
+/// assert_eq!(session.get::<String>("visits")?.as_deref(), Some("many"), "the data stays");
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A stored value is not of the type that was asked for, or a value cannot be stored. The data stays.
+    #[error("session key {key:?}: {source}")]
+    Value {
+        /// The key in the session, as the application wrote it.
+        key: String,
+        /// What does not fit.
+        source: ValueError,
+    },
+    /// The store failed. Nothing is known of the session: it is not "not found".
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The session was deleted (logged out) while this request changed it. Django's `SessionInterrupted`.
+    #[error(
+        "the session was deleted before the request completed; the user may have logged out in a concurrent request"
+    )]
+    Interrupted,
+    /// Another request changed the session meanwhile, and the policy is to refuse.
+    #[error("the session was changed by other requests meanwhile; given up after {attempts} attempts")]
+    Conflict {
+        /// How often saving was tried.
+        attempts: u32,
+    },
+    /// Other requests kept the session busy for all of [`Settings::save_timeout`](crate::Settings::save_timeout). The
+    /// changes are not saved, or nobody knows: they are still in the session, and saving can be tried again.
+    #[error(
+        "the session could not be saved within {limit:?}, in {attempts} attempts, because other requests keep changing \
+         it; write to it in fewer requests, or raise the setting `save_timeout`"
+    )]
+    SaveTimedOut {
+        /// The setting.
+        limit: Duration,
+        /// How many writes were tried; none when others had not finished theirs.
+        attempts: u32,
+    },
+    /// Every newly made key was taken already. Django's `CreateError`.
+    #[error("no free session key after {attempts} attempts; is the key generator random?")]
+    KeysTaken {
+        /// How many keys were tried.
+        attempts: u32,
+    },
+    /// The session's expiry is not one.
+    #[error(transparent)]
+    Expiry(#[from] ExpiryError),
+    /// The operating system gave no random bytes for a new key.
+    #[error("no random bytes from the operating system for a session key: {0}")]
+    Random(String),
+    /// A handler asked for the session, but the request did not pass through the session layer.
+    #[error(
+        "no session on this request; put `SessionLayer` (tower, axum) or `SessionTransform` (actix-web) around this handler"
+    )]
+    NoLayer,
+    /// A request passed through two session layers of one cookie or header that do not share their store, or their index
+    /// of user sessions: whichever saved last would take the other's session away.
+    #[error(
+        "two session layers of {of} around one handler, each with a store or an index of user sessions of its own; \
+         make the layer once and give each router a clone, or give one another name"
+    )]
+    LayersDiffer {
+        /// The place from which both layers take the session key, such as ``the cookie `sessionid` ``.
+        of: String,
+    },
+    /// A handler is for users who are logged in, and nobody is: [`auth::UserId`](crate::auth::UserId).
+    #[error("nobody is logged in")]
+    NotLoggedIn,
+}
+
+/// Why a store failed. The message says what to do next.
+///
+/// ```
+/// use cloakroom::{StoreError, StoreErrorKind};
+///
+/// let message = "no answer within 5 seconds; is the server running?";
+/// let error = StoreError::new("redis", StoreErrorKind::Unavailable, message);
+/// assert_eq!((error.store(), error.kind()), ("redis", StoreErrorKind::Unavailable));
+/// assert_eq!(error.to_string(), format!("session store redis: {message}"));
+/// ```
+#[derive(Clone)]
+pub struct StoreError {
+    store: &'static str,
+    kind: StoreErrorKind,
+    message: String,
+    /// Shared, as one failure may be told to several requests.
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What sort of failure it was: whether to try again, to call the operator, or to look at one entry.
+///
+/// ```
+/// use cloakroom::{Settings, StoreErrorKind};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let error = cloakroom::connect("carrier-pigeon:", &Settings::new("secret")).await.unwrap_err();
+/// let try_again = matches!(error.kind(), StoreErrorKind::Unavailable);
+/// assert!(!try_again, "{error}");
+/// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+/// # });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// The store cannot be reached or did not answer in time. The same call may succeed later.
+    Unavailable,
+    /// The store is not what the settings say: a missing file or table, no permission to write, another version.
+    Misconfigured,
+    /// The entry is genuine but cannot be carried without loss. It stays as it is.
+    Unreadable,
+    /// The store does not take this value, for example because it is too large.
+    Refused,
+    /// This kind of store cannot do such a thing, for example list sessions that are kept in cookies.
+    Unsupported,
+}
+
+impl StoreError {
+    /// An error of a store: `store` is its short name, empty where it concerns no store in particular; `message` says what is
+    /// wrong and what to do.
+    ///
+    /// ```
+    /// use cloakroom::{StoreError, StoreErrorKind};
+    ///
+    /// let error = StoreError::new("shelf", StoreErrorKind::Refused, "the session takes 2 MB; keep less in it");
+    /// assert_eq!(error.to_string(), "session store shelf: the session takes 2 MB; keep less in it");
+    /// ```
+    pub fn new(store: &'static str, kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        StoreError { store, kind, message: message.into(), source: None }
+    }
+
+    /// The error of a store that cannot keep what the session holds.
+    pub(crate) fn not_carried(store: &'static str, error: ValueError) -> Self {
+        let message = format!("the session {error}; nothing was written");
+        StoreError::new(store, StoreErrorKind::Refused, message).with_source(error)
+    }
+
+    /// Keeps the error that caused this one.
+    ///
+    /// ```
+    /// use std::{error::Error, io};
+    /// use cloakroom::{StoreError, StoreErrorKind};
+    ///
+    /// let cause = io::Error::from(io::ErrorKind::TimedOut);
+    /// let error = StoreError::new("shelf", StoreErrorKind::Unavailable, "no answer").with_source(cause);
+    /// assert_eq!(error.source().unwrap().to_string(), "timed out");
+    /// ```
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into().into());
+        self
+    }
+
+    /// What sort of failure it was.
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// The store's short name, such as `sqlite`.
+    pub fn store(&self) -> &'static str {
+        self.store
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.store {
+            // A URL that names none, or no store in particular.
+            "" => write!(formatter, "session store: {}", self.message),
+            store => write!(formatter, "session store {store}: {}", self.message),
+        }
+    }
+}
+
+/// The message, and the causes that it does not tell: it is what Rust prints of an error that `main` returns.
+impl fmt::Debug for StoreError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.to_string();
+        formatter.write_str(&said)?;
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !said.contains(&text) {
+                write!(formatter, "; caused by: {text}")?;
+                said.push_str(&text);
+            }
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as _)
+    }
+}

@@ -1,0 +1,347 @@
+//! What cache stores share: how Django's cache API names an entry, and what it writes into it.
+
+use std::fmt::{self, Write};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use cloakroom_formats::private::{
+    Effort, InflateError, Scratch, is_pickle_of_none, with_scratch, write_pickle_within,
+};
+use cloakroom_formats::{PickleError, SessionData, ValueError};
+
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::session_key::SessionKey;
+use crate::store::contract::Record;
+
+/// How a Django site's cache names and writes sessions: its settings in `CACHES`.
+///
+/// ```
+/// use cloakroom::store::cache::{CacheFormat, CacheSerializer};
+///
+/// let mut format = CacheFormat::default();
+/// format.key_prefix = "site1".to_owned();
+/// assert_eq!((format.version, format.serializer), (1, CacheSerializer::Pickle));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheFormat {
+    /// `KEY_PREFIX`: empty.
+    pub key_prefix: String,
+    /// `VERSION`: 1.
+    pub version: u32,
+    /// `KEY_FUNCTION`, where the site has one of its own.
+    pub key_function: Option<KeyFunction>,
+    /// Which session engine's entries these are: those of `cache`.
+    pub engine: CacheEngine,
+    /// What the value is: a pickle.
+    pub serializer: CacheSerializer,
+    /// Whether the value is compressed: no.
+    pub compressor: CacheCompressor,
+}
+
+/// A site's own way to name entries, in place of `KEY_PREFIX:VERSION:key`: Django's `KEY_FUNCTION`.
+///
+/// ```
+/// use cloakroom::store::cache::{CacheFormat, KeyFunction};
+///
+/// let mut format = CacheFormat::default();
+/// // def make_key(key, key_prefix, version): return f"{key_prefix}|{version}|{key}"
+/// let pipes = |key: &str, key_prefix: &str, version: u32| format!("{key_prefix}|{version}|{key}");
+/// format.key_function = Some(KeyFunction::new(pipes));
+/// assert!(format.key_function.is_some());
+/// ```
+#[derive(Clone)]
+pub struct KeyFunction(Arc<MakeKey>);
+
+type MakeKey = dyn Fn(&str, &str, u32) -> String + Send + Sync;
+
+impl KeyFunction {
+    /// The function takes the entry's own name, `KEY_PREFIX` and `VERSION`, as Django's does, and must give each
+    /// session a name of its own. Sessions can be listed if the name it gives ends in the key.
+    ///
+    /// ```
+    /// use cloakroom::store::cache::KeyFunction;
+    ///
+    /// let bare = KeyFunction::new(|key, _key_prefix, _version| key.to_owned());
+    /// assert_eq!(bare, bare.clone());
+    /// assert_ne!(bare, KeyFunction::new(|key, _, _| key.to_owned()), "another function");
+    /// ```
+    pub fn new(make_key: impl Fn(&str, &str, u32) -> String + Send + Sync + 'static) -> KeyFunction {
+        KeyFunction(Arc::new(make_key))
+    }
+}
+
+impl fmt::Debug for KeyFunction {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("KeyFunction(..)")
+    }
+}
+
+/// The same function, not one that does the same.
+impl PartialEq for KeyFunction {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for KeyFunction {}
+
+/// The session engine, which is part of an entry's name.
+///
+/// ```
+/// use cloakroom::store::cache::{CacheEngine, CacheFormat};
+///
+/// let mut format = CacheFormat::default();
+/// assert_eq!(format.engine, CacheEngine::Cache);
+/// format.engine = CacheEngine::CachedDb;
+/// assert_eq!("cached_db".parse(), Ok(CacheEngine::CachedDb));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheEngine {
+    /// `django.contrib.sessions.backends.cache`
+    #[default]
+    Cache,
+    /// `django.contrib.sessions.backends.cached_db`
+    CachedDb,
+}
+
+/// What a cache back end makes of a session.
+///
+/// ```
+/// use cloakroom::store::cache::CacheSerializer;
+///
+/// assert_eq!(CacheSerializer::default(), CacheSerializer::Pickle);
+/// assert_eq!("json".parse(), Ok(CacheSerializer::Json));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheSerializer {
+    /// Django's own back ends, and django-redis unless told otherwise.
+    #[default]
+    Pickle,
+    /// django-redis with `django_redis.serializers.json.JSONSerializer`.
+    Json,
+}
+
+/// What a cache back end does with the serialised session.
+///
+/// ```
+/// use cloakroom::store::cache::CacheCompressor;
+///
+/// assert_eq!(CacheCompressor::default(), CacheCompressor::None);
+/// assert_eq!("zlib".parse(), Ok(CacheCompressor::Zlib));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheCompressor {
+    /// Nothing.
+    #[default]
+    None,
+    /// django-redis with `django_redis.compressors.zlib.ZlibCompressor`. Either way is read.
+    Zlib,
+}
+
+impl Default for CacheFormat {
+    /// Django's defaults.
+    fn default() -> Self {
+        CacheFormat {
+            key_prefix: String::new(),
+            version: 1,
+            key_function: None,
+            engine: CacheEngine::default(),
+            serializer: CacheSerializer::default(),
+            compressor: CacheCompressor::default(),
+        }
+    }
+}
+
+/// django-redis compresses what is longer than this.
+const SHORTEST_COMPRESSED: usize = 15;
+
+/// Why an entry gives no session.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EntryError {
+    #[error("{0}")]
+    Pickle(#[from] PickleError),
+    #[error("{0}")]
+    Json(#[from] ValueError),
+    #[error("it is an integer and no session")]
+    Integer,
+    #[cfg(feature = "memcached")]
+    #[error("its flags {0} are not those of a pickle")]
+    NoPickle(u32),
+    #[error("it is not UTF-8, which JSON must be")]
+    NotText,
+    #[error("it is {0}")]
+    Inflate(#[from] InflateError),
+}
+
+impl EntryError {
+    pub(crate) fn into_store_error(self, store: &'static str) -> StoreError {
+        let message = format!("an entry cannot be read: {self}; it was left as it is");
+        StoreError::new(store, StoreErrorKind::Unreadable, message).with_source(self)
+    }
+}
+
+impl CacheFormat {
+    /// The name of a session's entry. Django's `cache_key_prefix` and `make_key`.
+    pub(crate) fn entry_key(&self, session_key: &SessionKey) -> String {
+        let engine = match self.engine {
+            CacheEngine::Cache => "django.contrib.sessions.cache",
+            CacheEngine::CachedDb => "django.contrib.sessions.cached_db",
+        };
+        match &self.key_function {
+            Some(KeyFunction(make_key)) => {
+                make_key(&[engine, session_key.as_str()].concat(), &self.key_prefix, self.version)
+            }
+            None => {
+                let (prefix, key) = (&self.key_prefix, session_key.as_str());
+                // With room for the longest version.
+                let mut name = String::with_capacity(prefix.len() + engine.len() + key.len() + 12);
+                name.push_str(prefix);
+                // Writing to a String cannot fail.
+                let _ = write!(name, ":{}:", self.version);
+                name.push_str(engine);
+                name.push_str(key);
+                name
+            }
+        }
+    }
+
+    /// With what the names of all sessions' entries begin, the session key following.
+    pub(crate) fn entry_prefix(&self, store: &'static str) -> Result<String, StoreError> {
+        let prefix = self.entry_key(&SessionKey::from_trusted(""));
+        let example = "abcdefgh";
+        if self.entry_key(&SessionKey::from_trusted(example)).strip_prefix(&prefix) == Some(example) {
+            return Ok(prefix);
+        }
+        let message = "sessions cannot be listed here: the site's KEY_FUNCTION does not end an entry's name with the \
+                       session key, so that no key can be told from a name";
+        Err(StoreError::new(store, StoreErrorKind::Unsupported, message))
+    }
+
+    /// The entry of a session, which [`decode`](Self::decode) with the same limit reads again.
+    pub(crate) fn encode(&self, data: &SessionData, limit: usize) -> Result<Vec<u8>, ValueError> {
+        let plain = match self.serializer {
+            CacheSerializer::Pickle => write_pickle_within(data, limit)?,
+            // Python's separators unless told otherwise, so that what nobody changed stays letter for letter.
+            CacheSerializer::Json => data.json_to_store(", ", ": ")?.into_bytes(),
+        };
+        if plain.len() > limit {
+            return Err(ValueError::TooLarge { size: plain.len(), limit });
+        }
+        Ok(match self.compressor {
+            CacheCompressor::Zlib if plain.len() > SHORTEST_COMPRESSED => deflate(&plain).unwrap_or(plain),
+            _ => plain,
+        })
+    }
+
+    /// The session in an entry; none for `None`, which Django's cache API cannot tell from no entry.
+    pub(crate) fn decode(&self, entry: &[u8], limit: usize) -> Result<Option<SessionData>, EntryError> {
+        let inflated;
+        let plain = if self.compressor == CacheCompressor::Zlib && is_zlib(entry) {
+            inflated = inflate(entry, limit)?;
+            &inflated
+        } else {
+            entry
+        };
+        // Django's Redis back ends keep integers as their digits.
+        if plain.first().is_some_and(|first| first.is_ascii_digit() || b"+- ".contains(first)) {
+            return Err(EntryError::Integer);
+        }
+        match self.serializer {
+            CacheSerializer::Pickle if is_pickle_of_none(plain) => Ok(None),
+            CacheSerializer::Pickle => Ok(Some(SessionData::from_pickle(plain, limit)?)),
+            CacheSerializer::Json if plain.len() > limit => {
+                Err(ValueError::TooLarge { size: plain.len(), limit }.into())
+            }
+            CacheSerializer::Json => {
+                let text = std::str::from_utf8(plain).map_err(|_| EntryError::NotText)?;
+                if text == "null" { Ok(None) } else { Ok(Some(SessionData::from_json(text)?)) }
+            }
+        }
+    }
+
+    /// Takes what a store's URL says behind the question mark, such as `key_prefix=site1&serializer=json`.
+    pub(crate) fn with_query(mut self, store: &'static str, query: &str) -> Result<CacheFormat, StoreError> {
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let known = match name {
+                "key_prefix" => value.parse().map(|prefix| self.key_prefix = prefix).map_err(|_| ()),
+                "version" => value.parse().map(|version| self.version = version).map_err(|_| ()),
+                "entry_prefix" => {
+                    let head = value.to_owned();
+                    let name = move |key: &str, _: &str, _: u32| format!("{head}{key}");
+                    self.key_function = Some(KeyFunction::new(name));
+                    Ok(())
+                }
+                "engine" => value.parse().map(|engine| self.engine = engine),
+                "serializer" => value.parse().map(|serializer| self.serializer = serializer),
+                "compressor" => value.parse().map(|compressor| self.compressor = compressor),
+                _ => Err(()),
+            };
+            known.map_err(|()| {
+                // Where a password holds a question mark, what follows is the rest of it.
+                let is_name = pair.contains('=') && !query.contains('@');
+                let name = if is_name { name } else { "text after `?`" };
+                let message = format!(
+                    "the URL's `{name}` is not known or has no such value; there are key_prefix, version, \
+                     entry_prefix, engine=cache|cached_db, serializer=pickle|json and compressor=none|zlib"
+                );
+                StoreError::new(store, StoreErrorKind::Misconfigured, message)
+            })?;
+        }
+        Ok(self)
+    }
+}
+
+macro_rules! from_str {
+    ($type:ident: $($name:literal => $variant:ident),*) => {
+        impl FromStr for $type {
+            type Err = ();
+
+            fn from_str(text: &str) -> Result<Self, ()> {
+                match text {
+                    $($name => Ok($type::$variant),)*
+                    _ => Err(()),
+                }
+            }
+        }
+    };
+}
+
+from_str!(CacheEngine: "cache" => Cache, "cached_db" => CachedDb);
+from_str!(CacheSerializer: "pickle" => Pickle, "json" => Json);
+from_str!(CacheCompressor: "none" => None, "zlib" => Zlib);
+
+/// How long the session is to live; nothing or less when it is over.
+pub(crate) fn time_to_live(record: Record<'_>) -> TimeDelta {
+    record.expire_date - record.now
+}
+
+/// When an entry ends that lives for so long yet. Less than nothing means for ever, to either server.
+pub(crate) fn ends_in(now: DateTime<Utc>, left: Option<TimeDelta>) -> DateTime<Utc> {
+    let left = left.filter(|left| *left >= TimeDelta::zero());
+    left.and_then(|left| now.checked_add_signed(left)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// As django-redis, also where that makes it longer.
+fn deflate(plain: &[u8]) -> Option<Vec<u8>> {
+    with_scratch(|Scratch { deflate, zlib, .. }| {
+        let longest = plain.len() + plain.len() / 1_000 + 64;
+        deflate.run(plain, Effort::Fast, longest, zlib).map(<[u8]>::to_vec)
+    })
+}
+
+/// Neither a pickle nor JSON begins like that.
+fn is_zlib(entry: &[u8]) -> bool {
+    match *entry {
+        [first, second, ..] => {
+            first & 0xf == 8 && (u16::from(first) << 8 | u16::from(second)).is_multiple_of(31)
+        }
+        _ => false,
+    }
+}
+
+pub(crate) fn inflate(entry: &[u8], limit: usize) -> Result<Vec<u8>, EntryError> {
+    with_scratch(|Scratch { inflate, zlib, .. }| Ok(inflate.run(entry, limit, zlib)?.to_vec()))
+}

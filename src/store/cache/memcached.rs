@@ -1,0 +1,460 @@
+//! Sessions in memcached: Django's `cache` back end on `PyMemcacheCache` or `PyLibMCCache`.
+//!
+//! memcached 1.6 or later. A session ends with a restart of its server, and when memory is short the server
+//! evicts what was not used for long: for sessions that must last, use a database.
+//!
+//! With several servers a key is kept where pymemcache, Django's `PyMemcacheCache`, looks for it. pylibmc spreads
+//! keys in another way: with several servers it does not find these sessions. A server that is down is an
+//! error for its sessions, at the start too; they are not looked for on another, where they would be "not found".
+//!
+//! # Changing the key
+//! memcached changes one entry at a time. So [`rotate`](crate::SessionStore::rotate) writes the session under the
+//! new key, then deletes the old one if it still is what was expected, and if it is not, the new one again.
+//! Should this process die in between, the session as it was before stays under the old key, and nobody knows
+//! the new one, which the server expires.
+
+mod client;
+mod hash;
+mod list;
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
+
+use self::client::{Failure, Reply, Server, Status};
+use super::format::{CacheEngine, CacheFormat, CacheSerializer, EntryError, ends_in, time_to_live};
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::session_key::SessionKey;
+use crate::site::settings::Settings;
+use crate::store::contract::{Created, Record, Rotated, SessionStore, Updated};
+use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::loaded::{Loaded, Version};
+use crate::store::url::without_login;
+
+/// memcached's own limit.
+const LONGEST_KEY: usize = 250;
+/// The flag of pymemcache and pylibmc for a pickle.
+const PICKLE: u32 = 1;
+/// The flag of both for a value that was compressed with zlib.
+const COMPRESSED: u32 = 8;
+/// memcached takes larger numbers for a time of day in Unix seconds.
+const LONGEST_RELATIVE: i64 = 30 * 24 * 60 * 60;
+
+/// Keeps sessions in memcached, in the entries that Django's cache back ends read and write.
+///
+/// ```no_run
+/// use cloakroom::{MemcachedStore, Settings};
+///
+/// # async fn example() -> Result<(), cloakroom::StoreError> {
+/// let settings = Settings::new("the site's SECRET_KEY");
+/// let store = MemcachedStore::open("memcached://127.0.0.1:11211?key_prefix=site1", &settings).await?;
+/// # Ok(()) }
+/// ```
+pub struct MemcachedStore {
+    servers: Vec<Server>,
+    format: CacheFormat,
+    limit: usize,
+}
+
+/// Where a [`MemcachedStore`] keeps its sessions, and how.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::MemcachedStore;
+///
+/// let mut options = MemcachedStore::options(["127.0.0.1:11211", "127.0.0.1:11212"]);
+/// assert_eq!((options.timeout, options.connections), (Duration::from_secs(5), 16));
+/// options.connections = 4;
+/// options.format.key_prefix = "site1".to_owned();
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct MemcachedOptions {
+    /// The servers as `host` or `host:port`, in the order and spelling of the site's `LOCATION`.
+    pub servers: Vec<String>,
+    /// What the site's `CACHES` setting says. Only pickles are known here.
+    pub format: CacheFormat,
+    /// How long a call may take, connecting included: 5 seconds.
+    pub timeout: Duration,
+    /// How many calls to one server may be under way at once, each on a connection: 16.
+    pub connections: usize,
+}
+
+impl MemcachedOptions {
+    /// Opens the store and asks each server whether it is there. One of several that is down is no error, but a warning:
+    /// calls for the sessions that it keeps fail until it is back, and the others are served.
+    ///
+    /// ```
+    /// use cloakroom::store::cache::CacheSerializer;
+    /// use cloakroom::{MemcachedStore, Settings, StoreErrorKind};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// // Found out before anything is connected.
+    /// let mut options = MemcachedStore::options(["127.0.0.1:11211"]);
+    /// options.format.serializer = CacheSerializer::Json;
+    /// let error = options.open(&Settings::new("secret")).await.unwrap_err();
+    /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// When an address is none, no server answers, or one is no memcached of version 1.6 or later.
+    pub async fn open(self, settings: &Settings) -> Result<MemcachedStore, StoreError> {
+        let servers = self.servers(settings)?;
+        let asked = join_all(servers.iter().map(|server| server.ask("mg cloakroom", None))).await;
+        let mut down = Vec::new();
+        for (server, asked) in servers.iter().zip(asked) {
+            match asked.map_err(|failure| explain(server, failure)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == StoreErrorKind::Unavailable => down.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if down.len() == servers.len() {
+            return Err(down.swap_remove(0));
+        }
+        for error in down {
+            tracing::warn!(
+                store = "memcached",
+                %error,
+                "a server is down at the start; calls for the sessions that it keeps fail until it is back"
+            );
+        }
+        Ok(MemcachedStore { servers, format: self.format, limit: settings.max_decompressed_bytes })
+    }
+
+    fn servers(&self, settings: &Settings) -> Result<Vec<Server>, StoreError> {
+        if self.format.serializer != CacheSerializer::Pickle {
+            return Err(misconfigured("Django's memcached back ends write pickles alone"));
+        }
+        let server = |address: &String| {
+            let (host, port) = split_address(address)?;
+            Some(Server::new(host, port, self.timeout, self.connections, settings.max_decompressed_bytes))
+        };
+        let servers: Option<Vec<Server>> = self.servers.iter().map(server).collect();
+        servers
+            .filter(|servers| !servers.is_empty())
+            .ok_or_else(|| misconfigured("a server's address is none; use memcached://host:port,host2:port"))
+    }
+}
+
+/// `host:port`, `host` or `[::1]:port`, as pymemcache takes it apart.
+fn split_address(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, port)) if !address.ends_with(']') => (host, port.parse().ok()?),
+        _ => (address, 11_211),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty() && !host.contains(['@', '/', ' '])).then_some((host, port))
+}
+
+impl MemcachedStore {
+    /// The options for these servers, which can be changed before [`MemcachedOptions::open`].
+    ///
+    /// ```
+    /// use cloakroom::MemcachedStore;
+    ///
+    /// let options = MemcachedStore::options(["127.0.0.1:11211"]);
+    /// assert_eq!(options.servers, ["127.0.0.1:11211"]);
+    /// assert_eq!(options.format.version, 1);
+    /// ```
+    pub fn options<S: Into<String>>(servers: impl IntoIterator<Item = S>) -> MemcachedOptions {
+        MemcachedOptions {
+            servers: servers.into_iter().map(Into::into).collect(),
+            format: CacheFormat::default(),
+            timeout: Duration::from_secs(5),
+            connections: 16,
+        }
+    }
+
+    /// Opens the servers of a URL `memcached://host:port,host2:port?key_prefix=…&version=…&engine=cached_db`
+    /// with the usual options.
+    ///
+    /// ```no_run
+    /// use cloakroom::{MemcachedStore, SessionStore, Settings};
+    ///
+    /// # async fn example() -> Result<(), cloakroom::StoreError> {
+    /// let settings = Settings::new("the site's SECRET_KEY");
+    /// let store = MemcachedStore::open("memcached://127.0.0.1:11211?key_prefix=site1", &settings).await?;
+    /// assert_eq!(store.name(), "memcached");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`MemcachedOptions::open`].
+    pub async fn open(url: &str, settings: &Settings) -> Result<MemcachedStore, StoreError> {
+        MemcachedStore::options_of(url)?.open(settings).await
+    }
+
+    fn options_of(url: &str) -> Result<MemcachedOptions, StoreError> {
+        let servers = url.strip_prefix("memcached://").unwrap_or(url);
+        let (servers, query) = servers.split_once('?').unwrap_or((servers, ""));
+        let mut options = MemcachedStore::options(servers.trim_end_matches('/').split(','));
+        options.format = options.format.with_query("memcached", query)?;
+        Ok(options)
+    }
+
+    /// Takes the URL apart, and connects to nothing.
+    #[cfg(feature = "fuzzing")]
+    pub(in crate::store) fn check(url: &str, settings: &Settings) -> Result<(), StoreError> {
+        MemcachedStore::options_of(url)?.servers(settings).map(|_| ())
+    }
+
+    /// The entry of a session, and the server that keeps it.
+    fn entry(&self, session_key: &SessionKey) -> Result<(&Server, String), StoreError> {
+        let key = self.format.entry_key(session_key);
+        // A space or a line break in a key would be a command of its own.
+        if key.len() > LONGEST_KEY || key.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+            let message =
+                "a session key, or the KEY_PREFIX, has a space or a control character, or is too long";
+            return Err(StoreError::new("memcached", StoreErrorKind::Refused, message));
+        }
+        let index = hash::server_of(self.servers.iter().map(|server| server.name.as_str()), &key);
+        match self.servers.get(index) {
+            Some(server) => Ok((server, key)),
+            None => Err(misconfigured("there is no server")),
+        }
+    }
+
+    fn encode(&self, record: Record<'_>) -> Result<Vec<u8>, StoreError> {
+        self.format
+            .encode(record.data, self.limit)
+            .map_err(|error| StoreError::not_carried("memcached", error))
+    }
+
+    /// Writes an entry, with `condition` in memcached's words: `ME` to create, `MR` to replace, `C7` for version 7.
+    async fn set(
+        &self,
+        session_key: &SessionKey,
+        condition: &str,
+        record: Record<'_>,
+    ) -> Result<Reply, StoreError> {
+        let ((server, key), value) = (self.entry(session_key)?, self.encode(record)?);
+        let Some(ends) = end(record)? else {
+            // It is over already: nothing is kept, and the outcome is as if it had been.
+            return self.set_nothing(server, &key, condition).await;
+        };
+        let command = format!("ms {key} {} c F{PICKLE} T{ends} {condition}", value.len());
+        server.ask(&command, Some(&value)).await.map_err(|failure| explain(server, failure))
+    }
+
+    async fn set_nothing(&self, server: &Server, key: &str, condition: &str) -> Result<Reply, StoreError> {
+        let ask = |command: String| async move {
+            server.ask(&command, None).await.map_err(|failure| explain(server, failure))
+        };
+        match condition {
+            "ME" => {
+                let reply = ask(format!("mg {key}")).await?;
+                let free = reply.status == Status::Missing;
+                Ok(Reply { status: if free { Status::Done } else { Status::NotStored }, ..reply })
+            }
+            "MR" => ask(format!("md {key}")).await,
+            version => ask(format!("md {key} {version}")).await,
+        }
+    }
+
+    async fn remove(&self, session_key: &SessionKey, condition: &str) -> Result<Status, StoreError> {
+        let (server, key) = self.entry(session_key)?;
+        let reply = server.ask(&format!("md {key} {condition}"), None).await;
+        Ok(reply.map_err(|failure| explain(server, failure))?.status)
+    }
+
+    /// Reads an entry. Asks once more on a new connection, because the server may have closed the old one.
+    async fn get(&self, server: &Server, command: &str) -> Result<Reply, StoreError> {
+        let reply = match server.ask(command, None).await {
+            Err(Failure::Closed | Failure::Io(_)) => server.ask(command, None).await,
+            reply => reply,
+        };
+        reply.map_err(|failure| explain(server, failure))
+    }
+}
+
+/// When the entry is to end, in memcached's words; none when it is over.
+fn end(record: Record<'_>) -> Result<Option<i64>, StoreError> {
+    let left = time_to_live(record);
+    if left <= chrono::TimeDelta::zero() {
+        return Ok(None);
+    }
+    // Whole seconds, and 0 would mean for ever.
+    let seconds = left.num_seconds().max(1);
+    if seconds <= LONGEST_RELATIVE {
+        return Ok(Some(seconds));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let ends = i64::try_from(now).unwrap_or(i64::MAX).saturating_add(seconds);
+    if ends > i64::from(i32::MAX) {
+        let message = "memcached counts time in 32 bits: an entry that lives for longer than 30 days cannot end after \
+                       19 January 2038; give the session a nearer expiry. What was stored stays";
+        return Err(StoreError::new("memcached", StoreErrorKind::Refused, message));
+    }
+    Ok(Some(ends))
+}
+
+/// The condition that an entry is what was loaded. Number 0 is an unknown version, which no entry has.
+fn is_version(expected: &Version) -> String {
+    format!("C{}", expected.as_number().filter(|number| *number > 0).unwrap_or(u64::MAX))
+}
+
+#[async_trait]
+impl SessionStore for MemcachedStore {
+    fn name(&self) -> &'static str {
+        "memcached"
+    }
+
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
+        let (server, key) = self.entry(session_key)?;
+        let reply = self.get(server, &format!("mg {key} v f c t")).await?;
+        if reply.status != Status::Done {
+            return Ok(None);
+        }
+        // The server keeps the time, in seconds of its own: near enough for copies, whose age counts.
+        let expire_date = reply.seconds_left.filter(|_| self.format.engine == CacheEngine::CachedDb);
+        let expire_date = expire_date.map(|left| ends_in(now, TimeDelta::try_seconds(left)));
+        let data =
+            decode(&self.format, &reply, self.limit).map_err(|error| error.into_store_error("memcached"))?;
+        Ok(data.map(|data| Loaded {
+            data,
+            version: Version::from_number(reply.version),
+            expire_date,
+            genuine: true,
+        }))
+    }
+
+    async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
+        let reply = self.set(session_key, "ME", record).await?;
+        match reply.status {
+            Status::Done => Ok(Created::Created(Version::from_number(reply.version))),
+            _ => Ok(Created::KeyTaken),
+        }
+    }
+
+    async fn update(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError> {
+        let condition = expected.map_or_else(|| "MR".to_owned(), is_version);
+        let reply = self.set(session_key, &condition, record).await?;
+        Ok(match reply.status {
+            Status::Done => Updated::Updated(Version::from_number(reply.version)),
+            Status::Changed => Updated::Changed,
+            Status::Missing | Status::NotStored => Updated::Missing,
+        })
+    }
+
+    async fn rotate(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError> {
+        let Created::Created(version) = self.create(new_session_key, record).await? else {
+            return Ok(Rotated::KeyTaken);
+        };
+        let condition = expected.map(is_version).unwrap_or_default();
+        let outcome = match self.remove(session_key, &condition).await? {
+            Status::Done => return Ok(Rotated::Rotated(version)),
+            Status::Changed => Rotated::Changed,
+            Status::Missing | Status::NotStored => Rotated::Missing,
+        };
+        self.remove(new_session_key, &is_version(&version)).await?;
+        Ok(outcome)
+    }
+
+    async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
+        Ok(self.remove(session_key, "").await? == Status::Done)
+    }
+
+    async fn exists(&self, session_key: &SessionKey, _now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let (server, key) = self.entry(session_key)?;
+        Ok(self.get(server, &format!("mg {key}")).await?.status == Status::Done)
+    }
+
+    /// Nothing to do: the server expires entries by itself.
+    async fn clear_expired(&self, _now: DateTime<Utc>) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.page(cursor, limit, now).await
+    }
+
+    async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        self.count_entries(now).await
+    }
+}
+
+/// The session in an entry, by its flags.
+fn decode(
+    format: &CacheFormat,
+    reply: &Reply,
+    limit: usize,
+) -> Result<Option<cloakroom_formats::SessionData>, EntryError> {
+    if reply.flags & PICKLE == 0 {
+        return Err(EntryError::NoPickle(reply.flags));
+    }
+    if reply.flags & COMPRESSED == 0 {
+        return format.decode(&reply.value, limit);
+    }
+    format.decode(&super::format::inflate(&reply.value, limit)?, limit)
+}
+
+fn misconfigured(message: &str) -> StoreError {
+    StoreError::new("memcached", StoreErrorKind::Misconfigured, message)
+}
+
+/// The error for the caller: what is wrong, where, and what to do next.
+fn explain(server: &Server, failure: Failure) -> StoreError {
+    let name = &server.name;
+    let (kind, message) = match &failure {
+        Failure::TooLarge { size, limit } => (
+            StoreErrorKind::Refused,
+            format!(
+                "a session takes {size} bytes and {name} takes {limit}; keep less in it, or raise the server's \
+                 limit (`memcached -I`). What was stored stays"
+            ),
+        ),
+        Failure::TooOld => (
+            StoreErrorKind::Misconfigured,
+            format!("{name} does not know meta commands; memcached 1.6 or later is needed"),
+        ),
+        Failure::TimedOut => (StoreErrorKind::Unavailable, format!("{name} did not answer in time")),
+        _ => (StoreErrorKind::Unavailable, format!("{name}: {failure}")),
+    };
+    StoreError::new("memcached", kind, message).with_source(failure)
+}
+
+impl fmt::Debug for MemcachedOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // There is no login here, but where somebody gave one, it is shown no more than elsewhere.
+        let servers: Vec<&str> = self.servers.iter().map(|server| without_login(server)).collect();
+        formatter
+            .debug_struct("MemcachedOptions")
+            .field("servers", &servers)
+            .field("format", &self.format)
+            .field("timeout", &self.timeout)
+            .field("connections", &self.connections)
+            .finish()
+    }
+}
+
+impl fmt::Debug for MemcachedStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let servers: Vec<&str> = self.servers.iter().map(|server| server.name.as_str()).collect();
+        formatter
+            .debug_struct("MemcachedStore")
+            .field("servers", &servers)
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,448 @@
+//! Sessions in Redis: Django's `cache` back end on its Redis caches, `django.core.cache.backends.redis` and
+//! django-redis.
+//!
+//! Every writing call is one command or one script, so it happens wholly or not at all, for Django too. The
+//! server expires sessions by itself. What it evicts when its memory is full is gone: give sessions a server
+//! (or a `maxmemory-policy`) of their own.
+//!
+//! `redis://` and `rediss://` are for a server that has all sessions. One node of a cluster has a share of them and would
+//! list, count and end only that, so it is refused at the start, as is a sentinel.
+//!
+//! # Redis Cluster
+//! `redis+cluster://` (feature `redis-cluster`) works the same but for
+//! [`rotate`](crate::SessionStore::rotate): the old and the new key live on different servers, and no command
+//! reaches both. There the session is written under the new key, then the old key is deleted if it still is
+//! what was expected, and if it is not, the new key again. Should this process die in between, the session
+//! as it was before stays under the old key, and nobody knows the new one, which the server expires.
+//!
+//! # Redis Sentinel
+//! `redis+sentinel://[user:password@]host1,host2/service[/database]` (feature `redis-sentinel`) asks the sentinels
+//! at these hosts, on port 26379 unless they say another, for the primary of the service, and asks again when it
+//! is lost or has become a replica. User, password and database are those of the server; the sentinels
+//! themselves are asked without a password. A fail-over loses what had not reached the replica: a session of
+//! before may be back, one that was logged out in that moment too. `min-replicas-to-write` on the server bounds how
+//! much that is. While no primary is known, calls fail with
+//! [`StoreErrorKind::Unavailable`](crate::StoreErrorKind::Unavailable).
+//!
+//! # TLS
+//! `rediss://` (feature `redis-tls`) encrypts the connection. The server's certificate must be for the URL's host and
+//! signed by whom the system trusts, or by [`RedisOptions::root_certificates`]. A cluster and what sentinels watch are
+//! spoken to without.
+
+#[cfg(feature = "redis-cluster")]
+mod cluster;
+mod connection;
+mod link;
+mod list;
+#[cfg(feature = "redis-sentinel")]
+mod sentinel;
+#[cfg(feature = "redis-tls")]
+mod tls;
+mod user_sessions;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use redis::Value as Reply;
+
+use self::connection::{Code, Connection, Failure};
+use super::format::{CacheEngine, CacheFormat, ends_in, time_to_live};
+use crate::site::error::StoreError;
+use crate::site::session_key::SessionKey;
+use crate::site::settings::Settings;
+use crate::store::contract::{Created, Record, Rotated, SessionStore, Updated};
+use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::loaded::{Loaded, Version};
+use crate::store::url::StoreUrl;
+
+/// Keeps sessions in Redis, in the entries that Django's cache back ends read and write.
+///
+/// ```no_run
+/// use cloakroom::{RedisStore, Settings};
+///
+/// # async fn example() -> Result<(), cloakroom::StoreError> {
+/// let settings = Settings::new("the site's SECRET_KEY");
+/// let mut options = RedisStore::options("redis://127.0.0.1:6379/1");
+/// options.format.key_prefix = "site1".to_owned();
+/// let store = options.open(&settings).await?;
+/// // The same in one line:
+/// let store = RedisStore::open("redis://127.0.0.1:6379/1?key_prefix=site1", &settings).await?;
+/// # Ok(()) }
+/// ```
+pub struct RedisStore {
+    format: CacheFormat,
+    connection: Connection,
+    limit: usize,
+}
+
+/// Where a [`RedisStore`] keeps its sessions, and how.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::RedisStore;
+///
+/// let mut options = RedisStore::options("redis://127.0.0.1:6379/1");
+/// assert_eq!(options.timeout, Duration::from_secs(5));
+/// options.timeout = Duration::from_secs(1);
+/// options.format.key_prefix = "site1".to_owned();
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct RedisOptions {
+    /// `redis://[user:password@]host[:port][/database]`, `rediss://` for the same over TLS, `redis+cluster://` with
+    /// hosts between commas, or `redis+sentinel://` with the hosts of the sentinels and the service.
+    pub url: String,
+    /// A file of certificates in PEM to trust with `rediss://`, in place of the system's: redis-py's `ssl_ca_certs`.
+    /// None.
+    #[cfg(feature = "redis-tls")]
+    pub root_certificates: Option<std::path::PathBuf>,
+    /// What the site's `CACHES` setting says; the URL's query is applied on top.
+    pub format: CacheFormat,
+    /// How long a call may take, reconnecting included: 5 seconds.
+    pub timeout: Duration,
+}
+
+impl RedisOptions {
+    /// Takes the URL apart, and connects to nothing.
+    #[cfg(feature = "fuzzing")]
+    pub(in crate::store) fn check(&self) -> Result<(), StoreError> {
+        let (url, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
+        self.format.clone().with_query("redis", query)?;
+        Connection::check(&url.into(), self.timeout)
+    }
+
+    /// Opens the store and asks the server whether it is there, and whether it keeps all sessions: one node of a cluster
+    /// and a sentinel are refused, with the scheme to use instead.
+    ///
+    /// ```
+    /// use cloakroom::{RedisStore, Settings, StoreErrorKind};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// // Found out before anything is connected.
+    /// let options = RedisStore::options("redis://127.0.0.1:6379/1?serializer=xml");
+    /// let error = options.open(&Settings::new("secret")).await.unwrap_err();
+    /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// When the URL is none, the server does not answer or refuses the user, or it is not what the URL's scheme says.
+    pub async fn open(self, settings: &Settings) -> Result<RedisStore, StoreError> {
+        let (url, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
+        let format = self.format.clone().with_query("redis", query)?;
+        // Keys of one length that differ in one letter lie in two slots of a cluster.
+        let names = ["a", "b"].map(|last| ["cloakroom", last].concat());
+        let names = names.map(|name| format.entry_key(&SessionKey::from_trusted(name)));
+        let connection = Connection::open(&url.into(), &self, names).await?;
+        Ok(RedisStore { format, connection, limit: settings.max_decompressed_bytes })
+    }
+}
+
+impl RedisStore {
+    /// The options for a server, which can be changed before [`RedisOptions::open`].
+    ///
+    /// ```
+    /// use cloakroom::RedisStore;
+    ///
+    /// let options = RedisStore::options("redis://127.0.0.1:6379/1");
+    /// assert_eq!(options.url, "redis://127.0.0.1:6379/1");
+    /// assert_eq!((options.format.key_prefix.as_str(), options.format.version), ("", 1));
+    /// ```
+    pub fn options(url: impl Into<String>) -> RedisOptions {
+        RedisOptions {
+            url: url.into(),
+            #[cfg(feature = "redis-tls")]
+            root_certificates: None,
+            format: CacheFormat::default(),
+            timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// Opens a server with the usual options. The URL may end in
+    /// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`.
+    ///
+    /// ```no_run
+    /// use cloakroom::{RedisStore, SessionStore, Settings};
+    ///
+    /// # async fn example() -> Result<(), cloakroom::StoreError> {
+    /// let settings = Settings::new("the site's SECRET_KEY");
+    /// let store = RedisStore::open("redis://127.0.0.1:6379/1?serializer=json&compressor=zlib", &settings).await?;
+    /// assert_eq!(store.name(), "redis");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`RedisOptions::open`].
+    pub async fn open(url: impl Into<String>, settings: &Settings) -> Result<RedisStore, StoreError> {
+        RedisStore::options(url).open(settings).await
+    }
+
+    fn entry(&self, record: Record<'_>) -> Result<Entry, StoreError> {
+        let value = self.format.encode(record.data, self.limit);
+        let value = value.map_err(|error| StoreError::not_carried("redis", error))?;
+        Ok(Entry { value, milliseconds: time_to_live(record).num_milliseconds() })
+    }
+
+    fn explain(&self, failure: Failure) -> StoreError {
+        failure.explain(&self.connection)
+    }
+
+    async fn script(&self, script: &Script<'_>) -> Result<i64, StoreError> {
+        match self.connection.script(script).await.map_err(|failure| self.explain(failure))? {
+            Reply::Int(outcome) => Ok(outcome),
+            _ => Err(self.explain(Failure::Unexpected)),
+        }
+    }
+
+    /// [`SessionStore::rotate`] where one script cannot reach both keys.
+    async fn rotate_across_servers(
+        &self,
+        old_key: &str,
+        expected: Option<&Version>,
+        new_key: &str,
+        entry: &Entry,
+    ) -> Result<i64, StoreError> {
+        if !self.set_new(new_key, entry).await? {
+            return Ok(TAKEN);
+        }
+        let outcome = self.script(&Script::new(&DELETE, &[old_key], expected, entry)).await?;
+        if outcome != DONE {
+            let written = Version::from_bytes(entry.value.as_slice());
+            self.script(&Script::new(&DELETE, &[new_key], Some(&written), entry)).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Creates an entry; false when there is one.
+    async fn set_new(&self, key: &str, entry: &Entry) -> Result<bool, StoreError> {
+        let mut command = redis::Cmd::with_capacity(6, key.len() + entry.value.len() + 32);
+        if entry.milliseconds > 0 {
+            command.arg("SET").arg(key).arg(&entry.value).arg("NX").arg("PX").arg(entry.milliseconds);
+        } else {
+            // It is over already: nothing is kept, and still no key may be used twice.
+            command = redis::cmd("EXISTS");
+            command.arg(key);
+        }
+        match self.connection.query(&command).await.map_err(|failure| self.explain(failure))? {
+            Reply::Okay | Reply::Int(0) => Ok(true),
+            Reply::Nil | Reply::Int(_) => Ok(false),
+            _ => Err(self.explain(Failure::Unexpected)),
+        }
+    }
+}
+
+/// A session as Redis keeps it.
+struct Entry {
+    value: Vec<u8>,
+    milliseconds: i64,
+}
+
+/// A script with what it works on.
+struct Script<'a> {
+    code: &'static Code,
+    keys: &'a [&'a str],
+    expected: Option<&'a [u8]>,
+    entry: &'a Entry,
+}
+
+impl<'a> Script<'a> {
+    fn new(
+        code: &'static Code,
+        keys: &'a [&'a str],
+        expected: Option<&'a Version>,
+        entry: &'a Entry,
+    ) -> Script<'a> {
+        Script { code, keys, expected: expected.map(|version| version.as_bytes().unwrap_or_default()), entry }
+    }
+}
+
+const MISSING: i64 = 0;
+const CHANGED: i64 = 1;
+const DONE: i64 = 2;
+const TAKEN: i64 = 3;
+
+/// The beginning of each script. ARGV: whether anything is expected, what, the new value, its milliseconds.
+macro_rules! script {
+    ($($line:literal)*) => {
+        concat!(
+            "local current = redis.call('GET', KEYS[1])\n",
+            "if not current then return 0 end\n",
+            "if ARGV[1] == '1' and current ~= ARGV[2] then return 1 end\n",
+            $($line, "\n",)*
+            "return 2"
+        )
+    };
+}
+
+/// Not of the others' kind: gives the value and its milliseconds, or nothing.
+static LOAD_WITH_AGE: Code = Code::new(
+    "local current = redis.call('GET', KEYS[1])\n\
+    if not current then return false end\n\
+    return {current, redis.call('PTTL', KEYS[1])}",
+);
+
+/// What [`LOAD_WITH_AGE`] gave.
+fn with_age(reply: Reply) -> (Reply, Option<i64>) {
+    match reply {
+        Reply::Array(parts) => match <[Reply; 2]>::try_from(parts) {
+            Ok([entry, Reply::Int(milliseconds)]) => (entry, Some(milliseconds)),
+            // To be taken for what it is: no entry.
+            Ok([_, other]) => (other, None),
+            Err(parts) => (Reply::Array(parts), None),
+        },
+        other => (other, None),
+    }
+}
+
+static DELETE: Code = Code::new(script!("redis.call('DEL', KEYS[1])"));
+static UPDATE: Code = Code::new(script!(
+    "if tonumber(ARGV[4]) > 0 then redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])"
+    "else redis.call('DEL', KEYS[1]) end"
+));
+static ROTATE: Code = Code::new(script!(
+    "if redis.call('EXISTS', KEYS[2]) == 1 then return 3 end"
+    "if tonumber(ARGV[4]) > 0 then redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4]) end"
+    "redis.call('DEL', KEYS[1])"
+));
+
+#[async_trait]
+impl SessionStore for RedisStore {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
+        let key = self.format.entry_key(session_key);
+        let (entry, milliseconds) = match self.format.engine {
+            // How long a copy will live tells who made it; asked for in the same round trip.
+            CacheEngine::CachedDb => {
+                let nothing = Entry { value: Vec::new(), milliseconds: 0 };
+                let reply =
+                    self.connection.script(&Script::new(&LOAD_WITH_AGE, &[&key], None, &nothing)).await;
+                reply.map(with_age)
+            }
+            CacheEngine::Cache => {
+                let mut command = redis::cmd("GET");
+                command.arg(key);
+                self.connection.query_again(&command).await.map(|entry| (entry, None))
+            }
+        }
+        .map_err(|failure| self.explain(failure))?;
+        let entry = match entry {
+            Reply::BulkString(entry) => entry,
+            Reply::Nil => return Ok(None),
+            _ => return Err(self.explain(Failure::Unexpected)),
+        };
+        let data = self.format.decode(&entry, self.limit).map_err(|error| error.into_store_error("redis"))?;
+        Ok(data.map(|data| Loaded {
+            data,
+            version: Version::from_bytes(entry),
+            // The server knows, and sessions need not be asked about it.
+            expire_date: milliseconds.map(|left| ends_in(now, TimeDelta::try_milliseconds(left))),
+            genuine: true,
+        }))
+    }
+
+    async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
+        let entry = self.entry(record)?;
+        let created = self.set_new(&self.format.entry_key(session_key), &entry).await?;
+        Ok(if created { Created::Created(Version::from_bytes(entry.value)) } else { Created::KeyTaken })
+    }
+
+    async fn update(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError> {
+        let (key, entry) = (self.format.entry_key(session_key), self.entry(record)?);
+        match self.script(&Script::new(&UPDATE, &[&key], expected, &entry)).await? {
+            MISSING => Ok(Updated::Missing),
+            CHANGED => Ok(Updated::Changed),
+            DONE => Ok(Updated::Updated(Version::from_bytes(entry.value))),
+            _ => Err(self.explain(Failure::Unexpected)),
+        }
+    }
+
+    async fn rotate(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError> {
+        let entry = self.entry(record)?;
+        let (old, new) = (self.format.entry_key(session_key), self.format.entry_key(new_session_key));
+        let outcome = if self.connection.is_cluster() {
+            self.rotate_across_servers(&old, expected, &new, &entry).await?
+        } else {
+            self.script(&Script::new(&ROTATE, &[&old, &new], expected, &entry)).await?
+        };
+        match outcome {
+            MISSING => Ok(Rotated::Missing),
+            CHANGED => Ok(Rotated::Changed),
+            DONE => Ok(Rotated::Rotated(Version::from_bytes(entry.value))),
+            TAKEN => Ok(Rotated::KeyTaken),
+            _ => Err(self.explain(Failure::Unexpected)),
+        }
+    }
+
+    async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
+        let mut command = redis::cmd("DEL");
+        command.arg(self.format.entry_key(session_key));
+        match self.connection.query(&command).await.map_err(|failure| self.explain(failure))? {
+            Reply::Int(deleted) => Ok(deleted > 0),
+            _ => Err(self.explain(Failure::Unexpected)),
+        }
+    }
+
+    async fn exists(&self, session_key: &SessionKey, _now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut command = redis::cmd("EXISTS");
+        command.arg(self.format.entry_key(session_key));
+        match self.connection.query_again(&command).await.map_err(|failure| self.explain(failure))? {
+            Reply::Int(found) => Ok(found > 0),
+            _ => Err(self.explain(Failure::Unexpected)),
+        }
+    }
+
+    /// Nothing to do: the server expires entries by itself.
+    async fn clear_expired(&self, _now: DateTime<Utc>) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.page(cursor, limit, now).await
+    }
+
+    async fn count(&self, _now: DateTime<Utc>) -> Result<Count, StoreError> {
+        self.count_entries().await
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RedisStore")
+            .field("address", &self.connection.address())
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RedisOptions")
+            .field("url", &StoreUrl::from(self.url.as_str()))
+            .field("format", &self.format)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

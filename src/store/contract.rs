@@ -1,0 +1,498 @@
+//! The contract between sessions and their stores.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use cloakroom_formats::SessionData;
+
+use super::listing::{Count, Cursor, Listed};
+use super::loaded::{Loaded, Version};
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::session_key::SessionKey;
+
+/// Keeps sessions. What the words mean here, and what the suite in `cloakroom::conformance` checks:
+///
+/// - *Absent* is `None` or an outcome, never an error; an error means that nothing is known.
+/// - *Expired* is absent: an entry is there while `expire_date > now`. One that ends exactly now is absent,
+///   and still not removed by `clear_expired`.
+/// - *Not genuine* (the signature does not match) is present with [`Loaded::genuine`] false and no data.
+///   The session acts as new, and what is stored stays as it is.
+/// - *Unreadable* (genuine, but not to be carried without loss) is an error of
+///   [`StoreErrorKind::Unreadable`]; the entry stays.
+/// - *Refused*: what a load would not give back is not written. The call fails with [`StoreErrorKind::Refused`] and what
+///   was there stays.
+/// - *Atomic*: each writing call happens wholly or not at all, for this process and for others, and a
+///   session that was deleted is never brought back by one.
+/// - *Acknowledged* is written: when a writing call returns, every later load by anyone sees it.
+/// - The time is a parameter: a store that lets the server expire entries derives their time to live from it.
+/// - Dropping a call's future leaves the store whole; the call may or may not have happened.
+///
+/// Whoever implements a store deals with this trait alone; whoever uses sessions, with
+/// [`Session`](crate::Session).
+#[async_trait]
+pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
+    /// A short name for logs and traces, such as `sqlite`. `other` unless the store has one.
+    ///
+    /// ```
+    /// use cloakroom::{MemoryStore, SessionStore};
+    ///
+    /// assert_eq!(MemoryStore::new().name(), "memory");
+    /// ```
+    fn name(&self) -> &'static str {
+        "other"
+    }
+
+    /// Whether the cookie holds the session itself and not a key to it. Then what a writing call returns as
+    /// the version is the new cookie, and takes the session key's place.
+    ///
+    /// ```
+    /// use cloakroom::{MemoryStore, SessionStore, Settings, SignedCookieStore};
+    ///
+    /// assert!(SignedCookieStore::new(&Settings::new("secret")).keeps_data_in_cookie());
+    /// assert!(!MemoryStore::new().keeps_data_in_cookie());
+    /// ```
+    fn keeps_data_in_cookie(&self) -> bool {
+        false
+    }
+
+    /// The session under this key. Django's `SessionBase.load`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// assert!(store.load(&key, now).await?.is_none(), "absent is no error");
+    /// store.create(&key, record).await?;
+    /// assert_eq!(store.load(&key, now).await?.unwrap().data.read("visits")?, Some(1));
+    /// assert!(store.load(&key, record.expire_date).await?.is_none(), "it ends exactly then");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError>;
+
+    /// The session as it is where updates are compared, to do changes again after [`Updated::Changed`]. Only a
+    /// store that loads from copies has more to do than `load`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// let loaded = store.load_for_update(&key, now).await?.unwrap();
+    /// assert_eq!(loaded.version, store.load(&key, now).await?.unwrap().version);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    async fn load_for_update(
+        &self,
+        session_key: &SessionKey,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Loaded>, StoreError> {
+        self.load(session_key, now).await
+    }
+
+    /// Keeps a new session, unless the key is taken: by a live session, an expired one or an unreadable one.
+    /// Django's `save(must_create=True)`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::{Created, Record};
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// assert!(matches!(store.create(&key, record).await?, Created::Created(_)));
+    /// let tomorrow = Record { now: now + TimeDelta::days(1), expire_date: now + TimeDelta::days(2), ..record };
+    /// assert_eq!(store.create(&key, tomorrow).await?, Created::KeyTaken, "an expired session keeps its key");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError>;
+
+    /// Replaces a session if it still is what was loaded as `expected`; without `expected` whatever it is.
+    /// Never creates one. Django's `save()` is this without `expected`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::{Record, Updated};
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// let data = SessionData::from_json(r#"{"visits":2}"#)?;
+    /// let Updated::Updated(version) = store.update(&key, None, Record { data: &data, ..record }).await? else {
+    ///     panic!("it is there");
+    /// };
+    /// let loaded = store.load(&key, now).await?.unwrap();
+    /// assert_eq!((loaded.version, loaded.data), (version, data));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    async fn update(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError>;
+
+    /// Replaces a session as [`update`](SessionStore::update) does, and moves it to another key in the same
+    /// step: at no time is it under both keys or under none. Part of Django's `cycle_key`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::{Record, Rotated};
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// let taken = SessionKey::random()?;
+    /// store.create(&key, record).await?;
+    /// store.create(&taken, record).await?;
+    /// assert_eq!(store.rotate(&key, None, &taken, record).await?, Rotated::KeyTaken);
+    /// assert!(store.exists(&key, now).await?, "nothing was written");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    async fn rotate(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError>;
+
+    /// Removes a session for good; tells whether there was one. Django's `delete`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// assert!(store.delete(&key).await?);
+    /// assert!(!store.delete(&key).await?, "it is gone");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError>;
+
+    /// Whether the key is taken by a session that has not expired. Django's `exists` counts expired ones too.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// assert!(store.exists(&key, now).await?);
+    /// assert!(!store.exists(&key, now + TimeDelta::hours(1)).await?, "it has expired");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError>;
+
+    /// Removes the sessions that expired before `now`, in batches that hold up nobody for long; tells how
+    /// many. Does nothing where the server expires entries by itself. Django's `clear_expired`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// assert_eq!(store.clear_expired(now).await?, 0);
+    /// assert_eq!(store.clear_expired(now + TimeDelta::days(1)).await?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError>;
+
+    /// Does what [`clear_expired`](SessionStore::clear_expired) does, and after each batch tells `progress` how
+    /// many sessions it has removed so far; when that breaks, it ends there. A store that removes them in one
+    /// go tells once.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// let mut told = Vec::new();
+    /// let mut progress = |cleared| {
+    ///     told.push(cleared);
+    ///     ControlFlow::Continue(())
+    /// };
+    /// store.clear_expired_with_progress(now + TimeDelta::days(1), &mut progress).await?;
+    /// assert_eq!(told, [1]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
+        let cleared = self.clear_expired(now).await?;
+        // All is done: there is nothing left to break off.
+        let _ = progress(cleared);
+        Ok(cleared)
+    }
+
+    /// The next sessions of a listing, about `limit` of them, and moves the cursor behind them. A page may be
+    /// empty before the end; [`Cursor::is_done`] tells the end. Memory is needed for one page.
+    ///
+    /// - All that is stored is listed: also what has expired, is not genuine, or is unreadable.
+    /// - What was there from the first call to the last is listed, whatever else comes, goes or changes
+    ///   meanwhile; by stores that list in the order of their keys (the databases) once, by others at least once.
+    /// - After an error the cursor is where it was: call again to try again.
+    ///
+    /// ```
+    /// use cloakroom::chrono::Utc;
+    /// use cloakroom::store::Cursor;
+    /// use cloakroom::{MemoryStore, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let store = MemoryStore::new();
+    /// let (mut cursor, mut live, now) = (Cursor::start(), 0, Utc::now());
+    /// while !cursor.is_done() {
+    ///     let page = store.list(&mut cursor, 500, now).await?;
+    ///     live += page.iter().filter(|listed| !listed.is_expired(now)).count();
+    /// }
+    /// assert_eq!(live, 0);
+    /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Of [`StoreErrorKind::Unsupported`] where a store cannot know its sessions, as with those in cookies.
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let _ = (cursor, limit, now);
+        let message = "this store cannot list its sessions; only who has a session's key finds it";
+        Err(StoreError::new("", StoreErrorKind::Unsupported, message))
+    }
+
+    /// How many sessions there are. One statement in a database; elsewhere it takes as long as a listing.
+    ///
+    /// ```
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::store::Record;
+    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// assert_eq!(store.count(now).await?.live, 1);
+    /// let tomorrow = store.count(now + TimeDelta::days(1)).await?;
+    /// assert_eq!((tomorrow.live, tomorrow.expired), (0, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`list`](SessionStore::list).
+    async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        let (mut count, mut cursor) = (Count::default(), Cursor::start());
+        while !cursor.is_done() {
+            for listed in self.list(&mut cursor, LISTING_PAGE, now).await? {
+                *match &listed.session {
+                    _ if listed.is_expired(now) => &mut count.expired,
+                    Err(_) => &mut count.unreadable,
+                    Ok(_) => &mut count.live,
+                } += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Closes what the store has open and can open again: call it before the process ends, where the store is not dropped
+    /// (in a static, or leaked). With SQLite, the database's file alone then holds everything; other stores have nothing
+    /// to do. The store stays usable.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")]
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("db.sqlite3");
+    /// use cloakroom::{SessionStore, Settings, SqliteStore};
+    ///
+    /// SqliteStore::options(&path).create_table(Default::default()).await?;
+    /// let store = SqliteStore::open(&path, &Settings::new("secret")).await?;
+    /// store.close().await?;
+    /// assert!(!folder.path().join("db.sqlite3-wal").exists());
+    /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// When what was acknowledged is safe, but could not be brought into its last place, as on a full disk.
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// How many sessions are looked at in one go where nobody says.
+const LISTING_PAGE: usize = 500;
+
+/// What is told how many expired sessions were removed so far, and says whether to go on.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use cloakroom::store::Progress;
+///
+/// let mut so_far = 0;
+/// let progress: &mut Progress<'_> = &mut |cleared| {
+///     so_far = cleared;
+///     if cleared < 10_000 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+/// };
+/// assert!(progress(1_000).is_continue());
+/// assert!(progress(10_000).is_break());
+/// assert_eq!(so_far, 10_000);
+/// ```
+pub type Progress<'a> = dyn FnMut(u64) -> ControlFlow<()> + Send + 'a;
+
+/// Asks for no progress and never breaks off.
+pub(crate) fn no_progress(_cleared: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// A session to be written.
+///
+/// ```
+/// use cloakroom::chrono::{TimeDelta, Utc};
+/// use cloakroom::store::Record;
+/// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+/// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+/// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+/// store.create(&key, record).await?;
+/// let later = Record { expire_date: now + TimeDelta::weeks(2), ..record };
+/// store.update(&key, None, later).await?;
+/// assert!(store.exists(&key, now + TimeDelta::days(1)).await?);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The data.
+    pub data: &'a SessionData,
+    /// When the session ends.
+    pub expire_date: DateTime<Utc>,
+    /// The time now.
+    pub now: DateTime<Utc>,
+}
+
+/// What came of [`SessionStore::create`].
+///
+/// ```
+/// use cloakroom::chrono::{TimeDelta, Utc};
+/// use cloakroom::store::{Created, Record};
+/// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+/// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+/// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+/// let Created::Created(version) = store.create(&key, record).await? else { panic!("a random key is free") };
+/// assert_eq!(store.load(&key, now).await?.unwrap().version, version);
+/// assert_eq!(store.create(&key, record).await?, Created::KeyTaken);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The session is kept, in this version.
+    Created(Version),
+    /// The key is taken; nothing was written. Django raises `CreateError`.
+    KeyTaken,
+}
+
+/// What came of [`SessionStore::update`].
+///
+/// ```
+/// use cloakroom::chrono::{TimeDelta, Utc};
+/// use cloakroom::store::{Record, Updated};
+/// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+/// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+/// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+/// assert_eq!(store.update(&key, None, record).await?, Updated::Missing, "nothing is created");
+/// store.create(&key, record).await?;
+/// let loaded = store.load(&key, now).await?.unwrap();
+/// let first = store.update(&key, Some(&loaded.version), record).await?;
+/// assert!(matches!(first, Updated::Updated(_)));
+/// assert_eq!(store.update(&key, Some(&loaded.version), record).await?, Updated::Changed, "too late");
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Updated {
+    /// The session is replaced, now in this version.
+    Updated(Version),
+    /// There is no such session; nothing was written. Django raises `UpdateError`.
+    Missing,
+    /// The session is no longer what was expected; nothing was written.
+    Changed,
+}
+
+/// What came of [`SessionStore::rotate`].
+///
+/// ```
+/// use cloakroom::chrono::{TimeDelta, Utc};
+/// use cloakroom::store::{Record, Rotated};
+/// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+/// let data = SessionData::from_json(r#"{"visits":1}"#)?;
+/// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+/// let new_key = SessionKey::random()?;
+/// assert_eq!(store.rotate(&key, None, &new_key, record).await?, Rotated::Missing);
+/// store.create(&key, record).await?;
+/// assert!(matches!(store.rotate(&key, None, &new_key, record).await?, Rotated::Rotated(_)));
+/// assert!(store.load(&key, now).await?.is_none());
+/// assert!(store.load(&new_key, now).await?.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rotated {
+    /// The session is under the new key alone, in this version.
+    Rotated(Version),
+    /// There is no session under the old key; nothing was written.
+    Missing,
+    /// The session is no longer what was expected; nothing was written.
+    Changed,
+    /// The new key is taken; nothing was written.
+    KeyTaken,
+}

@@ -1,0 +1,11 @@
+//! The databases, and what they share.
+
+pub(super) mod database;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+pub mod table;
+pub(super) mod users;

@@ -1,0 +1,49 @@
+//! The contract of a database that is to be looked at or changed, before there is a store.
+
+use async_trait::async_trait;
+
+use super::table::{CreateTable, MigrationRecord};
+use super::users::Passwords;
+use crate::site::error::StoreError;
+
+/// The options of one kind of database.
+#[async_trait]
+pub(in crate::store) trait Database: Send + Sync {
+    /// Makes the session table.
+    async fn create_table(&self, record: MigrationRecord) -> Result<CreateTable, StoreError>;
+
+    /// Makes the table of the index of user sessions.
+    async fn create_user_session_table(&self) -> Result<CreateTable, StoreError>;
+
+    /// Reads users from this table.
+    async fn users(&self, table: &str) -> Result<Box<dyn Passwords>, StoreError>;
+}
+
+/// Makes the options of a database a [`Database`]: they have methods of these names.
+macro_rules! database {
+    ($options:ty) => {
+        #[async_trait::async_trait]
+        impl $crate::store::sql::database::Database for $options {
+            async fn create_table(
+                &self,
+                record: $crate::store::sql::table::MigrationRecord,
+            ) -> Result<$crate::store::sql::table::CreateTable, $crate::site::error::StoreError> {
+                <$options>::create_table(self, record).await
+            }
+
+            async fn create_user_session_table(
+                &self,
+            ) -> Result<$crate::store::sql::table::CreateTable, $crate::site::error::StoreError> {
+                <$options>::create_user_session_table(self).await
+            }
+
+            async fn users(
+                &self,
+                table: &str,
+            ) -> Result<Box<dyn $crate::store::sql::users::Passwords>, $crate::site::error::StoreError> {
+                <$options>::users(self.clone(), table).await
+            }
+        }
+    };
+}
+pub(super) use database;

@@ -1,0 +1,377 @@
+//! Sessions in MySQL or MariaDB: Django's `db` back end, in Django's own table.
+//!
+//! 1. Keys and stored data are compared byte by byte, whatever the collation: MariaDB's usual one takes
+//!    `KEY` and `key ` for `key`.
+//! 2. Saving what is stored already is success: updates count the rows that they found.
+//! 3. Deadlocks and locked rows are tried again until the request's deadline.
+//! 4. A cancelled request leaves its connection clean.
+//! 5. A connection that has rested is asked before a write whether it still lives. One to a server that only reads is
+//!    given up: the address may lead to another primary.
+//!
+//! Connections are not encrypted: TLS is not offered for MySQL and MariaDB. Each Tokio runtime has connections of its own.
+
+mod connections;
+mod error;
+mod list;
+mod schema;
+mod statements;
+mod user_sessions;
+mod users;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDateTime, Utc};
+use cloakroom_formats::{SessionCodec, TimeZone};
+use mysql_async::Opts;
+use tokio::time::timeout;
+
+use self::connections::{Connections, check_table, connect};
+use self::error::Failure;
+use self::statements::{Clear, Content, Create, Delete, Load, Outcome, Request, Statements, Stored, Update};
+use super::table::{self, expected_text};
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::session_key::SessionKey;
+use crate::site::settings::Settings;
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated, no_progress};
+use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::loaded::{Loaded, Version};
+use crate::store::url::database_shown;
+
+pub use super::table::{ColumnValue, Columns, CreateTable, ExtraColumn, MigrationRecord};
+
+/// Keeps sessions in MySQL or MariaDB, in the table that Django's migration makes, beside a running Django.
+///
+/// ```no_run
+/// use cloakroom::{MysqlStore, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let settings = Settings::new("the site's SECRET_KEY");
+/// let options = MysqlStore::options("mysql://site:password@localhost/site")?;
+/// options.create_table(Default::default()).await?;
+/// let store = options.open(&settings).await?;
+/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+/// ```
+pub struct MysqlStore {
+    shared: Arc<Shared>,
+    codec: SessionCodec,
+    time_zone: TimeZone,
+}
+
+struct Shared {
+    options: Arc<MysqlOptions>,
+    statements: Statements,
+    connections: Connections,
+}
+
+/// Where a [`MysqlStore`] keeps its sessions, and how.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::MysqlStore;
+///
+/// let mut options = MysqlStore::options("mysql://site:password@localhost/site")?;
+/// assert_eq!((options.connections, options.clear_batch), (16, 1_000));
+/// assert_eq!(options.table, "django_session");
+/// options.table = "shop_session".to_owned();
+/// options.deadline = Duration::from_secs(2);
+/// # Ok::<(), cloakroom::StoreError>(())
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct MysqlOptions {
+    /// The server, the user and the database.
+    pub connection: Opts,
+    /// The table: `django_session`.
+    pub table: String,
+    /// The table's columns: Django's names.
+    pub columns: Columns,
+    /// Further columns that each save fills, of a table that the site's own migration made: none.
+    pub extra_columns: Vec<ExtraColumn>,
+    /// The table of the [index of user sessions](crate::user_sessions), where the site has one:
+    /// `cloakroom_user_session`. Sites that share a database have one each.
+    pub user_session_table: String,
+    /// How long a request waits for its answer: 5 seconds.
+    pub deadline: Duration,
+    /// How many connections there are at most: 16.
+    pub connections: usize,
+    /// How many expired sessions are removed in one statement: 1,000.
+    pub clear_batch: u32,
+}
+
+impl MysqlOptions {
+    /// Connects and opens the store. The table must be there; see [`create_table`](Self::create_table).
+    ///
+    /// ```no_run
+    /// use cloakroom::{MysqlStore, SessionStore, Settings};
+    ///
+    /// # async fn example() -> Result<(), cloakroom::StoreError> {
+    /// let mut options = MysqlStore::options("mysql://site:password@localhost/site")?;
+    /// options.table = "shop_session".to_owned();
+    /// let store = options.open(&Settings::new("the site's SECRET_KEY")).await?;
+    /// assert_eq!(store.name(), "mysql");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When the server cannot be reached, refuses the user, or lacks the table or a column.
+    pub async fn open(self, settings: &Settings) -> Result<MysqlStore, StoreError> {
+        let check = async {
+            let mut connection = connect(&self).await?;
+            check_table(&mut connection, &self).await?;
+            Ok(connection.disconnect().await?)
+        };
+        let checked = timeout(self.deadline, check).await.unwrap_or(Err(Failure::Deadline));
+        checked.map_err(|failure| failure.explain(&self))?;
+        let options = Arc::new(self);
+        let shared = Arc::new(Shared {
+            statements: Statements::new(&options),
+            connections: Connections::new(Arc::clone(&options)),
+            options,
+        });
+        Ok(MysqlStore { shared, codec: SessionCodec::new(settings), time_zone: settings.time_zone })
+    }
+
+    fn quoted_table(&self) -> String {
+        quoted(&self.table)
+    }
+
+    fn quoted_columns(&self) -> [String; 3] {
+        let Columns { session_key, session_data, expire_date } = &self.columns;
+        [session_key, session_data, expire_date].map(|column| quoted(column))
+    }
+
+    /// Which server and database, for messages: without the password, which ends up in the database's name where it
+    /// holds a slash that is not percent-encoded.
+    fn place(&self) -> String {
+        let opts = &self.connection;
+        let database = database_shown(opts.db_name().unwrap_or_default());
+        match opts.socket() {
+            Some(socket) => format!("database {database} at {socket}"),
+            None => format!("database {database} at {}:{}", opts.ip_or_hostname(), opts.tcp_port()),
+        }
+    }
+}
+
+/// A name between quotes.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+impl MysqlStore {
+    /// The options for a URL, `mysql://user:password@host:3306/database` or `mariadb://…`, which can be
+    /// changed before [`MysqlOptions::open`]. Characters that mean something in a URL are percent-encoded;
+    /// `?socket=` names a Unix socket.
+    ///
+    /// ```
+    /// use cloakroom::{MysqlStore, StoreErrorKind};
+    ///
+    /// let options = MysqlStore::options("mysql://site:p%40ss@localhost/site")?;
+    /// assert_eq!(options.connection.db_name(), Some("site"));
+    /// let error = MysqlStore::options("localhost/site").err().unwrap();
+    /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    /// # Ok::<(), cloakroom::StoreError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When it is no such URL.
+    pub fn options(url: &str) -> Result<MysqlOptions, StoreError> {
+        let options = |connection| MysqlOptions {
+            connection,
+            table: table::DJANGO_TABLE.to_owned(),
+            columns: Columns::default(),
+            extra_columns: Vec::new(),
+            user_session_table: table::USER_SESSION_TABLE.to_owned(),
+            deadline: Duration::from_secs(5),
+            connections: 16,
+            clear_batch: 1_000,
+        };
+        let rest = url.strip_prefix("mariadb://").or(url.strip_prefix("mysql://")).unwrap_or_default();
+        match Opts::from_url(&format!("mysql://{rest}")) {
+            // Without TLS compiled in, the driver would panic when it connects.
+            Ok(connection) if connection.ssl_opts().is_some() => {
+                let message = "the URL asks for TLS, which is not offered for MySQL; leave `require_ssl` out, and let a \
+                               tunnel or a private network protect the connection";
+                Err(StoreError::new("mysql", StoreErrorKind::Misconfigured, message))
+            }
+            Ok(connection) => Ok(options(connection)),
+            // The driver's own message may hold a part of the password.
+            Err(_) => Err(Failure::Url.explain(&options(Opts::default()))),
+        }
+    }
+
+    /// Opens a URL with the usual options.
+    ///
+    /// ```no_run
+    /// use cloakroom::{MysqlStore, SessionStore, Settings};
+    ///
+    /// # async fn example() -> Result<(), cloakroom::StoreError> {
+    /// let settings = Settings::new("the site's SECRET_KEY");
+    /// let store = MysqlStore::open("mysql://site:password@localhost/site", &settings).await?;
+    /// assert_eq!(store.name(), "mysql");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`options`](MysqlStore::options) and [`MysqlOptions::open`].
+    pub async fn open(url: &str, settings: &Settings) -> Result<MysqlStore, StoreError> {
+        MysqlStore::options(url)?.open(settings).await
+    }
+
+    /// Does a piece of work in a task of its own, which goes on when the request is cancelled.
+    async fn ask<R: Request>(&self, request: R) -> Result<R::Answer, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let answer = tokio::spawn(async move { shared.connections.run(&shared.statements, &request).await });
+        answer.await.unwrap_or(Err(Failure::Stopped)).map_err(|failure| failure.explain(&self.shared.options))
+    }
+
+    /// The row, unless it has expired.
+    async fn read(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Stored>, StoreError> {
+        let now = self.time_zone.to_wall_clock(now);
+        let row = self.ask(Load { key: session_key.clone() }).await?;
+        Ok(row.filter(|row| row.expire_date.is_some_and(|expire_date| expire_date > now)))
+    }
+
+    /// What a row is to hold.
+    fn content(&self, record: Record<'_>) -> Result<Content, StoreError> {
+        let expire_date: NaiveDateTime = self.time_zone.to_wall_clock(record.expire_date);
+        if !table::python_reads(expire_date.and_utc()) {
+            return Err(Failure::BeyondPython.explain(&self.shared.options));
+        }
+        let session_data = self.codec.encode(record.data, record.now);
+        let session_data = session_data.map_err(|error| StoreError::not_carried("mysql", error))?;
+        let extra = &self.shared.options.extra_columns;
+        let extra = extra.iter().map(|column| column.value(record.data).into()).collect();
+        Ok(Content { session_data, expire_date, extra })
+    }
+}
+
+fn version(content: &Content) -> Version {
+    Version::from_bytes(content.session_data.as_bytes())
+}
+
+#[async_trait]
+impl SessionStore for MysqlStore {
+    fn name(&self) -> &'static str {
+        "mysql"
+    }
+
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
+        let Some(row) = self.read(session_key, now).await? else { return Ok(None) };
+        let options = &self.shared.options;
+        let bytes = row.session_data.ok_or_else(|| Failure::NotText.explain(options))?;
+        let (data, genuine) = table::decode(&self.codec, &bytes)
+            .map_err(|error| Failure::Unreadable(error).explain(options))?;
+        let expire_date = row.expire_date.map(|time| self.time_zone.from_wall_clock(time));
+        Ok(Some(Loaded { data, version: Version::from_bytes(bytes), expire_date, genuine }))
+    }
+
+    async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
+        let content = self.content(record)?;
+        let version = version(&content);
+        Ok(match self.ask(Create { key: session_key.clone(), content }).await? {
+            Outcome::Done => Created::Created(version),
+            _ => Created::KeyTaken,
+        })
+    }
+
+    async fn update(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError> {
+        let content = self.content(record)?;
+        let version = version(&content);
+        let (key, new_key, expected) = (session_key.clone(), session_key.clone(), expected_text(expected));
+        Ok(match self.ask(Update { key, expected, new_key, content }).await? {
+            Outcome::Done => Updated::Updated(version),
+            Outcome::Missing => Updated::Missing,
+            Outcome::Changed | Outcome::KeyTaken => Updated::Changed,
+        })
+    }
+
+    async fn rotate(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError> {
+        let content = self.content(record)?;
+        let version = version(&content);
+        let (key, new_key) = (session_key.clone(), new_session_key.clone());
+        Ok(match self.ask(Update { key, expected: expected_text(expected), new_key, content }).await? {
+            Outcome::Done => Rotated::Rotated(version),
+            Outcome::Missing => Rotated::Missing,
+            Outcome::Changed => Rotated::Changed,
+            Outcome::KeyTaken => Rotated::KeyTaken,
+        })
+    }
+
+    async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
+        self.ask(Delete { key: session_key.clone() }).await
+    }
+
+    async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        Ok(self.read(session_key, now).await?.is_some())
+    }
+
+    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        self.clear_expired_with_progress(now, &mut no_progress).await
+    }
+
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
+        let now = self.time_zone.to_wall_clock(now);
+        let batch = self.shared.options.clear_batch.clamp(1, 10_000);
+        let (mut cleared, mut from) = (0, None);
+        loop {
+            let done = self.ask(Clear { now, from, batch }).await?;
+            cleared += done.removed;
+            from = done.last.or(from);
+            if progress(cleared).is_break() || done.found < batch as usize {
+                return Ok(cleared);
+            }
+        }
+    }
+
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.page(cursor, limit).await
+    }
+
+    async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        self.count_rows(now).await
+    }
+}
+
+impl fmt::Debug for MysqlOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("MysqlOptions")
+            .field("place", &self.place())
+            .field("table", &self.table)
+            .field("columns", &self.columns)
+            .field("extra_columns", &self.extra_columns)
+            .field("deadline", &self.deadline)
+            .field("connections", &self.connections)
+            .field("clear_batch", &self.clear_batch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for MysqlStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("MysqlStore").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,215 @@
+//! What can go wrong with MySQL and MariaDB, and what to do about it.
+
+use cloakroom_formats::DecodeError;
+use mysql_async::{Error, ServerError};
+
+use super::super::table::problem;
+use super::MysqlOptions;
+use crate::site::error::{StoreError, StoreErrorKind};
+use crate::store::url::said_by_server;
+
+/// What a piece of work on a connection gives.
+pub(super) type Task<T> = Result<T, Failure>;
+
+#[derive(Debug)]
+pub(super) enum Failure {
+    Server(ServerError),
+    /// The driver's other errors, among them that the connection broke.
+    Driver(Error),
+    Url,
+    Deadline,
+    Stopped,
+    MissingColumn(String),
+    WrongType {
+        column: String,
+        wanted: &'static str,
+    },
+    NotText,
+    /// The statement is longer than the server takes.
+    TooLarge {
+        size: usize,
+        limit: usize,
+    },
+    BeyondPython,
+    Unreadable(DecodeError),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Server(answer) => Failure::Server(answer),
+            other => Failure::Driver(other),
+        }
+    }
+}
+
+/// A key that is there already: `ER_DUP_ENTRY`.
+pub(super) const DUPLICATE: u16 = 1062;
+/// A table that is there already: `ER_TABLE_EXISTS_ERROR`.
+pub(super) const TABLE_EXISTS: u16 = 1050;
+/// `ER_LOCK_WAIT_TIMEOUT`: another transaction has kept the row for a second.
+const LOCK_WAIT_TIMEOUT: u16 = 1205;
+/// `ER_LOCK_DEADLOCK`: nothing was written, and the same again may succeed.
+const DEADLOCK: u16 = 1213;
+/// The server has become one that only reads, or its transactions have: nothing was written.
+const ONLY_READS: [u16; 3] = [1290, 1792, 1836];
+/// The server shuts down (1053), has ended the connection (1080, 1152, 1927, 3169, 4031), or is about to since it does not
+/// understand what it gets (1153, 1156 to 1161); or it has left its cluster (1047), where a proxy leads to another.
+const ENDS_CONNECTION: [u16; 14] =
+    [1047, 1053, 1080, 1152, 1153, 1156, 1157, 1158, 1159, 1160, 1161, 1927, 3169, 4031];
+/// A key of characters that the column cannot hold: no row has it.
+const OTHER_CHARACTERS: [u16; 3] = [1267, 1270, 3988];
+
+impl Failure {
+    pub(super) fn is(&self, code: u16) -> bool {
+        matches!(self, Failure::Server(answer) if answer.code == code)
+    }
+
+    /// Whether the statement did nothing and may be tried again.
+    pub(super) fn may_be_repeated(&self) -> bool {
+        self.is(DEADLOCK) || self.is(LOCK_WAIT_TIMEOUT)
+    }
+
+    /// Whether another transaction kept the row locked.
+    pub(super) fn waited_for_a_lock(&self) -> bool {
+        self.is(LOCK_WAIT_TIMEOUT)
+    }
+
+    /// Whether no row can have such a key.
+    pub(super) fn means_absent(&self) -> bool {
+        OTHER_CHARACTERS.iter().any(|code| self.is(*code))
+    }
+
+    /// Whether the server wrote nothing because it only reads. Where the address leads now, a new connection tells.
+    pub(super) fn only_reads(&self) -> bool {
+        ONLY_READS.iter().any(|code| self.is(*code))
+    }
+
+    /// Whether the connection is of no more use.
+    pub(super) fn ends_connection(&self) -> bool {
+        match self {
+            Failure::Driver(_) | Failure::Deadline => true,
+            Failure::Server(answer) => ENDS_CONNECTION.contains(&answer.code) || self.only_reads(),
+            _ => false,
+        }
+    }
+
+    /// The error for the caller: what is wrong, where, and what to do next.
+    pub(super) fn explain(self, options: &MysqlOptions) -> StoreError {
+        use StoreErrorKind::{Misconfigured, Unavailable, Unreadable};
+        let place = options.place();
+        let table = &options.table;
+        let (kind, message) = match &self {
+            Failure::Server(answer) => explain_server(answer, options),
+            Failure::Driver(Error::Io(error)) => (
+                Unavailable,
+                format!("{place}: {error}; is the server running, and are host and port right?"),
+            ),
+            Failure::Driver(error) => (Unavailable, format!("{place}: {error}; try again")),
+            Failure::Url => (
+                Misconfigured,
+                "this is no MySQL URL; write mysql://user:password@host:3306/database, with special characters \
+                 in the password percent-encoded"
+                    .to_owned(),
+            ),
+            Failure::Deadline => (
+                Unavailable,
+                format!(
+                    "{place}: no answer within {} seconds; try again, or find what holds the server or the \
+                     session's row up (SHOW PROCESSLIST, information_schema.innodb_trx)",
+                    options.deadline.as_secs_f32()
+                ),
+            ),
+            Failure::Stopped => {
+                (Unavailable, format!("{place}: the Tokio runtime of this request has ended; call on another"))
+            }
+            Failure::MissingColumn(column) => problem::missing_column(&place, table, column),
+            Failure::WrongType { column, wanted } => (
+                Misconfigured,
+                format!(
+                    "{place}: the column {column} of {table} is of another type than Django's, which is \
+                     {wanted}. Is this the right table?"
+                ),
+            ),
+            Failure::NotText => problem::not_text(&place, table),
+            Failure::TooLarge { size, limit } => (
+                StoreErrorKind::Refused,
+                format!(
+                    "{place}: saving takes a packet of {size} bytes, and the server's max_allowed_packet is {limit}; \
+                     nothing was written. Keep less in the session, or raise max_allowed_packet: a save sends the \
+                     session as it shall be, and as it was"
+                ),
+            ),
+            Failure::BeyondPython => problem::beyond_python(&place),
+            Failure::Unreadable(error) => (Unreadable, format!("{place}: {error}; it was left as it is")),
+        };
+        let error = StoreError::new("mysql", kind, message);
+        match self {
+            // Others may hold a row's values.
+            Failure::Driver(Error::Io(source)) => error.with_source(source),
+            Failure::Unreadable(source) => error.with_source(source),
+            _ => error,
+        }
+    }
+}
+
+fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKind, String) {
+    use StoreErrorKind::{Misconfigured, Unavailable};
+    let place = options.place();
+    let table = &options.table;
+    let ServerError { code, message, .. } = answer;
+    let message = &said_by_server(message, options.connection.user(), options.connection.db_name());
+    match *code {
+        1044 | 1045 | 1698 => (
+            Misconfigured,
+            format!(
+                "{place}: {message}; check user and password in the URL, and the user's grants. TLS is not offered for \
+                 MySQL: neither the user (REQUIRE SSL) nor the server (require_secure_transport) must ask for it"
+            ),
+        ),
+        3159 => (
+            Misconfigured,
+            format!(
+                "{place}: the server wants TLS (require_secure_transport), and TLS is not offered for MySQL; turn it \
+                 off, and let a tunnel or a private network protect the connection"
+            ),
+        ),
+        1049 => (
+            Misconfigured,
+            format!("{place}: {message}; check the database in the URL, or make it with CREATE DATABASE"),
+        ),
+        1046 => (
+            Misconfigured,
+            "the URL names no database; write mysql://user:password@host:3306/database".to_owned(),
+        ),
+        1146 => problem::no_table(place, table),
+        1054 => (Misconfigured, format!("{place}: {message}; is {table} the right table?")),
+        1142 | 1143 => problem::no_permission(place, table, message),
+        code if ONLY_READS.contains(&code) => problem::only_reads(place),
+        LOCK_WAIT_TIMEOUT | DEADLOCK => (
+            Unavailable,
+            format!(
+                "{place}: nothing was written within {} seconds; another transaction keeps the session's row \
+                 locked (information_schema.innodb_trx)",
+                options.deadline.as_secs_f32()
+            ),
+        ),
+        1021 | 1114 => (Unavailable, format!("{place}: the server's disk is full; nothing was written")),
+        1153 => (
+            StoreErrorKind::Refused,
+            format!(
+                "{place}: the session is larger than the server's max_allowed_packet; nothing was written. Keep less \
+                 in it, or raise max_allowed_packet"
+            ),
+        ),
+        // With the limit, in the server's words: a row's, or a part of the redo log.
+        1118 => (StoreErrorKind::Refused, format!("{place}: {message}; nothing was written")),
+        1264 | 1265 | 1292 | 1366 | 1406 => problem::value(place, table, code),
+        // Without the server's words, which would show the value.
+        DUPLICATE => {
+            problem::constraint(place, table, "another session has the same value in a unique column")
+        }
+        1048 | 1364 | 1452 | 3819 | 4025 => problem::constraint(place, table, message),
+        code => (Unavailable, format!("{place}: the server answers with error {code}; try again")),
+    }
+}

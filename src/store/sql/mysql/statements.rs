@@ -1,0 +1,374 @@
+//! The statements, and what each does on a connection.
+//!
+//! MariaDB's usual collation finds `KEY`, `key` and `key ` in the same row. So keys are compared twice: as
+//! they are, which uses the index, and byte by byte; stored data only byte by byte.
+
+use std::time::Duration;
+
+use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Params, Row, Value};
+
+use super::error::{DUPLICATE, Failure, Task};
+use super::{ColumnValue, MysqlOptions, quoted};
+use crate::site::session_key::SessionKey;
+
+pub(super) struct Statements {
+    load: String,
+    create: String,
+    key_taken: String,
+    update: String,
+    update_expected: String,
+    delete: String,
+    select_expired: String,
+    select_expired_from: String,
+    delete_expired: String,
+    list: String,
+    count: String,
+}
+
+/// A row as it is stored.
+pub(super) struct Stored {
+    /// None when the column is null.
+    pub(super) session_data: Option<Vec<u8>>,
+    /// None when the column is null or holds no time, such as `0000-00-00`.
+    pub(super) expire_date: Option<NaiveDateTime>,
+}
+
+/// What a row becomes.
+#[derive(Clone)]
+pub(super) struct Content {
+    pub(super) session_data: String,
+    pub(super) expire_date: NaiveDateTime,
+    /// The extra columns.
+    pub(super) extra: Vec<Value>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    Missing,
+    Changed,
+    KeyTaken,
+}
+
+impl Statements {
+    pub(super) fn new(options: &MysqlOptions) -> Statements {
+        let table = options.quoted_table();
+        let [key, data, expiry] = options.quoted_columns();
+        let this_key = format!("{key} = ? AND CAST({key} AS BINARY) = CAST(? AS BINARY)");
+        let extra: Vec<String> = options.extra_columns.iter().map(|column| quoted(column.name())).collect();
+        let columns: String = extra.iter().map(|name| format!(", {name}")).collect();
+        let set: String = extra.iter().map(|name| format!(", {name} = ?")).collect();
+        let set = format!("UPDATE {table} SET {key} = ?, {data} = ?, {expiry} = ?{set} WHERE {this_key}");
+        let expired = |and_from: &str| {
+            format!(
+                "SELECT {expiry}, {key} FROM {table} WHERE {expiry} < ?{and_from} ORDER BY {expiry} LIMIT ?"
+            )
+        };
+        Statements {
+            load: format!("SELECT {data}, {expiry} FROM {table} WHERE {this_key}"),
+            create: format!(
+                "INSERT INTO {table} ({key}, {data}, {expiry}{columns}) VALUES (?, ?, ?{})",
+                ", ?".repeat(extra.len())
+            ),
+            // As the index sees it, by the collation.
+            key_taken: format!("SELECT 1 FROM {table} WHERE {key} = ?"),
+            update_expected: format!("{set} AND CAST({data} AS BINARY) = CAST(? AS BINARY)"),
+            update: set,
+            delete: format!("DELETE FROM {table} WHERE {this_key}"),
+            select_expired: expired(""),
+            select_expired_from: expired(&format!(" AND {expiry} >= ?")),
+            delete_expired: format!("DELETE FROM {table} WHERE {expiry} < ? AND {key} IN "),
+            list: format!(
+                "SELECT {data}, {expiry}, {key} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?"
+            ),
+            count: format!("SELECT COUNT(CASE WHEN {expiry} > ? THEN 1 END), COUNT(*) FROM {table}"),
+        }
+    }
+}
+
+/// A piece of work on one connection. It owns what it needs, so that it can go on when the request that
+/// asked for it is cancelled.
+pub(super) trait Request: Send + Sync + 'static {
+    type Answer: Send + 'static;
+    /// Whether it writes nothing, so that doing it twice harms nobody.
+    const READS: bool = false;
+    /// How long it may take, where that is not the store's deadline.
+    const DEADLINE: Option<Duration> = None;
+
+    /// About how many bytes its values take, where they may be too many for the server.
+    fn size(&self) -> usize {
+        0
+    }
+
+    fn run(
+        &self,
+        statements: &Statements,
+        connection: &mut Conn,
+    ) -> impl Future<Output = Task<Self::Answer>> + Send;
+}
+
+/// Asks for the row under a key.
+pub(super) struct Load {
+    pub(super) key: SessionKey,
+}
+
+impl Request for Load {
+    type Answer = Option<Stored>;
+    const READS: bool = true;
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Option<Stored>> {
+        let key = self.key.as_str();
+        let found = connection.exec_first(statements.load.as_str(), (key, key)).await;
+        let row: Option<Row> = match found.map_err(Failure::from) {
+            Err(failure) if failure.means_absent() => None,
+            row => row?,
+        };
+        Ok(row.map(|mut row| stored(&mut row)))
+    }
+}
+
+/// The data and the expiry, which are a row's first columns.
+fn stored(row: &mut Row) -> Stored {
+    Stored {
+        session_data: match row.take(0) {
+            Some(Value::Bytes(bytes)) => Some(bytes),
+            _ => None,
+        },
+        expire_date: row.take(1).and_then(|value| from_value(&value)),
+    }
+}
+
+/// Inserts a row, unless its key is taken.
+pub(super) struct Create {
+    pub(super) key: SessionKey,
+    pub(super) content: Content,
+}
+
+impl Request for Create {
+    type Answer = Outcome;
+
+    fn size(&self) -> usize {
+        self.content.size()
+    }
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Outcome> {
+        let values = self.content.values(&self.key);
+        let inserted = connection.exec_drop(statements.create.as_str(), Params::Positional(values)).await;
+        match inserted.map_err(Failure::from) {
+            Ok(()) => Ok(Outcome::Done),
+            Err(failure) => key_taken(failure, &self.key, statements, connection).await,
+        }
+    }
+}
+
+/// Replaces a row, if it holds what is expected, and gives it another key or its own.
+pub(super) struct Update {
+    pub(super) key: SessionKey,
+    pub(super) expected: Option<String>,
+    pub(super) new_key: SessionKey,
+    pub(super) content: Content,
+}
+
+impl Request for Update {
+    type Answer = Outcome;
+
+    fn size(&self) -> usize {
+        self.content.size() + self.expected.as_ref().map_or(0, String::len)
+    }
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Outcome> {
+        let key = self.key.as_str();
+        let mut values = self.content.values(&self.new_key);
+        values.extend([key.into(), key.into()]);
+        values.extend(self.expected.as_deref().map(Value::from));
+        let with = self.expected.is_some();
+        let statement = if with { &statements.update_expected } else { &statements.update };
+        let updated = connection.exec_drop(statement.as_str(), Params::Positional(values)).await;
+        match updated.map_err(Failure::from) {
+            Err(failure) if failure.means_absent() => return Ok(Outcome::Missing),
+            Err(failure) if self.new_key != self.key => {
+                return key_taken(failure, &self.new_key, statements, connection).await;
+            }
+            updated => updated?,
+        }
+        if connection.affected_rows() > 0 {
+            return Ok(Outcome::Done);
+        }
+        let there = Load { key: self.key.clone() }.run(statements, connection).await?.is_some();
+        Ok(if there { Outcome::Changed } else { Outcome::Missing })
+    }
+}
+
+impl Content {
+    fn size(&self) -> usize {
+        // In the protocol, others take up to 13 bytes.
+        let extra = self.extra.iter().map(|value| match value {
+            Value::Bytes(bytes) => bytes.len() + 13,
+            _ => 13,
+        });
+        self.session_data.len() + extra.sum::<usize>()
+    }
+
+    /// The key that the row gets and the rest of it, in the order of the statements.
+    fn values(&self, key: &SessionKey) -> Vec<Value> {
+        let mut values: Vec<Value> =
+            vec![key.as_str().into(), self.session_data.as_str().into(), to_value(self.expire_date)];
+        values.extend(self.extra.iter().cloned());
+        values
+    }
+}
+
+/// Whether a failure to write means that the key is taken. A value in another unique column fails alike.
+async fn key_taken(
+    failure: Failure,
+    key: &SessionKey,
+    statements: &Statements,
+    connection: &mut Conn,
+) -> Task<Outcome> {
+    if failure.is(DUPLICATE) {
+        let found: Option<u8> = connection.exec_first(statements.key_taken.as_str(), (key.as_str(),)).await?;
+        if found.is_some() {
+            return Ok(Outcome::KeyTaken);
+        }
+    }
+    Err(failure)
+}
+
+/// Removes a row; tells whether there was one.
+pub(super) struct Delete {
+    pub(super) key: SessionKey,
+}
+
+impl Request for Delete {
+    type Answer = bool;
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<bool> {
+        let key = self.key.as_str();
+        let deleted = connection.exec_drop(statements.delete.as_str(), (key, key)).await;
+        match deleted.map_err(Failure::from) {
+            Err(failure) if failure.means_absent() => return Ok(false),
+            deleted => deleted?,
+        }
+        Ok(connection.affected_rows() > 0)
+    }
+}
+
+/// Removes up to `batch` rows that expired.
+///
+/// It looks for them without locks and removes them by their keys in order: a `DELETE` along the expiry's
+/// index would lock in another order than saves do, and the gaps between the rows too.
+pub(super) struct Clear {
+    pub(super) now: NaiveDateTime,
+    /// Where the batch before ended: the index still has what that removed, until no old transaction may see it.
+    pub(super) from: Option<NaiveDateTime>,
+    pub(super) batch: u32,
+}
+
+/// What a batch found and removed.
+#[derive(Default)]
+pub(super) struct Cleared {
+    pub(super) found: usize,
+    pub(super) last: Option<NaiveDateTime>,
+    pub(super) removed: u64,
+}
+
+impl Request for Clear {
+    type Answer = Cleared;
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Cleared> {
+        let now = to_value(self.now);
+        let statement =
+            if self.from.is_some() { &statements.select_expired_from } else { &statements.select_expired };
+        let mut values = vec![now.clone()];
+        values.extend(self.from.map(to_value));
+        values.push(self.batch.into());
+        let rows: Vec<(Value, Vec<u8>)> =
+            connection.exec(statement.as_str(), Params::Positional(values)).await?;
+        let Some((last, _)) = rows.last() else { return Ok(Cleared::default()) };
+        let (found, last) = (rows.len(), from_value(last));
+        let mut keys: Vec<Vec<u8>> = rows.into_iter().map(|(_, key)| key).collect();
+        keys.sort_unstable();
+        let marks = vec!["?"; found].join(", ");
+        let mut values = vec![now];
+        values.extend(keys.into_iter().map(Value::Bytes));
+        let statement = format!("{}({marks})", statements.delete_expired);
+        connection.exec_drop(statement, Params::Positional(values)).await?;
+        Ok(Cleared { found, last, removed: connection.affected_rows() })
+    }
+}
+
+impl From<ColumnValue> for Value {
+    fn from(value: ColumnValue) -> Value {
+        match value {
+            ColumnValue::Null => Value::NULL,
+            ColumnValue::Integer(number) => Value::Int(number),
+            ColumnValue::Text(text) => Value::Bytes(text.into_bytes()),
+        }
+    }
+}
+
+/// Asks for the rows after a key, in the order of the keys.
+pub(super) struct List {
+    pub(super) after: String,
+    pub(super) limit: u64,
+}
+
+impl Request for List {
+    type Answer = Vec<(String, Stored)>;
+    const READS: bool = true;
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Vec<(String, Stored)>> {
+        let rows: Vec<Row> =
+            connection.exec(statements.list.as_str(), (self.after.as_str(), self.limit)).await?;
+        let with_key = |mut row: Row| {
+            let key = match row.take(2) {
+                Some(Value::Bytes(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+                _ => String::new(),
+            };
+            (key, stored(&mut row))
+        };
+        Ok(rows.into_iter().map(with_key).collect())
+    }
+}
+
+/// Asks how many rows expire after a time, and how many there are.
+pub(super) struct Totals {
+    pub(super) now: NaiveDateTime,
+}
+
+impl Request for Totals {
+    type Answer = (i64, i64);
+    const READS: bool = true;
+    // It reads a whole index: no request waits for it, and millions of rows take their time.
+    const DEADLINE: Option<Duration> = Some(Duration::from_secs(10 * 60));
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<(i64, i64)> {
+        let counted = connection.exec_first(statements.count.as_str(), (to_value(self.now),)).await?;
+        Ok(counted.unwrap_or_default())
+    }
+}
+
+/// The protocol's time for a wall clock within the years that Python has.
+pub(super) fn to_value(time: NaiveDateTime) -> Value {
+    Value::Date(
+        time.year().clamp(1, 9_999) as u16,
+        time.month() as u8,
+        time.day() as u8,
+        time.hour() as u8,
+        time.minute() as u8,
+        time.second() as u8,
+        time.nanosecond() / 1_000 % 1_000_000,
+    )
+}
+
+pub(super) fn from_value(value: &Value) -> Option<NaiveDateTime> {
+    let Value::Date(year, month, day, hour, minute, second, microsecond) = *value else { return None };
+    NaiveDate::from_ymd_opt(year.into(), month.into(), day.into())?.and_hms_micro_opt(
+        hour.into(),
+        minute.into(),
+        second.into(),
+        microsecond,
+    )
+}

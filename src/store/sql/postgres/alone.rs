@@ -1,0 +1,73 @@
+//! The few connections for what does not go with others: rows that somebody has locked, what the server
+//! refused to a batch, and clearing.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use super::PostgresOptions;
+use super::connection::Connection;
+use super::error::{Failure, Task};
+use super::writes::{Write, by_itself};
+
+/// So many locked rows can be waited for at the same time.
+const CONNECTIONS: usize = 4;
+
+#[derive(Clone)]
+pub(super) struct Alone(Arc<Shared>);
+
+struct Shared {
+    options: Arc<PostgresOptions>,
+    free: Semaphore,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Alone {
+    /// Nothing is connected before it is needed.
+    pub(super) fn new(options: Arc<PostgresOptions>) -> Alone {
+        Alone(Arc::new(Shared { options, free: Semaphore::new(CONNECTIONS), idle: Mutex::default() }))
+    }
+
+    /// Does one request in a task of its own and answers it.
+    pub(super) fn spawn(&self, write: Write) {
+        let alone = self.clone();
+        tokio::spawn(async move {
+            let work = async |connection: &mut Connection, options: &PostgresOptions| {
+                match write.reply.is_closed() {
+                    // Cancelled while it waited for a connection.
+                    true => Err(Failure::Deadline),
+                    false => by_itself(connection, options, &write).await,
+                }
+            };
+            let outcome = alone.run(write.end, work).await;
+            let _ = write.reply.send(outcome);
+        });
+    }
+
+    /// Does a piece of work that ends by `end`, on a connection that then goes back. When the caller is
+    /// cancelled, the connection is closed.
+    pub(super) async fn run<T>(
+        &self,
+        end: Instant,
+        work: impl AsyncFnOnce(&mut Connection, &PostgresOptions) -> Task<T>,
+    ) -> Task<T> {
+        let options = &*self.0.options;
+        let worked = timeout_at(end, async {
+            let _permit = self.0.free.acquire().await.map_err(|_| Failure::Closed)?;
+            let idle = crate::site::lock::lock(&self.0.idle).pop();
+            let mut connection = match idle {
+                Some(connection) if !connection.is_over(options).await => connection,
+                _ => Connection::open(options).await?,
+            };
+            connection.limit(end.saturating_duration_since(Instant::now())).await?;
+            let result = work(&mut connection, options).await;
+            match &result {
+                Err(failure) if failure.ends_connection() => connection.close(failure, options),
+                _ => crate::site::lock::lock(&self.0.idle).push(connection),
+            }
+            result
+        });
+        worked.await.unwrap_or(Err(Failure::Deadline))
+    }
+}

@@ -1,0 +1,70 @@
+//! Listing and counting, in the order of the keys.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error, Row};
+
+use super::connection::Connection;
+use super::error::Failure;
+use super::reads::Timestamp;
+use super::statements::Query;
+use super::{PostgresOptions, PostgresStore};
+use crate::site::error::StoreError;
+use crate::site::session_key::SessionKey;
+use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::sql::table;
+
+/// Counting reads a whole index: no request waits for it, and millions of rows take their time.
+const COUNTING: Duration = Duration::from_secs(10 * 60);
+
+impl PostgresStore {
+    pub(super) async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        let limit = limit.max(1);
+        // No key is empty, so that all come after it.
+        let after = cursor.place::<SessionKey>()?.map_or("", SessionKey::as_str);
+        let count = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.rows_alone(self.options.deadline, Query::List, &[&after, &count]).await?;
+        let page = rows.iter().map(|row| self.listed(row).map_err(|error| self.explain(error.into())));
+        let page = page.collect::<Result<Vec<_>, _>>()?;
+        cursor.move_after(&page, limit, |listed| listed.session_key.clone());
+        Ok(page)
+    }
+
+    fn listed(&self, row: &Row) -> Result<Listed, Error> {
+        let session_key = SessionKey::from_trusted(row.try_get::<_, String>(0)?);
+        let data: Option<String> = row.try_get(1)?;
+        let expire_date = row.try_get::<_, Option<Timestamp>>(2)?.and_then(Timestamp::to_utc);
+        let data = data.map(String::into_bytes);
+        Ok(table::listed(&self.codec, session_key, data, expire_date, |error| {
+            self.explain(error.map_or(Failure::NotText, Failure::Unreadable))
+        }))
+    }
+
+    pub(super) async fn count_rows(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        let rows = self.rows_alone(COUNTING, Query::Count, &[&now]).await?;
+        let row = rows.first().ok_or_else(|| self.explain(Failure::Closed))?;
+        let counted = || Ok((row.try_get(0)?, row.try_get(1)?));
+        counted().map(Count::of).map_err(|error: Error| self.explain(error.into()))
+    }
+
+    /// The rows of a statement that goes alone.
+    pub(super) async fn rows_alone(
+        &self,
+        deadline: Duration,
+        query: Query,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let work = async |connection: &mut Connection, options: &PostgresOptions| {
+            connection.rows(options, query, parameters).await
+        };
+        let alone = &self.tasks().alone;
+        alone.run(Instant::now() + deadline, work).await.map_err(|failure| self.explain(failure))
+    }
+
+    pub(super) fn explain(&self, failure: Failure) -> StoreError {
+        failure.explain(&self.options)
+    }
+}

@@ -1,0 +1,496 @@
+//! Sessions in a SQLite file: Django's `db` back end, in Django's own table.
+//!
+//! Readers and the writer work apart: a few threads read, and one thread writes whatever has queued up in
+//! one transaction, so that many requests share one commit. Each save is acknowledged after its commit.
+
+mod clear;
+mod connections;
+mod error;
+mod list;
+mod mode;
+mod place;
+mod schema;
+mod threads;
+mod url;
+mod user_sessions;
+mod users;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDateTime, Timelike, Utc};
+use cloakroom_formats::{SessionCodec, TimeZone};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
+
+use self::error::{Failure, Task};
+use self::threads::Threads;
+use super::table::{self, expected_text};
+use crate::site::error::StoreError;
+use crate::site::session_key::SessionKey;
+use crate::site::settings::Settings;
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated, no_progress};
+use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::loaded::{Loaded, Version};
+
+pub use self::mode::Mode;
+pub use super::table::{ColumnValue, Columns, CreateTable, ExtraColumn, MigrationRecord};
+
+/// Keeps sessions in a SQLite file, in the table that Django's migration makes, beside a running Django.
+///
+/// The file's journal mode is used as it is; `PRAGMA journal_mode = WAL`, once, lets readers and writers
+/// work at the same time, for Django too.
+///
+/// Connections are open while there is work. After a quarter of a second without, they are closed, and the file alone
+/// holds everything: SQLite copies the write-ahead log (`-wal`) into it and removes the log, unless another program has
+/// the file open. [`close`](SessionStore::close) does so at once; so does dropping the store, which waits for it, and
+/// on Linux and macOS the return of `main`, for a store in a static. A program that is killed leaves the log, and whoever
+/// opens the file next goes on with it.
+///
+/// The file may be replaced while it is in use (`mv new.db db.sqlite3`, a restore). The next call uses the new file, and
+/// one under way at that moment fails with [`StoreErrorKind::Unavailable`](crate::StoreErrorKind). A program that writes
+/// to the *old* file meanwhile may still damage the new one through the log: in WAL mode, stop the other programs first.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{Session, Settings, SqliteStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("db.sqlite3");
+/// let settings = Settings::new("the site's SECRET_KEY");
+/// let options = SqliteStore::options(&path);
+/// options.create_table(Default::default()).await?;
+/// let store = options.open(&settings).await?;
+///
+/// let session = Session::new(Arc::new(store), settings);
+/// session.set("visits", 1)?;
+/// session.save().await?;
+/// assert!(session.exists(&session.session_key().unwrap()).await?);
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+pub struct SqliteStore {
+    options: SqliteOptions,
+    codec: SessionCodec,
+    time_zone: TimeZone,
+    threads: Threads,
+}
+
+/// Where a [`SqliteStore`] keeps its sessions, and how.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::SqliteStore;
+///
+/// let mut options = SqliteStore::options("db.sqlite3");
+/// assert_eq!((options.table.as_str(), options.readers), ("django_session", 2));
+/// options.table = "shop_session".to_owned();
+/// options.busy_timeout = Duration::from_secs(1);
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SqliteOptions {
+    /// The database file. A relative path counts from the working folder at the time of [`open`](Self::open).
+    pub path: PathBuf,
+    /// Whether the file may be written, and made: [`Mode::ReadWriteCreate`].
+    pub mode: Mode,
+    /// The table: `django_session`.
+    pub table: String,
+    /// The table's columns: Django's names.
+    pub columns: Columns,
+    /// Further columns that each save fills, of a table that the site's own migration made: none.
+    pub extra_columns: Vec<ExtraColumn>,
+    /// The table of the [index of user sessions](crate::user_sessions), where the site has one:
+    /// `cloakroom_user_session`. Sites that share a database have one each.
+    pub user_session_table: String,
+    /// How long to wait for a lock that another program holds: 5 seconds, as Django.
+    pub busy_timeout: Duration,
+    /// How many threads read: 2.
+    pub readers: usize,
+    /// How many saves share one transaction at most: 64.
+    pub write_batch: usize,
+    /// How many expired sessions are removed in one transaction at most: 1,000. On a slow machine they are fewer, so
+    /// that no writer waits for long.
+    pub clear_batch: u32,
+}
+
+impl SqliteOptions {
+    /// The options in a URL, as [`connect`](crate::connect) reads it.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use cloakroom::store::sqlite::{Mode, SqliteOptions};
+    ///
+    /// let options = SqliteOptions::from_url("sqlite:///db.sqlite3?mode=ro&timeout=20")?;
+    /// assert_eq!(options.path, Path::new("db.sqlite3"), "three slashes: relative, as in Django");
+    /// assert_eq!((options.mode, options.busy_timeout.as_secs()), (Mode::ReadOnly, 20));
+    /// # Ok::<(), cloakroom::StoreError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the URL names no file, or says something that is not known here.
+    pub fn from_url(url: &str) -> Result<SqliteOptions, StoreError> {
+        url::options(url)
+    }
+
+    /// Opens the store. The file and the table must be there; see [`create_table`](Self::create_table).
+    ///
+    /// ```
+    /// use cloakroom::{SessionStore, Settings, SqliteStore, StoreErrorKind};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("db.sqlite3");
+    /// let (options, settings) = (SqliteStore::options(&path), Settings::new("secret"));
+    /// let error = options.clone().open(&settings).await.unwrap_err();
+    /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    /// options.create_table(Default::default()).await?;
+    /// assert_eq!(options.open(&settings).await?.name(), "sqlite");
+    /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// When the file is missing, is no database, is locked or lacks the table or a column.
+    pub async fn open(self, settings: &Settings) -> Result<SqliteStore, StoreError> {
+        let threads = Threads::start(&self).await.map_err(|failure| failure.explain(&self))?;
+        Ok(SqliteStore {
+            codec: SessionCodec::new(settings),
+            time_zone: settings.time_zone,
+            threads,
+            options: self,
+        })
+    }
+
+    fn quoted_table(&self) -> String {
+        quoted(&self.table)
+    }
+
+    fn quoted_columns(&self) -> [String; 3] {
+        let Columns { session_key, session_data, expire_date } = &self.columns;
+        [session_key, session_data, expire_date].map(|column| quoted(column))
+    }
+
+    /// The names of the extra columns, each with the parameter that it has from this number on.
+    fn extra_parameters(&self, first: usize) -> impl Iterator<Item = (String, String)> {
+        let names = self.extra_columns.iter().map(|column| quoted(column.name()));
+        names.enumerate().map(move |(index, name)| (name, format!("?{}", first + index)))
+    }
+
+    /// What an `UPDATE` sets besides the data and the expiry, beginning with a comma.
+    fn extra_assignments(&self, first: usize) -> String {
+        self.extra_parameters(first).map(|(name, parameter)| format!(", {name} = {parameter}")).collect()
+    }
+}
+
+/// A name between quotes.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl SqliteStore {
+    /// The options for a file, which can be changed before [`SqliteOptions::open`].
+    ///
+    /// ```
+    /// use cloakroom::SqliteStore;
+    ///
+    /// let options = SqliteStore::options("db.sqlite3");
+    /// assert_eq!(options.path.to_str(), Some("db.sqlite3"));
+    /// assert_eq!(options.busy_timeout.as_secs(), 5);
+    /// ```
+    pub fn options(path: impl AsRef<Path>) -> SqliteOptions {
+        SqliteOptions {
+            path: path.as_ref().to_owned(),
+            mode: Mode::default(),
+            table: table::DJANGO_TABLE.to_owned(),
+            columns: Columns::default(),
+            extra_columns: Vec::new(),
+            user_session_table: table::USER_SESSION_TABLE.to_owned(),
+            busy_timeout: Duration::from_secs(5),
+            readers: 2,
+            write_batch: 64,
+            clear_batch: 1_000,
+        }
+    }
+
+    /// Opens a file with the usual options.
+    ///
+    /// ```
+    /// use cloakroom::{SessionStore, Settings, SqliteStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("db.sqlite3");
+    /// SqliteStore::options(&path).create_table(Default::default()).await?;
+    /// let store = SqliteStore::open(&path, &Settings::new("secret")).await?;
+    /// assert_eq!(store.name(), "sqlite");
+    /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`SqliteOptions::open`].
+    pub async fn open(path: impl AsRef<Path>, settings: &Settings) -> Result<SqliteStore, StoreError> {
+        SqliteStore::options(path).open(settings).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&Connection) -> Task<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.threads.read(task).await.map_err(|failure| failure.explain(&self.options))
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        task: impl Fn(&Connection) -> Task<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.threads.write(task).await.map_err(|failure| failure.explain(&self.options))
+    }
+
+    /// A session as a row holds it.
+    fn row(&self, record: Record<'_>) -> Result<Row, StoreError> {
+        let session_data = self.codec.encode(record.data, record.now);
+        Ok(Row {
+            session_data: session_data.map_err(|error| StoreError::not_carried("sqlite", error))?,
+            expire_date: format_time(self.time_zone.to_wall_clock(record.expire_date)),
+            extra: self.options.extra_columns.iter().map(|column| column.value(record.data)).collect(),
+        })
+    }
+
+    /// The names of the table, and of the columns of the key, the data and the expiry.
+    fn names(&self) -> (String, [String; 3]) {
+        (self.options.quoted_table(), self.options.quoted_columns())
+    }
+
+    fn select_key(&self) -> String {
+        let (table, [key_column, ..]) = self.names();
+        format!("SELECT 1 FROM {table} WHERE {key_column} = ?1")
+    }
+
+    fn time_text(&self, now: DateTime<Utc>) -> String {
+        format_time(self.time_zone.to_wall_clock(now))
+    }
+
+    fn parse_time(&self, text: Option<&str>) -> Option<DateTime<Utc>> {
+        let time = NaiveDateTime::parse_from_str(text?, "%Y-%m-%d %H:%M:%S%.f").ok()?;
+        Some(self.time_zone.from_wall_clock(time))
+    }
+}
+
+struct Row {
+    session_data: String,
+    expire_date: String,
+    extra: Vec<ColumnValue>,
+}
+
+impl ToSql for ColumnValue {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            ColumnValue::Null => ValueRef::Null,
+            ColumnValue::Integer(number) => ValueRef::Integer(*number),
+            ColumnValue::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+impl Row {
+    /// These values, followed by those of the extra columns.
+    fn with_extra<'a>(&'a self, values: &[&'a dyn ToSql]) -> Vec<&'a dyn ToSql> {
+        values.iter().copied().chain(self.extra.iter().map(|value| value as &dyn ToSql)).collect()
+    }
+
+    fn version(&self) -> Version {
+        Version::from_bytes(self.session_data.as_bytes())
+    }
+}
+
+/// Python's `str(datetime)`: the fraction only when there is one. Texts of this form sort as the times do.
+fn format_time(wall_clock: NaiveDateTime) -> String {
+    let microseconds = wall_clock.nanosecond() / 1_000;
+    let whole = wall_clock.format("%Y-%m-%d %H:%M:%S");
+    if microseconds == 0 { whole.to_string() } else { format!("{whole}.{microseconds:06}") }
+}
+
+/// The data and the expiry in these columns of a row; nothing where one is no text.
+fn stored(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<(Option<Vec<u8>>, Option<String>)> {
+    let data = match row.get_ref(first)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
+        _ => None,
+    };
+    Ok((data, row.get(first + 1).unwrap_or_default()))
+}
+
+/// Whether the key is taken, by this `SELECT`.
+fn exists(connection: &Connection, select: &str, session_key: &SessionKey) -> rusqlite::Result<bool> {
+    connection.prepare_cached(select)?.exists(params![session_key.as_str()])
+}
+
+#[async_trait]
+impl SessionStore for SqliteStore {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
+        let (key, now) = (session_key.clone(), self.time_text(now));
+        let (table, [key_column, data, expiry]) = self.names();
+        let sql = format!("SELECT {data}, {expiry} FROM {table} WHERE {key_column} = ?1 AND {expiry} > ?2");
+        let row = self
+            .read(move |connection| {
+                let row = connection
+                    .prepare_cached(&sql)?
+                    .query_row(params![key.as_str(), now], |row| stored(row, 0))
+                    .optional()?;
+                Ok(row)
+            })
+            .await?;
+        let Some((session_data, expire_date)) = row else { return Ok(None) };
+        let session_data = session_data.ok_or_else(|| Failure::NotText.explain(&self.options))?;
+        let (data, genuine) = table::decode(&self.codec, &session_data)
+            .map_err(|error| Failure::Unreadable(error).explain(&self.options))?;
+        let expire_date = self.parse_time(expire_date.as_deref());
+        Ok(Some(Loaded { data, version: Version::from_bytes(session_data), expire_date, genuine }))
+    }
+
+    async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
+        let (key, row) = (session_key.clone(), self.row(record)?);
+        let (table, [key_column, data, expiry]) = self.names();
+        let version = row.version();
+        let (mut columns, mut values) = (format!("{key_column}, {data}, {expiry}"), "?1, ?2, ?3".to_owned());
+        for (name, parameter) in self.options.extra_parameters(4) {
+            columns = format!("{columns}, {name}");
+            values = format!("{values}, {parameter}");
+        }
+        let sql = format!(
+            "INSERT INTO {table} ({columns}) VALUES ({values}) ON CONFLICT ({key_column}) DO NOTHING"
+        );
+        let inserted = self
+            .write(move |connection| {
+                let mut statement = connection.prepare_cached(&sql)?;
+                let key = key.as_str();
+                let values = row.with_extra(&[&key, &row.session_data, &row.expire_date]);
+                Ok(statement.execute(values.as_slice())?)
+            })
+            .await?;
+        Ok(if inserted == 1 { Created::Created(version) } else { Created::KeyTaken })
+    }
+
+    async fn update(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        record: Record<'_>,
+    ) -> Result<Updated, StoreError> {
+        let (key, row) = (session_key.clone(), self.row(record)?);
+        let (table, [key_column, data, expiry]) = self.names();
+        let (version, expected) = (row.version(), expected_text(expected));
+        let sql = format!(
+            "UPDATE {table} SET {data} = ?2, {expiry} = ?3{extra} \
+             WHERE {key_column} = ?1 AND (?4 IS NULL OR {data} = ?4)",
+            extra = self.options.extra_assignments(5)
+        );
+        let select = self.select_key();
+        self.write(move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let key_text = key.as_str();
+            let values = row.with_extra(&[&key_text, &row.session_data, &row.expire_date, &expected]);
+            if statement.execute(values.as_slice())? == 1 {
+                return Ok(Updated::Updated(version.clone()));
+            }
+            Ok(if exists(connection, &select, &key)? { Updated::Changed } else { Updated::Missing })
+        })
+        .await
+    }
+
+    async fn rotate(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+        new_session_key: &SessionKey,
+        record: Record<'_>,
+    ) -> Result<Rotated, StoreError> {
+        let (key, row) = (session_key.clone(), self.row(record)?);
+        let (table, [key_column, data, expiry]) = self.names();
+        let (new_key, version, expected) = (new_session_key.clone(), row.version(), expected_text(expected));
+        // One statement: the row changes its key, unless the new one is taken. `OR IGNORE` would do that too,
+        // and would also pass over what a constraint on an extra column refuses.
+        let select = self.select_key();
+        let sql = format!(
+            "UPDATE {table} SET {key_column} = ?5, {data} = ?2, {expiry} = ?3{extra} \
+             WHERE {key_column} = ?1 AND (?4 IS NULL OR {data} = ?4) \
+             AND (?5 = ?1 OR NOT EXISTS (SELECT 1 FROM {table} WHERE {key_column} = ?5))",
+            extra = self.options.extra_assignments(6)
+        );
+        self.write(move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let (old, new) = (key.as_str(), new_key.as_str());
+            let values = row.with_extra(&[&old, &row.session_data, &row.expire_date, &expected, &new]);
+            Ok(if statement.execute(values.as_slice())? == 1 {
+                Rotated::Rotated(version.clone())
+            } else if !exists(connection, &select, &key)? {
+                Rotated::Missing
+            } else if exists(connection, &select, &new_key)? {
+                Rotated::KeyTaken
+            } else {
+                Rotated::Changed
+            })
+        })
+        .await
+    }
+
+    async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
+        let (key, (table, [key_column, ..])) = (session_key.clone(), self.names());
+        let sql = format!("DELETE FROM {table} WHERE {key_column} = ?1");
+        self.write(move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            Ok(statement.execute(params![key.as_str()])? > 0)
+        })
+        .await
+    }
+
+    async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let (key, now) = (session_key.clone(), self.time_text(now));
+        let (select, [.., expiry]) = (self.select_key(), self.options.quoted_columns());
+        let sql = format!("{select} AND {expiry} > ?2");
+        self.read(move |connection| {
+            Ok(connection.prepare_cached(&sql)?.exists(params![key.as_str(), now])?)
+        })
+        .await
+    }
+
+    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        self.clear_expired_with_progress(now, &mut no_progress).await
+    }
+
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
+        self.clear(now, progress).await
+    }
+
+    async fn list(
+        &self,
+        cursor: &mut Cursor,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.page(cursor, limit).await
+    }
+
+    async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        self.count_rows(now).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.threads.close().await.map_err(|failure| failure.explain(&self.options))
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SqliteStore").field("options", &self.options).finish_non_exhaustive()
+    }
+}

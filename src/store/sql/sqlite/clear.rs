@@ -1,0 +1,238 @@
+//! Removing what has expired, beside whoever else writes: this program and others.
+//!
+//! SQLite has one writer at a time, and who finds the file locked looks again, and sleeps 1, 2, 5, 10 and 15 milliseconds
+//! between the looks. The lock is held for about 20 milliseconds and then left free for at least 15, so that whoever
+//! comes meanwhile finds it free at the look after 33 milliseconds at the latest. A shorter rest would lie between two
+//! looks, and who has waited that long sleeps for 20, 25 and 50 milliseconds. That somebody waits cannot be seen, only
+//! that somebody has written; then the lock is left free for as long as it was held.
+//!
+//! While it is free, the pages that the next transaction will change are read. With that done under the lock, half as
+//! many rows are removed in the same time.
+//!
+//! What is removed need not be on the disk at once, since after a power cut it is only removed again. With write-ahead
+//! logging, that spares a sync while the lock is held. The log is copied into the file by the thread that cleans, while
+//! others write; otherwise the next writer would be the one that has to.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use crossbeam_channel::{Receiver, unbounded};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use tokio::sync::{Mutex, oneshot};
+
+use super::connections::{Open, Slot};
+use super::error::{Failure, Task};
+use super::{SqliteOptions, SqliteStore};
+use crate::site::error::StoreError;
+use crate::store::contract::Progress;
+use crate::store::sql::table::BatchSize;
+
+/// How long the lock is meant to be held: a writer that has to wait for it does not notice.
+const MEANT: Duration = Duration::from_millis(20);
+
+/// How long the lock is free at least: as long as who waits for it sleeps between the first looks.
+const LEAST_REST: Duration = Duration::from_millis(15);
+
+/// When another program has the lock. One that writes all the time leaves it free for moments only.
+const LOOK_AGAIN: Duration = Duration::from_micros(500);
+
+/// How far the log may grow before it is copied. A writer of another program does it from 1,000 pages on, and waits
+/// for it.
+const LOG_PAGES: i64 = 500;
+
+/// Each removed row changes about three pages: one of the table, one of each index.
+const PAGES_A_ROW: i64 = 3;
+
+/// What the connection keeps in memory. With SQLite's 2 MB, a batch would write its pages more than once.
+const CACHE_KIB: i64 = 16 << 10;
+
+type Step = oneshot::Sender<Task<Removed>>;
+
+/// What one transaction removed, and whether that was all.
+struct Removed {
+    rows: u64,
+    all: bool,
+}
+
+impl SqliteStore {
+    pub(super) async fn clear(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
+        let (sql, now) = (self.clear_statements(), self.time_text(now));
+        let (steps, asked) = unbounded::<Step>();
+        let turn = self.threads.turn();
+        let serving = self.threads.spawn("cloakroom-sqlite-clear".to_owned(), move |slot| {
+            serve(slot, &asked, Clearing::new(sql, now, turn, slot.options()));
+        });
+        serving.map_err(|failure| failure.explain(&self.options))?;
+        let mut cleared = 0;
+        loop {
+            let (step, removed) = oneshot::channel();
+            // When the thread is gone, nobody answers.
+            let _ = steps.send(step);
+            let removed = removed.await.unwrap_or(Err(Failure::Stopped));
+            let removed = removed.map_err(|failure| failure.explain(&self.options))?;
+            cleared += removed.rows;
+            if progress(cleared).is_break() || removed.all {
+                return Ok(cleared);
+            }
+        }
+    }
+
+    /// Along the index of the expiry, from the beginning: what was removed is no longer in it.
+    fn clear_statements(&self) -> Statements {
+        let (table, [key_column, _, expiry]) = self.names();
+        let rows = format!(
+            "FROM {table} WHERE {key_column} IN (SELECT {key_column} FROM {table} WHERE {expiry} < ?1 LIMIT ?2)"
+        );
+        Statements { read: format!("SELECT count(*) {rows}"), remove: format!("DELETE {rows}") }
+    }
+}
+
+/// Up to `?2` rows that expired before `?1`.
+#[derive(Default)]
+struct Statements {
+    /// Has their pages read, of the table and of its indexes.
+    read: String,
+    remove: String,
+}
+
+/// Until nobody asks any more.
+fn serve(slot: &Slot, steps: &Receiver<Step>, mut clearing: Clearing) {
+    for step in steps {
+        let _ = step.send(slot.run(|open| clearing.step(open, slot.options())));
+    }
+}
+
+struct Clearing {
+    sql: Statements,
+    now: String,
+    /// The lock inside of this program, which is fair where SQLite's is not.
+    turn: Arc<Mutex<()>>,
+    batch: BatchSize,
+    /// Since when the lock is free, and how long it was held before.
+    left: Option<(Instant, Duration)>,
+    /// What SQLite calls the file's state after the last write of another connection.
+    data_version: Option<i64>,
+    /// About how many pages the log has grown; none where there is no log.
+    log_pages: Option<i64>,
+}
+
+impl Clearing {
+    fn new(sql: Statements, now: String, turn: Arc<Mutex<()>>, options: &SqliteOptions) -> Clearing {
+        let batch = BatchSize::up_to(options.clear_batch, MEANT);
+        Clearing { sql, now, turn, batch, left: None, data_version: None, log_pages: None }
+    }
+
+    fn prepare(&mut self, connection: &Connection) -> Task<()> {
+        (self.left, self.data_version, self.log_pages) = (None, None, None);
+        let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        if journal.eq_ignore_ascii_case("wal") {
+            // Other journals would not be whole after a power cut.
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+            self.log_pages = Some(0);
+        }
+        Ok(())
+    }
+
+    /// Leaves the lock to others.
+    fn rest(&mut self, connection: &Connection) -> Task<()> {
+        let Some((since, held)) = self.left else { return Ok(()) };
+        // Without the log, who reads keeps others from writing.
+        if self.log_pages.is_some() {
+            let parameters = params![self.now, self.batch.rows()];
+            connection.prepare_cached(&self.sql.read)?.query_row(parameters, |_| Ok(()))?;
+        }
+        thread::sleep(LEAST_REST.saturating_sub(since.elapsed()));
+        if self.others_wrote(connection) {
+            thread::sleep(held.saturating_sub(since.elapsed()));
+        }
+        Ok(())
+    }
+
+    /// Whether another connection, of whatever program, has written since the last time that this was asked.
+    fn others_wrote(&mut self, connection: &Connection) -> bool {
+        // What fails here fails again where the batch asks for the lock, and is told there.
+        let version = connection.pragma_query_value(None, "data_version", |row| row.get(0)).ok();
+        version.is_none() | (std::mem::replace(&mut self.data_version, version) != version)
+    }
+
+    /// Removes one batch.
+    fn step(&mut self, open: &mut Open, options: &SqliteOptions) -> Task<Removed> {
+        let Open { connection, place, wrote, is_new } = open;
+        if *is_new {
+            self.prepare(connection)?;
+        }
+        self.rest(connection)?;
+        let turn = Arc::clone(&self.turn);
+        let start = Instant::now();
+        let (transaction, turn) = loop {
+            let turn = turn.blocking_lock();
+            // What waits for another program must not keep this program's own writers waiting behind it.
+            connection.busy_timeout(Duration::ZERO)?;
+            let began = Transaction::new_unchecked(connection, TransactionBehavior::Immediate);
+            connection.busy_timeout(options.busy_timeout)?;
+            match began {
+                Ok(transaction) => break (transaction, turn),
+                Err(error) if Failure::is_busy(&error) && start.elapsed() < options.busy_timeout => {}
+                Err(error) => return Err(error.into()),
+            }
+            drop(turn);
+            thread::sleep(LOOK_AGAIN);
+        };
+        let (start, most) = (Instant::now(), self.batch.rows());
+        place.check_before_writing(&transaction)?;
+        let rows = transaction.prepare_cached(&self.sql.remove)?.execute(params![self.now, most])? as u64;
+        *wrote = true;
+        transaction.commit()?;
+        drop(turn);
+        let all = rows < u64::from(most);
+        self.left = Some((Instant::now(), start.elapsed()));
+        if !all {
+            self.batch.took(start.elapsed());
+        }
+        if let Some(pages) = &mut self.log_pages {
+            *pages += rows as i64 * PAGES_A_ROW;
+            if *pages >= LOG_PAGES || all {
+                // Passive: it waits for nobody, and nobody for it.
+                connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+                *pages = 0;
+            }
+        }
+        Ok(Removed { rows, all })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It rests longer when somebody else has written, and not because of what it wrote itself.
+    #[test]
+    fn notices_who_else_writes() {
+        for journal_mode in ["WAL", "DELETE"] {
+            let folder = tempfile::tempdir().unwrap();
+            let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+            let open = || Connection::open(&options.path).unwrap();
+            let (ours, other) = (open(), open());
+            ours.pragma_update(None, "journal_mode", journal_mode).unwrap();
+            ours.execute_batch("CREATE TABLE notes (text)").unwrap();
+            let write = |connection: &Connection| {
+                connection.execute("INSERT INTO notes VALUES ('')", ()).unwrap();
+            };
+            let mut clearing = Clearing::new(Statements::default(), String::new(), Arc::default(), &options);
+            clearing.others_wrote(&ours);
+            write(&ours);
+            assert!(!clearing.others_wrote(&ours), "{journal_mode}: that was itself");
+            write(&other);
+            assert!(clearing.others_wrote(&ours), "{journal_mode}: that was somebody else");
+            assert!(!clearing.others_wrote(&ours), "{journal_mode}: that is told already");
+        }
+    }
+}

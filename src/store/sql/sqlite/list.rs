@@ -1,0 +1,57 @@
+//! Listing and counting, in the order of the keys.
+
+use chrono::{DateTime, Utc};
+use rusqlite::params;
+
+use super::error::Failure;
+use super::{SqliteStore, stored};
+use crate::site::error::StoreError;
+use crate::site::session_key::SessionKey;
+use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::sql::table;
+
+impl SqliteStore {
+    pub(super) async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        let limit = limit.max(1);
+        let after = cursor.place::<SessionKey>()?.cloned();
+        let (table, [key_column, data, expiry]) = self.names();
+        let from = if after.is_some() { format!("WHERE {key_column} > ?2 ") } else { String::new() };
+        let sql = format!(
+            "SELECT {key_column}, {data}, {expiry} FROM {table} {from}ORDER BY {key_column} LIMIT ?1"
+        );
+        let rows = self.read(move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            statement.raw_bind_parameter(1, i64::try_from(limit).unwrap_or(i64::MAX))?;
+            if let Some(after) = &after {
+                statement.raw_bind_parameter(2, after.as_str())?;
+            }
+            let mut found = Vec::new();
+            let mut rows = statement.raw_query();
+            while let Some(row) = rows.next()? {
+                let key = row.get_ref(0)?.as_bytes().map_err(|_| Failure::NotText)?;
+                found.push((String::from_utf8_lossy(key).into_owned(), stored(row, 1)?));
+            }
+            Ok(found)
+        });
+        let listed = |(key, (data, expiry)): (String, (_, Option<String>))| {
+            let expire_date = self.parse_time(expiry.as_deref());
+            table::listed(&self.codec, SessionKey::from_trusted(key), data, expire_date, |error| {
+                error.map_or(Failure::NotText, Failure::Unreadable).explain(&self.options)
+            })
+        };
+        let page: Vec<Listed> = rows.await?.into_iter().map(listed).collect();
+        cursor.move_after(&page, limit, |listed| listed.session_key.clone());
+        Ok(page)
+    }
+
+    pub(super) async fn count_rows(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        let (now, (table, [.., expiry])) = (self.time_text(now), self.names());
+        let sql = format!("SELECT COUNT(CASE WHEN {expiry} > ?1 THEN 1 END), COUNT(*) FROM {table}");
+        let counted = self.read(move |connection| {
+            let row: (i64, i64) =
+                connection.query_row(&sql, params![now], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(row)
+        });
+        Ok(Count::of(counted.await?))
+    }
+}

@@ -1,0 +1,77 @@
+//! The table, exactly as Django's migration makes it.
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use super::super::table::{CreateTable, DJANGO_TABLE, MigrationRecord, index_name};
+use super::error::Task;
+use super::{Mode, SqliteOptions, connections, format_time, quoted, threads};
+use crate::site::error::StoreError;
+
+impl SqliteOptions {
+    /// Makes the session table and its index, and the database file when there is none, as Django's
+    /// migration `sessions.0001_initial` does. A table that is there stays as it is.
+    ///
+    /// It makes no extra columns: a table with some is the site's own, and so is its migration.
+    ///
+    /// A new file gets write-ahead logging, so that readers and writers do not wait for each other.
+    ///
+    /// # Errors
+    /// When the file is no database, is locked or cannot be written.
+    pub async fn create_table(&self, record: MigrationRecord) -> Result<CreateTable, StoreError> {
+        let options = self.clone();
+        let create = move || -> Task<CreateTable> {
+            let may_create = options.mode == Mode::ReadWriteCreate;
+            // An empty file is no database yet: somebody made it to have its permissions right.
+            let is_empty = || std::fs::metadata(&options.path).map_or(true, |metadata| metadata.len() == 0);
+            let is_new = may_create && is_empty();
+            connections::once(&options, may_create, |connection| {
+                if is_new {
+                    connection.pragma_update(None, "journal_mode", "WAL")?;
+                }
+                create_table(connection, &options, record, Utc::now())
+            })
+        };
+        threads::once(create).await.map_err(|failure| failure.explain(self))
+    }
+}
+
+fn create_table(
+    connection: &mut Connection,
+    options: &SqliteOptions,
+    record: MigrationRecord,
+    now: DateTime<Utc>,
+) -> Task<CreateTable> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if table_exists(&transaction, &options.table)? {
+        return Ok(CreateTable::AlreadyThere);
+    }
+    let table = options.quoted_table();
+    let [key, data, expiry] = options.quoted_columns();
+    let index = quoted(&index_name(&options.table, &options.columns.expire_date, "", 200));
+    transaction.execute_batch(&format!(
+        "CREATE TABLE {table} ({key} varchar(40) NOT NULL PRIMARY KEY, \
+         {data} text NOT NULL, {expiry} datetime NOT NULL);\n\
+         CREATE INDEX {index} ON {table} ({expiry});"
+    ))?;
+    let is_django = table_exists(&transaction, "django_migrations")?;
+    if options.table == DJANGO_TABLE && (is_django || record == MigrationRecord::Always) {
+        transaction.execute_batch(
+            "CREATE TABLE IF NOT EXISTS \"django_migrations\" (\"id\" integer NOT NULL PRIMARY KEY AUTOINCREMENT, \
+             \"app\" varchar(255) NOT NULL, \"name\" varchar(255) NOT NULL, \"applied\" datetime NOT NULL)",
+        )?;
+        transaction.execute(
+            "INSERT INTO django_migrations (app, name, applied) SELECT 'sessions', '0001_initial', ?1 \
+             WHERE NOT EXISTS (SELECT 1 FROM django_migrations WHERE app = 'sessions' AND name = '0001_initial')",
+            params![format_time(now.naive_utc())],
+        )?;
+    }
+    transaction.commit()?;
+    Ok(CreateTable::Created)
+}
+
+fn table_exists(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1")?
+        .exists(params![table])
+}

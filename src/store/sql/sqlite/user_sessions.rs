@@ -1,0 +1,199 @@
+//! The index of user sessions, in a table of its own.
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDateTime, Utc};
+use rusqlite::{Connection, Row, params};
+
+use super::error::Task;
+use super::{SqliteOptions, SqliteStore, connections, format_time, quoted, threads};
+use crate::site::error::StoreError;
+use crate::site::session_key::SessionKey;
+use crate::store::listing::Cursor;
+use crate::store::sql::table::{CreateTable, USER_SESSION_COLUMNS};
+use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
+
+impl SqliteOptions {
+    /// Makes the table for the [index of user sessions](crate::user_sessions), in a file that is there. A table that is
+    /// there stays as it is.
+    ///
+    /// # Errors
+    /// When the file is missing, is no database, is locked or cannot be written.
+    pub async fn create_user_session_table(&self) -> Result<CreateTable, StoreError> {
+        let options = self.clone();
+        let create = move || {
+            connections::once(&options, false, |connection| {
+                create_table(connection, &options.user_session_table)
+            })
+        };
+        threads::once(create).await.map_err(|failure| failure.explain(&self.of_user_sessions()))
+    }
+
+    /// These options for messages about the index.
+    fn of_user_sessions(&self) -> SqliteOptions {
+        SqliteOptions { table: self.user_session_table.clone(), ..self.clone() }
+    }
+
+    fn quoted_user_session_table(&self) -> String {
+        quoted(&self.user_session_table)
+    }
+}
+
+fn create_table(connection: &Connection, table: &str) -> Task<CreateTable> {
+    if connection
+        .prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1")?
+        .exists(params![table])?
+    {
+        return Ok(CreateTable::AlreadyThere);
+    }
+    connection.execute_batch(&format!(
+        "CREATE TABLE IF NOT EXISTS {table} (\"user_id\" varchar(255) NOT NULL, \
+         \"session_key\" varchar(40) NOT NULL, \"first_seen\" datetime NOT NULL, \
+         \"last_seen\" datetime NOT NULL, \"address\" varchar(64), \"user_agent\" varchar(255), \
+         PRIMARY KEY (\"user_id\", \"session_key\")) WITHOUT ROWID",
+        table = quoted(table)
+    ))?;
+    Ok(CreateTable::Created)
+}
+
+impl SqliteStore {
+    async fn read_index<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&Connection) -> Task<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let result = self.threads.read(task).await;
+        result.map_err(|failure| failure.explain(&self.options.of_user_sessions()))
+    }
+
+    async fn write_index(
+        &self,
+        task: impl Fn(&Connection) -> Task<()> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let result = self.threads.write(task).await;
+        result.map_err(|failure| failure.explain(&self.options.of_user_sessions()))
+    }
+}
+
+#[async_trait]
+impl UserSessionIndex for SqliteStore {
+    async fn check(&self) -> Result<(), StoreError> {
+        let table = self.options.quoted_user_session_table();
+        let sql = format!("SELECT {USER_SESSION_COLUMNS} FROM {table} LIMIT 0");
+        self.read_index(move |connection| Ok(connection.prepare(&sql).map(drop)?)).await
+    }
+
+    async fn put(&self, entry: &Entry, moved_from: Option<&SessionKey>) -> Result<(), StoreError> {
+        let table = self.options.quoted_user_session_table();
+        let sql = format!(
+            "INSERT INTO {table} ({USER_SESSION_COLUMNS}) \
+             SELECT ?1, ?2, coalesce(old.first_seen, ?3), ?4, coalesce(?5, old.address), \
+                 coalesce(?6, old.user_agent) \
+             FROM (SELECT 1) LEFT JOIN {table} AS old ON old.user_id = ?1 AND old.session_key = ?7 WHERE true \
+             ON CONFLICT (user_id, session_key) DO UPDATE SET last_seen = max(last_seen, excluded.last_seen), \
+                 address = coalesce(excluded.address, address), \
+                 user_agent = coalesce(excluded.user_agent, user_agent)"
+        );
+        let (entry, moved_from) = (entry.clone(), moved_from.cloned());
+        self.write_index(move |connection| {
+            connection.prepare_cached(&sql)?.execute(params![
+                entry.user_id,
+                entry.session_key.as_str(),
+                format_time(entry.first_seen.naive_utc()),
+                format_time(entry.last_seen.naive_utc()),
+                entry.client.address(),
+                entry.client.user_agent(),
+                moved_from.as_ref().map(SessionKey::as_str),
+            ])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn fill(&self, entries: &[Entry]) -> Result<(), StoreError> {
+        let table = self.options.quoted_user_session_table();
+        let sql = format!(
+            "INSERT INTO {table} ({USER_SESSION_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT (user_id, session_key) DO NOTHING"
+        );
+        let entries = entries.to_vec();
+        self.write_index(move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            for entry in &entries {
+                statement.execute(params![
+                    entry.user_id,
+                    entry.session_key.as_str(),
+                    format_time(entry.first_seen.naive_utc()),
+                    format_time(entry.last_seen.naive_utc()),
+                    entry.client.address(),
+                    entry.client.user_agent(),
+                ])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn of_user(&self, user_id: &str) -> Result<Vec<Entry>, StoreError> {
+        let table = self.options.quoted_user_session_table();
+        let sql = format!("SELECT {USER_SESSION_COLUMNS} FROM {table} WHERE user_id = ?1");
+        let user_id = user_id.to_owned();
+        self.read_index(move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            Ok(statement.query_map(params![user_id], entry)?.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn remove(&self, entries: &[(&str, &SessionKey)]) -> Result<(), StoreError> {
+        let table = self.options.quoted_user_session_table();
+        let sql = format!("DELETE FROM {table} WHERE user_id = ?1 AND session_key = ?2");
+        let places: Vec<(String, SessionKey)> =
+            entries.iter().map(|(user_id, key)| ((*user_id).to_owned(), (*key).clone())).collect();
+        self.write_index(move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            for (user_id, session_key) in &places {
+                statement.execute(params![user_id, session_key.as_str()])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let limit = limit.max(1);
+        let table = self.options.quoted_user_session_table();
+        let sql = format!(
+            "SELECT {USER_SESSION_COLUMNS} FROM {table} WHERE (user_id, session_key) > (?1, ?2) \
+             ORDER BY user_id, session_key LIMIT ?3"
+        );
+        let after = cursor.place::<(String, SessionKey)>()?.cloned();
+        let (user_id, session_key) = after.unwrap_or_else(|| (String::new(), SessionKey::from_trusted("")));
+        let page = self.read_index(move |connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let rows = statement.query_map(params![user_id, session_key.as_str(), limit], entry)?;
+            Ok(rows.collect::<Result<Vec<_>, _>>()?)
+        });
+        let page = page.await?;
+        cursor.move_after(&page, limit, Entry::place);
+        Ok(page)
+    }
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    Ok(Entry {
+        user_id: row.get(0)?,
+        session_key: SessionKey::from_trusted(row.get::<_, String>(1)?),
+        first_seen: time(row, 2)?,
+        last_seen: time(row, 3)?,
+        client: Client::new(
+            row.get::<_, Option<String>>(4)?.as_deref(),
+            row.get::<_, Option<String>>(5)?.as_deref(),
+        ),
+    })
+}
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<DateTime<Utc>> {
+    let text: String = row.get(column)?;
+    let time = NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f");
+    Ok(time.map(|time| time.and_utc()).unwrap_or_default())
+}

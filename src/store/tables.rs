@@ -1,0 +1,81 @@
+//! The tables of databases, by the URL of the store.
+
+use super::sql::database::Database;
+use super::sql::table::{CreateTable, MigrationRecord};
+use super::url::{StoreScheme, StoreUrl, StoreUrlParts};
+use crate::site::error::{StoreError, StoreErrorKind};
+
+/// Makes the session table of the store that a URL names, exactly as Django's migration makes it; of a file,
+/// the file too. A table that is there stays as it is.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("db.sqlite3");
+/// use cloakroom::store::table::{CreateTable, MigrationRecord};
+///
+/// let url = format!("sqlite:{}", path.display());
+/// assert_eq!(cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?, CreateTable::Created);
+/// assert_eq!(cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?, CreateTable::AlreadyThere);
+/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// When the URL names no store with a table, or the table cannot be made.
+pub async fn create_table(url: &str, record: MigrationRecord) -> Result<CreateTable, StoreError> {
+    database(&StoreUrl::from(url).without_cache())?.create_table(record).await
+}
+
+/// Makes the table for the index of user sessions in the store that a URL names: `cloakroom_user_session`. Of a
+/// `cached_db:`, in its database; of a `moving:`, in the new store; Redis needs none. A table that is there stays as it is. Django knows nothing of it.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("db.sqlite3");
+/// use cloakroom::store::table::{CreateTable, MigrationRecord};
+///
+/// let url = format!("sqlite:{}", path.display());
+/// cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?;
+/// assert_eq!(cloakroom::store::create_user_session_table(&url).await?, CreateTable::Created);
+/// assert_eq!(cloakroom::store::create_user_session_table(&url).await?, CreateTable::AlreadyThere);
+/// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// When the URL names no store that keeps an index, or the table cannot be made.
+pub async fn create_user_session_table(url: &str) -> Result<CreateTable, StoreError> {
+    let url = match StoreUrl::from(url).parts()? {
+        StoreUrlParts::Moving { new, .. } => new,
+        _ => StoreUrl::from(url),
+    };
+    let url = url.without_cache();
+    match url.scheme() {
+        Some(scheme) if scheme.is_database() => database(&url)?.create_user_session_table().await,
+        Some(scheme) if scheme.is_redis() || scheme == StoreScheme::Memory => Ok(CreateTable::AlreadyThere),
+        _ => {
+            let message = "this URL names no store that keeps an index of user sessions; those are `sqlite:PATH`, \
+                           `postgres://…`, `mysql://…` and `redis://…`, each with the feature of its name";
+            Err(StoreError::new("", StoreErrorKind::Unsupported, message))
+        }
+    }
+}
+
+/// The database that a URL names, not connected to yet.
+pub(super) fn database(url: &StoreUrl) -> Result<Box<dyn Database>, StoreError> {
+    match url.scheme() {
+        #[cfg(feature = "sqlite")]
+        Some(StoreScheme::Sqlite) => Ok(Box::new(super::sqlite::SqliteOptions::from_url(url.expose())?)),
+        #[cfg(feature = "postgres")]
+        Some(StoreScheme::Postgres) => Ok(Box::new(super::PostgresStore::options(url.expose())?)),
+        #[cfg(feature = "mysql")]
+        Some(StoreScheme::Mysql) => Ok(Box::new(super::MysqlStore::options(url.expose())?)),
+        _ => {
+            let message = "this URL names no database; those are `sqlite:PATH`, `postgres://…` and `mysql://…`, each with \
+                           the feature of its name";
+            Err(StoreError::new("", StoreErrorKind::Misconfigured, message))
+        }
+    }
+}

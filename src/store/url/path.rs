@@ -1,0 +1,104 @@
+//! Paths in URLs: `sqlite:` and `file:`.
+
+use std::path::{Path, PathBuf};
+
+/// A URL in its parts: what stands between the scheme and `?`, and what stands behind that.
+pub(in crate::store) struct PathUrl<'a> {
+    pub(in crate::store) scheme: &'a str,
+    pub(in crate::store) written: &'a str,
+    pub(in crate::store) query: Option<&'a str>,
+}
+
+impl<'a> PathUrl<'a> {
+    /// The parts of a URL of these schemes.
+    pub(in crate::store) fn of(url: &'a str) -> Option<PathUrl<'a>> {
+        let (address, query) =
+            url.split_once('?').map_or((url, None), |(address, query)| (address, Some(query)));
+        let (scheme, written) = address.split_once(':')?;
+        matches!(scheme, "sqlite" | "file").then_some(PathUrl { scheme, written, query })
+    }
+
+    /// The path. In `sqlite:` three slashes are Django's way of writing a relative one; in `file:` the path behind two
+    /// slashes and a host, which is this machine, is absolute.
+    pub(in crate::store) fn path(&self) -> PathBuf {
+        let behind = |prefix| self.written.strip_prefix(prefix);
+        let path = match self.scheme {
+            "sqlite" => behind("///").or_else(|| behind("//")),
+            _ => behind("//localhost").filter(|path| path.starts_with('/')).or_else(|| behind("//")),
+        };
+        to_path(unquoted(path.unwrap_or(self.written)))
+    }
+
+    /// The path for those who take three slashes for the beginning of an absolute one, when something is
+    /// there, and nothing is at the place where the path leads.
+    pub(in crate::store) fn mistaken(&self, place: &Path) -> Option<PathBuf> {
+        let path = self.path();
+        if self.scheme != "sqlite" || !self.written.starts_with("///") || path.is_absolute() {
+            return None;
+        }
+        let is_in_folder = path.parent().is_some_and(|folder| !folder.as_os_str().is_empty());
+        let other = Path::new("/").join(path);
+        let has_folder = |path: &Path| path.parent().is_some_and(Path::is_dir);
+        let is_there =
+            (other.exists() && !place.exists()) || (is_in_folder && has_folder(&other) && !has_folder(place));
+        is_there.then_some(other)
+    }
+}
+
+/// The URL of a path: every character percent-encoded that means something in a URL.
+pub(super) fn encoded(scheme: &str, path: &Path) -> String {
+    let mut url = format!("{scheme}:");
+    // What begins with two slashes would be the URL's own.
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let slashes = bytes.iter().take_while(|byte| **byte == b'/').count();
+    for chunk in bytes[slashes.saturating_sub(1)..].utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '%' | '?' | '|' => url.push_str(&format!("%{:02X}", u32::from(character))),
+                other => url.push(other),
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| url.push_str(&format!("%{byte:02X}")));
+    }
+    url
+}
+
+/// The URL with a relative path counted from this folder.
+pub(super) fn from_folder(url: &str, folder: &Path) -> String {
+    let Some(parts) = PathUrl::of(url) else { return url.to_owned() };
+    let path = parts.path();
+    let is_relative = path.is_relative() && !path.as_os_str().is_empty() && path != Path::new(":memory:");
+    let has_host = parts.scheme == "file" && parts.written.starts_with("//");
+    // Opening tells of the mistake.
+    if !is_relative || has_host || parts.mistaken(&folder.join(&path)).is_some() {
+        return url.to_owned();
+    }
+    let query = parts.query.map(|query| format!("?{query}")).unwrap_or_default();
+    encoded(parts.scheme, &folder.join(path)) + &query
+}
+
+/// Without the percent signs. One that begins no code stands for itself, as in Python's `unquote`.
+fn unquoted(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let code = after.first_chunk().filter(|_| first == b'%').and_then(|&[high, low]| {
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+        });
+        bytes.push(code.unwrap_or(first));
+        rest = if code.is_some() { &after[2..] } else { after };
+    }
+    bytes
+}
+
+#[cfg(unix)]
+fn to_path(bytes: Vec<u8>) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+#[cfg(not(unix))]
+fn to_path(bytes: Vec<u8>) -> PathBuf {
+    PathBuf::from(String::from_utf8_lossy(&bytes).into_owned())
+}

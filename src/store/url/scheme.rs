@@ -1,0 +1,133 @@
+//! The schemes of store URLs, and the message for a URL that names no store.
+
+/// How the URL of one store begins.
+///
+/// ```
+/// use cloakroom::store::StoreScheme;
+///
+/// assert!(StoreScheme::Postgres.is_database());
+/// assert!(StoreScheme::Memcached.is_cache());
+/// assert_eq!(StoreScheme::RedisCluster.as_str(), "redis+cluster");
+/// assert_eq!(StoreScheme::RedisCluster.feature(), Some("redis-cluster"));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreScheme {
+    /// `memory:`
+    Memory,
+    /// `cookie:`, Django's `signed_cookies`.
+    Cookie,
+    /// `sqlite:PATH`
+    Sqlite,
+    /// `file:FOLDER`
+    File,
+    /// `postgres://…`, also `postgresql://…`.
+    Postgres,
+    /// `mysql://…`, also `mariadb://…`.
+    Mysql,
+    /// `redis://…`
+    Redis,
+    /// `rediss://…`, Redis over TLS.
+    RedisTls,
+    /// `redis+cluster://…`
+    RedisCluster,
+    /// `redis+sentinel://…`
+    RedisSentinel,
+    /// `memcached://…`
+    Memcached,
+}
+
+/// Each scheme by its names, the usual one first, with the feature that it needs.
+const SCHEMES: [(StoreScheme, &[&str], Option<&str>); 11] = [
+    (StoreScheme::Memory, &["memory"], None),
+    (StoreScheme::Cookie, &["cookie"], None),
+    (StoreScheme::Sqlite, &["sqlite"], Some("sqlite")),
+    (StoreScheme::File, &["file"], Some("file")),
+    (StoreScheme::Postgres, &["postgres", "postgresql"], Some("postgres")),
+    (StoreScheme::Mysql, &["mysql", "mariadb"], Some("mysql")),
+    (StoreScheme::Redis, &["redis"], Some("redis")),
+    (StoreScheme::RedisTls, &["rediss"], Some("redis-tls")),
+    (StoreScheme::RedisCluster, &["redis+cluster"], Some("redis-cluster")),
+    (StoreScheme::RedisSentinel, &["redis+sentinel"], Some("redis-sentinel")),
+    (StoreScheme::Memcached, &["memcached"], Some("memcached")),
+];
+
+impl StoreScheme {
+    /// The scheme of this name.
+    pub(super) fn of(name: &str) -> Option<StoreScheme> {
+        SCHEMES.iter().find(|(_, names, _)| names.contains(&name)).map(|(scheme, ..)| *scheme)
+    }
+
+    fn row(self) -> (&'static str, Option<&'static str>) {
+        let row = SCHEMES.iter().find(|(scheme, ..)| *scheme == self);
+        row.and_then(|(_, names, feature)| Some((*names.first()?, *feature))).unwrap_or_default()
+    }
+
+    /// The scheme's usual name, without a colon.
+    pub fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The feature of this crate that the store needs.
+    pub fn feature(self) -> Option<&'static str> {
+        self.row().1
+    }
+
+    /// Whether the sessions are rows of a table.
+    pub fn is_database(self) -> bool {
+        matches!(self, StoreScheme::Sqlite | StoreScheme::Postgres | StoreScheme::Mysql)
+    }
+
+    /// Whether the sessions are entries of a Django cache.
+    pub fn is_cache(self) -> bool {
+        self.is_redis() || self == StoreScheme::Memcached
+    }
+
+    pub(in crate::store) fn is_redis(self) -> bool {
+        matches!(
+            self,
+            StoreScheme::Redis
+                | StoreScheme::RedisTls
+                | StoreScheme::RedisCluster
+                | StoreScheme::RedisSentinel
+        )
+    }
+
+    /// Whether nothing follows the scheme.
+    pub(super) fn stands_alone(self) -> bool {
+        matches!(self, StoreScheme::Memory | StoreScheme::Cookie)
+    }
+
+    /// The message for a store that was not compiled in.
+    pub(in crate::store) fn not_compiled_in(self) -> String {
+        let (name, feature) = self.row();
+        let feature = feature.unwrap_or_default();
+        format!(
+            "stores of the scheme `{name}:` are not compiled in; add the feature `{feature}` to cloakroom in Cargo.toml"
+        )
+    }
+}
+
+/// Whether a store's URL begins here.
+pub(super) fn begins_store(text: &str) -> bool {
+    text.split_once(':')
+        .is_some_and(|(name, _)| matches!(name, "cached_db" | "moving") || StoreScheme::of(name).is_some())
+}
+
+/// The message for a URL that names no store. It shows the URL only where that is a plain path, as it may hold a password.
+pub(super) fn names_no_store(url: &str) -> String {
+    // A connection string, such as libpq's, has equals signs and blanks.
+    let may_be_secret =
+        |letter: char| ":@|=?&#'\"".contains(letter) || letter.is_whitespace() || letter.is_control();
+    if !url.is_empty() && !url.contains(may_be_secret) {
+        return format!(
+            "`{url}` is not a URL; for a SQLite file write `sqlite:{url}`, for a folder of session files `file:{url}`"
+        );
+    }
+    "this URL names no store; use `memory:`, `cookie:`, `sqlite:PATH` (feature `sqlite`), `file:FOLDER` (feature `file`), \
+     `postgres://…` (feature `postgres`), `mysql://…` (feature `mysql`), `redis://…` (feature `redis`), `rediss://…` \
+     (feature `redis-tls`), `redis+cluster://…` (feature `redis-cluster`), `redis+sentinel://…` (feature \
+     `redis-sentinel`), `memcached://…` (feature `memcached`), or two of them as `cached_db:DATABASE|CACHE` or \
+     `moving:OLD|NEW`"
+        .to_owned()
+}

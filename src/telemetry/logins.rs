@@ -1,0 +1,38 @@
+//! Events of the level `INFO` about who is logged in where. A target of their own, so that a site can leave them out: the
+//! user's id is personal data.
+
+use crate::site::session_key::SessionKey;
+
+/// How a session of a user who was logged in ended.
+#[derive(Clone, Copy)]
+pub(crate) enum Ended {
+    /// By [`Session::flush`](crate::Session::flush) or [`Session::delete`](crate::Session::delete).
+    LoggedOut,
+    /// By [`auth::verify_user`](crate::auth::verify_user).
+    HashDiffers,
+}
+
+/// After a login was saved.
+pub(crate) fn logged_in(session_key: &SessionKey, user: &str) {
+    tracing::info!(target: "cloakroom::auth", session = %session_key.public_id(), user, "user logged in");
+}
+
+/// After the session was removed from the store.
+pub(crate) fn ended(how: Ended, session_key: &SessionKey, user: &str) {
+    match how {
+        Ended::LoggedOut => {
+            tracing::info!(target: "cloakroom::auth", session = %session_key.public_id(), user, "user logged out");
+        }
+        Ended::HashDiffers => tracing::info!(
+            target: "cloakroom::auth",
+            session = %session_key.public_id(),
+            user,
+            "login ended, as its hash does not fit the user's password; the password was changed, or SECRET_KEY is wrong"
+        ),
+    }
+}
+
+/// After a session was ended by somebody else than its own request.
+pub(crate) fn revoked(session_key: &SessionKey, user: &str) {
+    tracing::info!(target: "cloakroom::auth", session = %session_key.public_id(), user, "session revoked");
+}

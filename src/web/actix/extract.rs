@@ -1,0 +1,57 @@
+//! The actix-web extractors: a handler that names [`Session`] gets it loaded.
+
+use std::future::{Ready, ready};
+use std::str::FromStr;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError};
+
+use super::{LocalFuture, plain_text};
+use crate::login::auth::UserId;
+use crate::session::{LazySession, Session};
+use crate::site::error::Error;
+use crate::web::middleware::{refuse, status_of};
+
+impl FromRequest for LazySession {
+    type Error = Error;
+    type Future = Ready<Result<LazySession, Error>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(request.extensions().get::<LazySession>().cloned().ok_or(Error::NoLayer))
+    }
+}
+
+impl FromRequest for Session {
+    type Error = Error;
+    type Future = LocalFuture<Result<Session, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let lazy = LazySession::from_request(request, payload);
+        Box::pin(async move { lazy.await?.load().await })
+    }
+}
+
+/// 401 when nobody is logged in.
+impl<T: FromStr> FromRequest for UserId<T> {
+    type Error = Error;
+    type Future = LocalFuture<Result<UserId<T>, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let session = Session::from_request(request, payload);
+        Box::pin(async move { UserId::required(&session.await?) })
+    }
+}
+
+/// A plain page with the status of [`status_of`] and the text of [`message_of`](crate::middleware::message_of); the log has the rest.
+impl ResponseError for Error {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(status_of(self)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        refuse(self);
+        plain_text(self)
+    }
+}

@@ -1,0 +1,81 @@
+//! The axum extractors: a handler that names [`Session`] gets it loaded.
+
+use std::convert::Infallible;
+use std::str::FromStr;
+
+use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum_core::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::request::Parts;
+
+use crate::login::auth::UserId;
+use crate::session::{LazySession, Session};
+use crate::site::error::Error;
+use crate::web::middleware::refuse;
+
+impl<S: Send + Sync> FromRequestParts<S> for LazySession {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        parts.extensions.get::<LazySession>().cloned().ok_or(Error::NoLayer)
+    }
+}
+
+/// None when the request did not pass through a session layer.
+impl<S: Send + Sync> OptionalFromRequestParts<S> for LazySession {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Infallible> {
+        Ok(parts.extensions.get::<LazySession>().cloned())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Session {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let lazy = <LazySession as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        lazy.load().await
+    }
+}
+
+/// None when the request did not pass through a session layer; a store that fails is an error.
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Error> {
+        match parts.extensions.get::<LazySession>().cloned() {
+            Some(lazy) => lazy.load().await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// 401 when nobody is logged in.
+impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for UserId<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let session = <Session as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        UserId::required(&session)
+    }
+}
+
+/// None when nobody is logged in; a store that fails is an error.
+impl<T: FromStr, S: Send + Sync> OptionalFromRequestParts<S> for UserId<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Error> {
+        let session = <Session as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        UserId::of(&session)
+    }
+}
+
+/// A plain page with the status of [`status_of`](crate::middleware::status_of) and the text of
+/// [`message_of`](crate::middleware::message_of); the log has the rest.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, message) = refuse(&self);
+        (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), message).into_response()
+    }
+}

@@ -1,0 +1,613 @@
+//! The rules of Django's `SessionMiddleware`, free of any web framework.
+//!
+//! An adapter calls [`begin_inside`](SessionMiddleware::begin_inside) with the request's `Cookie` headers and with the
+//! session that another layer has put on the request, puts the [`LazySession`] where handlers find it, and after the
+//! response was made calls
+//! [`finish`](SessionMiddleware::finish), which saves and says what to put on the response, and
+//! [`Finished::apply`], which puts it there. The rules themselves are [`decide`], a function of what happened.
+
+mod cookie;
+mod response;
+mod vary;
+
+use std::borrow::Cow;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use cloakroom_formats::{ExpiryAge, ExpiryError, Moment};
+
+use crate::session::{LazySession, Session, Site};
+use crate::site::clock::Clock;
+use crate::site::error::Error;
+use crate::site::session_key::KeyGenerator;
+use crate::site::settings::{InterruptedSession, Settings, SettingsError, Transport};
+use crate::store::contract::SessionStore;
+use crate::user_sessions::UserSessions;
+
+pub use cookie::find_cookie;
+pub use response::{Finished, ResponseHeaders};
+pub use vary::patch_vary;
+
+pub use crate::session::SessionUse;
+
+/// What comes of saving.
+pub(crate) type Finishing = Pin<Box<dyn Future<Output = Result<Finished, Error>> + Send>>;
+
+/// The outcome of a request before anything is saved.
+pub(crate) enum Unsaved {
+    /// The response stays as it is, as most do.
+    Untouched,
+    /// This goes on the response.
+    Finished(Finished),
+    /// The session is to be saved.
+    ToSave,
+}
+
+/// The session middleware of one site: its store, settings and clock.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, SessionMiddleware, Settings};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+///
+/// let lazy = middleware.begin(["theme=dark".as_bytes()]);
+/// lazy.load().await?.set("visits", 1)?;
+/// let finished = middleware.finish(&lazy, 200).await?;
+///
+/// assert_eq!(finished.vary.as_deref(), Some("Cookie"));
+/// assert!(finished.set_cookie.unwrap().starts_with("sessionid="));
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct SessionMiddleware {
+    site: Arc<Site>,
+}
+
+impl SessionMiddleware {
+    /// The middleware with the machine's clock and random keys.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SameSite, SessionMiddleware, Settings};
+    ///
+    /// let mut settings = Settings::new("secret");
+    /// settings.cookie_samesite = Some(SameSite::None);
+    /// // Browsers want `Secure` with it.
+    /// assert!(SessionMiddleware::new(Arc::new(MemoryStore::new()), settings.clone()).is_err());
+    /// settings.cookie_secure = true;
+    /// assert!(SessionMiddleware::new(Arc::new(MemoryStore::new()), settings).is_ok());
+    /// ```
+    ///
+    /// # Errors
+    /// When the settings do not go together: [`Settings::validate`].
+    pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Result<SessionMiddleware, SettingsError> {
+        settings.validate()?;
+        Ok(SessionMiddleware { site: Arc::new(Site::new(store, settings)) })
+    }
+
+    /// Takes the time from another clock.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{ManualClock, MemoryStore, SessionMiddleware, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?
+    ///     .with_clock(Arc::new(ManualClock::at_unix_seconds(1_700_000_000)));
+    /// let lazy = middleware.begin([]);
+    /// lazy.load().await?.set("visits", 1)?;
+    /// let set_cookie = middleware.finish(&lazy, 200).await?.set_cookie.unwrap();
+    /// assert!(set_cookie.contains("expires=Tue, 28 Nov 2023 22:13:20 GMT"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> SessionMiddleware {
+        Arc::make_mut(&mut self.site).clock = clock;
+        self
+    }
+
+    /// Takes new session keys from another generator.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{Error, KeyGenerator, MemoryStore, SessionKey, SessionMiddleware, Settings};
+    ///
+    /// /// For a test only: everybody would have this key.
+    /// struct Known;
+    ///
+    /// impl KeyGenerator for Known {
+    ///     fn generate(&self) -> Result<SessionKey, Error> {
+    ///         Ok(SessionKey::from_trusted("abcdefgh12345678abcdefgh12345678"))
+    ///     }
+    /// }
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?
+    ///     .with_key_generator(Arc::new(Known));
+    /// let lazy = middleware.begin([]);
+    /// lazy.load().await?.set("visits", 1)?;
+    /// let set_cookie = middleware.finish(&lazy, 200).await?.set_cookie.unwrap();
+    /// assert!(set_cookie.starts_with("sessionid=abcdefgh12345678abcdefgh12345678;"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn with_key_generator(mut self, keys: Arc<dyn KeyGenerator>) -> SessionMiddleware {
+        Arc::make_mut(&mut self.site).keys = keys;
+        self
+    }
+
+    /// Notes in which sessions users are logged in, to list and to end them: [`user_sessions`](crate::user_sessions).
+    /// To be given the same store as this.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings, UserSessions, auth};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let store = Arc::new(MemoryStore::new());
+    /// let user_sessions = UserSessions::new(store.clone(), store.clone()).await?;
+    /// let middleware = SessionMiddleware::new(store, Settings::new("secret"))?
+    ///     .with_user_sessions(user_sessions.clone());
+    /// let lazy = middleware.begin([]);
+    /// let user = auth::User { id: "7", password: "pbkdf2_sha256$...", backend: auth::MODEL_BACKEND };
+    /// auth::login(&lazy.load().await?, user).await?;
+    /// middleware.finish(&lazy, 200).await?;
+    /// assert_eq!(user_sessions.list("7").await?.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn with_user_sessions(mut self, user_sessions: UserSessions) -> SessionMiddleware {
+        Arc::make_mut(&mut self.site).user_sessions = Some(user_sessions);
+        self
+    }
+
+    /// The site's settings.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings};
+    ///
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// assert_eq!(middleware.settings().cookie_name, "sessionid");
+    /// # Ok::<(), cloakroom::SettingsError>(())
+    /// ```
+    pub fn settings(&self) -> &Settings {
+        &self.site.settings
+    }
+
+    /// The header that carries the session key: `Cookie`, unless the settings' [`Transport`] names another.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings, Transport};
+    ///
+    /// let mut settings = Settings::new("secret");
+    /// settings.transport = Transport::Header("X-Session".to_owned());
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), settings)?;
+    /// assert_eq!(middleware.header(), "X-Session");
+    /// # Ok::<(), cloakroom::SettingsError>(())
+    /// ```
+    pub fn header(&self) -> &str {
+        match &self.settings().transport {
+            Transport::Cookie => "Cookie",
+            Transport::Header(name) => name,
+        }
+    }
+
+    /// The session of a request in which the header [`header`](SessionMiddleware::header) has these values. Asks
+    /// the store nothing.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings};
+    ///
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let lazy = middleware.begin(["theme=dark; sessionid=abcdefgh12345678abcdefgh12345678".as_bytes()]);
+    /// assert_eq!(lazy.session_key().unwrap().as_str(), "abcdefgh12345678abcdefgh12345678");
+    /// assert!(!lazy.accessed());
+    /// # Ok::<(), cloakroom::SettingsError>(())
+    /// ```
+    pub fn begin<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> LazySession {
+        let (ticket, several_cookies) = self.ticket(values.into_iter());
+        LazySession::new(Arc::clone(&self.site), ticket.as_deref(), several_cookies)
+    }
+
+    /// As [`begin`](SessionMiddleware::begin), of a request that other session layers may have seen before: `around` is
+    /// the session that is among its extensions. A request has one session for each cookie's name (or header),
+    /// however many layers of that name are around its handler. The outermost of them makes the session, by its own
+    /// settings, and saves it; [`finish`](SessionMiddleware::finish) does nothing for the others.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{Error, MemoryStore, SessionMiddleware, Settings, middleware::Finished};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let outer = middleware.begin_inside(None, [])?;
+    /// let inner = middleware.begin_inside(Some(&outer), [])?;
+    /// inner.load().await?.set("visits", 1)?;
+    /// assert!(outer.modified(), "it is the same session");
+    /// assert_eq!(middleware.finish(&inner, 200).await?, Finished::default());
+    /// assert!(middleware.finish(&outer, 200).await?.set_cookie.is_some());
+    ///
+    /// let other = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let error = other.begin_inside(Some(&outer), []).unwrap_err();
+    /// assert!(matches!(error, Error::LayersDiffer { .. }), "one cookie, and another store");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::LayersDiffer`] when a layer further out has the same name and another store, or when only one of the two
+    /// has an index of user sessions. Then no handler is to run, and the response is as after a failing
+    /// [`finish`](SessionMiddleware::finish).
+    pub fn begin_inside<'a>(
+        &self,
+        around: Option<&LazySession>,
+        values: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<LazySession, Error> {
+        let Some(around) = around else { return Ok(self.begin(values)) };
+        let settings = self.settings();
+        let Some(session) = around.layers().find(|other| same_name(settings, &other.site().settings)) else {
+            return Ok(self.begin(values).inside(around));
+        };
+        let site = session.site();
+        let same_index = site.user_sessions.is_some() == self.site.user_sessions.is_some();
+        if Arc::ptr_eq(&site.store, &self.site.store) && same_index {
+            return Ok(session.shared(around));
+        }
+        Err(Error::LayersDiffer {
+            of: match &settings.transport {
+                Transport::Cookie => format!("the cookie `{}`", settings.cookie_name),
+                Transport::Header(name) => format!("the header `{name}`"),
+            },
+        })
+    }
+
+    /// The session key that came with the request, and whether there are several cookies of the session's name.
+    fn ticket<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>) -> (Option<Cow<'a, str>>, bool) {
+        let settings = self.settings();
+        match &settings.transport {
+            Transport::Cookie => {
+                let (ticket, count) = cookie::find_cookies(values, &settings.cookie_name);
+                let several = count > 1;
+                if several && settings.reject_duplicate_cookies {
+                    self.site.warnings.several_cookies(self.site.clock.now());
+                    return (None, several);
+                }
+                (ticket, several)
+            }
+            Transport::Header(_) => {
+                let ticket = values.next().map(|value| String::from_utf8_lossy(value.trim_ascii()));
+                if values.next().is_some() {
+                    tracing::debug!(
+                        "the request has several session keys and counts as one without a session"
+                    );
+                    return (None, false);
+                }
+                (ticket, false)
+            }
+        }
+    }
+
+    /// Saves what is to be saved after a response with this status was made.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings, middleware::Finished};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// // Nobody looked at the session: the response stays as it is.
+    /// assert_eq!(middleware.finish(&middleware.begin([]), 200).await?, Finished::default());
+    /// // A changed session is not saved with a 5xx.
+    /// let lazy = middleware.begin([]);
+    /// lazy.load().await?.set("visits", 1)?;
+    /// assert_eq!(middleware.finish(&lazy, 500).await?.set_cookie, None);
+    /// assert!(middleware.finish(&lazy, 200).await?.set_cookie.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Whatever [`Session::save`] fails with, but for [`Error::Interrupted`] where the settings' `interrupted` say
+    /// to continue. Then the response that was made is to be replaced by one with the status and text that
+    /// [`status_of`] and [`message_of`] say, and with what [`failed`](SessionMiddleware::failed) gives.
+    pub async fn finish(&self, session: &LazySession, status: u16) -> Result<Finished, Error> {
+        match self.finish_unsaved(session, status) {
+            Unsaved::Untouched => Ok(Finished::default()),
+            Unsaved::Finished(finished) => Ok(finished),
+            Unsaved::ToSave => self.save_and_finish(session, status).await,
+        }
+    }
+
+    /// [`finish`](SessionMiddleware::finish) for the requests, most of them, after which nothing is to be saved.
+    pub(crate) fn finish_unsaved(&self, session: &LazySession, status: u16) -> Unsaved {
+        if session.is_shared() {
+            return Unsaved::Untouched;
+        }
+        let settings = self.settings();
+        if settings.save_every_request || self.site.user_sessions.is_some() {
+            return Unsaved::ToSave;
+        }
+        self.without_saving(session, &session.session_use(status))
+    }
+
+    fn without_saving(&self, session: &LazySession, session_use: &SessionUse) -> Unsaved {
+        let mut finished = match decide(session_use, self.settings()) {
+            Decision::SaveAndSetCookie => return Unsaved::ToSave,
+            Decision::DeleteCookie => self.delete(),
+            Decision::Nothing => {
+                self.warn_of_untold(session, session_use.status);
+                if !session_use.accessed && !session.several_cookies() {
+                    return Unsaved::Untouched;
+                }
+                if session_use.accessed { self.vary() } else { Finished::default() }
+            }
+        };
+        self.take_former_away(session, &mut finished);
+        Unsaved::Finished(finished)
+    }
+
+    /// Has the cookies deleted that were set before the settings changed, where there may be any.
+    fn take_former_away(&self, session: &LazySession, finished: &mut Finished) {
+        let settings = self.settings();
+        if settings.former_cookies.is_empty() {
+            return;
+        }
+        if session.several_cookies() || finished.set_cookie.is_some() {
+            finished.remove_cookies = cookie::delete_former(settings);
+            finished.vary = self.vary().vary;
+            finished.no_store = settings.no_store;
+        }
+    }
+
+    fn warn_of_untold(&self, session: &LazySession, status: u16) {
+        if session.take_untold() {
+            self.site.warnings.untold(self.site.clock.now(), status);
+        }
+    }
+
+    /// [`finish`](SessionMiddleware::finish) for all others, in a box: it needs much space, which only they take.
+    pub(crate) fn save_and_finish(&self, session: &LazySession, status: u16) -> Finishing {
+        let (middleware, session) = (self.clone(), session.clone());
+        Box::pin(async move {
+            let settings = middleware.settings();
+            if settings.save_every_request && status < 500 && !session.is_empty() {
+                // An unknown key is found out before anything is made for it.
+                session.load().await?;
+            }
+            let session_use = session.session_use(status);
+            // What is saved now, the response still tells.
+            session.set_finished(false);
+            let finished = match (middleware.without_saving(&session, &session_use), session.loaded()) {
+                (Unsaved::Untouched, _) => Finished::default(),
+                (Unsaved::Finished(finished), _) => finished,
+                (Unsaved::ToSave, None) => middleware.vary(),
+                (Unsaved::ToSave, Some(loaded)) => {
+                    let mut finished = match middleware.save(&loaded).await {
+                        Ok(finished) => {
+                            session.take_untold();
+                            finished
+                        }
+                        Err(Error::Interrupted)
+                            if settings.interrupted == InterruptedSession::ContinueAnonymously =>
+                        {
+                            if session_use.cookie_sent {
+                                middleware.delete()
+                            } else {
+                                middleware.vary()
+                            }
+                        }
+                        Err(error) => {
+                            middleware.warn_of_untold(&session, status_of(&error));
+                            return Err(error);
+                        }
+                    };
+                    middleware.take_former_away(&session, &mut finished);
+                    finished
+                }
+            };
+            if let Some(loaded) = session.loaded() {
+                loaded.end_visit().await;
+            }
+            session.set_finished(true);
+            Ok(finished)
+        })
+    }
+
+    /// What goes on the response that takes the handler's place after [`finish`](SessionMiddleware::finish)
+    /// failed with this error: what it says is for its owner. Logs the error.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{Error, MemoryStore, SessionMiddleware, Settings};
+    ///
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let finished = middleware.failed(&Error::Interrupted);
+    /// assert_eq!(finished.vary.as_deref(), Some("Cookie"));
+    /// assert_eq!(finished.set_cookie, None);
+    /// # Ok::<(), cloakroom::SettingsError>(())
+    /// ```
+    pub fn failed(&self, error: &Error) -> Finished {
+        let status = status_of(error);
+        tracing::error!(status, error = error as &dyn std::error::Error, "session not saved");
+        self.vary()
+    }
+
+    async fn save(&self, session: &Session) -> Result<Finished, Error> {
+        let settings = self.settings();
+        let expiry = if session.get_expire_at_browser_close() {
+            None
+        } else {
+            let now = self.site.clock.now();
+            let age = session.get_expiry_age_from(Moment::at(now, settings.time_zone))?;
+            let end = end_of_cookie(now, age)?;
+            let last = session.absolute_end_from(now).filter(|last| *last < end);
+            Some(last.map_or((age, end), |last| (ExpiryAge::between(now, last), last)))
+        };
+        session.save_if_needed(settings.save_every_request).await?;
+        let Some(session_key) = session.session_key() else { return Ok(self.vary()) };
+        Ok(match &settings.transport {
+            Transport::Cookie => Finished {
+                set_cookie: Some(cookie::set(settings, session_key.as_str(), expiry)),
+                no_store: settings.no_store,
+                ..self.vary()
+            },
+            Transport::Header(name) => self.set_header(name, session_key.as_str()),
+        })
+    }
+
+    fn delete(&self) -> Finished {
+        let settings = self.settings();
+        match &settings.transport {
+            Transport::Cookie => Finished {
+                set_cookie: Some(cookie::delete(settings)),
+                no_store: settings.no_store,
+                ..self.vary()
+            },
+            Transport::Header(name) => self.set_header(name, ""),
+        }
+    }
+
+    /// `Vary` keeps apart only those clients that send the header, and not those that are given their first key.
+    fn set_header(&self, name: &str, value: &str) -> Finished {
+        let set_header = Some((name.to_owned(), value.to_owned()));
+        Finished { set_header, no_store: true, ..self.vary() }
+    }
+
+    fn vary(&self) -> Finished {
+        let header = match &self.settings().transport {
+            Transport::Cookie => Cow::Borrowed("Cookie"),
+            Transport::Header(name) => Cow::Owned(name.clone()),
+        };
+        Finished { vary: Some(header), ..Finished::default() }
+    }
+}
+
+impl std::fmt::Debug for SessionMiddleware {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("SessionMiddleware").field("store", &self.site.store).finish_non_exhaustive()
+    }
+}
+
+/// Whether sites of these settings find the session key in the same place.
+fn same_name(settings: &Settings, other: &Settings) -> bool {
+    match (&settings.transport, &other.transport) {
+        (Transport::Cookie, Transport::Cookie) => settings.cookie_name == other.cookie_name,
+        (Transport::Header(name), Transport::Header(other)) => name.eq_ignore_ascii_case(other),
+        _ => false,
+    }
+}
+
+fn end_of_cookie(now: DateTime<Utc>, age: ExpiryAge) -> Result<DateTime<Utc>, ExpiryError> {
+    TimeDelta::try_milliseconds((age.seconds() * 1e3) as i64)
+        .and_then(|age| now.checked_add_signed(age))
+        .filter(|end| (1..=9999).contains(&chrono::Datelike::year(end)))
+        .ok_or(ExpiryError::OutOfRange)
+}
+
+/// What to do after the response was made.
+///
+/// ```
+/// use cloakroom::Settings;
+/// use cloakroom::middleware::{Decision, SessionUse, decide};
+///
+/// // A logout leaves an empty session behind.
+/// let logout = SessionUse {
+///     status: 302, cookie_sent: true, empty: true, accessed: true, modified: true, genuine: true,
+/// };
+/// assert_eq!(decide(&logout, &Settings::new("secret")), Decision::DeleteCookie);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Leave store and cookie alone.
+    Nothing,
+    /// Tell the browser to forget the cookie.
+    DeleteCookie,
+    /// Save, then send the cookie.
+    SaveAndSetCookie,
+}
+
+/// Django's rules, from `SessionMiddleware.process_response`:
+///
+/// 1. A cookie for a session that is empty is deleted, whatever the status.
+/// 2. A session that was modified, or any with `save_every_request`, is saved and its cookie sent, unless it
+///    is empty or the status is 5xx.
+///
+/// One rule is ours: a session that is not genuine is saved, under a new key, only when it was modified, so
+/// that a wrong secret makes nobody lose a session by looking at a page.
+///
+/// ```
+/// use cloakroom::Settings;
+/// use cloakroom::middleware::{Decision, SessionUse, decide};
+///
+/// let settings = Settings::new("secret");
+/// let modified = SessionUse {
+///     status: 200, cookie_sent: true, empty: false, accessed: true, modified: true, genuine: true,
+/// };
+/// assert_eq!(decide(&modified, &settings), Decision::SaveAndSetCookie);
+/// assert_eq!(decide(&SessionUse { status: 500, ..modified }, &settings), Decision::Nothing);
+/// assert_eq!(decide(&SessionUse { empty: true, ..modified }, &settings), Decision::DeleteCookie);
+/// ```
+pub fn decide(session_use: &SessionUse, settings: &Settings) -> Decision {
+    let prolong = settings.save_every_request && session_use.genuine;
+    if session_use.cookie_sent && session_use.empty {
+        Decision::DeleteCookie
+    } else if (session_use.modified || prolong) && !session_use.empty && session_use.status < 500 {
+        Decision::SaveAndSetCookie
+    } else {
+        Decision::Nothing
+    }
+}
+
+/// The status of a response that tells of this error: 400 for a session that was deleted meanwhile, as
+/// Django; 401 where a user must be logged in and nobody is; 409 for a conflict; 503 for a store that may come
+/// back and a save that took too long; 500 for the rest.
+///
+/// ```
+/// use cloakroom::{Error, middleware::status_of};
+///
+/// assert_eq!(status_of(&Error::Interrupted), 400);
+/// ```
+pub fn status_of(error: &Error) -> u16 {
+    match error {
+        Error::Interrupted => 400,
+        Error::NotLoggedIn => 401,
+        Error::Conflict { .. } => 409,
+        Error::SaveTimedOut { .. } => 503,
+        Error::Store(error) if error.kind() == crate::site::error::StoreErrorKind::Unavailable => 503,
+        _ => 500,
+    }
+}
+
+/// Logs an error that a handler's argument or result was, and tells the response's status and text.
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub(crate) fn refuse(error: &Error) -> (u16, &'static str) {
+    let status = status_of(error);
+    if status != 401 {
+        tracing::error!(status, error = error as &dyn std::error::Error, "session error");
+    }
+    (status, message_of(error))
+}
+
+/// What a user is told of this error, in plain text: what concerns the user; the log has the rest.
+///
+/// ```
+/// use cloakroom::{Error, StoreError, StoreErrorKind, middleware::message_of};
+///
+/// assert!(message_of(&Error::Interrupted).contains("Please reload"));
+/// assert!(message_of(&Error::Conflict { attempts: 3 }).contains("changed by another request"));
+/// let down = StoreError::new("redis", StoreErrorKind::Unavailable, "the server is away");
+/// assert!(message_of(&Error::Store(down)).contains("cannot be reached"));
+/// ```
+pub fn message_of(error: &Error) -> &'static str {
+    match status_of(error) {
+        400 => "Your session ended while this page was being made. Please reload it.",
+        401 => "Please log in.",
+        409 => "Your session was changed by another request. Please try again.",
+        503 => "Your session cannot be reached at the moment. Please try again.",
+        _ => "Your session cannot be read or saved.",
+    }
+}

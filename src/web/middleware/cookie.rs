@@ -1,0 +1,290 @@
+//! The session cookie, letter for letter as Django reads and writes it.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use chrono::{DateTime, Datelike, Timelike, Utc};
+use cloakroom_formats::ExpiryAge;
+use memchr::{memchr, memchr_iter};
+
+use crate::site::settings::{CookieScope, NamePrefix, SameSite, Settings};
+
+/// The value of a cookie in these `Cookie` headers; of several with one name the last counts. Django's
+/// `parse_cookie`, but that spaces and tabs alone are stripped from names: a name behind another blank is another name,
+/// for browsers too, which let any page set such a cookie. Takes time in proportion to the headers' length.
+///
+/// ```
+/// use cloakroom::middleware::find_cookie;
+///
+/// let headers = [r#"a=1; sessionid="abc\"def" ; a=2"#.as_bytes()];
+/// assert_eq!(find_cookie(headers, "sessionid").as_deref(), Some("abc\"def"));
+/// assert_eq!(find_cookie(headers, "a").as_deref(), Some("2"));
+/// assert_eq!(find_cookie(headers, "A"), None);
+/// assert_eq!(find_cookie(["\u{2000}__Host-sessionid=planted".as_bytes()], "__Host-sessionid"), None);
+/// ```
+pub fn find_cookie<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<Cow<'a, str>> {
+    find_cookies(headers, name).0
+}
+
+/// As [`find_cookie`], and how many cookies of the name there are.
+pub(super) fn find_cookies<'a>(
+    headers: impl IntoIterator<Item = &'a [u8]>,
+    name: &str,
+) -> (Option<Cow<'a, str>>, usize) {
+    let (mut found, mut count) = (None, 0);
+    for header in headers {
+        let mut start = 0;
+        for end in memchr_iter(b';', header).chain([header.len()]) {
+            if let Some(value) = value_of(&header[start..end], name) {
+                found = Some(value);
+                count += 1;
+            }
+            start = end + 1;
+        }
+    }
+    (found.map(read_value), count)
+}
+
+/// The value in this pair, if it is of this name. Spaces and tabs around a name are no part of it, as in browsers. Python
+/// strips all that Unicode takes for a blank: a page over plain HTTP, which can set no cookie whose name begins with
+/// `__Host-`, could set one that Python reads as such.
+fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let begin = pair.iter().position(|byte| !is_blank(byte))?;
+    // Most pairs are another cookie's, which one look at their beginning tells.
+    let is_ascii = name.is_ascii();
+    if is_ascii && !pair[begin..].starts_with(name.as_bytes()) {
+        return None;
+    }
+    let equals = memchr(b'=', pair)?;
+    let key = &pair[begin..equals.max(begin)];
+    let end = key.iter().rposition(|byte| !is_blank(byte)).map_or(0, |last| last + 1);
+    // Bytes that are not UTF-8 are read as U+FFFD, as by Django.
+    let is_named =
+        &key[..end] == name.as_bytes() || !is_ascii && String::from_utf8_lossy(&key[..end]) == name;
+    is_named.then_some(&pair[equals + 1..])
+}
+
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// A cookie's value as Python reads it.
+fn read_value(value: &[u8]) -> Cow<'_, str> {
+    match str::from_utf8(value) {
+        Ok(value) => unquote(strip(value)),
+        Err(_) => Cow::Owned(unquote(strip(&String::from_utf8_lossy(value))).into_owned()),
+    }
+}
+
+/// Python's `str.strip()`.
+fn strip(text: &str) -> &str {
+    if let [first, .., last] = text.as_bytes()
+        && first.is_ascii_graphic()
+        && last.is_ascii_graphic()
+    {
+        return text;
+    }
+    text.trim_matches(|character: char| character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}'))
+}
+
+/// Python's `http.cookies._unquote`: takes off the double quotes and reads `\"` and `\012`. A backslash before the
+/// end of a line stands for itself.
+fn unquote(value: &str) -> Cow<'_, str> {
+    let Some(inside) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return Cow::Borrowed(value);
+    };
+    if !inside.contains('\\') {
+        return Cow::Borrowed(inside);
+    }
+    let mut out = String::with_capacity(inside.len());
+    let mut rest = inside;
+    while let Some(position) = rest.find('\\') {
+        out.push_str(&rest[..position]);
+        rest = &rest[position + 1..];
+        let octal = rest.get(..3).filter(|digits| {
+            digits.bytes().all(|digit| matches!(digit, b'0'..=b'7')) && digits.as_bytes()[0] <= b'3'
+        });
+        if let Some(code) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            out.push(char::from(code));
+            rest = &rest[3..];
+        } else if let Some(character) = rest.chars().next().filter(|character| *character != '\n') {
+            out.push(character);
+            rest = &rest[character.len_utf8()..];
+        } else {
+            out.push('\\');
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// The header that gives the browser its cookie; without an expiry it ends with the browser.
+pub(super) fn set(settings: &Settings, value: &str, expiry: Option<(ExpiryAge, DateTime<Utc>)>) -> String {
+    let expiry = expiry.map(|(age, end)| (age.whole_seconds(), end));
+    let (httponly, secure) = (settings.cookie_httponly, settings.cookie_secure);
+    write(settings, &Scope::of(settings), value, expiry, httponly, secure)
+}
+
+/// The header that takes the cookie away. As Django's `delete_cookie`, without `HttpOnly` and `Secure`, unless the
+/// settings ask for all, or browsers would refuse it.
+pub(super) fn delete(settings: &Settings) -> String {
+    delete_from(settings, &Scope::of(settings))
+}
+
+/// The headers that take away the cookies that were set before the settings changed.
+pub(super) fn delete_former(settings: &Settings) -> Vec<String> {
+    let scopes = settings.former_cookies.iter();
+    scopes.map(|scope| delete_from(settings, &Scope::from(scope))).collect()
+}
+
+fn delete_from(settings: &Settings, scope: &Scope<'_>) -> String {
+    let prefix = NamePrefix::of(&settings.cookie_name);
+    let needs_secure =
+        prefix.needs_secure() || settings.cookie_samesite == Some(SameSite::None) || scope.partitioned;
+    let all = settings.full_removal_cookie;
+    let httponly = prefix.needs_httponly() || all && settings.cookie_httponly;
+    let secure = needs_secure || all && settings.cookie_secure;
+    write(settings, scope, "\"\"", Some((0, DateTime::UNIX_EPOCH)), httponly, secure)
+}
+
+/// The attributes that tell a cookie from others of its name.
+struct Scope<'a> {
+    domain: Option<&'a str>,
+    path: &'a str,
+    partitioned: bool,
+}
+
+impl<'a> Scope<'a> {
+    fn of(settings: &'a Settings) -> Scope<'a> {
+        Scope {
+            domain: settings.cookie_domain.as_deref(),
+            path: &settings.cookie_path,
+            partitioned: settings.cookie_partitioned,
+        }
+    }
+}
+
+impl<'a> From<&'a CookieScope> for Scope<'a> {
+    fn from(scope: &'a CookieScope) -> Scope<'a> {
+        Scope { domain: scope.domain.as_deref(), path: &scope.path, partitioned: scope.partitioned }
+    }
+}
+
+/// Appends a date. Put together from bytes, since formatting numbers takes several times as long, and reading chrono's
+/// pattern each time yet longer.
+fn write_http_date(out: &mut String, moment: DateTime<Utc>) {
+    const DAYS: [&[u8; 3]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
+    const MONTHS: [&[u8; 3]; 12] =
+        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+    let moment = moment.naive_utc();
+    let mut date = *b"Mon, 00 Jan 0000 00:00:00 GMT";
+    let mut put = |place: usize, bytes: &[u8]| date[place..place + bytes.len()].copy_from_slice(bytes);
+    let two_digits = |number: u32| [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8];
+    let year = moment.year().unsigned_abs();
+    put(0, DAYS[moment.weekday().num_days_from_monday() as usize]);
+    put(5, &two_digits(moment.day()));
+    put(8, MONTHS[moment.month0() as usize]);
+    put(12, &two_digits(year / 100));
+    put(14, &two_digits(year));
+    put(17, &two_digits(moment.hour()));
+    put(20, &two_digits(moment.minute()));
+    put(23, &two_digits(moment.second()));
+    out.extend(str::from_utf8(&date));
+}
+
+/// The attributes stand in the order in which Django writes them. The expiry is the age in seconds and the end.
+fn write(
+    settings: &Settings,
+    scope: &Scope<'_>,
+    value: &str,
+    expiry: Option<(i64, DateTime<Utc>)>,
+    httponly: bool,
+    secure: bool,
+) -> String {
+    let mut header = String::with_capacity(settings.cookie_name.len() + value.len() + 160);
+    header.push_str(&settings.cookie_name);
+    header.push('=');
+    header.push_str(value);
+    if let Some(domain) = scope.domain {
+        header.push_str("; Domain=");
+        header.push_str(domain);
+    }
+    if let Some((_, end)) = expiry {
+        header.push_str("; expires=");
+        write_http_date(&mut header, end);
+    }
+    if httponly {
+        header.push_str("; HttpOnly");
+    }
+    if let Some((max_age, _)) = expiry {
+        // Writing to a String cannot fail.
+        let _ = write!(header, "; Max-Age={max_age}");
+    }
+    // As Python 3.14 writes it. Browsers keep a partitioned cookie apart, so its removal says so too.
+    if scope.partitioned {
+        header.push_str("; Partitioned");
+    }
+    header.push_str("; Path=");
+    header.push_str(scope.path);
+    if let Some(same_site) = settings.cookie_samesite {
+        header.push_str("; SameSite=");
+        header.push_str(same_site.as_str());
+    }
+    if secure {
+        header.push_str("; Secure");
+    }
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_chrono() {
+        for seconds in (-62_135_596_800..253_402_300_800).step_by(86_399 * 97) {
+            let moment = DateTime::from_timestamp(seconds, 0).unwrap_or_default();
+            let mut date = String::new();
+            write_http_date(&mut date, moment);
+            assert_eq!(date, moment.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
+        }
+    }
+
+    fn find(header: &str) -> Option<Cow<'_, str>> {
+        find_cookie([header.as_bytes()], "s")
+    }
+
+    #[test]
+    fn values_are_unquoted_as_python_does() {
+        for (header, value) in [
+            ("s=plain", "plain"),
+            ("s=", ""),
+            ("s=\"", "\""),
+            ("s=\"\"", ""),
+            (r#"s="a\"b""#, "a\"b"),
+            (r#"s="a\\b""#, r"a\b"),
+            (r#"s="\141\400\08""#, "a40008"),
+            (r#"s="\000""#, "\0"),
+            ("s=\"a\\\nb\"", "a\\\nb"),
+            (r#"s="tail\""#, "tail\\"),
+            (r"s=a\141", r"a\141"),
+            (r#"s="\+12\1+2""#, "+121+2"),
+            ("s=\u{a0}nbsp\u{1f}", "nbsp"),
+            ("s==x=", "=x="),
+        ] {
+            assert_eq!(find(header).as_deref(), Some(value), "{header:?}");
+        }
+        assert_eq!(find("s"), None);
+        assert_eq!(find("=s"), None);
+        for header in ["\t s =1", "s\t=1", "ss=2; s=1; S=3; s s=4", "s; s=1;;=s;"] {
+            assert_eq!(find(header).as_deref(), Some("1"), "{header:?}");
+        }
+        for header in
+            ["ss=1", " =1", "\u{a0}=1", "xs=1", "s\u{200b}=1", "\u{a0}s=1", "s\u{2003}=1", "\u{1c}s=1"]
+        {
+            assert_eq!(find(header), None, "{header:?}");
+        }
+        assert_eq!(find_cookie([b"s=1".as_slice(), b"s=2".as_slice()], "s").as_deref(), Some("2"));
+        assert_eq!(find_cookie([b"s=\xff\xfe".as_slice()], "s").as_deref(), Some("\u{fffd}\u{fffd}"));
+    }
+}

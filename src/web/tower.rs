@@ -1,0 +1,384 @@
+//! The tower layer. With axum, hyper or tonic: anything that speaks `http` types.
+
+mod body;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::session::LazySession;
+use crate::site::error::Error;
+use crate::site::settings::{Settings, SettingsError};
+use crate::store::contract::SessionStore;
+use crate::web::middleware::{Finishing, ResponseHeaders, SessionMiddleware, Unsaved, message_of, status_of};
+
+pub use self::body::SessionBody;
+
+/// Gives each request a session and saves it after the response. Django's `SessionMiddleware`.
+///
+/// Each request carries a [`LazySession`](crate::LazySession) among its extensions; axum handlers name
+/// [`Session`](crate::Session) as an argument instead, or `Option<Session>` where there may be no layer. When saving fails,
+/// the response is replaced: by a line of plain text with the status of [`status_of`], or by what
+/// [`on_error`](SessionLayer::on_error) was given.
+///
+/// # Several layers
+/// A request has one session for each cookie's name, or header, however many layers of that name it passes: on a
+/// nested router and on the whole site, for example. The outermost of them rules: its settings, its clock and its
+/// `on_error`. The handler's response is looked at there, and the session saved once. The layers must share the store
+/// (the same `Arc`) and, where there is one, the index of user sessions; else each request is answered with
+/// [`Error::LayersDiffer`]. The simplest is to make the layer once and to clone it. Layers of different names stand
+/// side by side and inside of each other; a handler is given the innermost layer's session.
+///
+/// # When a session is saved
+/// After the handler has made its response, unless its status is 5xx, and before the response's body is sent. What is
+/// put into the session later, by a stream or a task that goes on, is not saved; call [`Session::save`](crate::Session::save) there for a session
+/// that its client knows already. A handler that calls `save` itself and then answers with 5xx leaves behind what
+/// nobody can open, if the session was new or had moved to a new key, because a 5xx carries no cookie; the log warns
+/// of it. Leave saving to the layer, or call [`Session::flush`](crate::Session::flush) before such an answer. Middleware around this layer
+/// must let `Set-Cookie` through: without it the client never learns its key.
+///
+/// ```
+/// use std::sync::Arc;
+/// use axum::{Router, body::Body, http::Request, routing::get};
+/// use cloakroom::{Error, MemoryStore, Session, SessionLayer, Settings};
+/// use tower::ServiceExt;
+///
+/// async fn visit(session: Session) -> Result<String, Error> {
+///     let visits = session.modify::<u32>("visits", |visits| visits.unwrap_or(0) + 1)?;
+///     Ok(format!("visit {visits}"))
+/// }
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+/// let site: Router = Router::new().route("/", get(visit)).layer(layer);
+/// let response = site.oneshot(Request::get("/").body(Body::empty())?).await?;
+/// assert!(response.headers()["set-cookie"].to_str()?.starts_with("sessionid="));
+/// assert_eq!(response.headers()["vary"], "Cookie");
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct SessionLayer<E = PlainText> {
+    middleware: SessionMiddleware,
+    on_error: Arc<E>,
+}
+
+impl SessionLayer {
+    /// A layer for this store and site.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionLayer, Settings};
+    ///
+    /// let mut settings = Settings::hardened("secret");
+    /// assert!(SessionLayer::new(Arc::new(MemoryStore::new()), settings.clone()).is_ok());
+    /// // Browsers take no cookie whose name begins with `__Host-` for a whole domain.
+    /// settings.cookie_domain = Some("example.com".to_owned());
+    /// let error = SessionLayer::new(Arc::new(MemoryStore::new()), settings).unwrap_err();
+    /// assert_eq!(error.setting(), "cookie_domain");
+    /// ```
+    ///
+    /// # Errors
+    /// When the settings do not go together: [`Settings::validate`].
+    pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Result<SessionLayer, SettingsError> {
+        Ok(SessionMiddleware::new(store, settings)?.into())
+    }
+}
+
+impl<E> SessionLayer<E> {
+    /// Answers with a response of the application's own when a session could not be saved: it was deleted
+    /// meanwhile, changed meanwhile where the settings refuse that, or the store failed. The status is the
+    /// function's to choose, from [`status_of`] or by itself. `Vary: Cookie` is added; the session's cookie is
+    /// neither set nor deleted.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use axum::{body::Body, http::Response, Router};
+    /// use cloakroom::{Error, MemoryStore, SessionLayer, Settings, middleware::status_of};
+    ///
+    /// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let layer = layer.on_error(|error: &Error| match error {
+    ///     Error::Interrupted => {
+    ///         Response::builder().status(303).header("location", "/login").body(Body::empty()).unwrap()
+    ///     }
+    ///     other => Response::builder().status(status_of(other)).body(Body::from("Please try again.")).unwrap(),
+    /// });
+    /// let site: Router = Router::new().layer(layer);
+    /// # Ok::<(), cloakroom::SettingsError>(())
+    /// ```
+    #[must_use]
+    pub fn on_error<F>(self, on_error: F) -> SessionLayer<F> {
+        SessionLayer { middleware: self.middleware, on_error: Arc::new(on_error) }
+    }
+}
+
+/// Makes the response that takes the handler's place when its session could not be saved. Any function from
+/// `&Error` to a response is one; see [`SessionLayer::on_error`]. Its body may be of another type than the handler's:
+/// [`SessionBody`] is either.
+///
+/// ```
+/// use cloakroom::{Error, ErrorResponse, middleware::status_of};
+/// use http::Response;
+///
+/// struct Json;
+///
+/// impl ErrorResponse for Json {
+///     type Body = String;
+///
+///     fn error_response(&self, error: &Error) -> Response<String> {
+///         let mut response = Response::new(format!(r#"{{"status":{}}}"#, status_of(error)));
+///         *response.status_mut() = status_of(error).try_into().unwrap_or_default();
+///         response
+///     }
+/// }
+///
+/// let response = Json.error_response(&Error::Interrupted);
+/// assert_eq!((response.status().as_u16(), response.body().as_str()), (400, r#"{"status":400}"#));
+/// ```
+pub trait ErrorResponse: Send + Sync + 'static {
+    /// The response's body.
+    type Body;
+
+    /// The response. What went wrong is logged already.
+    fn error_response(&self, error: &Error) -> Response<Self::Body>;
+}
+
+impl<Body, F: Fn(&Error) -> Response<Body> + Send + Sync + 'static> ErrorResponse for F {
+    type Body = Body;
+
+    fn error_response(&self, error: &Error) -> Response<Body> {
+        self(error)
+    }
+}
+
+/// Answers with a line of plain text, [`message_of`] the error, and the status of [`status_of`] it.
+///
+/// ```
+/// use cloakroom::{Error, ErrorResponse, PlainText};
+///
+/// let response = PlainText.error_response(&Error::NotLoggedIn);
+/// assert_eq!(response.status(), 401);
+/// assert_eq!(response.body(), "Please log in.");
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlainText;
+
+impl ErrorResponse for PlainText {
+    type Body = String;
+
+    fn error_response(&self, error: &Error) -> Response<String> {
+        let mut response = Response::new(message_of(error).to_owned());
+        *response.status_mut() =
+            StatusCode::from_u16(status_of(error)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        response
+    }
+}
+
+impl<E> Clone for SessionLayer<E> {
+    fn clone(&self) -> Self {
+        SessionLayer { middleware: self.middleware.clone(), on_error: Arc::clone(&self.on_error) }
+    }
+}
+
+impl From<SessionMiddleware> for SessionLayer {
+    fn from(middleware: SessionMiddleware) -> Self {
+        SessionLayer { middleware, on_error: Arc::new(PlainText) }
+    }
+}
+
+impl<S, E> Layer<S> for SessionLayer<E> {
+    type Service = SessionService<S, E>;
+
+    fn layer(&self, inner: S) -> SessionService<S, E> {
+        SessionService { inner, layer: self.clone() }
+    }
+}
+
+/// What [`SessionLayer`] makes of a service.
+///
+/// ```
+/// use std::{convert::Infallible, sync::Arc};
+/// use cloakroom::{LazySession, MemoryStore, SessionLayer, SessionService, Settings};
+/// use http::{Request, Response};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let inner = service_fn(|request: Request<()>| async move {
+///     assert!(request.extensions().get::<LazySession>().is_some());
+///     Ok::<_, Infallible>(Response::new("hello".to_owned()))
+/// });
+/// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+/// let service: SessionService<_> = layer.layer(inner);
+/// let response = service.oneshot(Request::new(())).await?;
+/// let body = axum::body::Body::new(response.into_body());
+/// assert_eq!(axum::body::to_bytes(body, 100).await?, "hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct SessionService<S, E = PlainText> {
+    inner: S,
+    layer: SessionLayer<E>,
+}
+
+impl<S: Clone, E> Clone for SessionService<S, E> {
+    fn clone(&self) -> Self {
+        SessionService { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S, E, RequestBody, ResponseBody> Service<Request<RequestBody>> for SessionService<S, E>
+where
+    S: Service<Request<RequestBody>, Response = Response<ResponseBody>>,
+    E: ErrorResponse,
+{
+    type Response = Response<SessionBody<ResponseBody, E::Body>>;
+    type Error = S::Error;
+    type Future = SessionFuture<S::Future, ResponseBody, E>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
+        let layer = self.layer.clone();
+        // Known as a constant, the usual name needs not be looked up.
+        let tickets = match layer.middleware.header() {
+            "Cookie" => request.headers().get_all(COOKIE),
+            name => request.headers().get_all(name),
+        };
+        let tickets = tickets.iter().map(HeaderValue::as_bytes);
+        let around = request.extensions().get::<LazySession>();
+        let session = match layer.middleware.begin_inside(around, tickets) {
+            Ok(session) => session,
+            Err(error) => {
+                let session = Err(Box::new(error));
+                return SessionFuture { answer: None, session, layer, saving: None };
+            }
+        };
+        request.extensions_mut().insert(session.clone());
+        SessionFuture { answer: Some(self.inner.call(request)), session: Ok(session), layer, saving: None }
+    }
+}
+
+pin_project! {
+    /// The response of a [`SessionService`]. A type of its own, so that a request that saves nothing allocates nothing
+    /// for it.
+    ///
+    /// ```
+    /// use std::{convert::Infallible, sync::Arc};
+    /// use cloakroom::{MemoryStore, SessionLayer, Settings};
+    /// use http::{Request, Response};
+    /// use tower::{Layer, Service, service_fn};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new("hello".to_owned())));
+    /// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let response = layer.layer(inner).call(Request::new(()));
+    /// assert_eq!(response.await?.status(), 200);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    pub struct SessionFuture<F, Body, E = PlainText> {
+        // None where the layers differ: then no handler runs.
+        #[pin]
+        answer: Option<F>,
+        session: Result<LazySession, Box<Error>>,
+        layer: SessionLayer<E>,
+        saving: Option<(Response<Body>, Finishing)>,
+    }
+}
+
+impl<F, Body, E, Failure> Future for SessionFuture<F, Body, E>
+where
+    F: Future<Output = Result<Response<Body>, Failure>>,
+    E: ErrorResponse,
+{
+    type Output = Result<Response<SessionBody<Body, E::Body>>, Failure>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let SessionLayer { middleware, on_error } = &*this.layer;
+        let failed = |error: &Error| {
+            let mut response = on_error.error_response(error);
+            middleware.failed(error).apply(response.headers_mut());
+            Poll::Ready(Ok(response.map(SessionBody::of_error)))
+        };
+        let (answer, session) = match (this.answer.as_pin_mut(), &*this.session) {
+            (Some(answer), Ok(session)) => (answer, session),
+            (_, Err(error)) => return failed(error),
+            (None, Ok(_)) => return Poll::Pending,
+        };
+        let (mut response, mut finishing) = match this.saving.take() {
+            Some(saving) => saving,
+            None => {
+                let mut response = ready!(answer.poll(context))?;
+                let status = response.status().as_u16();
+                match middleware.finish_unsaved(session, status) {
+                    Unsaved::ToSave => (response, middleware.save_and_finish(session, status)),
+                    unsaved => {
+                        if let Unsaved::Finished(finished) = unsaved {
+                            finished.apply(response.headers_mut());
+                        }
+                        return Poll::Ready(Ok(response.map(SessionBody::of_handler)));
+                    }
+                }
+            }
+        };
+        match finishing.as_mut().poll(context) {
+            Poll::Pending => {
+                *this.saving = Some((response, finishing));
+                Poll::Pending
+            }
+            Poll::Ready(Ok(finished)) => {
+                finished.apply(response.headers_mut());
+                Poll::Ready(Ok(response.map(SessionBody::of_handler)))
+            }
+            Poll::Ready(Err(error)) => failed(&error),
+        }
+    }
+}
+
+impl<F, Body, E> fmt::Debug for SessionFuture<F, Body, E> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SessionFuture").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+impl ResponseHeaders for HeaderMap {
+    fn values(&self, name: &str) -> Vec<&[u8]> {
+        let Some(name) = header_name(name) else { return Vec::new() };
+        self.get_all(name).iter().map(HeaderValue::as_bytes).collect()
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(name) = header_name(name) {
+            self.remove(name);
+        }
+    }
+
+    fn append(&mut self, name: &str, value: Cow<'static, [u8]>) {
+        let value = match value {
+            Cow::Borrowed(b"Cookie") => Ok(HeaderValue::from_static("Cookie")),
+            value => HeaderValue::try_from(value.into_owned()),
+        };
+        if let (Some(name), Ok(value)) = (header_name(name), value) {
+            self.append(name, value);
+        }
+    }
+}
+
+/// The name of a header. The usual ones are known as constants and need not be looked up.
+fn header_name(name: &str) -> Option<HeaderName> {
+    match name {
+        "vary" => Some(VARY),
+        "set-cookie" => Some(SET_COOKIE),
+        _ => HeaderName::try_from(name).ok(),
+    }
+}
