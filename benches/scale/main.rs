@@ -10,7 +10,7 @@
 mod caches;
 mod cleaning;
 mod database;
-#[path = "../../tests/it"]
+#[path = "../../tests/it/support"]
 mod it {
     #[allow(dead_code, unused_imports, reason = "the tests use all of it")]
     pub(crate) mod servers;

@@ -16,7 +16,7 @@ use cloakroom::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::watched_store::{Hold, WatchedStore};
+use crate::support::watched_store::{Hold, WatchedStore};
 
 /// Runs a case, which must end.
 fn ends(case: &str, run: impl FnOnce() + Send + 'static) {

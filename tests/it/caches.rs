@@ -55,7 +55,11 @@ async fn t40(server: &str) {
 }
 
 /// A server that was stopped answers with an error in time; one that was restarted is found again.
-async fn failing_server(server: &mut crate::servers::Server, store: &Arc<dyn SessionStore>, secret: &str) {
+async fn failing_server(
+    server: &mut crate::support::servers::Server,
+    store: &Arc<dyn SessionStore>,
+    secret: &str,
+) {
     let session_key = create(store, r#"{"a":1}"#).await;
     server.send("STOP");
     let error = first_error(store, &session_key).await;
@@ -117,7 +121,7 @@ async fn carried(store: Arc<dyn SessionStore>) {
 #[cfg(feature = "redis")]
 mod redis {
     use super::*;
-    use crate::servers::redis as server;
+    use crate::support::servers::redis as server;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn t40_prefix_and_version_keep_sessions_apart() {
@@ -145,7 +149,7 @@ mod redis {
             error.to_string().contains("user and password") && !format!("{error:?}").contains("4711"),
             "{error:?}"
         );
-        let nobody = format!("redis://127.0.0.1:{}", crate::servers::free_port());
+        let nobody = format!("redis://127.0.0.1:{}", crate::support::servers::free_port());
         let error = cloakroom::connect(&nobody, &Settings::new("secret")).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
         let error =
@@ -212,7 +216,7 @@ mod redis {
 #[cfg(feature = "memcached")]
 mod memcached {
     use super::*;
-    use crate::servers::memcached as server;
+    use crate::support::servers::memcached as server;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn t40_prefix_and_version_keep_sessions_apart() {
@@ -279,7 +283,7 @@ mod memcached {
     async fn t38_a_time_to_live_over_30_days_is_kept() {
         let own = server::start().await;
         let store = open(&format!("memcached://127.0.0.1:{}", own.port)).await;
-        let mut raw = crate::vectors_cache::raw::Raw::memcached(own.port);
+        let mut raw = crate::support::raw_caches::Raw::memcached(own.port);
         for (lives, expected) in [
             (TimeDelta::milliseconds(300), 1),
             (TimeDelta::seconds(90), 90),

@@ -14,7 +14,7 @@ use cloakroom::{
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use crate::watched_store::WatchedStore;
+use crate::support::watched_store::WatchedStore;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 

@@ -135,7 +135,8 @@ async fn files_are_cleared_in_batches() {
 #[cfg(feature = "postgres")]
 #[tokio::test]
 async fn postgres_tells_after_each_batch() {
-    let mut options = cloakroom::PostgresStore::options(&crate::servers::postgres::database().await).unwrap();
+    let mut options =
+        cloakroom::PostgresStore::options(&crate::support::servers::postgres::database().await).unwrap();
     options.create_table(Default::default()).await.unwrap();
     options.clear_batch = 2;
     let store = options.open(&Settings::new("secret")).await.unwrap();
@@ -167,7 +168,7 @@ async fn postgres_sweeps_a_table_of_which_much_has_expired() {
 /// How many batches clearing took, and how many rows they read: by the expiry's index, and from the table.
 #[cfg(feature = "postgres")]
 async fn postgres_reads(expired: u64, live: u64, live_data: &str) -> (u64, [u64; 2]) {
-    use crate::servers::postgres::{client, database};
+    use crate::support::servers::postgres::{client, database};
 
     let url = database().await;
     let mut options = cloakroom::PostgresStore::options(&url).unwrap();
@@ -220,7 +221,8 @@ async fn postgres_reads(expired: u64, live: u64, live_data: &str) -> (u64, [u64;
 #[cfg(feature = "mysql")]
 #[tokio::test]
 async fn mariadb_tells_after_each_batch() {
-    let mut options = cloakroom::MysqlStore::options(&crate::servers::mariadb::database().await).unwrap();
+    let mut options =
+        cloakroom::MysqlStore::options(&crate::support::servers::mariadb::database().await).unwrap();
     options.create_table(Default::default()).await.unwrap();
     options.clear_batch = 2;
     let store = options.open(&Settings::new("secret")).await.unwrap();
@@ -233,7 +235,8 @@ async fn mariadb_tells_after_each_batch() {
 #[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread")]
 async fn mariadb_goes_on_where_the_last_batch_ended() {
-    let mut options = cloakroom::MysqlStore::options(&crate::servers::mariadb::database().await).unwrap();
+    let mut options =
+        cloakroom::MysqlStore::options(&crate::support::servers::mariadb::database().await).unwrap();
     options.create_table(Default::default()).await.unwrap();
     options.clear_batch = 2;
     let store = options.open(&Settings::new("secret")).await.unwrap();

@@ -3,7 +3,7 @@
 use cloakroom::chrono::Utc;
 use cloakroom::{Settings, connect_or_create};
 
-use crate::servers;
+use crate::support::servers;
 
 /// Twice at the same time, as two processes of a new service start, and once more when all is there.
 async fn makes_what_is_missing(url: &str) {

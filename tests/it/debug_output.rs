@@ -19,8 +19,8 @@ use cloakroom::{
     StoreErrorKind, SystemClock, Value, auth,
 };
 
-use crate::named_tests::rust_files;
-use crate::servers;
+use crate::support::servers;
+use crate::support::source_files::rust_files;
 
 /// What must not be shown.
 const KEY: &str = "k3yofasession0123456789abcdefghi";

@@ -1,7 +1,5 @@
 //! A real Django and a real axum site on one SQLite file: one browser goes to both.
 
-pub(crate) mod axum_site;
-pub(crate) mod back_end;
 mod cookie_methods;
 mod everywhere;
 mod expiry;
@@ -10,7 +8,6 @@ mod key_function;
 mod login;
 mod login_example;
 mod parallel;
-pub(crate) mod process;
 mod soak;
 mod table;
 mod wrong_secret;
@@ -21,8 +18,9 @@ use cloakroom::{Settings, TimeZone};
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Value, json};
 
-use self::process::{Django, PASSWORD, Project, SECRET, Server, USERNAME};
-use crate::browser::Browser;
+use crate::support::axum_site;
+use crate::support::browser::Browser;
+use crate::support::django::{Django, PASSWORD, Project, SECRET, Server, USERNAME, credentials};
 
 /// Both sites, and the file between them.
 struct Sites {
@@ -70,11 +68,6 @@ impl Sites {
     fn rows(&self) -> u32 {
         self.connection().query_row("SELECT count(*) FROM django_session", [], |row| row.get(0)).unwrap()
     }
-}
-
-/// The password of the one user of both sites, in a form.
-pub(crate) fn credentials() -> Value {
-    json!({ "username": USERNAME, "password": PASSWORD })
 }
 
 /// Who a site takes the browser for, and what it sees in the session besides the login.

@@ -7,11 +7,10 @@ mod dead_cache;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod down_at_start;
 mod exhausted;
-pub(crate) mod fail_over;
+mod fail_over;
 mod idle;
 mod killed;
 mod mixed_up;
-pub(crate) mod proxy;
 mod restarts;
 mod stalled;
 #[cfg(any(feature = "mysql", feature = "redis"))]
@@ -24,8 +23,9 @@ use cloakroom::chrono::{TimeDelta, Utc};
 use cloakroom::store::{Created, Record, Updated, Version};
 use cloakroom::{SessionData, SessionKey, SessionStore, Settings, StoreError, StoreErrorKind};
 
-use self::proxy::Proxy;
-use crate::servers::Server;
+use crate::support::proxy::Proxy;
+use crate::support::servers::Server;
+use crate::support::soak::given;
 
 fn settings() -> Settings {
     Settings::new("secret")
@@ -82,19 +82,6 @@ async fn update(
     store.update(session_key, None, record(&data_of(session_key, number))).await
 }
 
-/// What a variable says, for a long form, or this.
-fn given(variable: &str, otherwise: u64) -> u64 {
-    match std::env::var(variable) {
-        Ok(value) => value.parse().unwrap_or_else(|_| panic!("{variable}={value} is no number")),
-        Err(_) => otherwise,
-    }
-}
-
-/// Seconds of a long form.
-pub(crate) fn seconds(otherwise: u64) -> Duration {
-    Duration::from_secs(given("CLOAKROOM_SOAK_SECONDS", otherwise))
-}
-
 /// A store on a server of its own with a proxy between.
 struct Proxied {
     name: &'static str,
@@ -109,7 +96,7 @@ struct Proxied {
 
 #[cfg(feature = "postgres")]
 async fn postgres(deadline: Duration) -> Proxied {
-    use crate::servers::postgres::{start, url};
+    use crate::support::servers::postgres::{start, url};
     let server = start().await;
     let proxy = Proxy::before(server.port).await;
     let mut options =
@@ -123,7 +110,7 @@ async fn postgres(deadline: Duration) -> Proxied {
 
 #[cfg(feature = "mysql")]
 async fn mariadb(deadline: Duration) -> Proxied {
-    use crate::servers::mariadb::{start, url};
+    use crate::support::servers::mariadb::{start, url};
     let server = start().await;
     let proxy = Proxy::before(server.port).await;
     let mut options =
@@ -137,7 +124,7 @@ async fn mariadb(deadline: Duration) -> Proxied {
 
 #[cfg(feature = "redis")]
 async fn redis(deadline: Duration) -> Proxied {
-    use crate::servers::redis::{start, url_of};
+    use crate::support::servers::redis::{start, url_of};
     let server = start().await;
     let proxy = Proxy::before(server.port).await;
     let mut options = cloakroom::RedisStore::options(proxy.url(&url_of(&server), server.port));
@@ -148,7 +135,7 @@ async fn redis(deadline: Duration) -> Proxied {
 
 #[cfg(feature = "memcached")]
 async fn memcached(deadline: Duration) -> Proxied {
-    let server = crate::servers::memcached::start().await;
+    let server = crate::support::servers::memcached::start().await;
     let proxy = Proxy::before(server.port).await;
     let mut options = cloakroom::MemcachedStore::options([format!("127.0.0.1:{}", proxy.port)]);
     options.timeout = deadline;

@@ -15,7 +15,7 @@ use cloakroom::{
 };
 
 use crate::fuzz_corpus::targets;
-use crate::limited::processor_time;
+use crate::support::limited::processor_time;
 
 const SECRET: &str = "secret";
 
@@ -92,7 +92,7 @@ fn bomb() -> String {
 #[test]
 fn t16_a_zlib_bomb_ends_at_the_limit_and_nothing_unsigned_is_inflated() {
     // Room for the text and what the limit allows, far from the gibibyte.
-    if !crate::limited::memory(
+    if !crate::support::limited::memory(
         "hostile_text::t16_a_zlib_bomb_ends_at_the_limit_and_nothing_unsigned_is_inflated",
         128,
     ) {

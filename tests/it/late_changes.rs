@@ -8,7 +8,7 @@ use cloakroom::{
     SignedCookieStore,
 };
 
-use crate::log::Log;
+use crate::support::log::Log;
 
 const NOT_SAVED: &str = "was never saved";
 const NO_COOKIE: &str = "no response carries";

@@ -9,7 +9,7 @@ use cloakroom::{
     SqliteStore, StoreErrorKind, Value,
 };
 
-use crate::stores;
+use crate::support::stores;
 
 async fn create(store: &dyn SessionStore) -> SessionKey {
     let (session_key, now) = (SessionKey::random().unwrap(), Utc::now());
@@ -145,7 +145,7 @@ async fn files_lists_what_is_not_genuine_and_what_cannot_be_read() {
 #[cfg(feature = "redis")]
 #[tokio::test]
 async fn redis_lists_its_own_entries_alone() {
-    let url = crate::servers::redis::url().await;
+    let url = crate::support::servers::redis::url().await;
     let settings = Settings::new("secret");
     let tricky = cloakroom::connect(&format!("{url}[a-z]*?"), &settings).await.unwrap();
     let like = cloakroom::connect(&format!("{url}b"), &settings).await.unwrap();

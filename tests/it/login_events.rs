@@ -9,8 +9,8 @@ use cloakroom::{
     SignedCookieStore, StoreErrorKind, auth,
 };
 
-use crate::log::Log;
-use crate::watched_store::WatchedStore;
+use crate::support::log::Log;
+use crate::support::watched_store::WatchedStore;
 
 const ADA: auth::User<'static> = auth::User { id: "7", password: "hash", backend: auth::MODEL_BACKEND };
 const BOB: auth::User<'static> = auth::User { id: "8", ..ADA };

@@ -8,8 +8,8 @@ use cloakroom::{MemoryStore, SessionMiddleware, Settings, auth};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-use crate::log::Log;
-use crate::named_tests::rust_files;
+use crate::support::log::Log;
+use crate::support::source_files::rust_files;
 
 /// One event: level, target, message, and the names of its fields.
 type Event = (String, String, String, BTreeSet<String>);

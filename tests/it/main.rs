@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod application_code;
-mod browser;
 mod cached_db;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod caches;
@@ -30,9 +29,7 @@ mod hostile_text;
 mod json_dialect;
 mod late_changes;
 mod layers;
-mod limited;
 mod listing;
-mod log;
 mod login_events;
 mod logs_page;
 mod model;
@@ -44,7 +41,6 @@ mod observed;
 mod pickle_objects;
 mod pickles;
 mod queued_saves;
-mod random;
 #[cfg(feature = "redis-cluster")]
 mod redis_cluster;
 #[cfg(all(feature = "redis-cluster", feature = "redis-sentinel"))]
@@ -56,15 +52,12 @@ mod redis_tls;
 mod runtimes;
 mod save_protocol;
 mod secrets;
-#[allow(dead_code, reason = "each feature uses a part of it")]
-mod servers;
-
-mod site_process;
 mod spans;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sql_stores;
 mod sqlite_files;
 mod stores;
+mod support;
 mod unreadable;
 mod user_sessions;
 mod user_table;
@@ -74,6 +67,5 @@ mod vectors_cache;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod vectors_sql;
 mod warnings;
-mod watched_store;
 mod web;
 mod wrong_secret;

@@ -1,7 +1,9 @@
 //! The documents that name tests: each test that docs/reliability.md or SECURITY.md names is there.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::support::source_files::rust_files;
 
 /// A test's function, and the modules that it is in as far as files tell: folders, the file, and modules inside of it.
 struct Test {
@@ -71,17 +73,6 @@ fn tests_named(text: &str) -> Vec<(String, Option<usize>)> {
         }
     }
     named
-}
-
-pub(crate) fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            rust_files(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
 }
 
 fn tests_in(root: &Path, file: &Path) -> Vec<Test> {

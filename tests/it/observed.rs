@@ -8,7 +8,7 @@ use cloakroom::{
     ManualClock, SessionData, SessionKey, SessionMiddleware, SessionStore, Settings, SqliteStore,
 };
 
-use crate::log::Log;
+use crate::support::log::Log;
 
 #[allow(dead_code, reason = "its main is not called")]
 #[cfg(feature = "metrics")]
@@ -57,7 +57,7 @@ mod metrics {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::watched_store::WatchedStore;
+    use crate::support::watched_store::WatchedStore;
 
     /// Each series by its name and labels.
     fn series(prometheus: &PrometheusHandle) -> BTreeMap<String, f64> {

@@ -167,7 +167,7 @@ fn an_object_is_filled_as_python_fills_it() {
 /// What costs much is done once or counted: the pickles are small, and so is the time.
 #[test]
 fn t14_repeating_what_is_costly_ends_within_bounds() {
-    let start = crate::limited::processor_time();
+    let start = crate::support::limited::processor_time();
     // 4,090 references to one integer of 4,095 digits are read, as each is a copy of one text.
     let digits = [b"\x80\x04L", &vec![b'7'; 4_095][..], b"L\n\x940}(\x8c\x01k]("].concat();
     let repeated = [&digits[..], &b"h\x00".repeat(4_090), b"eu."].concat();
@@ -198,7 +198,7 @@ fn t14_repeating_what_is_costly_ends_within_bounds() {
     assert!(matches!(data.read::<String>("k"), Err(ValueError::PythonObject(_))));
     assert!(data.to_pickle().unwrap().len() < 10_000);
     assert_eq!(SessionData::from_pickle(&data.to_pickle().unwrap(), LIMIT).unwrap(), data);
-    let taken = crate::limited::processor_time() - start;
+    let taken = crate::support::limited::processor_time() - start;
     // Unoptimised; a release build needs a tenth of it.
     assert!(taken.as_secs() < 20, "{taken:?}");
 }
@@ -217,7 +217,7 @@ mod in_redis {
     };
 
     use super::*;
-    use crate::vectors_cache::raw::Raw;
+    use crate::support::raw_caches::Raw;
 
     const CART: &[u8] = b"cshop.models\nCart\n)\x81}\x8c\x05itemsK\x01sb";
 
@@ -234,9 +234,10 @@ mod in_redis {
     /// Its key alone is an error. Everything else works: reading, saving, a new session key, removing it, logging out.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_key_that_only_python_reads_stops_no_other() {
-        let server = crate::servers::redis::start().await;
+        let server = crate::support::servers::redis::start().await;
         let settings = Settings::new("secret");
-        let store = cloakroom::connect(&crate::servers::redis::url_of(&server), &settings).await.unwrap();
+        let store =
+            cloakroom::connect(&crate::support::servers::redis::url_of(&server), &settings).await.unwrap();
         let mut raw = Raw::redis(server.port);
         let session_key = SessionKey::random().unwrap();
         let open = |session_key: &SessionKey| {
@@ -289,8 +290,8 @@ mod in_redis {
     /// What is no session for a reader is one for a logout: the entry goes, whatever is in it, and the browser's cookie.
     #[tokio::test(flavor = "multi_thread")]
     async fn an_entry_that_cannot_be_read_is_ended_by_a_logout() {
-        let server = crate::servers::redis::start().await;
-        let url = crate::servers::redis::url_of(&server);
+        let server = crate::support::servers::redis::start().await;
+        let url = crate::support::servers::redis::url_of(&server);
         let store = cloakroom::connect(&url, &Settings::new("secret")).await.unwrap();
         let middleware = SessionMiddleware::new(store, Settings::new("secret")).unwrap();
         let mut raw = Raw::redis(server.port);
@@ -309,10 +310,10 @@ mod in_redis {
     /// In `cached_db` the row has the text that Django's JSON made of it, and the row is what counts.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_copy_with_objects_leaves_the_row_to_be_read() {
-        let server = crate::servers::redis::start().await;
+        let server = crate::support::servers::redis::start().await;
         let folder = tempfile::tempdir().unwrap();
         let database = sqlite(folder.path()).await;
-        let url = crate::servers::redis::url_of(&server) + "?engine=cached_db";
+        let url = crate::support::servers::redis::url_of(&server) + "?engine=cached_db";
         let cache = cloakroom::connect(&url, &Settings::new("secret")).await.unwrap();
         let store: Arc<dyn SessionStore> =
             Arc::new(CachedDbStore::new(Arc::clone(&database), Arc::clone(&cache)).unwrap());

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cloakroom::{MAX_VALUE_DEPTH, PickleError, SessionData, Value};
 
-use crate::limited::processor_time;
+use crate::support::limited::processor_time;
 
 const LIMIT: usize = 16 << 20;
 
@@ -105,7 +105,7 @@ fn t13_whatever_would_run_code_is_refused_by_name() {
 #[test]
 fn t14_bombs_end_within_bounds() {
     // The bombs themselves, up to 16 MiB each, and what may be made of two million opcodes.
-    if !crate::limited::memory("pickles::t14_bombs_end_within_bounds", 384) {
+    if !crate::support::limited::memory("pickles::t14_bombs_end_within_bounds", 384) {
         return;
     }
     let session = |opcodes: &[u8]| [b"\x80\x04}\x8c\x01k", opcodes, b"s."].concat();

@@ -13,7 +13,7 @@ use cloakroom::{
 };
 use tokio::task::JoinHandle;
 
-use crate::watched_store::{Hold, WatchedStore};
+use crate::support::watched_store::{Hold, WatchedStore};
 
 /// A site with one session, by whose cookie all requests come.
 struct Site {
@@ -145,7 +145,7 @@ async fn neighbour(store: Arc<dyn SessionStore>, stop: Arc<AtomicUsize>) -> (usi
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_thousand_requests_with_one_cookie_all_are_saved_in_few_writes() {
-    for (name, store, _keep) in crate::save_protocol::stores().await {
+    for (name, store, _keep) in crate::support::stores::all().await {
         let (_, quiet) = neighbour(Arc::clone(&store), Arc::new(AtomicUsize::new(1))).await;
         let site = Arc::new(Site::on(Arc::clone(&store), Settings::new("secret")).await);
         let stop = Arc::new(AtomicUsize::new(0));
@@ -176,7 +176,7 @@ async fn of_a_thousand_requests_with_one_cookie_all_are_saved_in_few_writes() {
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_counts_less_than_two_statements_a_request() {
-    use crate::servers::postgres;
+    use crate::support::servers::postgres;
     let server = postgres::start_counting().await;
     let url = postgres::url(&server, "postgres");
     let options = cloakroom::PostgresStore::options(&url).unwrap();

@@ -5,89 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
-use cloakroom::store::{Created, Record, Rotated};
-use cloakroom::{SessionData, SessionKey, SessionStore, Settings, StoreError, StoreErrorKind};
+use cloakroom::store::{Record, Rotated};
+use cloakroom::{SessionData, SessionKey, SessionStore, Settings, StoreErrorKind};
 
-use crate::servers::{program, redis::start_cluster, run};
-
-async fn create(store: &Arc<dyn SessionStore>, number: usize) -> Result<SessionKey, StoreError> {
-    Ok(try_to_create(store, number).await?.expect("a random key is free"))
-}
-
-/// No key where the driver asked twice, and the second time found what it had written the first time.
-async fn try_to_create(
-    store: &Arc<dyn SessionStore>,
-    number: usize,
-) -> Result<Option<SessionKey>, StoreError> {
-    let session_key = SessionKey::random().unwrap();
-    let data = SessionData::from_json(&format!(r#"{{"number":{number}}}"#)).unwrap();
-    let now = Utc::now();
-    let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
-    match store.create(&session_key, record).await? {
-        Created::Created(_) => Ok(Some(session_key)),
-        Created::KeyTaken => Ok(None),
-    }
-}
-
-pub(crate) async fn create_many(store: &Arc<dyn SessionStore>) -> Vec<SessionKey> {
-    let mut keys = Vec::new();
-    for number in 0..100 {
-        keys.push(create(store, number).await.unwrap());
-    }
-    keys
-}
-
-/// Loads all; each that is there must be the right one. Gives how many are there and how many could not be asked for.
-pub(crate) async fn load_all(store: &Arc<dyn SessionStore>, keys: &[SessionKey]) -> (usize, usize) {
-    let (mut found, mut errors) = (0, 0);
-    for (number, session_key) in keys.iter().enumerate() {
-        match store.load(session_key, Utc::now()).await {
-            Ok(Some(loaded)) => {
-                assert_eq!(
-                    loaded.data.read::<usize>("number").unwrap(),
-                    Some(number),
-                    "another session's data"
-                );
-                found += 1;
-            }
-            Ok(None) => {}
-            Err(error) => {
-                assert_eq!(error.kind(), StoreErrorKind::Unavailable);
-                // One error says enough; each may take as long as the deadline.
-                errors += 1;
-                break;
-            }
-        }
-    }
-    (found, errors)
-}
-
-/// Waits until a primary's replica has received all that was written.
-async fn wait_for_replica(port: u16) {
-    wait_for_replica_of(port, &[]).await;
-}
-
-/// The same, of a primary that wants these options to log in.
-pub(crate) async fn wait_for_replica_of(port: u16, login: &[&str]) {
-    let start = Instant::now();
-    loop {
-        let output = std::process::Command::new(program("redis-cli", &[]))
-            .args(login)
-            .args(["-p", &port.to_string(), "info", "replication"])
-            .output()
-            .unwrap();
-        let info = String::from_utf8_lossy(&output.stdout).into_owned();
-        let written = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:"));
-        let received = info.lines().find(|line| line.starts_with("slave0:") && line.contains("state=online"));
-        if let (Some(written), Some(received)) = (written, received)
-            && received.contains(&format!("offset={},", written.trim()))
-        {
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(30), "the replica lags: {info}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
+use crate::support::many_sessions::{create, create_many, load_all, try_to_create};
+use crate::support::servers::redis::{start_cluster, wait_for_replica};
+use crate::support::servers::{program, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t36_a_killed_primary_is_replaced() {

@@ -3,8 +3,8 @@
 use cloakroom::user_sessions::UserSessions;
 use cloakroom::{RedisStore, SessionKey, SessionStore, Settings, StoreError, StoreErrorKind};
 
-use crate::redis_cluster::create_many;
-use crate::servers::redis::{
+use crate::support::many_sessions::create_many;
+use crate::support::servers::redis::{
     PASSWORD, client, start, start_cluster, start_node_of_a_cluster, start_watched, url_of, wait_until_info,
 };
 

@@ -6,8 +6,9 @@ use chrono::Utc;
 use cloakroom::store::Updated;
 use cloakroom::{RedisStore, SessionStore, Settings, StoreErrorKind};
 
-use crate::redis_cluster::{create_many, load_all, wait_for_replica_of};
-use crate::servers::redis::{PASSWORD, client, start_watched, url_of, wait_until_info};
+use crate::support::many_sessions::{create_many, load_all};
+use crate::support::servers::redis::wait_for_replica_of;
+use crate::support::servers::redis::{PASSWORD, client, start_watched, url_of, wait_until_info};
 
 const LOGIN: [&str; 3] = ["--no-auth-warning", "-a", PASSWORD];
 

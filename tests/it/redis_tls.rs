@@ -5,8 +5,8 @@ use std::sync::Arc;
 use cloakroom::store::redis::RedisOptions;
 use cloakroom::{RedisStore, SessionStore, Settings, StoreErrorKind, conformance};
 
-use crate::servers::Server;
-use crate::servers::redis::{PASSWORD, start_with_tls, url_of};
+use crate::support::servers::Server;
+use crate::support::servers::redis::{PASSWORD, start_with_tls, url_of};
 
 fn options(server: &Server, host: &str, certificates: Option<&str>) -> RedisOptions {
     let url = url_of(server).replace("redis://", "rediss://").replace("127.0.0.1", host);

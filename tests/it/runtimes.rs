@@ -98,21 +98,21 @@ fn at_the_same_time(name: &str, url: &str) {
 fn with_each_store(test: impl Fn(&str, &str)) {
     let servers = Runtime::new().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    for (name, url) in servers.block_on(crate::stores::shared_by_processes(folder.path())) {
+    for (name, url) in servers.block_on(crate::support::stores::shared_by_processes(folder.path())) {
         test(name, &url);
     }
     test("memory", "memory:");
     #[cfg(feature = "redis-sentinel")]
     {
-        let watched = servers.block_on(crate::servers::redis::start_watched());
+        let watched = servers.block_on(crate::support::servers::redis::start_watched());
         test("redis sentinel", &watched.url);
     }
     #[cfg(all(feature = "postgres", feature = "redis-cluster"))]
     {
         let url = servers.block_on(async {
-            let database = crate::servers::postgres::database().await;
+            let database = crate::support::servers::postgres::database().await;
             cloakroom::store::create_table(&database, Default::default()).await.unwrap();
-            format!("cached_db:{database}|{}", crate::servers::redis::cluster_url().await)
+            format!("cached_db:{database}|{}", crate::support::servers::redis::cluster_url().await)
         });
         test("cached_db of postgres and a cluster", &url);
     }

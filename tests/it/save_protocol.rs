@@ -11,37 +11,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use cloakroom::chrono::Utc;
 use cloakroom::store::{Record, Rotated, Updated, Version};
 use cloakroom::{
-    ConcurrentChanges, Error, FileStore, KeyGenerator, MemoryStore, Session, SessionKey, SessionMiddleware,
-    SessionStore, Settings, SqliteStore,
+    ConcurrentChanges, Error, KeyGenerator, MemoryStore, Session, SessionKey, SessionMiddleware,
+    SessionStore, Settings,
 };
 
-/// The stores under test, each with what must live as long as it.
-pub(crate) async fn stores() -> Vec<(&'static str, Arc<dyn SessionStore>, Option<tempfile::TempDir>)> {
-    let folder = tempfile::tempdir().unwrap();
-    let options = SqliteStore::options(folder.path().join("db.sqlite3"));
-    options.create_table(Default::default()).await.unwrap();
-    let sqlite = options.open(&Settings::new("secret")).await.unwrap();
-    let mut stores: Vec<(&'static str, Arc<dyn SessionStore>, Option<tempfile::TempDir>)> =
-        vec![("memory", Arc::new(MemoryStore::new()), None), ("sqlite", Arc::new(sqlite), Some(folder))];
-    let folder = tempfile::tempdir().unwrap();
-    let mut options = FileStore::options(folder.path());
-    // Waiting for the disk changes nothing here but the time that it takes.
-    options.durable = false;
-    stores.push(("file", Arc::new(options.open(&Settings::new("secret")).await.unwrap()), Some(folder)));
-    let folder = tempfile::tempdir().unwrap();
-    stores.push(("cached_db", crate::stores::new_cached_db(folder.path()).await, Some(folder)));
-    #[cfg(feature = "postgres")]
-    stores.push(("postgres", crate::stores::new_postgres().await, None));
-    #[cfg(feature = "mysql")]
-    stores.push(("mariadb", crate::stores::new_mariadb().await, None));
-    #[cfg(feature = "redis")]
-    stores.push(("redis", crate::stores::new_redis("").await, None));
-    #[cfg(feature = "redis-cluster")]
-    stores.push(("redis cluster", crate::stores::new_redis_cluster().await, None));
-    #[cfg(feature = "memcached")]
-    stores.push(("memcached", crate::stores::new_memcached().await, None));
-    stores
-}
+use crate::support::stores;
 
 fn settings(concurrent_changes: ConcurrentChanges) -> Settings {
     let mut settings = Settings::new("secret");
@@ -88,7 +62,7 @@ async fn fifty(store: &Arc<dyn SessionStore>, policy: ConcurrentChanges) -> (usi
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_fifty_changes_at_once_all_are_kept() {
-    for (name, store, _keep) in stores().await {
+    for (name, store, _keep) in stores::all().await {
         for _ in 0..20 {
             assert_eq!(fifty(&store, ConcurrentChanges::Merge).await, (50, 50), "{name}");
         }
@@ -98,14 +72,14 @@ async fn of_fifty_changes_at_once_all_are_kept() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn with_last_write_wins_the_same_test_shows_the_loss() {
-    for (name, store, _keep) in stores().await {
+    for (name, store, _keep) in stores::all().await {
         assert_eq!(fifty(&store, ConcurrentChanges::LastWriteWins).await, (1, 1), "{name}");
     }
 }
 
 #[tokio::test]
 async fn reject_refuses_and_keeps_what_is_stored() {
-    for (name, store, _keep) in stores().await {
+    for (name, store, _keep) in stores::all().await {
         let session_key = new_session(&store).await;
         let first = open(&store, ConcurrentChanges::Reject, &session_key).await;
         let second = open(&store, ConcurrentChanges::Reject, &session_key).await;
@@ -120,7 +94,7 @@ async fn reject_refuses_and_keeps_what_is_stored() {
 
 #[tokio::test]
 async fn each_change_is_done_again_on_top_of_the_others() {
-    for (name, store, _keep) in stores().await {
+    for (name, store, _keep) in stores::all().await {
         let session_key = new_session(&store).await;
         let prepare = open(&store, ConcurrentChanges::Merge, &session_key).await;
         prepare.update([("removed", 1), ("kept", 1), ("both", 1), ("list", 0)]).unwrap();
@@ -161,7 +135,7 @@ async fn each_change_is_done_again_on_top_of_the_others() {
 
 #[tokio::test]
 async fn t01_a_session_that_was_logged_out_meanwhile_stays_dead() {
-    for (name, store, _keep) in stores().await {
+    for (name, store, _keep) in stores::all().await {
         // With and without comparison: nothing is brought back by what overwrites either.
         let policies = [ConcurrentChanges::Merge, ConcurrentChanges::LastWriteWins];
         for (policy, rotate) in policies.into_iter().flat_map(|policy| [(policy, false), (policy, true)]) {
@@ -187,7 +161,7 @@ async fn t01_a_session_that_was_logged_out_meanwhile_stays_dead() {
 
 #[tokio::test]
 async fn t04_no_key_of_a_client_is_adopted() {
-    for (name, store, _keep) in stores().await {
+    for (name, store, _keep) in stores::all().await {
         let middleware = SessionMiddleware::new(Arc::clone(&store), Settings::new("secret")).unwrap();
         for clear in [false, true] {
             let lazy = middleware.begin([b"sessionid=attackersattackers".as_slice()]);
@@ -206,7 +180,7 @@ async fn t04_no_key_of_a_client_is_adopted() {
 
 #[tokio::test]
 async fn t06_cycling_keeps_the_data_and_kills_the_old_key() {
-    for (name, store, _keep) in stores().await {
+    for (name, store, _keep) in stores::all().await {
         let old_key = new_session(&store).await;
         let session = open(&store, ConcurrentChanges::Merge, &old_key).await;
         session.cycle_key().unwrap();
@@ -229,7 +203,7 @@ async fn t06_cycling_keeps_the_data_and_kills_the_old_key() {
 
 #[tokio::test]
 async fn cycling_meets_another_change_and_keeps_it() {
-    for (name, store, _keep) in stores().await {
+    for (name, store, _keep) in stores::all().await {
         let session_key = new_session(&store).await;
         let login = open(&store, ConcurrentChanges::Merge, &session_key).await;
         let other = open(&store, ConcurrentChanges::Merge, &session_key).await;
@@ -261,7 +235,7 @@ impl KeyGenerator for RepeatedKeys {
 
 #[tokio::test]
 async fn t07_a_taken_key_is_tried_once_and_its_session_stays() {
-    for (name, store, _keep) in stores().await {
+    for (name, store, _keep) in stores::all().await {
         let theirs = new_session(&store).await;
         for (repeats, cycle) in [(3, false), (3, true), (1_000, false)] {
             let keys = RepeatedKeys { key: theirs.clone(), repeats: AtomicU32::new(repeats) };

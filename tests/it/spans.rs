@@ -14,7 +14,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
-use crate::watched_store::WatchedStore;
+use crate::support::watched_store::WatchedStore;
 
 /// A span's name and fields.
 #[derive(Clone, Debug, PartialEq, Eq)]

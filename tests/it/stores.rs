@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "mysql")]
-use cloakroom::MysqlStore;
-#[cfg(feature = "postgres")]
-use cloakroom::PostgresStore;
 use cloakroom::{
     CachedDbStore, FileStore, MemoryStore, SessionStore, Settings, SignedCookieStore, SqliteStore,
     conformance,
 };
+
+use crate::support::stores;
 
 async fn conforms(name: &str, store: Arc<dyn SessionStore>) {
     conforms_but_for(name, store, &[]).await;
@@ -47,13 +45,15 @@ async fn file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cached_db() {
     let folder = tempfile::tempdir().unwrap();
-    conforms("cached_db", new_cached_db(folder.path()).await).await;
+    conforms("cached_db", stores::new_cached_db(folder.path()).await).await;
 }
 
 #[cfg(all(feature = "postgres", feature = "redis"))]
 #[tokio::test(flavor = "multi_thread")]
 async fn cached_db_of_postgres_and_redis() {
-    let store = CachedDbStore::new(new_postgres().await, new_redis("&engine=cached_db").await).unwrap();
+    let store =
+        CachedDbStore::new(stores::new_postgres().await, stores::new_redis("&engine=cached_db").await)
+            .unwrap();
     conforms("cached_db of postgres and redis", Arc::new(store)).await;
 }
 
@@ -104,80 +104,40 @@ async fn a_difference_that_is_none_or_unknown_is_told() {
     );
 }
 
-/// A store on a new database in this folder, with a cache of its own.
-pub(crate) async fn new_cached_db(folder: &std::path::Path) -> Arc<dyn SessionStore> {
-    let options = SqliteStore::options(folder.join("db.sqlite3"));
-    options.create_table(Default::default()).await.unwrap();
-    let database = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
-    Arc::new(CachedDbStore::new(database, Arc::new(MemoryStore::new())).unwrap())
-}
-
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres() {
-    conforms("postgres", new_postgres().await).await;
-}
-
-/// A store on an empty database of its own.
-#[cfg(feature = "postgres")]
-pub(crate) async fn new_postgres() -> Arc<dyn SessionStore> {
-    let url = crate::servers::postgres::database().await;
-    let options = PostgresStore::options(&url).unwrap();
-    options.create_table(Default::default()).await.unwrap();
-    Arc::new(options.open(&Settings::new("secret")).await.unwrap())
+    conforms("postgres", stores::new_postgres().await).await;
 }
 
 #[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread")]
 async fn mariadb() {
-    conforms("mariadb", new_mariadb().await).await;
-}
-
-/// A store on an empty database of its own.
-#[cfg(feature = "mysql")]
-pub(crate) async fn new_mariadb() -> Arc<dyn SessionStore> {
-    let url = crate::servers::mariadb::database().await;
-    let options = MysqlStore::options(&url).unwrap();
-    options.create_table(Default::default()).await.unwrap();
-    Arc::new(options.open(&Settings::new("secret")).await.unwrap())
+    conforms("mariadb", stores::new_mariadb().await).await;
 }
 
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread")]
 async fn redis() {
-    conforms("redis", new_redis("").await).await;
+    conforms("redis", stores::new_redis("").await).await;
 }
 
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_with_json_and_zlib() {
-    conforms("redis with json and zlib", new_redis("&serializer=json&compressor=zlib").await).await;
-}
-
-/// A store under a key prefix of its own.
-#[cfg(feature = "redis")]
-pub(crate) async fn new_redis(query: &str) -> Arc<dyn SessionStore> {
-    let url = crate::servers::redis::url().await + query;
-    cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()
+    conforms("redis with json and zlib", stores::new_redis("&serializer=json&compressor=zlib").await).await;
 }
 
 #[cfg(feature = "redis-cluster")]
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_cluster() {
-    conforms("redis cluster", new_redis_cluster().await).await;
-}
-
-/// A store under a key prefix of its own.
-#[cfg(feature = "redis-cluster")]
-pub(crate) async fn new_redis_cluster() -> Arc<dyn SessionStore> {
-    let url = crate::servers::redis::cluster_url().await;
-    cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()
+    conforms("redis cluster", stores::new_redis_cluster().await).await;
 }
 
 #[cfg(feature = "redis-sentinel")]
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_sentinel() {
-    let watched = crate::servers::redis::start_watched().await;
+    let watched = crate::support::servers::redis::start_watched().await;
     let store = cloakroom::connect(&watched.url, &Settings::new("secret")).await.unwrap();
     conforms("redis sentinel", store).await;
 }
@@ -185,53 +145,15 @@ async fn redis_sentinel() {
 #[cfg(feature = "memcached")]
 #[tokio::test(flavor = "multi_thread")]
 async fn memcached() {
-    conforms("memcached", new_memcached().await).await;
+    conforms("memcached", stores::new_memcached().await).await;
 }
 
 #[cfg(feature = "memcached")]
 #[tokio::test(flavor = "multi_thread")]
 async fn three_memcached_servers() {
-    use crate::servers::memcached::start;
+    use crate::support::servers::memcached::start;
     let servers = [start().await, start().await, start().await];
     let addresses = servers.iter().map(|server| format!("127.0.0.1:{}", server.port));
     let store = cloakroom::MemcachedStore::options(addresses).open(&Settings::new("secret")).await.unwrap();
     conforms("three memcached servers", Arc::new(store)).await;
-}
-
-/// A store under a key prefix of its own.
-#[cfg(feature = "memcached")]
-pub(crate) async fn new_memcached() -> Arc<dyn SessionStore> {
-    let url = crate::servers::memcached::url().await;
-    cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()
-}
-
-/// The stores that processes share, by their URLs. A memory store is one process's by nature.
-pub(crate) async fn shared_by_processes(folder: &std::path::Path) -> Vec<(&'static str, String)> {
-    let sqlite = |name: &str| format!("sqlite:{}", folder.join(name).display());
-    let files = folder.join("files");
-    std::fs::create_dir(&files).unwrap();
-    std::fs::set_permissions(&files, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let mut stores = vec![("sqlite", sqlite("db.sqlite3")), ("file", format!("file:{}", files.display()))];
-    #[cfg(feature = "postgres")]
-    stores.push(("postgres", crate::servers::postgres::database().await));
-    #[cfg(feature = "mysql")]
-    stores.push(("mariadb", crate::servers::mariadb::database().await));
-    #[cfg(feature = "redis")]
-    stores.push(("redis", crate::servers::redis::url().await));
-    #[cfg(feature = "redis-cluster")]
-    stores.push(("redis cluster", crate::servers::redis::cluster_url().await));
-    #[cfg(feature = "memcached")]
-    stores.push(("memcached", crate::servers::memcached::url().await));
-    #[cfg(feature = "redis")]
-    {
-        let redis = crate::servers::redis::url().await;
-        stores.push(("cached_db", format!("cached_db:{}|{redis}", sqlite("cached.sqlite3"))));
-    }
-    for (_, url) in &stores {
-        let database = url.strip_prefix("cached_db:").unwrap_or(url).split('|').next().unwrap();
-        if ["sqlite", "postgres", "mysql"].iter().any(|scheme| database.starts_with(scheme)) {
-            cloakroom::store::create_table(database, Default::default()).await.unwrap();
-        }
-    }
-    stores
 }

@@ -22,9 +22,9 @@ enum Raw {
     Sqlite(tempfile::TempDir),
     File(tempfile::TempDir),
     #[cfg(any(feature = "postgres", feature = "mysql"))]
-    Server(Box<crate::vectors_sql::raw::Raw>),
+    Server(Box<crate::support::raw_database::Raw>),
     #[cfg(feature = "memcached")]
-    Memcached(crate::vectors_cache::raw::Raw),
+    Memcached(crate::support::raw_caches::Raw),
 }
 
 impl Raw {
@@ -84,7 +84,7 @@ async fn text_stores() -> Vec<Place> {
     places.push(Place { name: "file", store, raw: Raw::File(folder) });
     #[cfg(any(feature = "postgres", feature = "mysql"))]
     {
-        use crate::vectors_sql::raw::{Kind, Raw as Server};
+        use crate::support::raw_database::{Kind, Raw as Server};
         let mut kinds = Vec::new();
         #[cfg(feature = "postgres")]
         kinds.push(("postgres", Kind::Postgres));
@@ -177,12 +177,12 @@ async fn t47_what_cannot_be_carried_is_never_overwritten() {
     let texts: Vec<_> = ["[1,2]", "null", "5", "\"text\""].iter().map(|json| signed(json)).collect();
     let mut places: Vec<_> = text_stores().await.into_iter().map(|place| (place, texts.clone())).collect();
     #[cfg(feature = "memcached")]
-    let server = crate::servers::memcached::start().await;
+    let server = crate::support::servers::memcached::start().await;
     #[cfg(feature = "memcached")]
     {
         let url = format!("memcached://127.0.0.1:{}", server.port);
         let store = cloakroom::connect(&url, &Settings::new(SECRET)).await.unwrap();
-        let raw = Raw::Memcached(crate::vectors_cache::raw::Raw::memcached(server.port));
+        let raw = Raw::Memcached(crate::support::raw_caches::Raw::memcached(server.port));
         // A list, a call of `os.system`, no pickle.
         let pickles = ["(lp0\n.", "cos\nsystem\n(S'true'\ntR.", "hello"];
         let pickles = pickles.iter().map(|pickle| (*pickle).to_owned()).collect();

@@ -133,25 +133,25 @@ async fn cached_db() {
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres() {
-    checks::run(with_table(&crate::servers::postgres::database().await).await).await;
+    checks::run(with_table(&crate::support::servers::postgres::database().await).await).await;
 }
 
 #[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread")]
 async fn mariadb() {
-    checks::run(with_table(&crate::servers::mariadb::database().await).await).await;
+    checks::run(with_table(&crate::support::servers::mariadb::database().await).await).await;
 }
 
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread")]
 async fn redis() {
-    checks::run(Site::connect(&crate::servers::redis::url().await).await).await;
+    checks::run(Site::connect(&crate::support::servers::redis::url().await).await).await;
 }
 
 #[cfg(feature = "redis-cluster")]
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_cluster() {
-    checks::run(Site::connect(&crate::servers::redis::cluster_url().await).await).await;
+    checks::run(Site::connect(&crate::support::servers::redis::cluster_url().await).await).await;
 }
 
 /// Sessions where no index can be, and the index in a database beside them.
@@ -195,7 +195,7 @@ async fn a_wrong_secret_forgets_nothing() {
 /// One session that cannot be ended wholly keeps none of the others alive.
 #[tokio::test]
 async fn all_sessions_are_ended_though_the_cache_is_dead() {
-    use crate::watched_store::WatchedStore;
+    use crate::support::watched_store::WatchedStore;
     use cloakroom::{CachedDbStore, MemoryStore, StoreErrorKind};
     let (database, copies) = (Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()));
     let cache = WatchedStore::new(Arc::clone(&copies) as _);

@@ -3,7 +3,7 @@
 use cloakroom::StoreErrorKind;
 use cloakroom::auth::UserTable;
 
-use crate::servers;
+use crate::support::servers;
 
 const UUID: &str = "9f1c0a52-7d3e-4b61-8c2f-0123456789ab";
 

@@ -1,8 +1,6 @@
 //! `cache_values.json`: what Django and its cache libraries put into real caches, read here, and written here
 //! for them to read.
 
-pub(crate) mod raw;
-
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -14,7 +12,7 @@ use cloakroom::store::{Created, Record};
 use cloakroom::{SessionData, SessionKey, SessionStore, Settings, StoreErrorKind};
 use serde_json::Value as Json;
 
-use self::raw::Raw;
+use crate::support::raw_caches::Raw;
 
 fn vectors() -> Vec<Json> {
     let text = include_str!("../vectors/cache_values.json");
@@ -159,8 +157,8 @@ print(count)
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread")]
 async fn values_in_redis() {
-    let server = crate::servers::redis::start().await;
-    let url = crate::servers::redis::url_of(&server);
+    let server = crate::support::servers::redis::start().await;
+    let url = crate::support::servers::redis::url_of(&server);
     let mut raw = Raw::redis(server.port);
     let caches =
         ["redis_builtin", "django_redis", "django_redis_json", "django_redis_zlib", "django_redis_json_zlib"];
@@ -170,7 +168,7 @@ async fn values_in_redis() {
 #[cfg(feature = "memcached")]
 #[tokio::test(flavor = "multi_thread")]
 async fn values_in_memcached() {
-    let server = crate::servers::memcached::start().await;
+    let server = crate::support::servers::memcached::start().await;
     let mut raw = Raw::memcached(server.port);
     let url = format!("memcached://127.0.0.1:{}", server.port);
     values_of(&["pymemcache", "pylibmc"], &url, &mut raw).await;
@@ -181,11 +179,11 @@ async fn values_in_memcached() {
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread")]
 async fn t47_foreign_values_are_never_overwritten() {
-    let server = crate::servers::redis::start().await;
+    let server = crate::support::servers::redis::start().await;
     let mut raw = Raw::redis(server.port);
     let (mut count, vectors) = (0, vectors());
     for vector in vectors.iter().filter(|vector| vector["kind"] == "foreign_value") {
-        let url = crate::servers::redis::url_of(&server) + &query(vector);
+        let url = crate::support::servers::redis::url_of(&server) + &query(vector);
         let store: Arc<dyn SessionStore> = cloakroom::connect(&url, &Settings::new("secret")).await.unwrap();
         let (id, full_key) = (text(vector, "id"), text(vector, "full_key"));
         let session_key = SessionKey::from_trusted(&full_key[full_key.len() - 32..]);

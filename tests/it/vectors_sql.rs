@@ -1,8 +1,6 @@
 //! Rows of `django_session` on PostgreSQL and MariaDB, as real Django releases wrote them: written here and
 //! compared as the server prints them, and put there as Django left them and loaded.
 
-pub(crate) mod raw;
-
 use std::sync::Arc;
 
 use cloakroom::chrono::{DateTime, TimeDelta, Utc};
@@ -11,7 +9,7 @@ use cloakroom::store::{Created, Record, Updated};
 use cloakroom::{ManualClock, Session, SessionData, SessionKey, SessionMiddleware, SessionStore, Settings};
 use serde_json::{Value as Json, json};
 
-use self::raw::{Kind, Raw};
+use crate::support::raw_database::{Kind, Raw};
 use crate::vectors::codec::python_expiry;
 use crate::vectors::db_rows::{GivenKey, row_settings};
 use crate::vectors::python::Python;

@@ -8,8 +8,8 @@ use cloakroom::{
     Settings, SignedCookieStore, StoreErrorKind,
 };
 
-use crate::log::Log;
-use crate::watched_store::WatchedStore;
+use crate::support::log::Log;
+use crate::support::watched_store::WatchedStore;
 
 const SEVERAL: &str = "several session cookies";
 const UNTOLD: &str = "does not tell the client";

@@ -11,14 +11,11 @@ mod hardened;
 mod header_transport;
 mod interrupted;
 mod layers;
-mod on_actix;
-mod on_axum;
 mod other_layers;
 mod proxy;
 mod real_stores;
 mod round_trips;
 mod secrecy;
-mod site;
 mod streams;
 mod user_id;
 mod vary;
@@ -26,77 +23,17 @@ mod wrong_secret;
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use cloakroom::{Error, ManualClock, MemoryStore, Session, SessionMiddleware, SessionStore, Settings, auth};
-use futures_util::Stream;
-use tokio::sync::mpsc;
 
-pub(crate) use self::site::{Answer, Call, Layer, Pages, both, lazy, loaded, plain};
-use crate::browser::Browser;
-use crate::watched_store::WatchedStore;
+use crate::support::browser::Browser;
+use crate::support::watched_store::WatchedStore;
+use crate::support::web::{
+    Adapter, Answer, Call, Layer, Page, Pages, Served, both, lazy, loaded, on_every_adapter, plain,
+};
 
 /// 14 November 2023, 22:13:20.
 const NOW: i64 = 1_700_000_000;
 const USER: auth::User<'static> = auth::User { id: "7", password: "hash", backend: auth::MODEL_BACKEND };
-
-/// What serves the pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Adapter {
-    Axum,
-    Actix,
-}
-
-/// Makes of each case one test for each adapter.
-macro_rules! on_every_adapter {
-    ($($case:ident),* $(,)?) => {$(
-        mod $case {
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn axum() {
-                super::$case($crate::web::Adapter::Axum).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn actix() {
-                super::$case($crate::web::Adapter::Actix).await;
-            }
-        }
-    )*};
-}
-pub(crate) use on_every_adapter;
-
-impl Adapter {
-    /// Serves the pages on a free port of this machine until what comes back is dropped.
-    pub(crate) async fn serve(self, pages: Pages) -> Served {
-        match self {
-            Adapter::Axum => {
-                Served { address: crate::browser::serve(on_axum::router(pages)).await, _server: None }
-            }
-            Adapter::Actix => {
-                let (address, server) = on_actix::serve(pages).await;
-                Served { address, _server: Some(server) }
-            }
-        }
-    }
-}
-
-/// A site that listens.
-pub(crate) struct Served {
-    pub(crate) address: String,
-    _server: Option<on_actix::Server>,
-}
-
-impl Served {
-    pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.address)
-    }
-}
-
-fn stream_of(pieces: mpsc::Receiver<Vec<u8>>) -> impl Stream<Item = std::io::Result<Bytes>> {
-    futures_util::stream::unfold(pieces, |mut pieces| async move {
-        let piece = pieces.recv().await?;
-        Some((Ok(Bytes::from(piece)), pieces))
-    })
-}
 
 /// A site with a store that is watched and a clock that stands still.
 struct Site {
@@ -171,7 +108,7 @@ async fn visit(session: Session) -> Result<String, Error> {
 }
 
 /// A page that waits at a gate with a changed session, and the gate.
-fn slow(page: impl Fn(&Session) -> Result<(), Error> + Clone + Send + Sync + 'static) -> (site::Page, Gate) {
+fn slow(page: impl Fn(&Session) -> Result<(), Error> + Clone + Send + Sync + 'static) -> (Page, Gate) {
     let gate: Gate = Arc::new(tokio::sync::Barrier::new(2));
     let waits = Arc::clone(&gate);
     let slow = loaded(move |session, _| {
@@ -190,7 +127,12 @@ fn slow(page: impl Fn(&Session) -> Result<(), Error> + Clone + Send + Sync + 'st
 type Gate = Arc<tokio::sync::Barrier>;
 
 /// The reply to a slow page while which the same browser asks for another.
-async fn slow_while(site: &Site, gate: &Gate, browser: &mut Browser, path: &str) -> crate::browser::Reply {
+async fn slow_while(
+    site: &Site,
+    gate: &Gate,
+    browser: &mut Browser,
+    path: &str,
+) -> crate::support::browser::Reply {
     let (mut other, url) = (browser.clone(), site.url("/slow"));
     let slow = tokio::spawn(async move { other.get(url).await });
     gate.wait().await;

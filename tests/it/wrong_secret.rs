@@ -9,8 +9,8 @@ use cloakroom::{
     connect_or_create,
 };
 
-use crate::log::Log;
-use crate::stores::shared_by_processes;
+use crate::support::log::Log;
+use crate::support::stores::shared_by_processes;
 
 const RIGHT: &str = "the site's secret";
 const WRONG: &str = "another secret";
@@ -139,7 +139,7 @@ async fn what_keeps_a_service_from_starting_says_what_to_do() {
     rusqlite::Connection::open(path("db.sqlite3")).unwrap().execute("CREATE TABLE other (a)", []).unwrap();
     let settings = Settings::new(RIGHT);
     #[cfg(feature = "postgres")]
-    let postgres = crate::servers::postgres::database().await;
+    let postgres = crate::support::servers::postgres::database().await;
     let cases = [
         ("db.sqlite3".to_owned(), "write `sqlite:db.sqlite3`"),
         (String::new(), "sqlite:PATH"),

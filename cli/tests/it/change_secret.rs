@@ -8,10 +8,10 @@ mod users;
 use serde_json::{Value, json};
 
 use self::project::{NEW, Site};
-use crate::command::{Ran, cloakroom, run};
-use crate::project::SECRET as OLD;
-use crate::servers;
-use crate::sessions::{create, open, open_with};
+use crate::support::command::{Ran, cloakroom, run};
+use crate::support::project::SECRET as OLD;
+use crate::support::servers;
+use crate::support::sessions::{create, open, open_with};
 
 /// Runs `change-secret` as JSON; gives the exit code and the object, without what does not matter to most tests.
 fn change(arguments: &[&str]) -> (i32, Value) {

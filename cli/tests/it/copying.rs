@@ -5,9 +5,9 @@ use cloakroom::store::Record;
 use cloakroom::{SessionData, SessionKey, SessionStore};
 use serde_json::{Value, json};
 
-use crate::command::with_secret;
-use crate::servers;
-use crate::sessions::{create, open, postgres, sqlite};
+use crate::support::command::with_secret;
+use crate::support::servers;
+use crate::support::sessions::{create, open, postgres, sqlite};
 
 /// Beside the numbers named, everything is 0.
 fn report(of: Value) -> Value {
@@ -120,8 +120,8 @@ async fn an_interrupted_copy_goes_on() {
     for number in 0..3_000 {
         create(&*source, &format!(r#"{{"number":{number}}}"#), 7).await;
     }
-    let mut command = crate::command::cloakroom(&["copy", "--from", &from, "--to", &to]);
-    let mut child = command.env("CLOAKROOM_SECRET_KEY", crate::command::SECRET).spawn().unwrap();
+    let mut command = crate::support::command::cloakroom(&["copy", "--from", &from, "--to", &to]);
+    let mut child = command.env("CLOAKROOM_SECRET_KEY", crate::support::command::SECRET).spawn().unwrap();
     let target = open(&to).await;
     while target.count(Utc::now()).await.unwrap().live <= 100 {
         tokio::task::yield_now().await;

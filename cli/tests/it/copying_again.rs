@@ -7,9 +7,9 @@ use cloakroom::store::Record;
 use cloakroom::{SessionData, SessionKey, SessionStore};
 use serde_json::{Value, json};
 
-use crate::command::{Ran, cloakroom, run, with_secret};
-use crate::servers;
-use crate::sessions::{create, open, postgres, sqlite};
+use crate::support::command::{Ran, cloakroom, run, with_secret};
+use crate::support::servers;
+use crate::support::sessions::{create, open, postgres, sqlite};
 
 fn copy(from: &str, to: &str, record: &Path, more: &[&str]) -> Ran {
     let record = record.to_str().unwrap();
@@ -142,7 +142,9 @@ async fn killed_in_the_middle_it_ends_where_it_should() {
     for round in 0..6_u64 {
         let record = record.to_str().unwrap();
         let mut command = cloakroom(&["copy", "--from", &from, "--to", &to, "--record", record]);
-        command.env("CLOAKROOM_SECRET_KEY", crate::command::SECRET).stdout(std::process::Stdio::null());
+        command
+            .env("CLOAKROOM_SECRET_KEY", crate::support::command::SECRET)
+            .stdout(std::process::Stdio::null());
         let mut child = command.spawn().unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(150 + 70 * round)).await;
         killed += u32::from(child.try_wait().unwrap().is_none());

@@ -3,9 +3,9 @@
 use cloakroom::chrono::Utc;
 use serde_json::json;
 
-use crate::command::{Ran, with_secret};
-use crate::servers::{self, free_port};
-use crate::sessions::{create, open, sqlite};
+use crate::support::command::{Ran, with_secret};
+use crate::support::servers::{self, free_port};
+use crate::support::sessions::{create, open, sqlite};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_work_from_the_database() {

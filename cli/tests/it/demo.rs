@@ -1,7 +1,5 @@
 //! The demo over real HTTP, with a cookie jar of our own, and in a real browser.
 
-pub(crate) mod browser;
-mod chromium;
 mod cookies_in_chromium;
 mod in_chromium;
 mod pages;

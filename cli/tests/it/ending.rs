@@ -7,10 +7,10 @@ use cloakroom::store::Record;
 use cloakroom::{SessionData, SessionKey, SessionStore};
 use serde_json::json;
 
-use crate::command::{Ran, SECRET, cloakroom, run, with_secret};
-use crate::project::Project;
-use crate::servers;
-use crate::sessions::{create, open, postgres, sqlite};
+use crate::support::command::{Ran, SECRET, cloakroom, run, with_secret};
+use crate::support::project::Project;
+use crate::support::servers;
+use crate::support::sessions::{create, open, postgres, sqlite};
 
 /// A session under a key whose public id begins with these digits.
 async fn with_id(store: &dyn SessionStore, digits: &str) -> SessionKey {
@@ -165,7 +165,7 @@ impl CachedSite {
     }
 
     fn cloakroom(&self, arguments: &[&str], input: &str) -> Ran {
-        let secret = ["--secret-key", crate::project::SECRET, "--store", &self.url];
+        let secret = ["--secret-key", crate::support::project::SECRET, "--store", &self.url];
         run(cloakroom(&[arguments, &secret].concat()), input.as_bytes())
     }
 }
@@ -208,7 +208,7 @@ async fn django_answers_no_more_from_its_cache() {
 async fn the_database_alone_is_told_to_be_alone() {
     let site = CachedSite::new("redis").await;
     let database = site.url.strip_prefix("cached_db:").unwrap().rsplit_once('|').unwrap().0;
-    let secret = ["--secret-key", crate::project::SECRET];
+    let secret = ["--secret-key", crate::support::project::SECRET];
     let revoke = ["revoke", "--user", "7", "--store", database];
     let revoked = run(cloakroom(&[&revoke[..], &secret].concat()), b"");
     assert!(revoked.code == 0 && revoked.stderr.contains("cached_db:DATABASE|CACHE"), "{revoked:?}");

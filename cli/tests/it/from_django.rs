@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::command::{Ran, cloakroom, run};
-use crate::project::{Project, SECRET};
-use crate::servers;
+use crate::support::command::{Ran, cloakroom, run};
+use crate::support::project::{Project, SECRET};
+use crate::support::servers;
 
 fn from_django(project: &Project, arguments: &[&str]) -> Ran {
     let ran = run(cloakroom(&[arguments, &["--from-django", &project.manage_py()]].concat()), b"");

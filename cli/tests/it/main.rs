@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod change_secret;
-mod command;
 mod copying;
 mod copying_again;
 mod dead_cache;
@@ -18,18 +17,15 @@ mod moving;
 mod output;
 mod passwords;
 mod pasted;
-mod project;
 mod recipes;
 mod redis_cluster;
 mod revoking;
-#[allow(dead_code, reason = "the library's tests need more of it")]
-mod servers;
 mod sessions;
 mod settings;
 mod shipped;
 mod signed_text;
 mod stored_ids;
-mod terminal;
+mod support;
 mod user_sessions;
 mod vectors;
 mod whole_files;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::command::{Ran, cloakroom, run};
+use crate::support::command::{Ran, cloakroom, run};
 
 const COMMANDS: [&str; 16] = [
     "list",

@@ -2,16 +2,16 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::command::{SECRET, cloakroom, run};
-use crate::sessions::sqlite;
-use crate::terminal;
+use crate::support::command::{SECRET, cloakroom, run};
+use crate::support::sessions::sqlite;
+use crate::support::terminal;
 
 /// On a terminal of the usual width, and on a wider one.
 #[test]
 fn the_bar_fits_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let url = sqlite(folder.path());
-    let text = crate::command::with_secret(&["encode"], "{\"visits\":1}\n").stdout;
+    let text = crate::support::command::with_secret(&["encode"], "{\"visits\":1}\n").stdout;
     let connection = rusqlite::Connection::open(folder.path().join("db.sqlite3")).unwrap();
     let fill = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 150000) \
          INSERT INTO django_session SELECT printf('sessionkey%022d', n), ?1, '2099-01-01 00:00:00' FROM n";

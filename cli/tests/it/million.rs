@@ -1,7 +1,7 @@
 //! The operator's commands on a million rows: how far they are can be seen, and their memory does not grow.
 
-use crate::command::{SECRET, cloakroom, run, with_secret};
-use crate::terminal;
+use crate::support::command::{SECRET, cloakroom, run, with_secret};
+use crate::support::terminal;
 
 /// Much less than the rows themselves take.
 const MEMORY: u64 = 64 << 10;

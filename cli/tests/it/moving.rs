@@ -4,9 +4,9 @@ use cloakroom::chrono::{TimeDelta, Utc};
 use cloakroom::store::Record;
 use serde_json::json;
 
-use crate::command::{SECRET, cloakroom, run, with_secret};
-use crate::servers;
-use crate::sessions::{create, open, postgres, sqlite};
+use crate::support::command::{SECRET, cloakroom, run, with_secret};
+use crate::support::servers;
+use crate::support::sessions::{create, open, postgres, sqlite};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_see_both_stores_as_one() {

@@ -10,18 +10,8 @@ use cloakroom::store::Record;
 use cloakroom::{SessionData, SessionKey};
 use serde_json::json;
 
-use crate::command::{Ran, SECRET, cloakroom, run, with_secret};
-use crate::sessions::{create, open, sqlite};
-
-/// A program of one line.
-#[cfg(unix)]
-pub(crate) fn script(folder: &Path, line: &str) -> String {
-    use std::os::unix::fs::PermissionsExt;
-    let path = folder.join("program");
-    std::fs::write(&path, format!("#!/bin/sh\n{line}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
-    path.to_str().unwrap().to_owned()
-}
+use crate::support::command::{Ran, SECRET, cloakroom, run, script, with_secret};
+use crate::support::sessions::{create, open, sqlite};
 
 /// Clears the screen, colours, ends a line and begins another, and turns the direction of text.
 const HOSTILE: &str = "7\u{1b}[2J\u{9b}31m\u{7f}\r\nforged  live\u{202e}\u{200b}\u{2028}\u{7}";

@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 
-use crate::command::{Ran, SECRET, cloakroom, run};
-use crate::servers;
+use crate::support::command::{Ran, SECRET, cloakroom, run};
+use crate::support::servers;
 
 const PASSWORD: &str = "hunter2";
 
@@ -207,7 +207,7 @@ fn words_that_no_option_takes_are_not_repeated() {
 fn what_python_says_is_shown_without_passwords() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("manage.py"), "").unwrap();
-    let python = crate::output::script(
+    let python = crate::support::command::script(
         folder.path(),
         "echo \"ValueError: no port in 'postgres://ann:hunter2@db/site', DATABASE_URL=redis://:hunter2@cache\" >&2; exit 1",
     );

@@ -15,8 +15,8 @@ mod wrong_secret;
 use std::path::Path;
 
 use self::site::{Deployment, Site};
-use crate::documents::{Place, blocks, document};
-use crate::servers;
+use crate::support::documents::{Place, blocks, document};
+use crate::support::servers;
 
 /// The commands of a section of a page, a text for each block.
 pub(crate) fn section(page: &str, heading: &str) -> Vec<String> {

@@ -1,9 +1,9 @@
 //! Commands at a Redis Cluster: all of its sessions, or none and an error.
 
-use crate::command::{cloakroom, run, with_secret};
-use crate::project::Project;
-use crate::servers::redis::start_cluster;
-use crate::sessions::{create, open, sqlite};
+use crate::support::command::{cloakroom, run, with_secret};
+use crate::support::project::Project;
+use crate::support::servers::redis::start_cluster;
+use crate::support::sessions::{create, open, sqlite};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_command_takes_a_node_for_the_cluster() {

@@ -3,9 +3,9 @@
 use cloakroom::{Error, Session, SessionKey, Settings};
 use serde_json::json;
 
-use crate::command::{SECRET, with_secret};
-use crate::servers;
-use crate::sessions::{create, open, postgres, sqlite};
+use crate::support::command::{SECRET, with_secret};
+use crate::support::servers;
+use crate::support::sessions::{create, open, postgres, sqlite};
 
 async fn is_revoked(url: &str) {
     let store = open(url).await;

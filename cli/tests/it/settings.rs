@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::command::{Ran, cloakroom, run};
+use crate::support::command::{Ran, cloakroom, run};
 
 struct Place(tempfile::TempDir);
 

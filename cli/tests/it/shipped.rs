@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 
 use cloakroom::chrono::Utc;
 
-use crate::command::{cloakroom, run, with_secret};
-use crate::documents::root;
-use crate::servers;
-use crate::sessions::{create, open, sqlite};
+use crate::support::command::{cloakroom, run, with_secret};
+use crate::support::documents::root;
+use crate::support::servers;
+use crate::support::sessions::{create, open, sqlite};
 
 fn contrib(name: &str) -> String {
     std::fs::read_to_string(root().join("contrib").join(name)).unwrap()
@@ -156,7 +156,7 @@ async fn a_store_that_answers_is_well_and_one_that_does_not_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let url = sqlite(folder.path());
     let redis = servers::redis::url().await;
-    let postgres = crate::sessions::postgres().await;
+    let postgres = crate::support::sessions::postgres().await;
     let behind = format!("cached_db:{url}|{redis}");
     for url in [&url, &redis, &postgres, &behind] {
         // Without any secret.

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
-use crate::command::{cloakroom, run};
+use crate::support::command::{cloakroom, run};
 
 const SECRET: &str = "hunter2-hunter2";
 

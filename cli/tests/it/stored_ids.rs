@@ -3,10 +3,10 @@
 
 use serde_json::json;
 
-use crate::command::{Ran, cloakroom, run, with_secret};
-use crate::project::Project;
-use crate::servers;
-use crate::sessions::{create, open, sqlite};
+use crate::support::command::{Ran, cloakroom, run, with_secret};
+use crate::support::project::Project;
+use crate::support::servers;
+use crate::support::sessions::{create, open, sqlite};
 
 /// What Django's own JSON carries, and what only a pickle does.
 const IN_JSON: &str = "[7, '7', 7.0]";
@@ -195,7 +195,7 @@ async fn sessions_too_large_to_be_served_here_are_found() {
     let folder = tempfile::tempdir().unwrap();
     let url = sqlite(folder.path());
     assert_eq!(with_secret(&["create-table", "--user-sessions", "--store", &url], "").code, 0);
-    let mut settings = cloakroom::Settings::new(crate::command::SECRET);
+    let mut settings = cloakroom::Settings::new(crate::support::command::SECRET);
     settings.max_decompressed_bytes = 64 << 20;
     let store = cloakroom::connect(&url, &settings).await.unwrap();
     let large = format!(r#"{{"_auth_user_id":7,"text":"{}"}}"#, "a".repeat(17_000_000));

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::command::with_secret;
-use crate::servers;
-use crate::sessions::{create, open, postgres, sqlite};
+use crate::support::command::with_secret;
+use crate::support::servers;
+use crate::support::sessions::{create, open, postgres, sqlite};
 
 async fn is_listed_and_revoked(url: &str) {
     let store = open(url).await;

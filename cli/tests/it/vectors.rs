@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::command::{cloakroom, run};
+use crate::support::command::{cloakroom, run};
 
 /// The cases of one file, by the options that the command needs for them.
 type Batches = BTreeMap<(String, Vec<String>, String), Vec<Value>>;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::command::{Ran, SECRET, cloakroom, with_secret};
-use crate::sessions::{create, open, sqlite};
+use crate::support::command::{Ran, SECRET, cloakroom, with_secret};
+use crate::support::sessions::{create, open, sqlite};
 
 const SESSIONS: usize = 300;
 
@@ -136,7 +136,7 @@ async fn a_service_that_is_stopped_leaves_one_whole_file() {
     for signal in ["-INT", "-TERM"] {
         let folder = tempfile::tempdir().unwrap();
         let (url, path) = filled(folder.path(), 0).await;
-        let mut demo = crate::demo::browser::Demo::start(&url, &["--secret-key", SECRET]);
+        let mut demo = crate::support::browser::Demo::start(&url, &["--secret-key", SECRET]);
         for _ in 0..5 {
             demo.browser().get("/");
         }

@@ -1,7 +1,7 @@
 //! The check of the secret at the start is the services': a command works on what it finds, and says what that is.
 
-use crate::command::with_secret;
-use crate::sessions::{create, open, sqlite};
+use crate::support::command::with_secret;
+use crate::support::sessions::{create, open, sqlite};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_work_on_a_store_of_another_secret() {

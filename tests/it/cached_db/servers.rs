@@ -10,9 +10,9 @@ use super::*;
 async fn caches() -> Vec<(&'static str, String)> {
     let mut caches = Vec::new();
     #[cfg(feature = "redis")]
-    caches.push(("redis", crate::servers::redis::url().await));
+    caches.push(("redis", crate::support::servers::redis::url().await));
     #[cfg(feature = "memcached")]
-    caches.push(("memcached", crate::servers::memcached::url().await));
+    caches.push(("memcached", crate::support::servers::memcached::url().await));
     caches
 }
 

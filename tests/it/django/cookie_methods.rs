@@ -1,8 +1,8 @@
 //! Signed cookies: each method of the session has on the browser's cookie the effect that it has in Django.
 
-use super::back_end::BackEnd;
 use super::*;
-use crate::django::axum_site::Users;
+use crate::support::axum_site::Users;
+use crate::support::back_end::BackEnd;
 
 /// The methods that a handler calls, one after the other.
 const STEPS: [&[&str]; 21] = [

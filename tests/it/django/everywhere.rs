@@ -4,9 +4,9 @@
 use std::fmt::Debug;
 use std::path::Path;
 
-use super::back_end::BackEnd;
 use super::*;
-use crate::django::axum_site::Users;
+use crate::support::axum_site::Users;
+use crate::support::back_end::BackEnd;
 
 /// What Django puts into the session: spelled as Python spells it.
 const PYTHON_VALUES: &str = concat!(

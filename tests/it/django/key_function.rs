@@ -7,9 +7,9 @@ use cloakroom::store::{Cursor, cache::CacheFormat};
 use cloakroom::{SessionStore, Settings};
 use serde_json::{Value, json};
 
-use super::axum_site::{Users, start_on};
-use super::process::{Django, Project, SECRET};
-use crate::browser::Browser;
+use crate::support::axum_site::{Users, start_on};
+use crate::support::browser::Browser;
+use crate::support::django::{Django, Project, SECRET};
 
 /// What `cache_keys.make_key` does.
 fn key_function() -> Option<KeyFunction> {
@@ -27,7 +27,7 @@ async fn both_sides_find_the_entries(cache: Value, store: Arc<dyn SessionStore>)
     let axum = start_on(Arc::clone(&store), users, Settings::new(SECRET)).await;
     for (writer, reader) in [(&django.address, &axum), (&axum, &django.address)] {
         let mut browser = Browser::new();
-        browser.post(format!("{writer}/login"), super::credentials()).await.ok();
+        browser.post(format!("{writer}/login"), crate::support::django::credentials()).await.ok();
         let key = browser.session_key().unwrap().to_owned();
         let seen = browser.get(format!("{reader}/whoami")).await.json();
         assert_eq!(seen["user"], "ada", "{reader} does not find what {writer} wrote: {seen}");
@@ -41,7 +41,7 @@ async fn both_sides_find_the_entries(cache: Value, store: Arc<dyn SessionStore>)
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread")]
 async fn redis() {
-    let url = crate::servers::redis::url().await;
+    let url = crate::support::servers::redis::url().await;
     let (address, prefix) = url.split_once("?key_prefix=").unwrap();
     let mut options = cloakroom::RedisStore::options(&url);
     options.format.key_function = key_function();
@@ -56,7 +56,7 @@ async fn redis() {
 #[cfg(feature = "memcached")]
 #[tokio::test(flavor = "multi_thread")]
 async fn memcached() {
-    let server = crate::servers::memcached::start().await;
+    let server = crate::support::servers::memcached::start().await;
     let address = format!("127.0.0.1:{}", server.port);
     let mut options = cloakroom::MemcachedStore::options([&address]);
     options.format.key_function = key_function();
@@ -72,7 +72,7 @@ async fn memcached() {
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread")]
 async fn names_without_the_key_at_their_end_are_not_listed() {
-    let mut options = cloakroom::RedisStore::options(crate::servers::redis::url().await);
+    let mut options = cloakroom::RedisStore::options(crate::support::servers::redis::url().await);
     let mut format = CacheFormat::default();
     format.key_function = Some(KeyFunction::new(|key, _, _| format!("{key}:session")));
     options.format = format;

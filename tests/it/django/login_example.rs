@@ -1,7 +1,7 @@
 //! The example that logs Django's users in, beside a real Django with its admin.
 
 use super::*;
-use crate::browser::Reply;
+use crate::support::browser::Reply;
 
 #[allow(dead_code, reason = "its main is not called")]
 #[path = "../../../examples/django_login.rs"]
@@ -15,7 +15,7 @@ async fn start() -> Sites {
     let database = folder.path().join("db.sqlite3");
     let django = Project::with_user(Django::V5_2, &database).serve();
     let site = example::site(database.clone(), Settings::new(SECRET)).await.unwrap();
-    Sites { django, axum: crate::browser::serve(site).await, database, _folder: folder }
+    Sites { django, axum: crate::support::browser::serve(site).await, database, _folder: folder }
 }
 
 fn form(fields: &[(&str, &str)]) -> String {

@@ -21,11 +21,11 @@ use chrono::Utc;
 use cloakroom::{SessionData, SessionKey};
 use tokio::task::JoinHandle;
 
-use super::axum_site::UserRow;
-use super::back_end::BackEnd;
 use super::*;
-use crate::random::Random;
-use crate::site_process::{Guard, Site, SiteProcess, serve_if_asked};
+use crate::support::axum_site::UserRow;
+use crate::support::back_end::BackEnd;
+use crate::support::random::Random;
+use crate::support::site_process::{Guard, Site, SiteProcess, serve_if_asked};
 
 /// How long in seconds, and the seed of a run to repeat.
 const SECONDS: &str = "CLOAKROOM_SOAK_SECONDS";

@@ -1,7 +1,7 @@
 //! A wrong SECRET_KEY reads as no session, says so once, and costs nobody a session.
 
 use super::*;
-use crate::log::Log;
+use crate::support::log::Log;
 
 #[tokio::test]
 async fn a_wrong_secret_overwrites_nothing_and_is_logged_once() {
@@ -43,8 +43,8 @@ async fn a_wrong_secret_overwrites_nothing_and_is_logged_once() {
 /// Django with the right secret beside a Rust service with a wrong one, until that is restarted with the right one.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_every_back_end_users_are_logged_in_again_when_the_right_secret_is_back() {
-    use super::back_end::BackEnd;
-    use super::process::Django;
+    use crate::support::back_end::BackEnd;
+    use crate::support::django::Django;
     use cloakroom::{SecretCheck, connect};
 
     let folder = tempfile::tempdir().unwrap();

@@ -24,12 +24,12 @@ impl Database {
 
     #[cfg(feature = "postgres")]
     pub(super) async fn postgres() -> Database {
-        Database::Postgres(crate::servers::postgres::database().await)
+        Database::Postgres(crate::support::servers::postgres::database().await)
     }
 
     #[cfg(feature = "mysql")]
     pub(super) async fn mariadb() -> Database {
-        Database::Mariadb(crate::servers::mariadb::database().await)
+        Database::Mariadb(crate::support::servers::mariadb::database().await)
     }
 
     pub(super) fn quoted(&self, name: &str) -> String {
@@ -47,13 +47,13 @@ impl Database {
             #[cfg(feature = "postgres")]
             Database::Postgres(url) => {
                 let sql = sql.replace("DATETIME", "timestamptz");
-                crate::servers::postgres::client(url).await.batch_execute(&sql).await.unwrap();
+                crate::support::servers::postgres::client(url).await.batch_execute(&sql).await.unwrap();
             }
             #[cfg(feature = "mysql")]
             Database::Mariadb(url) => {
                 use mysql_async::prelude::Queryable;
                 let sql = sql.replace("DATETIME", "datetime(6)");
-                crate::servers::mariadb::connection(url).await.query_drop(sql).await.unwrap();
+                crate::support::servers::mariadb::connection(url).await.query_drop(sql).await.unwrap();
             }
         }
     }
@@ -73,7 +73,8 @@ impl Database {
             }
             #[cfg(feature = "postgres")]
             Database::Postgres(url) => {
-                let row = crate::servers::postgres::client(url).await.query_one(&sql, &[]).await.unwrap();
+                let row =
+                    crate::support::servers::postgres::client(url).await.query_one(&sql, &[]).await.unwrap();
                 if let Ok(number) = row.try_get::<_, Option<i32>>(0) {
                     return number.map(i64::from).into();
                 }
@@ -86,7 +87,7 @@ impl Database {
             Database::Mariadb(url) => {
                 use mysql_async::Value;
                 use mysql_async::prelude::Queryable;
-                let mut connection = crate::servers::mariadb::connection(url).await;
+                let mut connection = crate::support::servers::mariadb::connection(url).await;
                 match connection.exec_first::<Value, _, _>(sql, ()).await.unwrap().unwrap() {
                     Value::NULL => ColumnValue::Null,
                     Value::Int(number) => number.into(),
@@ -103,7 +104,7 @@ impl Database {
         columns: Columns,
         extra_columns: Vec<ExtraColumn>,
     ) -> Result<Arc<dyn SessionStore>, StoreError> {
-        let settings = Settings::new(crate::django::process::SECRET);
+        let settings = Settings::new(crate::support::django::SECRET);
         macro_rules! open {
             ($options:expr) => {{
                 let mut options = $options;

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::database::Database;
 use super::{TABLE, account_id};
-use crate::browser::Browser;
-use crate::django::axum_site::{Users, start_on};
-use crate::django::credentials;
-use crate::django::process::{Django, Project, SECRET};
+use crate::support::axum_site::{Users, start_on};
+use crate::support::browser::Browser;
+use crate::support::django::credentials;
+use crate::support::django::{Django, Project, SECRET};
 
 impl Database {
     /// Django's `DATABASES["default"]`.
@@ -20,9 +20,9 @@ impl Database {
         match self {
             Database::Sqlite(path, _) => json!({ "ENGINE": "django.db.backends.sqlite3", "NAME": path }),
             #[cfg(feature = "postgres")]
-            Database::Postgres(url) => crate::django::back_end::postgres_database(url),
+            Database::Postgres(url) => crate::support::back_end::postgres_database(url),
             #[cfg(feature = "mysql")]
-            Database::Mariadb(url) => crate::django::back_end::mariadb_database(url),
+            Database::Mariadb(url) => crate::support::back_end::mariadb_database(url),
         }
     }
 }

@@ -24,7 +24,7 @@ async fn create_at(
 #[tokio::test(flavor = "multi_thread")]
 async fn t41_a_clock_a_day_off_ends_sessions_a_day_off_and_removes_none_by_reading() {
     let (hour, day) = (TimeDelta::hours(1), TimeDelta::days(1));
-    for (name, store, _keep) in crate::save_protocol::stores().await {
+    for (name, store, _keep) in crate::support::stores::all().await {
         let right = Utc::now();
         let is_there = async |session_key: &SessionKey, now| {
             store.load(session_key, now).await.unwrap().is_some_and(|loaded| {
@@ -69,7 +69,7 @@ async fn t41_a_clock_a_day_off_ends_sessions_a_day_off_and_removes_none_by_readi
 async fn t41_expiry_counts_to_the_microsecond_between_nodes() {
     let microsecond = TimeDelta::microseconds(1);
     let mut compared = 0;
-    for (name, store, _keep) in crate::save_protocol::stores().await {
+    for (name, store, _keep) in crate::support::stores::all().await {
         if server_decides(name) || name == "cached_db" {
             continue;
         }
@@ -97,7 +97,7 @@ async fn t41_no_time_whatever_makes_a_store_panic() {
         DateTime::from_timestamp(253_402_300_799, 999_999_000).unwrap(),
         DateTime::<Utc>::MAX_UTC,
     ];
-    for (name, store, _keep) in crate::save_protocol::stores().await {
+    for (name, store, _keep) in crate::support::stores::all().await {
         let session_key = create(&*store).await.0;
         for now in times {
             let _ = store.load(&session_key, now).await;

@@ -39,7 +39,7 @@ impl Site {
 
     #[cfg(feature = "redis")]
     async fn on_redis() -> Site {
-        use crate::servers::redis::{start_durable, url_of};
+        use crate::support::servers::redis::{start_durable, url_of};
         let server = start_durable().await;
         let open = async || {
             let mut options = cloakroom::RedisStore::options(url_of(&server));
@@ -53,7 +53,7 @@ impl Site {
 
     #[cfg(feature = "memcached")]
     async fn on_memcached() -> Site {
-        let server = crate::servers::memcached::start().await;
+        let server = crate::support::servers::memcached::start().await;
         let open = async || {
             let address = format!("127.0.0.1:{}", server.port);
             let mut options = cloakroom::MemcachedStore::options([address]);

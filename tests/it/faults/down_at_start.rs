@@ -7,7 +7,7 @@ use cloakroom::{Session, SqliteStore, auth};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::log::Log;
+use crate::support::log::Log;
 
 /// Kills the server; nobody listens at its port from here on.
 async fn kill(server: &mut Server) {
@@ -81,8 +81,8 @@ async fn a_database_does_without_its_cache(name: &str, mut server: Server, cache
 #[cfg(feature = "redis")]
 #[tokio::test]
 async fn a_database_does_without_redis() {
-    let server = crate::servers::redis::start().await;
-    let cache = crate::servers::redis::url_of(&server);
+    let server = crate::support::servers::redis::start().await;
+    let cache = crate::support::servers::redis::url_of(&server);
     a_database_does_without_its_cache("redis", server, cache).await;
 }
 
@@ -90,7 +90,7 @@ async fn a_database_does_without_redis() {
 #[cfg(feature = "redis-cluster")]
 #[tokio::test]
 async fn a_database_does_without_a_redis_cluster() {
-    let mut server = crate::servers::redis::start_node_of_a_cluster().await;
+    let mut server = crate::support::servers::redis::start_node_of_a_cluster().await;
     let cache = format!("redis+cluster://127.0.0.1:{}", server.port);
     cloakroom::connect(&cache, &settings()).await.unwrap();
     kill(&mut server).await;
@@ -101,7 +101,7 @@ async fn a_database_does_without_a_redis_cluster() {
 #[cfg(feature = "memcached")]
 #[tokio::test]
 async fn a_database_does_without_memcached() {
-    let server = crate::servers::memcached::start().await;
+    let server = crate::support::servers::memcached::start().await;
     let cache = format!("memcached://127.0.0.1:{}", server.port);
     a_database_does_without_its_cache("memcached", server, cache).await;
 }
@@ -122,7 +122,7 @@ async fn a_cache_that_is_set_up_wrongly_is_refused() {
 #[cfg(feature = "memcached")]
 #[tokio::test]
 async fn one_of_three_memcached_servers_takes_only_its_own_sessions_with_it() {
-    use crate::servers::memcached::start;
+    use crate::support::servers::memcached::start;
     let mut servers = [start().await, start().await, start().await];
     let addresses = servers.each_ref().map(|server| format!("127.0.0.1:{}", server.port));
     let open = async || cloakroom::MemcachedStore::options(addresses.clone()).open(&settings()).await;

@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use super::proxy::Fault;
 use super::*;
+use crate::support::proxy::Fault;
 
 const DEADLINE: Duration = Duration::from_millis(1_200);
 const SLACK: Duration = Duration::from_secs(4);
@@ -61,7 +61,7 @@ async fn locked_rows(
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t33_postgres_with_all_connections_taken() {
-    use crate::servers::postgres::{client, database};
+    use crate::support::servers::postgres::{client, database};
     let url = database().await;
     let mut options = cloakroom::PostgresStore::options(&url).unwrap();
     options.create_table(Default::default()).await.unwrap();
@@ -100,7 +100,7 @@ async fn t33_postgres_with_all_connections_taken() {
 #[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t33_mariadb_with_all_connections_taken() {
-    use crate::servers::mariadb::{connection, database};
+    use crate::support::servers::mariadb::{connection, database};
     use mysql_async::prelude::Queryable;
     let url = database().await;
     let mut options = cloakroom::MysqlStore::options(&url).unwrap();

@@ -36,7 +36,7 @@ async fn wait_until(name: &str, mut closed: impl AsyncFnMut() -> bool) {
 #[cfg(feature = "mysql")]
 #[test]
 fn connections_that_mariadb_closed_cost_no_save() {
-    use crate::servers::mariadb::{connection, start, url};
+    use crate::support::servers::mariadb::{connection, start, url};
     use mysql_async::prelude::Queryable;
     let servers = Runtime::new().unwrap();
     let server = servers.block_on(start());
@@ -55,7 +55,7 @@ fn connections_that_mariadb_closed_cost_no_save() {
 #[cfg(feature = "postgres")]
 #[test]
 fn connections_that_postgres_closed_cost_no_save() {
-    use crate::servers::postgres::{client, database};
+    use crate::support::servers::postgres::{client, database};
     let servers = Runtime::new().unwrap();
     let url = servers.block_on(database());
     servers.block_on(cloakroom::store::create_table(&url, Default::default())).unwrap();
@@ -76,7 +76,7 @@ fn connections_that_postgres_closed_cost_no_save() {
 #[cfg(feature = "redis")]
 #[test]
 fn connections_that_redis_closed_cost_no_save() {
-    use crate::servers::redis::{client, start, url_of};
+    use crate::support::servers::redis::{client, start, url_of};
     let servers = Runtime::new().unwrap();
     let server = servers.block_on(start());
     let mut admin = servers.block_on(client(&url_of(&server)));
@@ -99,7 +99,7 @@ fn connections_that_redis_closed_cost_no_save() {
 fn connections_that_memcached_closed_cost_no_save() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let servers = Runtime::new().unwrap();
-    let server = servers.block_on(crate::servers::memcached::start_with(&["-o", "idle_timeout=1"]));
+    let server = servers.block_on(crate::support::servers::memcached::start_with(&["-o", "idle_timeout=1"]));
     let only_mine = async || {
         let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
         stream.write_all(b"stats conns\r\nquit\r\n").await.unwrap();

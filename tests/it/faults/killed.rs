@@ -11,7 +11,7 @@ use cloakroom::FileStore;
 use cloakroom::store::Rotated;
 
 use super::*;
-use crate::random::Random;
+use crate::support::random::Random;
 
 /// Tells the other process the store's URL.
 const URL: &str = "CLOAKROOM_TEST_KILLED_URL";

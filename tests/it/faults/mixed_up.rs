@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use super::proxy::{End, Fault};
 use super::*;
-use crate::random::Random;
+use crate::support::proxy::{End, Fault};
+use crate::support::random::Random;
 
 /// How many requests to each store.
 const REQUESTS: &str = "CLOAKROOM_SOAK_REQUESTS";

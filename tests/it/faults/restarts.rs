@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::*;
-use crate::browser::Browser;
-use crate::django::axum_site::UserRow;
-use crate::random::Random;
-use crate::site_process::{Guard, Site, SiteProcess, serve_if_asked};
+use crate::support::axum_site::UserRow;
+use crate::support::browser::Browser;
+use crate::support::random::Random;
+use crate::support::site_process::{Guard, Site, SiteProcess, serve_if_asked};
+use crate::support::soak::seconds;
 
 /// How many clients at once.
 const CLIENTS: &str = "CLOAKROOM_SOAK_CLIENTS";
@@ -247,8 +248,8 @@ async fn t31_soak_postgres_restarted_under_many_clients() {
     if serve_if_asked().await {
         return;
     }
-    let server = crate::servers::postgres::start().await;
-    let url = crate::servers::postgres::url(&server, "postgres");
+    let server = crate::support::servers::postgres::start().await;
+    let url = crate::support::servers::postgres::url(&server, "postgres");
     soak(TEST, "postgres", url, server).await;
 }
 
@@ -259,7 +260,7 @@ async fn t31_soak_redis_restarted_under_many_clients() {
     if serve_if_asked().await {
         return;
     }
-    let server = crate::servers::redis::start_durable().await;
-    let url = crate::servers::redis::url_of(&server);
+    let server = crate::support::servers::redis::start_durable().await;
+    let url = crate::support::servers::redis::url_of(&server);
     soak(TEST, "redis", url, server).await;
 }

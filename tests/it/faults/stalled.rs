@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use super::proxy::{End, Fault};
 use super::*;
+use crate::support::proxy::{End, Fault};
 
 const DEADLINE: Duration = Duration::from_millis(800);
 /// How much later than its deadline a request may end on a busy machine.
@@ -147,7 +147,7 @@ async fn t37(proxied: Proxied) {
 #[cfg(feature = "redis")]
 #[tokio::test]
 async fn t32_what_a_stopped_redis_did_not_take_goes_with_its_connection() {
-    use crate::servers::redis::{start, url_of};
+    use crate::support::servers::redis::{start, url_of};
     let mut server = start().await;
     let mut options = cloakroom::RedisStore::options(url_of(&server));
     options.timeout = DEADLINE;

@@ -2,7 +2,7 @@
 //! the connection.
 
 use super::*;
-use crate::random::Random;
+use crate::support::random::Random;
 
 /// A session whose text zlib cannot make shorter than about half of this.
 fn large(session_key: &SessionKey, bytes: usize) -> SessionData {
@@ -26,7 +26,7 @@ fn assert_refused<T: std::fmt::Debug>(result: Result<T, StoreError>, words: &[&s
 #[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mariadb_names_max_allowed_packet() {
-    use crate::servers::mariadb::{connection, start, url};
+    use crate::support::servers::mariadb::{connection, start, url};
     use mysql_async::prelude::Queryable;
     let server = start().await;
     let url = url(&server, "mysql");
@@ -60,7 +60,7 @@ async fn mariadb_names_max_allowed_packet() {
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_names_proto_max_bulk_len() {
-    use crate::servers::redis::{client, start, url_of};
+    use crate::support::servers::redis::{client, start, url_of};
     let server = start().await;
     let mut admin = client(&url_of(&server)).await;
     let mut limit = redis::cmd("CONFIG");

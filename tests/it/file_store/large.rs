@@ -10,7 +10,10 @@ use super::*;
 /// Three gigabytes under a session's name are not read, by no call, and stay where they are; a logout removes them.
 #[test]
 fn a_planted_file_of_three_gigabytes_is_not_read() {
-    if !crate::limited::memory("file_store::large::a_planted_file_of_three_gigabytes_is_not_read", 256) {
+    if !crate::support::limited::memory(
+        "file_store::large::a_planted_file_of_three_gigabytes_is_not_read",
+        256,
+    ) {
         return;
     }
     tokio::runtime::Runtime::new().unwrap().block_on(async {

@@ -28,7 +28,7 @@ async fn another(folder: &Path) -> Arc<dyn SessionStore> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn t28_no_reader_sees_a_torn_session() {
     let place = tempfile::tempdir().unwrap();
-    let until = Instant::now() + crate::faults::seconds(5);
+    let until = Instant::now() + crate::support::soak::seconds(5);
     let counts: Arc<[AtomicUsize; 3]> = Arc::default();
     let creator = another(place.path()).await;
     creator.create(&session_key(), record(&numbered(0))).await.unwrap();

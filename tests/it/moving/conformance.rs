@@ -12,7 +12,7 @@ use cloakroom::{
 };
 
 use super::process;
-use crate::stores::{new_cached_db, new_memcached, new_postgres, new_redis};
+use crate::support::stores::{new_cached_db, new_memcached, new_postgres, new_redis};
 
 /// A site on which sessions begin in the old store, as a process makes them that knows it alone.
 struct BegunInOld {

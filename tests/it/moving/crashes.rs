@@ -9,7 +9,7 @@ use cloakroom::{SessionKey, SessionStore};
 use super::conformance::new_sqlite;
 use super::halting::Process;
 use super::{add_one, create, number, process, read, record};
-use crate::stores::new_redis;
+use crate::support::stores::new_redis;
 
 /// More than a move and its clean-up have.
 const WRITES: i64 = 8;

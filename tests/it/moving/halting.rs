@@ -9,7 +9,7 @@ use cloakroom::chrono::{DateTime, Utc};
 use cloakroom::store::{Created, Cursor, Listed, Loaded, Record, Rotated, Updated, Version};
 use cloakroom::{SessionKey, SessionStore, StoreError, StoreErrorKind};
 
-use crate::random::Random;
+use crate::support::random::Random;
 
 /// When the process stops, and how long it is put off before and after each of its calls.
 #[derive(Clone)]

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use cloakroom::chrono::Utc;
 use cloakroom::{MovingStore, Settings};
 
-use crate::browser::Browser;
-use crate::django::axum_site::UserRow;
-use crate::site_process::{Guard, Site, SiteProcess, serve_if_asked};
+use crate::support::axum_site::UserRow;
+use crate::support::browser::Browser;
+use crate::support::site_process::{Guard, Site, SiteProcess, serve_if_asked};
 
 const AT_ONCE: usize = 40;
 
@@ -44,9 +44,9 @@ async fn a_rolling_deployment_loses_nothing_and_nobody() {
     if serve_if_asked().await {
         return;
     }
-    let old = crate::servers::postgres::database().await;
+    let old = crate::support::servers::postgres::database().await;
     cloakroom::store::create_table(&old, Default::default()).await.unwrap();
-    let new = crate::servers::redis::url().await;
+    let new = crate::support::servers::redis::url().await;
     let [first, second] = [format!("moving:{new}|{old}"), format!("moving:{old}|{new}")];
     let start = |url: &String| {
         let site = Site {

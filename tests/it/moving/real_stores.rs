@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::conformance::new_sqlite;
 use super::{add_one, create, process, read};
-use crate::stores::{new_postgres, new_redis};
+use crate::support::stores::{new_postgres, new_redis};
 
 const WRITERS: u64 = 8;
 const EACH: u64 = 25;

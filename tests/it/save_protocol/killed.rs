@@ -41,7 +41,7 @@ async fn t06_killed_while_changing_keys_the_session_is_under_one_of_them() {
         return rotate_for_ever(&url, std::env::var(ATTEMPT).unwrap().parse().unwrap()).await;
     }
     let folder = tempfile::tempdir().unwrap();
-    for (name, url) in crate::stores::shared_by_processes(folder.path()).await {
+    for (name, url) in crate::support::stores::shared_by_processes(folder.path()).await {
         let store = cloakroom::connect(&url, &Settings::new("secret")).await.unwrap();
         let (mut rotations, mut copies) = (0, 0);
         for attempt in 0..ATTEMPTS {

@@ -1,8 +1,8 @@
 //! The same across processes: four real ones, asked over HTTP.
 
-use crate::browser::Browser;
-use crate::django::axum_site::UserRow;
-use crate::site_process::{Guard, Site, SiteProcess, serve_if_asked};
+use crate::support::axum_site::UserRow;
+use crate::support::browser::Browser;
+use crate::support::site_process::{Guard, Site, SiteProcess, serve_if_asked};
 
 const PROCESSES: usize = 4;
 const REQUESTS: usize = 50;
@@ -46,7 +46,7 @@ async fn across_processes(
     runs: usize,
 ) -> Vec<(&'static str, Vec<(usize, u64)>)> {
     let folder = tempfile::tempdir().unwrap();
-    let stores = crate::stores::shared_by_processes(folder.path()).await;
+    let stores = crate::support::stores::shared_by_processes(folder.path()).await;
     let nobody = UserRow::nobody();
     let sites: Vec<Site> = stores
         .iter()

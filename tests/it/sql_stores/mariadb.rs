@@ -8,8 +8,8 @@ use cloakroom::{MysqlStore, SessionKey, SessionStore, Settings, StoreError, Stor
 use mysql_async::prelude::Queryable;
 
 use super::*;
-use crate::servers::mariadb::{USER, connection, database, start, url};
-use crate::stores::new_mariadb;
+use crate::support::servers::mariadb::{USER, connection, database, start, url};
+use crate::support::stores::new_mariadb;
 
 async fn open(url: &str) -> Result<MysqlStore, StoreError> {
     MysqlStore::open(url, &Settings::new("secret")).await
@@ -53,7 +53,7 @@ async fn a_server_or_table_that_is_not_as_it_should_be_is_told() {
     {
         assert_error(&open(wrong).await.unwrap_err(), Misconfigured, &["mysql://user:password@host"]);
     }
-    let closed = format!("mariadb://u:open-sesame@127.0.0.1:{}/db", crate::servers::free_port());
+    let closed = format!("mariadb://u:open-sesame@127.0.0.1:{}/db", crate::support::servers::free_port());
     let words = ["database db at 127.0.0.1", "refused", "is the server running"];
     assert_error(&open(&closed).await.unwrap_err(), Unavailable, &words);
     // Nobody answers at this address, which is reserved for documentation.

@@ -4,8 +4,8 @@ use cloakroom::{PostgresStore, Settings, StoreErrorKind};
 use tokio_postgres::SimpleQueryMessage;
 
 use super::*;
-use crate::servers::pgbouncer::start;
-use crate::servers::postgres::{client, database};
+use crate::support::servers::pgbouncer::start;
+use crate::support::servers::postgres::{client, database};
 
 /// What a client finds on the pooler's connection to the server: the server process, each setting, and the names of the
 /// prepared statements.

@@ -7,8 +7,8 @@ use cloakroom::store::{Rotated, Updated};
 use cloakroom::{PostgresStore, SessionKey, SessionStore, Settings, StoreError, StoreErrorKind};
 
 use super::*;
-use crate::servers::postgres::{USER, client, database, start, url};
-use crate::stores::new_postgres;
+use crate::support::servers::postgres::{USER, client, database, start, url};
+use crate::support::stores::new_postgres;
 
 async fn open(url: &str) -> Result<PostgresStore, StoreError> {
     PostgresStore::open(url, &Settings::new("secret")).await
@@ -51,7 +51,7 @@ async fn a_server_or_table_that_is_not_as_it_should_be_is_told() {
     }
     let wrong = "postgres://u:open-sesame@host:open-sesame/db";
     assert_error(&open(wrong).await.unwrap_err(), Misconfigured, &["postgres://user:password@host"]);
-    let closed = format!("postgres://u:open-sesame@127.0.0.1:{}/db", crate::servers::free_port());
+    let closed = format!("postgres://u:open-sesame@127.0.0.1:{}/db", crate::support::servers::free_port());
     let words = ["database db at 127.0.0.1", "refused", "is the server running"];
     assert_error(&open(&closed).await.unwrap_err(), Unavailable, &words);
     // Nobody answers at this address, which is reserved for documentation.

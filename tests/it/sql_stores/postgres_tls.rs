@@ -2,7 +2,7 @@
 
 use cloakroom::{PostgresStore, Settings, StoreErrorKind, conformance};
 
-use crate::servers::postgres::{client, start_with_tls, url};
+use crate::support::servers::postgres::{client, start_with_tls, url};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_must_show_a_certificate_that_is_trusted() {
@@ -36,7 +36,7 @@ async fn the_server_must_show_a_certificate_that_is_trusted() {
         assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{why}: {error}");
         let text = error.to_string();
         assert!(text.contains("TLS") && text.contains("certificate"), "{why}: {text}");
-        assert!(!text.contains(crate::servers::postgres::PASSWORD), "{text}");
+        assert!(!text.contains(crate::support::servers::postgres::PASSWORD), "{text}");
     }
 }
 
@@ -49,7 +49,7 @@ async fn encrypted(watcher: &tokio_postgres::Client) -> (i64, i64) {
 }
 
 /// Which connections the server takes: `hostssl`, `hostnossl` or `host`.
-async fn take_only(server: &crate::servers::Server, watcher: &tokio_postgres::Client, kind: &str) {
+async fn take_only(server: &crate::support::servers::Server, watcher: &tokio_postgres::Client, kind: &str) {
     // A file that is there keeps its owner.
     let line = format!("{kind} all all 127.0.0.1/32 scram-sha-256\n");
     std::fs::write(server.folder.join("data/pg_hba.conf"), line).unwrap();
@@ -115,11 +115,11 @@ async fn what_prefer_does_without_encryption_is_logged() {
     let watcher = client(&plain).await;
     PostgresStore::options(&plain).unwrap().create_table(Default::default()).await.unwrap();
     take_only(&server, &watcher, "hostnossl").await;
-    let log = crate::log::Log::start();
+    let log = crate::support::log::Log::start();
     let store = PostgresStore::open(&plain, &Settings::new("secret")).await.unwrap();
     let lines: Vec<_> = log.lines().into_iter().filter(|line| line.contains("not encrypted")).collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].contains("WARN") && lines[0].contains("sslmode"), "{lines:?}");
-    assert!(!lines[0].contains(crate::servers::postgres::PASSWORD), "{lines:?}");
+    assert!(!lines[0].contains(crate::support::servers::postgres::PASSWORD), "{lines:?}");
     drop(store);
 }

@@ -6,9 +6,9 @@ use cloakroom::chrono::Utc;
 use cloakroom::{Settings, UserSessions};
 
 use super::sqlite_url;
-use crate::browser::Browser;
-use crate::django::credentials;
-use crate::django::process::{Django, Project, SECRET};
+use crate::support::browser::Browser;
+use crate::support::django::credentials;
+use crate::support::django::{Django, Project, SECRET};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logins_of_a_live_django_are_listed_and_revoked() {

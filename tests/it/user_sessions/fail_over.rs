@@ -1,7 +1,7 @@
 //! The primary becomes one that only reads, and another server takes over under the same address.
 
 use super::*;
-use crate::faults::fail_over::Primaries;
+use crate::support::primaries::Primaries;
 
 /// The index has a connection of its own in PostgreSQL.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use cloakroom::user_sessions::{Entry, UserSessionIndex, UserSessions};
 use cloakroom::{MemoryStore, SessionKey, StoreError, StoreErrorKind, async_trait, auth};
 
 use super::{Site, user};
-use crate::watched_store::WatchedStore;
+use crate::support::watched_store::WatchedStore;
 
 /// Tells which calls reach it, and fails when told to.
 #[derive(Debug, Default)]

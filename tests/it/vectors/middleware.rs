@@ -20,7 +20,7 @@ use serde_json::{Value as Json, json};
 use self::actions::View;
 use super::file_sessions::files_in;
 use super::{Reproduced, Vectors, block_on, settings, text, time};
-use crate::web::{Adapter, Pages, lazy};
+use crate::support::web::{Adapter, Pages, lazy};
 
 #[test]
 fn middleware_on_axum() {

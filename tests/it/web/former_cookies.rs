@@ -3,7 +3,7 @@
 use cloakroom::CookieScope;
 
 use super::*;
-use crate::browser::Reply;
+use crate::support::browser::Reply;
 
 on_every_adapter!(
     each_response_that_sets_or_deletes_the_cookie_deletes_the_former_ones,

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::watched_store::Hold;
+use crate::support::watched_store::Hold;
 
 on_every_adapter!(
     t46_a_client_that_hangs_up_while_the_handler_runs_leaves_a_whole_session,

@@ -4,7 +4,7 @@ use cloakroom::chrono::TimeDelta;
 use cloakroom::{STARTED_KEY, SettingsError};
 
 use super::*;
-use crate::browser::Reply;
+use crate::support::browser::Reply;
 
 on_every_adapter!(
     the_hardened_cookie_has_every_attribute_and_so_has_its_removal,

@@ -3,7 +3,7 @@
 use cloakroom::Transport;
 
 use super::*;
-use crate::browser::Reply;
+use crate::support::browser::Reply;
 
 on_every_adapter!(
     a_client_without_cookies_keeps_its_session_in_a_header,

@@ -13,7 +13,7 @@ use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 
 use super::*;
-use crate::browser::{Reply, serve};
+use crate::support::browser::{Reply, serve};
 
 /// Long enough to be worth compressing.
 async fn long(session: Session) -> Result<String, Error> {

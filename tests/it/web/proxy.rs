@@ -3,7 +3,7 @@
 use cloakroom::Transport;
 
 use super::*;
-use crate::browser::Reply;
+use crate::support::browser::Reply;
 
 on_every_adapter!(
     t12_behind_a_shared_cache_nobody_gets_anothers_page_or_cookie,
@@ -23,9 +23,9 @@ async fn t12_behind_a_shared_cache_nobody_gets_anothers_page_or_cookie(on: Adapt
         .page("/kept/public", plain(|_| async { kept("the same for all") }));
     let site = Site::start(on, pages).await;
     let port = site.served.address.rsplit_once(':').unwrap().1.parse().unwrap();
-    let cache = crate::servers::nginx::before(port).await;
+    let cache = crate::support::servers::nginx::before(port).await;
     let url = |path: &str| format!("http://127.0.0.1:{}{path}", cache.port);
-    let had = |reply: &crate::browser::Reply| reply.headers["x-cache"] == "HIT";
+    let had = |reply: &crate::support::browser::Reply| reply.headers["x-cache"] == "HIT";
 
     // Each gets a cookie of its own, from a page that may be kept.
     let (mut ada, mut bob) = (Browser::new(), Browser::new());
@@ -72,7 +72,7 @@ async fn behind_a_shared_cache_each_client_without_cookies_gets_a_key_of_its_own
     settings.transport = Transport::Header("X-Session-Token".to_owned());
     let site = Site::start_with(on, pages, settings).await;
     let port = site.served.address.rsplit_once(':').unwrap().1.parse().unwrap();
-    let cache = crate::servers::nginx::before(port).await;
+    let cache = crate::support::servers::nginx::before(port).await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let get = async |path: &str, token: Option<&str>| {
         let mut request = client.get(format!("http://127.0.0.1:{}{path}", cache.port));

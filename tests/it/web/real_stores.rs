@@ -18,7 +18,9 @@ on_every_adapter!(t21_a_quoted_nul_in_the_cookie_is_an_unknown_session);
 /// What MariaDB's usual collation takes for the key is no session's key, and the database is not even asked.
 #[cfg(feature = "mysql")]
 async fn t03_an_alias_of_a_key_is_nobody(on: Adapter) {
-    let site = Site::start_on(on, crate::stores::new_mariadb().await, pages(), Settings::new("secret")).await;
+    let site =
+        Site::start_on(on, crate::support::stores::new_mariadb().await, pages(), Settings::new("secret"))
+            .await;
     let mut browser = site.visitor().await;
     let key = browser.session_key().unwrap().to_owned();
     let accented = key.replacen(|letter: char| letter.is_ascii_alphabetic(), "é", 1);
@@ -37,7 +39,7 @@ async fn t03_an_alias_of_a_key_is_nobody(on: Adapter) {
 /// PostgreSQL refuses a NUL in a text: from a cookie it must not get there, and it is nobody's error.
 #[cfg(all(feature = "postgres", feature = "mysql"))]
 async fn t21_a_quoted_nul_in_the_cookie_is_an_unknown_session(on: Adapter) {
-    for store in [crate::stores::new_postgres().await, crate::stores::new_mariadb().await] {
+    for store in [crate::support::stores::new_postgres().await, crate::support::stores::new_mariadb().await] {
         let site = Site::start_on(on, store, pages(), Settings::new("secret")).await;
         let mut browser = site.visitor().await;
         let key = browser.session_key().unwrap().to_owned();
@@ -61,8 +63,8 @@ async fn t21_a_quoted_nul_in_the_cookie_is_an_unknown_session(on: Adapter) {
 /// Django's cache back end deletes the cookie of whoever comes while Redis is down.
 #[cfg(feature = "redis")]
 async fn t08_a_killed_redis_is_a_503_that_keeps_the_cookie(on: Adapter) {
-    let mut server = crate::servers::redis::start().await;
-    let mut options = cloakroom::RedisStore::options(crate::servers::redis::url_of(&server));
+    let mut server = crate::support::servers::redis::start().await;
+    let mut options = cloakroom::RedisStore::options(crate::support::servers::redis::url_of(&server));
     options.timeout = std::time::Duration::from_millis(700);
     let store = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
     let site = Site::start_on(on, store, pages(), Settings::new("secret")).await;
@@ -106,10 +108,10 @@ async fn t10_ten_thousand_bogus_requests_make_no_file(on: Adapter) {
 
 #[cfg(feature = "redis")]
 async fn t10_ten_thousand_bogus_requests_make_no_key(on: Adapter) {
-    let server = crate::servers::redis::start().await;
-    let url = crate::servers::redis::url_of(&server);
+    let server = crate::support::servers::redis::start().await;
+    let url = crate::support::servers::redis::url_of(&server);
     bogus_requests(on, cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()).await;
-    let mut client = crate::servers::redis::client(&url).await;
+    let mut client = crate::support::servers::redis::client(&url).await;
     assert_eq!(redis::cmd("DBSIZE").query_async::<usize>(&mut client).await.unwrap(), 0);
     println!("t10: {REQUESTS} of {REQUESTS} bogus requests made no key");
 }

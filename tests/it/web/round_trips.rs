@@ -110,7 +110,7 @@ async fn a_request_that_lost_the_race_loads_and_saves_once_more(on: Adapter) {
 /// By `pg_stat_statements`, which counts each execution.
 #[cfg(all(feature = "postgres", feature = "redis"))]
 async fn postgres_counts_the_same(on: Adapter) {
-    use crate::servers::postgres;
+    use crate::support::servers::postgres;
     let server = postgres::start_counting().await;
     let url = postgres::url(&server, "postgres");
     let options = cloakroom::PostgresStore::options(&url).unwrap();
@@ -130,7 +130,7 @@ async fn postgres_counts_the_same(on: Adapter) {
 /// By how often Redis read from a connection: commands that came together count once.
 #[cfg(all(feature = "postgres", feature = "redis"))]
 async fn redis_counts_the_same(on: Adapter) {
-    use crate::servers::redis;
+    use crate::support::servers::redis;
     let server = redis::start().await;
     let url = redis::url_of(&server);
     let store = cloakroom::RedisStore::open(&url, &Settings::new("secret")).await.unwrap();

@@ -6,7 +6,7 @@ use cloakroom::auth::UserId;
 use cloakroom::{MemoryStore, Session, SessionLayer, Settings, auth};
 use std::sync::Arc;
 
-use crate::browser::{Browser, serve};
+use crate::support::browser::{Browser, serve};
 
 async fn log_in(session: Session, id: &'static str) -> Result<(), cloakroom::Error> {
     auth::login(&session, auth::User { id, password: "hash", backend: auth::MODEL_BACKEND }).await

@@ -6,7 +6,7 @@ use cloakroom::store::Record;
 use cloakroom::{InterruptedSession, SecretCheck, SessionData, SessionKey, Transport, UserSessions, connect};
 
 use super::*;
-use crate::browser::Reply;
+use crate::support::browser::Reply;
 
 on_every_adapter!(
     looking_at_a_page_costs_nobody_the_session,
@@ -41,7 +41,7 @@ async fn server(on: Adapter, url: &str, secret: &str, change: impl Fn(&mut Setti
 }
 
 async fn stores(folder: &std::path::Path) -> Vec<(&'static str, String)> {
-    let stores = crate::stores::shared_by_processes(folder).await;
+    let stores = crate::support::stores::shared_by_processes(folder).await;
     let mut stores: Vec<_> = stores.into_iter().filter(|(_, url)| !url.contains("redis")).collect();
     stores.retain(|(name, _)| *name != "memcached");
     let sqlite = folder.join("behind.sqlite3").display().to_string();

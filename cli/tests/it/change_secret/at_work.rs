@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::project::NEW;
 use super::{DONE, change, numbers, open_with, ran};
-use crate::project::SECRET as OLD;
-use crate::sessions::{create, sqlite};
+use crate::support::project::SECRET as OLD;
+use crate::support::sessions::{create, sqlite};
 
 fn secrets(folder: &std::path::Path) -> [String; 4] {
     let file = |name: &str, secret: &str| {
@@ -72,7 +72,7 @@ async fn what_the_site_saves_meanwhile_is_kept_and_signed_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_with_the_old_secret_keeps_the_fallback() {
     let folder = tempfile::tempdir().unwrap();
-    let (url, secrets) = (crate::sessions::postgres().await, secrets(folder.path()));
+    let (url, secrets) = (crate::support::sessions::postgres().await, secrets(folder.path()));
     let store = open_with(&url, OLD).await;
     let mut keys = Vec::new();
     for _ in 0..200 {

@@ -9,10 +9,10 @@ use cloakroom::store::Cursor;
 
 use super::project::NEW;
 use super::{DONE, change, numbers, open_with, ran};
-use crate::command::{cloakroom, run};
-use crate::project::SECRET as OLD;
-use crate::servers;
-use crate::sessions::{create, sqlite};
+use crate::support::command::{cloakroom, run};
+use crate::support::project::SECRET as OLD;
+use crate::support::servers;
+use crate::support::sessions::{create, sqlite};
 
 const SESSIONS: u64 = 4_000;
 

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::project::{Project, SECRET, python};
-use crate::servers;
+use crate::support::project::{Project, SECRET, python};
+use crate::support::servers;
 
 pub(super) const NEW: &str = "the new secret of the project's tests";
 

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::project::{NEW, Site};
 use super::{DONE, change, numbers, ran};
-use crate::command::cloakroom;
-use crate::project::SECRET as OLD;
-use crate::sessions::create;
+use crate::support::command::cloakroom;
+use crate::support::project::SECRET as OLD;
+use crate::support::sessions::create;
 
 /// A user model with a UUID and a session auth hash of its own, in a database that a router names.
 const MODELS: &str = "

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::routing::get;
 use cloakroom::{CookieScope, Error, MemoryStore, Session, SessionLayer, SessionStore, Settings};
 
-use super::chromium::Chromium;
+use crate::support::chromium::Chromium;
 
 /// Serves a site under all names of this machine for as long as the tests run; gives its port.
 fn serve(router: Router) -> u16 {

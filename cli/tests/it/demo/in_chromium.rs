@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::browser::Demo;
-use super::chromium::Chromium;
+use crate::support::browser::Demo;
+use crate::support::chromium::Chromium;
 
 /// Seconds until a moment that the browser keeps.
 fn seconds_until(expiry: i64) -> i64 {

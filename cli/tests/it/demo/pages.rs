@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::browser::{Browser, Demo};
+use crate::support::browser::{Browser, Demo};
 
 fn key_of(session: &Value) -> String {
     session["ticket"]["session_key"].as_str().unwrap().to_owned()

@@ -4,8 +4,8 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use super::browser::Demo;
-use super::chromium::Chromium;
+use crate::support::browser::Demo;
+use crate::support::chromium::Chromium;
 
 /// What a page may cost a reader of the README.
 const MOST_BYTES: usize = 150_000;

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::process::Command;
 
-use super::browser::Demo;
-use crate::command::{cloakroom, run, with_secret};
-use crate::{servers, sessions};
+use crate::support::browser::Demo;
+use crate::support::command::{cloakroom, run, with_secret};
+use crate::support::{servers, sessions};
 
 #[test]
 fn sessions_outlive_the_demo_in_a_file() {

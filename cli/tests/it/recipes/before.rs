@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::people::{Habit, People};
 use super::site::{self, Site};
 use super::{follow, place, write_secret};
-use crate::{project, servers};
+use crate::support::{project, servers};
 
 const EVERYBODY: [(&str, Habit); 4] =
     [("ann", Habit::Both), ("bob", Habit::Rust), ("carol", Habit::Both), ("dora", Habit::Sleeps)];

@@ -2,9 +2,9 @@
 
 use super::people::{Habit, Noticed, People};
 use super::site::{self, Site};
-use crate::documents::document;
-use crate::project;
-use crate::servers::nginx;
+use crate::support::documents::document;
+use crate::support::project;
+use crate::support::servers::nginx;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_host_name_for_both_sides() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::people::{Habit, Noticed, People};
 use super::site::{Deployment, Site};
 use super::{follow, on_postgres, on_redis, place, section, site};
-use crate::{project, servers};
+use crate::support::{project, servers};
 
 /// Dora and Fay do nothing all the time, so that neither Django nor the service renews what they have.
 const EVERYBODY: [(&str, Habit); 6] = [

@@ -3,7 +3,7 @@
 use super::people::{Habit, Noticed, People};
 use super::site::{self, Deployment, Site};
 use super::{follow, place};
-use crate::{project, servers};
+use crate::support::{project, servers};
 
 /// The cache keeps its copies over a restart. The command says that one may be left, and finds it when it is run again.
 /// Django stands still until the cache is cleared, as the page says, and nothing is lost.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::people::{Habit, Noticed, People};
 use super::site::{self, Deployment, Site};
 use super::{follow, on_postgres, on_redis, place, section};
-use crate::{project, servers};
+use crate::support::{project, servers};
 
 /// Those whom the page does not name. Gus is user 7, and Hal user 8.
 const EVERYBODY: [(&str, Habit); 6] = [

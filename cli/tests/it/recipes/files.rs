@@ -3,8 +3,8 @@
 use super::people::{Habit, Noticed, People};
 use super::site::{self, Site};
 use super::{follow, place};
-use crate::documents::{blocks, document};
-use crate::project;
+use crate::support::documents::{blocks, document};
+use crate::support::project;
 
 /// The commands of the paragraph that begins with these words.
 fn paragraph(beginning: &str) -> String {

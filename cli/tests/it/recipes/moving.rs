@@ -5,7 +5,7 @@ use std::path::Path;
 use super::people::{Habit, Noticed, People};
 use super::site::{Deployment, Site};
 use super::{follow, on_postgres, on_redis, place, section, site};
-use crate::project;
+use crate::support::project;
 
 const EVERYBODY: [(&str, Habit); 5] = [
     ("ann", Habit::Both),
@@ -74,7 +74,7 @@ async fn services_move_without_standing_still() {
     site.stop_django();
     let mut place = place(&site, &old).await;
     place.here.insert(0, ("redis://cache.example/1?key_prefix=site", new.store.clone()));
-    let text = crate::documents::document("operations.md");
+    let text = crate::support::documents::document("operations.md");
     let (_, text) = text.split_once("\n## Move a site of Rust services without standing still\n").unwrap();
     let urls: Vec<String> = text
         .split('`')

@@ -10,8 +10,8 @@ use axum::{Json, Router};
 use cloakroom::{SecretCheck, Session, SessionLayer, Settings, auth};
 use serde_json::{Value, json};
 
-use crate::project::Project;
-use crate::servers::free_port;
+use crate::support::project::Project;
+use crate::support::servers::free_port;
 
 /// A deployment: each side reads it when it starts.
 #[derive(Clone)]
@@ -205,7 +205,8 @@ async fn log_out(session: Session) -> Result<Json<Value>, cloakroom::Error> {
 /// The entry of Django's `DATABASES` for a PostgreSQL URL of the tests.
 pub(crate) fn postgres_database(url: &str) -> Value {
     let (place, name) = url.rsplit_once('/').unwrap();
-    let (user, password) = (crate::servers::postgres::USER, crate::servers::postgres::PASSWORD);
+    let (user, password) =
+        (crate::support::servers::postgres::USER, crate::support::servers::postgres::PASSWORD);
     json!({
         "ENGINE": "django.db.backends.postgresql", "NAME": name, "USER": user, "PASSWORD": password,
         "HOST": "127.0.0.1", "PORT": place.rsplit(':').next().unwrap().parse::<u16>().unwrap(),

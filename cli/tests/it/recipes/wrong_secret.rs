@@ -5,7 +5,7 @@ use cloakroom::SecretCheck;
 use super::people::{Habit, Noticed, People};
 use super::site::{self, Site};
 use super::{follow, on_postgres, place, section, write_secret};
-use crate::project;
+use crate::support::project;
 
 /// The service refuses to start. Started all the same, it takes users for strangers, and their cookies stay: with the right
 /// secret they are logged in as before.

@@ -7,7 +7,7 @@ use cloakroom::store::Record;
 use cloakroom::{Error, Expiry, LazySession, Moment, Session, SessionKey, SessionStore, Value};
 use serde_json::{Value as Json, json};
 
-use crate::web::Answer;
+use crate::support::web::Answer;
 
 pub(super) struct View {
     actions: Vec<Json>,

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::servers::{Server, folder, free_port, program};
+use crate::support::servers::{Server, folder, free_port, program};
 
 /// Headless, also as root and in containers; quiet, and asking nothing of the network. The pipe in place of a port
 /// ends the browser with its driver, however that ends.
@@ -34,7 +34,7 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A browser with a profile of its own, which is empty at first.
-pub(super) struct Chromium {
+pub(crate) struct Chromium {
     driver: Server,
     /// The address of the browser that runs now.
     session: String,
@@ -42,20 +42,20 @@ pub(super) struct Chromium {
 
 /// A cookie as the browser keeps it.
 #[derive(Debug)]
-pub(super) struct Cookie {
-    pub(super) value: String,
+pub(crate) struct Cookie {
+    pub(crate) value: String,
     /// Without a dot before it: for this host alone.
-    pub(super) domain: String,
-    pub(super) path: String,
-    pub(super) http_only: bool,
-    pub(super) secure: bool,
-    pub(super) same_site: String,
+    pub(crate) domain: String,
+    pub(crate) path: String,
+    pub(crate) http_only: bool,
+    pub(crate) secure: bool,
+    pub(crate) same_site: String,
     /// In seconds since 1970; none for one that ends with the browser.
-    pub(super) expiry: Option<i64>,
+    pub(crate) expiry: Option<i64>,
 }
 
 impl Chromium {
-    pub(super) fn start() -> Chromium {
+    pub(crate) fn start() -> Chromium {
         let (folder, port) = (folder("chromium", None), free_port());
         let command =
             [program("chromedriver", &["/usr/lib/chromium"]).into(), format!("--port={port}").into()];
@@ -67,7 +67,7 @@ impl Chromium {
     }
 
     /// Closes the browser and starts it again with the same profile.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.close();
         self.session = open(&self.driver);
     }
@@ -76,31 +76,31 @@ impl Chromium {
         value(agent().delete(&self.session).call());
     }
 
-    pub(super) fn go(&self, address: &str) {
+    pub(crate) fn go(&self, address: &str) {
         self.post("url", json!({ "url": address }));
     }
 
-    pub(super) fn back(&self) {
+    pub(crate) fn back(&self) {
         self.post("back", json!({}));
     }
 
     /// Clicks what a visitor would: waits for it first.
-    pub(super) fn click(&self, css: &str) {
+    pub(crate) fn click(&self, css: &str) {
         let element = wait_for(|| self.find(css), &format!("no {css}"));
         self.post(&format!("element/{element}/click"), json!({}));
     }
 
-    pub(super) fn fill(&self, css: &str, text: &str) {
+    pub(crate) fn fill(&self, css: &str, text: &str) {
         let element = wait_for(|| self.find(css), &format!("no {css}"));
         self.post(&format!("element/{element}/value"), json!({ "text": text }));
     }
 
-    pub(super) fn wait_until_finds(&self, css: &str) {
+    pub(crate) fn wait_until_finds(&self, css: &str) {
         wait_for(|| self.find(css), &format!("no {css}"));
     }
 
     /// Waits until an element says this; fails with what the page says in its place.
-    pub(super) fn wait_until_says(&self, css: &str, text: &str) {
+    pub(crate) fn wait_until_says(&self, css: &str, text: &str) {
         let says = || self.text(css).filter(|said| said.contains(text)).map(drop);
         let start = Instant::now();
         while says().is_none() {
@@ -110,17 +110,17 @@ impl Chromium {
     }
 
     /// What an element says, as a visitor reads it.
-    pub(super) fn text(&self, css: &str) -> Option<String> {
+    pub(crate) fn text(&self, css: &str) -> Option<String> {
         let text = self.run(&format!("return document.querySelector({})?.innerText ?? null", json!(css)));
         text.as_str().map(str::to_owned)
     }
 
     /// The value of a script's `return`.
-    pub(super) fn run(&self, script: &str) -> Value {
+    pub(crate) fn run(&self, script: &str) -> Value {
         self.post("execute/sync", json!({ "script": script, "args": [] }))
     }
 
-    pub(super) fn cookie(&self, name: &str) -> Option<Cookie> {
+    pub(crate) fn cookie(&self, name: &str) -> Option<Cookie> {
         let cookies = self.get("cookie");
         let cookie = cookies.as_array().unwrap().iter().find(|cookie| cookie["name"] == name)?;
         let text = |field: &str| cookie[field].as_str().unwrap().to_owned();
@@ -136,17 +136,17 @@ impl Chromium {
     }
 
     /// How many cookies of this name the page is sent.
-    pub(super) fn count_of(&self, name: &str) -> usize {
+    pub(crate) fn count_of(&self, name: &str) -> usize {
         self.get("cookie").as_array().unwrap().iter().filter(|cookie| cookie["name"] == name).count()
     }
 
     /// Takes away the cookies of all sites.
-    pub(super) fn forget_cookies(&self) {
+    pub(crate) fn forget_cookies(&self) {
         self.developer_tools("Network.clearBrowserCookies", json!({}));
     }
 
     /// Opens one more tab and goes on in it; gives its name, and that of the tab before.
-    pub(super) fn new_tab(&self) -> (String, String) {
+    pub(crate) fn new_tab(&self) -> (String, String) {
         let before = self.get("window").as_str().unwrap().to_owned();
         let tab = self.post("window/new", json!({ "type": "tab" }));
         let tab = tab["handle"].as_str().unwrap().to_owned();
@@ -154,12 +154,12 @@ impl Chromium {
         (tab, before)
     }
 
-    pub(super) fn go_to_tab(&self, tab: &str) {
+    pub(crate) fn go_to_tab(&self, tab: &str) {
         self.post("window", json!({ "handle": tab }));
     }
 
     /// How large the page is shown, and in which colours: `light` or `dark`.
-    pub(super) fn look(&self, width: u32, height: u32, colours: &str) {
+    pub(crate) fn look(&self, width: u32, height: u32, colours: &str) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.developer_tools("Emulation.setDeviceMetricsOverride", size);
         let features = json!([{ "name": "prefers-color-scheme", "value": colours }]);
@@ -167,7 +167,7 @@ impl Chromium {
     }
 
     /// A picture of what is shown, as PNG.
-    pub(super) fn picture(&self) -> Vec<u8> {
+    pub(crate) fn picture(&self) -> Vec<u8> {
         let picture = self.get("screenshot");
         STANDARD.decode(picture.as_str().unwrap()).unwrap()
     }

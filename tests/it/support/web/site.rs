@@ -16,12 +16,12 @@ type Run<Argument, Result> = Arc<dyn Fn(Argument, Call) -> Boxed<Result> + Send 
 /// Pages, those of scopes below a prefix, and what stands around all of them.
 #[derive(Clone, Default)]
 pub(crate) struct Pages {
-    pub(super) pages: Vec<(String, Page)>,
-    pub(super) nested: Vec<(&'static str, Pages)>,
+    pub(crate) pages: Vec<(String, Page)>,
+    pub(crate) nested: Vec<(&'static str, Pages)>,
     /// Middleware of the application's own, inside of the layers, that takes the session as a handler does.
-    pub(super) before: Option<Before>,
+    pub(crate) before: Option<Before>,
     /// The innermost first.
-    pub(super) layers: Vec<Layer>,
+    pub(crate) layers: Vec<Layer>,
 }
 
 /// One page, by what it names as an argument.
@@ -36,8 +36,8 @@ pub(crate) enum Page {
 /// A session layer with its options.
 #[derive(Clone)]
 pub(crate) struct Layer {
-    pub(super) middleware: SessionMiddleware,
-    pub(super) on_error: Option<OnError>,
+    pub(crate) middleware: SessionMiddleware,
+    pub(crate) on_error: Option<OnError>,
 }
 
 /// What a page knows of the request.
@@ -51,10 +51,10 @@ pub(crate) struct Call {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
-    pub(super) body: Body,
+    pub(crate) body: Body,
 }
 
-pub(super) enum Body {
+pub(crate) enum Body {
     Text(String),
     /// Sent piece by piece, as they come.
     Stream(mpsc::Receiver<Vec<u8>>),

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
-use crate::browser::serve;
+use crate::support::browser::serve;
 
 #[derive(Clone)]
 struct Site {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
@@ -229,4 +230,31 @@ fn sentinel(primary: &Server) -> Server {
     std::fs::write(&settings, text).unwrap();
     let command = [program("redis-server", &[]).into(), settings.into(), "--sentinel".into()];
     Server::start("sentinel", folder, port, None, command)
+}
+
+/// Waits until a primary's replica has received all that was written.
+pub(crate) async fn wait_for_replica(port: u16) {
+    wait_for_replica_of(port, &[]).await;
+}
+
+/// The same, of a primary that wants these options to log in.
+pub(crate) async fn wait_for_replica_of(port: u16, login: &[&str]) {
+    let start = Instant::now();
+    loop {
+        let output = std::process::Command::new(program("redis-cli", &[]))
+            .args(login)
+            .args(["-p", &port.to_string(), "info", "replication"])
+            .output()
+            .unwrap();
+        let info = String::from_utf8_lossy(&output.stdout).into_owned();
+        let written = info.lines().find_map(|line| line.strip_prefix("master_repl_offset:"));
+        let received = info.lines().find(|line| line.starts_with("slave0:") && line.contains("state=online"));
+        if let (Some(written), Some(received)) = (written, received)
+            && received.contains(&format!("offset={},", written.trim()))
+        {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "the replica lags: {info}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

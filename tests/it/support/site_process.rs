@@ -8,7 +8,7 @@ use cloakroom::store::{Created, Loaded, Record, Rotated, Updated, Version};
 use cloakroom::{ConcurrentChanges, SessionKey, SessionStore, Settings, StoreError, async_trait, chrono};
 use serde::{Deserialize, Serialize};
 
-use crate::django::axum_site::{self, UserRow, Users};
+use crate::support::axum_site::{self, UserRow, Users};
 
 /// Tells the other process what to serve.
 const SITES: &str = "CLOAKROOM_TEST_SITES";

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::command::cloakroom;
+use crate::support::command::cloakroom;
 
 /// A demo on a port of its own; it ends with this.
 pub(crate) struct Demo {

@@ -1,6 +1,7 @@
 //! Runs `cloakroom` and collects what it says.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The command, in an environment that says nothing about secrets and stores.
@@ -58,4 +59,14 @@ pub(crate) fn run(mut command: Command, input: &[u8]) -> Ran {
         stdout: String::from_utf8(stdout).unwrap(),
         stderr: String::from_utf8(stderr).unwrap(),
     }
+}
+
+/// A program of one line.
+#[cfg(unix)]
+pub(crate) fn script(folder: &Path, line: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join("program");
+    std::fs::write(&path, format!("#!/bin/sh\n{line}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    path.to_str().unwrap().to_owned()
 }

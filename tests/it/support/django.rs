@@ -79,7 +79,7 @@ impl Project {
         );
         let mut command = Command::new(python);
         command
-            .arg(root.join("tests/it/django/manage.py"))
+            .arg(root.join("tests/it/support/django/manage.py"))
             .env("SITE_SECRET_KEY", SECRET)
             .env("SITE_DATABASE", self.database.to_string())
             .env("SITE_TIME_ZONE", self.time_zone)
@@ -106,6 +106,11 @@ impl Project {
         assert!(address.starts_with("http://"), "Django did not start; its error stands above");
         Server { process, address: address.trim().to_owned() }
     }
+}
+
+/// The password of the one user of both sites, in a form.
+pub(crate) fn credentials() -> Value {
+    json!({ "username": USERNAME, "password": PASSWORD })
 }
 
 impl Drop for Server {

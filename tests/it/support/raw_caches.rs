@@ -16,7 +16,7 @@ impl Raw {
     #[cfg(feature = "redis")]
     pub(crate) fn redis(port: u16) -> Raw {
         let mut raw = Raw::connect(port, true);
-        raw.redis_command(&[b"AUTH", crate::servers::redis::PASSWORD.as_bytes()]);
+        raw.redis_command(&[b"AUTH", crate::support::servers::redis::PASSWORD.as_bytes()]);
         raw
     }
 

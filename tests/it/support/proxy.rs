@@ -10,7 +10,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::random::Random;
+use crate::support::random::Random;
 
 /// What happens to the pieces that pass, as the network would hand them over.
 #[derive(Clone, Debug)]

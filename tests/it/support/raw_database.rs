@@ -28,9 +28,9 @@ impl Raw {
     pub(crate) async fn database(kind: Kind) -> String {
         match kind {
             #[cfg(feature = "postgres")]
-            Kind::Postgres => crate::servers::postgres::database().await,
+            Kind::Postgres => crate::support::servers::postgres::database().await,
             #[cfg(feature = "mysql")]
-            Kind::Mariadb => crate::servers::mariadb::database().await,
+            Kind::Mariadb => crate::support::servers::mariadb::database().await,
             #[allow(unreachable_patterns, reason = "only without a feature")]
             other => panic!("{other:?} is not compiled in"),
         }
@@ -40,9 +40,9 @@ impl Raw {
     pub(crate) async fn new(kind: Kind, url: &str) -> Raw {
         let connection = match kind {
             #[cfg(feature = "postgres")]
-            Kind::Postgres => Connection::Postgres(crate::servers::postgres::client(url).await),
+            Kind::Postgres => Connection::Postgres(crate::support::servers::postgres::client(url).await),
             #[cfg(feature = "mysql")]
-            Kind::Mariadb => Connection::Mariadb(crate::servers::mariadb::connection(url).await),
+            Kind::Mariadb => Connection::Mariadb(crate::support::servers::mariadb::connection(url).await),
             #[allow(unreachable_patterns, reason = "only without a feature")]
             other => panic!("{other:?} is not compiled in"),
         };

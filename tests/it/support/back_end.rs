@@ -2,20 +2,22 @@
 
 use std::path::Path;
 
-use super::*;
+use serde_json::{Value, json};
+
+use crate::support::django::{Django, Project};
 
 /// One back end, as both sites are told of it.
-pub(super) struct BackEnd {
-    pub(super) name: &'static str,
+pub(crate) struct BackEnd {
+    pub(crate) name: &'static str,
     /// Of Django.
-    pub(super) engine: &'static str,
+    pub(crate) engine: &'static str,
     /// Of this library.
-    pub(super) url: String,
+    pub(crate) url: String,
     /// Of Django: without one, it has users in a file of SQLite.
-    pub(super) database: Option<Value>,
-    pub(super) cache: Option<Value>,
+    pub(crate) database: Option<Value>,
+    pub(crate) cache: Option<Value>,
     /// Whether Django pickles the session, so that it may hold any object.
-    pub(super) pickles: bool,
+    pub(crate) pickles: bool,
 }
 
 #[cfg(feature = "redis")]
@@ -25,7 +27,7 @@ const DJANGO_REDIS: &str = "django_redis.cache.RedisCache";
 
 impl BackEnd {
     /// A site of this Django on it, with its tables and its one user.
-    pub(super) fn project(&self, django: Django, folder: &Path) -> Project {
+    pub(crate) fn project(&self, django: Django, folder: &Path) -> Project {
         let mut project = match &self.database {
             Some(database) => {
                 let project = Project::on(django, database.clone());
@@ -47,71 +49,71 @@ impl BackEnd {
         BackEnd { name, engine, url: url.into(), database: None, cache: None, pickles: false }
     }
 
-    pub(super) async fn sqlite(folder: &Path) -> BackEnd {
+    pub(crate) async fn sqlite(folder: &Path) -> BackEnd {
         BackEnd::text("SQLite", "db", format!("sqlite:{}/db.sqlite3", folder.display()))
     }
 
-    pub(super) async fn files(folder: &Path) -> BackEnd {
+    pub(crate) async fn files(folder: &Path) -> BackEnd {
         BackEnd::text("files", "file", format!("file:{}", folder.display()))
     }
 
-    pub(super) async fn signed_cookies(_: &Path) -> BackEnd {
+    pub(crate) async fn signed_cookies(_: &Path) -> BackEnd {
         BackEnd::text("signed cookies", "signed_cookies", "cookie:")
     }
 
     #[cfg(feature = "postgres")]
-    pub(super) async fn postgres(_: &Path) -> BackEnd {
-        let url = crate::servers::postgres::database().await;
+    pub(crate) async fn postgres(_: &Path) -> BackEnd {
+        let url = crate::support::servers::postgres::database().await;
         BackEnd { database: Some(postgres_database(&url)), ..BackEnd::text("PostgreSQL", "db", url) }
     }
 
     #[cfg(feature = "mysql")]
-    pub(super) async fn mariadb(_: &Path) -> BackEnd {
-        let url = crate::servers::mariadb::database().await;
+    pub(crate) async fn mariadb(_: &Path) -> BackEnd {
+        let url = crate::support::servers::mariadb::database().await;
         BackEnd { database: Some(mariadb_database(&url)), ..BackEnd::text("MariaDB", "db", url) }
     }
 
     #[cfg(feature = "redis")]
-    pub(super) async fn redis(_: &Path) -> BackEnd {
+    pub(crate) async fn redis(_: &Path) -> BackEnd {
         BackEnd::redis_cache("Redis", REDIS, json!({}), "").await
     }
 
     #[cfg(feature = "redis")]
-    pub(super) async fn django_redis(name: &'static str, options: Value, query: &str) -> BackEnd {
+    pub(crate) async fn django_redis(name: &'static str, options: Value, query: &str) -> BackEnd {
         BackEnd::redis_cache(name, DJANGO_REDIS, options, query).await
     }
 
     #[cfg(feature = "redis")]
     async fn redis_cache(name: &'static str, cache_back_end: &str, options: Value, query: &str) -> BackEnd {
-        let url = crate::servers::redis::url().await;
+        let url = crate::support::servers::redis::url().await;
         let cache = Some(cache(cache_back_end, &url, &options));
         let pickles = !query.contains("json");
         BackEnd { cache, pickles, ..BackEnd::text(name, "cache", format!("{url}{query}")) }
     }
 
     #[cfg(feature = "memcached")]
-    pub(super) async fn memcached(_: &Path) -> BackEnd {
-        let url = crate::servers::memcached::url().await;
+    pub(crate) async fn memcached(_: &Path) -> BackEnd {
+        let url = crate::support::servers::memcached::url().await;
         let cache = cache("django.core.cache.backends.memcached.PyMemcacheCache", &url, &json!({}));
         BackEnd { cache: Some(cache), pickles: true, ..BackEnd::text("memcached", "cache", url) }
     }
 
     #[cfg(all(feature = "postgres", feature = "redis"))]
-    pub(super) async fn cached_db(_: &Path) -> BackEnd {
-        let url = crate::servers::postgres::database().await;
+    pub(crate) async fn cached_db(_: &Path) -> BackEnd {
+        let url = crate::support::servers::postgres::database().await;
         BackEnd::behind_redis("PostgreSQL and Redis", postgres_database(&url), &url).await
     }
 
     #[cfg(all(feature = "mysql", feature = "redis"))]
-    pub(super) async fn cached_db_of_mariadb(_: &Path) -> BackEnd {
-        let url = crate::servers::mariadb::database().await;
+    pub(crate) async fn cached_db_of_mariadb(_: &Path) -> BackEnd {
+        let url = crate::support::servers::mariadb::database().await;
         BackEnd::behind_redis("MariaDB and Redis", mariadb_database(&url), &url).await
     }
 
     /// The `cached_db` engine on this database behind Redis.
     #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "redis"))]
     async fn behind_redis(name: &'static str, database: Value, database_url: &str) -> BackEnd {
-        let redis = crate::servers::redis::url().await;
+        let redis = crate::support::servers::redis::url().await;
         let cache = Some(cache(REDIS, &redis, &json!({})));
         let url = format!("cached_db:{database_url}|{redis}&engine=cached_db");
         BackEnd { database: Some(database), cache, ..BackEnd::text(name, "cached_db", url) }
@@ -135,13 +137,13 @@ fn database(engine: &str, user: &str, password: &str, url: &str) -> Value {
 
 #[cfg(feature = "postgres")]
 pub(crate) fn postgres_database(url: &str) -> Value {
-    use crate::servers::postgres::{PASSWORD, USER};
+    use crate::support::servers::postgres::{PASSWORD, USER};
     database("postgresql", USER, PASSWORD, url)
 }
 
 #[cfg(feature = "mysql")]
 pub(crate) fn mariadb_database(url: &str) -> Value {
-    use crate::servers::mariadb::{PASSWORD, USER};
+    use crate::support::servers::mariadb::{PASSWORD, USER};
     database("mysql", USER, PASSWORD, url)
 }
 

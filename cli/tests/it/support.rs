@@ -1,0 +1,18 @@
+//! Helpers of the tests. One that a single module needs stands in that module.
+
+pub(crate) mod browser;
+pub(crate) mod chromium;
+pub(crate) mod command;
+pub(crate) mod documents;
+pub(crate) mod pasted;
+pub(crate) mod project;
+pub(crate) mod sessions;
+pub(crate) mod terminal;
+
+pub(crate) use self::of_the_library::servers;
+
+#[path = "../../../tests/it/support"]
+mod of_the_library {
+    #[allow(dead_code, reason = "the library's tests need more of it")]
+    pub(crate) mod servers;
+}
