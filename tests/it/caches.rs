@@ -124,7 +124,7 @@ mod redis {
     use crate::support::servers::redis as server;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn t40_prefix_and_version_keep_sessions_apart() {
+    async fn prefix_and_version_keep_sessions_apart() {
         let own = server::start().await;
         t40(&server::url_of(&own)).await;
     }
@@ -219,13 +219,13 @@ mod memcached {
     use crate::support::servers::memcached as server;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn t40_prefix_and_version_keep_sessions_apart() {
+    async fn prefix_and_version_keep_sessions_apart() {
         let own = server::start().await;
         t40(&format!("memcached://127.0.0.1:{}", own.port)).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn t22_no_key_is_a_command() {
+    async fn no_key_is_a_command() {
         let store = open(&server::url().await).await;
         let victim = create(&store, r#"{"victim":1}"#).await;
         for evil in [
@@ -255,7 +255,7 @@ mod memcached {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn t38_too_large_is_an_error_and_the_old_entry_stays() {
+    async fn too_large_is_an_error_and_the_old_entry_stays() {
         let store = open(&server::url().await).await;
         let session_key = create(&store, r#"{"a":1}"#).await;
         let limit = 1 << 20;
@@ -280,7 +280,7 @@ mod memcached {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn t38_a_time_to_live_over_30_days_is_kept() {
+    async fn a_time_to_live_over_30_days_is_kept() {
         let own = server::start().await;
         let store = open(&format!("memcached://127.0.0.1:{}", own.port)).await;
         let mut raw = crate::support::raw_caches::Raw::memcached(own.port);
@@ -304,7 +304,7 @@ mod memcached {
 
     /// memcached counts time in 32 bits, and takes what lies beyond for the past.
     #[tokio::test(flavor = "multi_thread")]
-    async fn t38_an_end_after_january_2038_is_an_error_and_the_old_entry_stays() {
+    async fn an_end_after_january_2038_is_an_error_and_the_old_entry_stays() {
         let store = open(&server::url().await).await;
         let session_key = create(&store, r#"{"a":1}"#).await;
         let (old, new) = (data(r#"{"a":1}"#), data(r#"{"a":2}"#));
@@ -323,7 +323,7 @@ mod memcached {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn t38_what_the_server_evicts_is_absent_and_no_save_brings_it_back() {
+    async fn what_the_server_evicts_is_absent_and_no_save_brings_it_back() {
         let own = server::start().await;
         let store = open(&format!("memcached://127.0.0.1:{}", own.port)).await;
         let text = "x".repeat(500_000);
@@ -368,9 +368,9 @@ mod memcached {
         carried(open(&url).await).await;
     }
 
-    /// T37: calls that are given up half-way leave no answer for the next.
+    /// Calls that are given up half-way leave no answer for the next.
     #[tokio::test(flavor = "multi_thread")]
-    async fn t37_cancelled_calls_never_mix_up_answers() {
+    async fn cancelled_calls_never_mix_up_answers() {
         let store = open(&server::url().await).await;
         let mut keys = Vec::new();
         for number in 0..20 {

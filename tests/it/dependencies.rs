@@ -1,4 +1,4 @@
-//! The dependencies: licences, sources, duplicates, and no unsafe code (T50).
+//! The dependencies: licences, sources, duplicates, and no unsafe code.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,7 +9,7 @@ fn check(arguments: &[&Path]) -> Output {
 }
 
 #[test]
-fn t50_dependencies_are_as_allowed_and_unsafe_code_is_forbidden() {
+fn dependencies_are_as_allowed_and_unsafe_code_is_forbidden() {
     let checked = check(&[]);
     let shown = String::from_utf8_lossy(&checked.stdout);
     assert!(checked.status.success(), "{shown}{}", String::from_utf8_lossy(&checked.stderr));
@@ -17,7 +17,7 @@ fn t50_dependencies_are_as_allowed_and_unsafe_code_is_forbidden() {
 }
 
 #[test]
-fn t50_the_check_notices_what_is_not_allowed() {
+fn the_check_notices_what_is_not_allowed() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deny.toml")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let changed = folder.path().join("deny.toml");

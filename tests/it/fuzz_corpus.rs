@@ -13,32 +13,32 @@ use crate::vectors::python;
 use corpus::run;
 
 #[test]
-fn t17_cookie_headers() {
+fn cookie_headers() {
     run("cookie_header", targets::cookie_header);
 }
 
 #[test]
-fn t16_t23_signed_text() {
+fn signed_text() {
     run("signed_text", targets::signed_text);
 }
 
 #[test]
-fn t16_t23_legacy_text() {
+fn legacy_text() {
     run("legacy_text", targets::legacy_text);
 }
 
 #[test]
-fn t15_t20_json() {
+fn json() {
     run("json", targets::json);
 }
 
 #[test]
-fn t13_t14_pickles() {
+fn pickles() {
     run("pickle", targets::pickle);
 }
 
 #[test]
-fn t23_expiry() {
+fn expiry() {
     run("expiry", targets::expiry);
 }
 

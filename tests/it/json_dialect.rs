@@ -1,4 +1,4 @@
-//! Python itself as the judge of its dialect of JSON (release test T20), each way. `CLOAKROOM_JSON_VALUES=1000000` is the
+//! Python itself as the judge of its dialect of JSON, each way. `CLOAKROOM_JSON_VALUES=1000000` is the
 //! long form.
 
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -57,7 +57,7 @@ fn count() -> usize {
 }
 
 #[test]
-fn t20_what_python_writes_is_read_and_written_alike() {
+fn what_python_writes_is_read_and_written_alike() {
     let count = count();
     let mut python = Command::new("python3")
         .args(["-c", PYTHON, "20", &count.to_string()])
@@ -121,7 +121,7 @@ sys.exit(1 if wrong else 0)
 "#;
 
 #[test]
-fn t20_what_rust_writes_python_reads_as_equal_and_writes_alike() {
+fn what_rust_writes_python_reads_as_equal_and_writes_alike() {
     let count = count();
     let mut python = Command::new("python3").args(["-c", READER]).stdin(Stdio::piped()).spawn().unwrap();
     let mut input = BufWriter::new(python.stdin.take().unwrap());

@@ -82,7 +82,7 @@ fn session_of(opcodes: &[u8]) -> Vec<u8> {
 
 /// What would run code is the value of its key, and is neither run nor read; the other keys are.
 #[test]
-fn t13_what_would_run_code_keeps_its_own_key_from_being_read() {
+fn what_would_run_code_keeps_its_own_key_from_being_read() {
     let folder = tempfile::tempdir().unwrap();
     let proof = folder.path().join("proof");
     let touch = sized(&format!("touch {}", proof.display()));
@@ -166,7 +166,7 @@ fn an_object_is_filled_as_python_fills_it() {
 
 /// What costs much is done once or counted: the pickles are small, and so is the time.
 #[test]
-fn t14_repeating_what_is_costly_ends_within_bounds() {
+fn repeating_what_is_costly_ends_within_bounds() {
     let start = crate::support::limited::processor_time();
     // 4,090 references to one integer of 4,095 digits are read, as each is a copy of one text.
     let digits = [b"\x80\x04L", &vec![b'7'; 4_095][..], b"L\n\x940}(\x8c\x01k]("].concat();

@@ -57,7 +57,7 @@ fn refused(pickle: &[u8]) -> PickleError {
 }
 
 #[test]
-fn t13_whatever_would_run_code_is_refused_by_name() {
+fn whatever_would_run_code_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let proof = folder.path().join("proof");
     let touch = format!("touch {}", proof.display());
@@ -103,9 +103,9 @@ fn t13_whatever_would_run_code_is_refused_by_name() {
 }
 
 #[test]
-fn t14_bombs_end_within_bounds() {
+fn bombs_end_within_bounds() {
     // The bombs themselves, up to 16 MiB each, and what may be made of two million opcodes.
-    if !crate::support::limited::memory("pickles::t14_bombs_end_within_bounds", 384) {
+    if !crate::support::limited::memory("pickles::bombs_end_within_bounds", 384) {
         return;
     }
     let session = |opcodes: &[u8]| [b"\x80\x04}\x8c\x01k", opcodes, b"s."].concat();

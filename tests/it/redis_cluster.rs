@@ -1,4 +1,4 @@
-//! A Redis Cluster that changes while it is used: T36.
+//! A Redis Cluster that changes while it is used.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use crate::support::servers::redis::{start_cluster, wait_for_replica};
 use crate::support::servers::{program, run};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t36_a_killed_primary_is_replaced() {
+async fn a_killed_primary_is_replaced() {
     let (mut nodes, url) = start_cluster().await;
     let mut options = cloakroom::RedisStore::options(url);
     options.timeout = Duration::from_secs(2);
@@ -46,7 +46,7 @@ async fn t36_a_killed_primary_is_replaced() {
 /// Redis acknowledges a write before its replica has it, so that the last ones die with their primary. They are counted,
 /// and no older ones are among them.
 #[tokio::test(flavor = "multi_thread")]
-async fn t36_of_acknowledged_writes_a_killed_primary_loses_the_last_alone() {
+async fn of_acknowledged_writes_a_killed_primary_loses_the_last_alone() {
     const WRITERS: usize = 8;
     const COPIED_WITHIN: Duration = Duration::from_secs(2);
     let (mut nodes, url) = start_cluster().await;
@@ -117,7 +117,7 @@ async fn t36_of_acknowledged_writes_a_killed_primary_loses_the_last_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t36_slots_move_while_sessions_are_used() {
+async fn slots_move_while_sessions_are_used() {
     let (nodes, url) = start_cluster().await;
     let store = cloakroom::connect(&url, &Settings::new("secret")).await.unwrap();
     let keys = create_many(&store).await;

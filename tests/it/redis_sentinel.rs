@@ -13,7 +13,7 @@ use crate::support::servers::redis::{PASSWORD, client, start_watched, url_of, wa
 const LOGIN: [&str; 3] = ["--no-auth-warning", "-a", PASSWORD];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t36_after_a_fail_over_the_new_primary_is_asked() {
+async fn after_a_fail_over_the_new_primary_is_asked() {
     let mut watched = start_watched().await;
     let mut options = RedisStore::options(&watched.url);
     options.timeout = Duration::from_secs(4);

@@ -134,7 +134,7 @@ async fn each_change_is_done_again_on_top_of_the_others() {
 }
 
 #[tokio::test]
-async fn t01_a_session_that_was_logged_out_meanwhile_stays_dead() {
+async fn a_session_that_was_logged_out_meanwhile_stays_dead() {
     for (name, store, _keep) in stores::all().await {
         // With and without comparison: nothing is brought back by what overwrites either.
         let policies = [ConcurrentChanges::Merge, ConcurrentChanges::LastWriteWins];
@@ -160,7 +160,7 @@ async fn t01_a_session_that_was_logged_out_meanwhile_stays_dead() {
 }
 
 #[tokio::test]
-async fn t04_no_key_of_a_client_is_adopted() {
+async fn no_key_of_a_client_is_adopted() {
     for (name, store, _keep) in stores::all().await {
         let middleware = SessionMiddleware::new(Arc::clone(&store), Settings::new("secret")).unwrap();
         for clear in [false, true] {
@@ -179,7 +179,7 @@ async fn t04_no_key_of_a_client_is_adopted() {
 }
 
 #[tokio::test]
-async fn t06_cycling_keeps_the_data_and_kills_the_old_key() {
+async fn cycling_keeps_the_data_and_kills_the_old_key() {
     for (name, store, _keep) in stores::all().await {
         let old_key = new_session(&store).await;
         let session = open(&store, ConcurrentChanges::Merge, &old_key).await;
@@ -234,7 +234,7 @@ impl KeyGenerator for RepeatedKeys {
 }
 
 #[tokio::test]
-async fn t07_a_taken_key_is_tried_once_and_its_session_stays() {
+async fn a_taken_key_is_tried_once_and_its_session_stays() {
     for (name, store, _keep) in stores::all().await {
         let theirs = new_session(&store).await;
         for (repeats, cycle) in [(3, false), (3, true), (1_000, false)] {

@@ -26,7 +26,7 @@ fn a_text_of_the_other_format_is_not_genuine() {
 }
 
 #[test]
-fn t39_salts_derive_keys_that_never_collide() {
+fn salts_derive_keys_that_never_collide() {
     let salts = [
         "django.contrib.sessions.SessionStore",
         "django.contrib.sessionsSessionStore",
@@ -71,7 +71,7 @@ fn t39_salts_derive_keys_that_never_collide() {
 }
 
 #[test]
-fn t39_fallbacks_verify_and_never_sign() {
+fn fallbacks_verify_and_never_sign() {
     let (old, mut both, new) = (Settings::new("old"), Settings::new("new"), Settings::new("new"));
     both.secret_key_fallbacks = vec!["older".into(), "old".into()];
     let data = SessionData::from_json(r#"{"_auth_user_id":"7"}"#).unwrap();
@@ -93,7 +93,7 @@ fn t39_fallbacks_verify_and_never_sign() {
 /// Time tells nothing that a test could measure reliably; so the source is looked at: one function compares what
 /// secrets made, and that is `subtle`'s.
 #[test]
-fn t48_what_secrets_made_is_compared_in_constant_time() {
+fn what_secrets_made_is_compared_in_constant_time() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let read = |name: &str| std::fs::read_to_string(source.join(name)).unwrap();
     let signing = read("signing.rs");

@@ -178,10 +178,7 @@ async fn what_is_refused_costs_nobody_else(store: Arc<dyn SessionStore>) {
 
 /// Kills the server while requests come in, and starts it again: errors meanwhile are soon and typed, and
 /// every write that was acknowledged is there afterwards.
-async fn t31_killed_and_started_again(
-    store: Arc<dyn SessionStore>,
-    mut server: crate::support::servers::Server,
-) {
+async fn killed_and_started_again(store: Arc<dyn SessionStore>, mut server: crate::support::servers::Server) {
     let acknowledged = Arc::new(std::sync::Mutex::new(Vec::new()));
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let workers: Vec<_> = (0..8)
@@ -245,7 +242,7 @@ async fn t31_killed_and_started_again(
 }
 
 /// A server that is stopped answers nobody; each request ends at its deadline, and later ones are served.
-async fn t32_stopped(
+async fn stopped(
     store: Arc<dyn SessionStore>,
     mut server: crate::support::servers::Server,
     deadline: Duration,

@@ -1,4 +1,4 @@
-//! What is stored but cannot be believed (T05) or not be carried (T47): it stays as it is.
+//! What is stored but cannot be believed or not be carried: it stays as it is.
 
 use std::sync::Arc;
 
@@ -141,7 +141,7 @@ async fn not_genuine() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t05_what_is_not_signed_for_this_place_logs_nobody_in() {
+async fn what_is_not_signed_for_this_place_logs_nobody_in() {
     let cases = not_genuine().await;
     for mut place in text_stores().await {
         for (case, stored) in &cases {
@@ -171,7 +171,7 @@ async fn t05_what_is_not_signed_for_this_place_logs_nobody_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t47_what_cannot_be_carried_is_never_overwritten() {
+async fn what_cannot_be_carried_is_never_overwritten() {
     let codec = SessionCodec::new(&Settings::new(SECRET));
     let signed = |json: &str| codec.encode_json(&Value::from_json(json).unwrap(), Utc::now()).unwrap();
     let texts: Vec<_> = ["[1,2]", "null", "5", "\"text\""].iter().map(|json| signed(json)).collect();

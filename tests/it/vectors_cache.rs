@@ -175,10 +175,10 @@ async fn values_in_memcached() {
 }
 
 /// What other software put there. Where Django takes an unreadable value for an empty session, and the next
-/// save overwrites it, here it is an error and the value stays: T47.
+/// save overwrites it, here it is an error and the value stays.
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread")]
-async fn t47_foreign_values_are_never_overwritten() {
+async fn foreign_values_are_never_overwritten() {
     let server = crate::support::servers::redis::start().await;
     let mut raw = Raw::redis(server.port);
     let (mut count, vectors) = (0, vectors());

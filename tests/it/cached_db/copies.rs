@@ -37,7 +37,7 @@ async fn a_copy_saves_the_database_the_question() {
     assert_eq!((site.database.calls(), site.cache.calls()), (vec!["create"], vec!["create"]));
 }
 
-/// T10: nothing is made for keys that nobody has.
+/// Nothing is made for keys that nobody has.
 #[tokio::test]
 async fn unknown_keys_leave_nothing_behind() {
     let site = Site::new().await;

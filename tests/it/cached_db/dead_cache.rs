@@ -6,7 +6,7 @@ use cloakroom::{Session, StoreErrorKind};
 use super::*;
 
 #[tokio::test]
-async fn t34_with_the_cache_dead_everything_but_logout_works() {
+async fn with_the_cache_dead_everything_but_logout_works() {
     let site = Site::with_session().await;
     site.cache.set_down(true);
     assert_eq!(load(&site.store).await.as_deref(), Some(r#"{"a":1}"#));
@@ -36,7 +36,7 @@ async fn t34_with_the_cache_dead_everything_but_logout_works() {
 
 /// What was saved while the cache was dead is what this process reads, whatever the cache still has.
 #[tokio::test]
-async fn t34_a_copy_from_before_is_not_believed() {
+async fn a_copy_from_before_is_not_believed() {
     let site = Site::with_session().await;
     let other = site.process();
     site.cache.set_down(true);
@@ -55,7 +55,7 @@ async fn t34_a_copy_from_before_is_not_believed() {
 }
 
 #[tokio::test]
-async fn t35_logout_with_the_cache_dead_is_an_error_and_the_row_is_gone() {
+async fn logout_with_the_cache_dead_is_an_error_and_the_row_is_gone() {
     let site = Site::with_session().await;
     let other = site.process();
     site.cache.set_down(true);
@@ -79,7 +79,7 @@ async fn t35_logout_with_the_cache_dead_is_an_error_and_the_row_is_gone() {
 }
 
 #[tokio::test]
-async fn t35_this_process_refuses_the_copy_at_once_and_buries_it() {
+async fn this_process_refuses_the_copy_at_once_and_buries_it() {
     let site = Site::with_session().await;
     site.cache.set_down(true);
     site.store.delete(&key()).await.unwrap_err();
@@ -90,7 +90,7 @@ async fn t35_this_process_refuses_the_copy_at_once_and_buries_it() {
 }
 
 #[tokio::test]
-async fn t35_logging_out_again_ends_it_for_everybody() {
+async fn logging_out_again_ends_it_for_everybody() {
     let site = Site::with_session().await;
     let other = site.process();
     site.cache.set_down(true);
@@ -103,7 +103,7 @@ async fn t35_logging_out_again_ends_it_for_everybody() {
 
 /// Django's copies last as long as the session, so the database is asked about them.
 #[tokio::test]
-async fn t35_a_copy_of_djangos_is_refused_by_every_process() {
+async fn a_copy_of_djangos_is_refused_by_every_process() {
     let site = Site::with_session().await;
     site.django_caches(r#"{"a":1}"#).await;
     let other = site.process();

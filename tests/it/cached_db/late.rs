@@ -6,7 +6,7 @@ use super::*;
 
 /// A reader that missed the cache has the row in its hands while a logout runs to its end.
 #[tokio::test]
-async fn t02_a_late_refill_does_not_bring_back_a_logged_out_session() {
+async fn a_late_refill_does_not_bring_back_a_logged_out_session() {
     let site = Site::with_session().await;
     site.forget_copy().await;
     let store = Arc::clone(&site.store);
@@ -24,7 +24,7 @@ async fn t02_a_late_refill_does_not_bring_back_a_logged_out_session() {
 
 /// A reader that is about to replace Django's copy by one that ends.
 #[tokio::test]
-async fn t02_a_late_replacement_of_djangos_copy_does_not_either() {
+async fn a_late_replacement_of_djangos_copy_brings_nobody_back() {
     let site = Site::with_session().await;
     site.django_caches(r#"{"a":1}"#).await;
     let store = Arc::clone(&site.store);
@@ -38,7 +38,7 @@ async fn t02_a_late_replacement_of_djangos_copy_does_not_either() {
 
 /// Django's own refill overwrites the tombstone; this library does not believe it.
 #[tokio::test]
-async fn t02_a_late_refill_of_djangos_is_refused_and_buried() {
+async fn a_late_refill_of_djangos_is_refused_and_buried() {
     let site = Site::with_session().await;
     assert!(site.store.delete(&key()).await.unwrap());
     site.django_caches(r#"{"a":1}"#).await;
@@ -50,7 +50,7 @@ async fn t02_a_late_refill_of_djangos_is_refused_and_buried() {
 
 /// A writer has written the row, and comes to the cache after the logout.
 #[tokio::test]
-async fn t01_a_late_copy_of_a_saved_session_does_not_bring_it_back() {
+async fn a_late_copy_of_a_saved_session_does_not_bring_it_back() {
     for call in ["update", "create"] {
         let site = Site::with_session().await;
         if call == "create" {
@@ -78,7 +78,7 @@ async fn t01_a_late_copy_of_a_saved_session_does_not_bring_it_back() {
 
 /// A session that is empty in the cache: nobody can tell its copy from a tombstone.
 #[tokio::test]
-async fn t01_nor_does_that_of_a_session_that_was_empty() {
+async fn a_late_copy_of_an_empty_session_brings_nobody_back() {
     let site = Site::new().await;
     site.store.create(&key(), record(&data("{}"))).await.unwrap();
     assert_eq!(site.cached_json().await.as_deref(), Some("{}"));
@@ -97,7 +97,7 @@ async fn t01_nor_does_that_of_a_session_that_was_empty() {
 
 /// The writer removes what may be a tombstone, finds no row, and puts one back.
 #[tokio::test]
-async fn t01_a_tombstone_outlives_a_writer_that_finds_no_row() {
+async fn a_tombstone_outlives_a_writer_that_finds_no_row() {
     let site = Site::with_session().await;
     site.store.delete(&key()).await.unwrap();
     let outcome = site.store.update(&key(), None, record(&data(r#"{"a":2}"#))).await.unwrap();

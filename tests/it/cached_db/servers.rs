@@ -38,7 +38,7 @@ async fn cached_db_conforms_on_cache_servers() {
 }
 
 #[tokio::test]
-async fn t02_djangos_late_refill_is_refused_on_cache_servers() {
+async fn djangos_late_refill_is_refused_on_cache_servers() {
     for (name, cache) in caches().await {
         let folder = tempfile::tempdir().unwrap();
         let (store, other) = (open(&folder, &cache).await, open(&folder, &cache).await);

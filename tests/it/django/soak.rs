@@ -1,4 +1,4 @@
-//! T49: a live Django and this library in two processes, all of them writing the same sessions for a minute on
+//! A live Django and this library in two processes, all of them writing the same sessions for a minute on
 //! each back end (`scripts/soak`: ten), and after each step both must see what was written last.
 //!
 //! A worker takes one session after the other through random phases and keeps a model of what must be in it:
@@ -337,8 +337,8 @@ impl Plan {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t49_both_sides_write_and_nothing_diverges() {
-    const TEST: &str = "django::soak::t49_both_sides_write_and_nothing_diverges";
+async fn both_sides_write_and_nothing_diverges() {
+    const TEST: &str = "django::soak::both_sides_write_and_nothing_diverges";
     if serve_if_asked().await {
         return;
     }
@@ -382,8 +382,8 @@ async fn t49_both_sides_write_and_nothing_diverges() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t49_the_soak_notices_a_missing_guard() {
-    const TEST: &str = "django::soak::t49_the_soak_notices_a_missing_guard";
+async fn the_soak_notices_a_missing_guard() {
+    const TEST: &str = "django::soak::the_soak_notices_a_missing_guard";
     if serve_if_asked().await {
         return;
     }

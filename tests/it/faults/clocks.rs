@@ -1,4 +1,4 @@
-//! T41: clocks that are wrong. What is asserted here is what `docs/stores.md` says under "Clocks".
+//! Clocks that are wrong. What is asserted here is what `docs/stores.md` says under "Clocks".
 
 use cloakroom::chrono::DateTime;
 use cloakroom::{ManualClock, SessionMiddleware, SignedCookieStore, SqliteStore};
@@ -22,7 +22,7 @@ async fn create_at(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t41_a_clock_a_day_off_ends_sessions_a_day_off_and_removes_none_by_reading() {
+async fn a_clock_a_day_off_ends_sessions_a_day_off_and_removes_none_by_reading() {
     let (hour, day) = (TimeDelta::hours(1), TimeDelta::days(1));
     for (name, store, _keep) in crate::support::stores::all().await {
         let right = Utc::now();
@@ -66,7 +66,7 @@ async fn t41_a_clock_a_day_off_ends_sessions_a_day_off_and_removes_none_by_readi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t41_expiry_counts_to_the_microsecond_between_nodes() {
+async fn expiry_counts_to_the_microsecond_between_nodes() {
     let microsecond = TimeDelta::microseconds(1);
     let mut compared = 0;
     for (name, store, _keep) in crate::support::stores::all().await {
@@ -89,7 +89,7 @@ async fn t41_expiry_counts_to_the_microsecond_between_nodes() {
 
 /// No time makes a store panic; what cannot be stored is an error.
 #[tokio::test(flavor = "multi_thread")]
-async fn t41_no_time_whatever_makes_a_store_panic() {
+async fn no_time_whatever_makes_a_store_panic() {
     let times = [
         DateTime::<Utc>::MIN_UTC,
         DateTime::UNIX_EPOCH,
@@ -119,7 +119,7 @@ async fn t41_no_time_whatever_makes_a_store_panic() {
 /// Around both clock changes, a site with `USE_TZ = False` ends a session up to an hour early or late, as Django's own
 /// comparison does, and no more.
 #[tokio::test]
-async fn t41_where_clocks_change_a_session_ends_within_an_hour_of_its_time() {
+async fn where_clocks_change_a_session_ends_within_an_hour_of_its_time() {
     let folder = tempfile::tempdir().unwrap();
     let options = SqliteStore::options(folder.path().join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
@@ -148,7 +148,7 @@ async fn t41_where_clocks_change_a_session_ends_within_an_hour_of_its_time() {
 
 /// Two nodes behind one site with clocks of their own: a browser is served by both.
 #[tokio::test]
-async fn t41_nodes_with_clocks_apart_serve_one_browser() {
+async fn nodes_with_clocks_apart_serve_one_browser() {
     let store: Arc<dyn SessionStore> = Arc::new(cloakroom::MemoryStore::new());
     let now = Utc::now();
     for skew in [TimeDelta::seconds(-90), TimeDelta::seconds(90), TimeDelta::days(-1), TimeDelta::days(1)] {
@@ -175,7 +175,7 @@ async fn t41_nodes_with_clocks_apart_serve_one_browser() {
 
 /// The cookie that is the session says when it was signed. Of the future is taken, as Django does.
 #[tokio::test]
-async fn t41_signed_cookies_of_another_clock() {
+async fn signed_cookies_of_another_clock() {
     let store = SignedCookieStore::new(&settings());
     let now = Utc::now();
     let data = SessionData::from_json(r#"{"a":1}"#).unwrap();

@@ -1,4 +1,4 @@
-//! T34, T35: a real cache server in front of a database is killed or stopped, and comes back with what it had.
+//! A real cache server in front of a database is killed or stopped, and comes back with what it had.
 
 use std::time::Instant;
 
@@ -82,7 +82,7 @@ impl Site {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t34_with_the_cache_dead_or_silent_sessions_work_from_the_database() {
+async fn with_the_cache_dead_or_silent_sessions_work_from_the_database() {
     for mut site in Site::all().await {
         for (signal, back) in [("STOP", "CONT"), ("KILL", "start")] {
             let name = site.name;
@@ -137,7 +137,7 @@ async fn t34_with_the_cache_dead_or_silent_sessions_work_from_the_database() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t35_a_logout_with_the_cache_silent_is_told_and_the_old_copy_ends_in_time() {
+async fn a_logout_with_the_cache_silent_is_told_and_the_old_copy_ends_in_time() {
     for mut site in Site::all().await {
         // memcached has nothing any more when it is killed.
         let signals: &[_] =

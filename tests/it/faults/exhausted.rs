@@ -1,4 +1,4 @@
-//! T33: all connections, or the one that all share, are taken: whoever waits in vain gets an error in time, and what was
+//! All connections, or the one that all share, are taken: whoever waits in vain gets an error in time, and what was
 //! given up leaves its connection clean.
 
 use std::time::Instant;
@@ -60,7 +60,7 @@ async fn locked_rows(
 
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t33_postgres_with_all_connections_taken() {
+async fn postgres_with_all_connections_taken() {
     use crate::support::servers::postgres::{client, database};
     let url = database().await;
     let mut options = cloakroom::PostgresStore::options(&url).unwrap();
@@ -99,7 +99,7 @@ async fn t33_postgres_with_all_connections_taken() {
 
 #[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t33_mariadb_with_all_connections_taken() {
+async fn mariadb_with_all_connections_taken() {
     use crate::support::servers::mariadb::{connection, database};
     use mysql_async::prelude::Queryable;
     let url = database().await;
@@ -171,7 +171,7 @@ async fn silence(proxied: Proxied) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t33_many_requests_on_silent_connections_end_in_time() {
+async fn many_requests_on_silent_connections_end_in_time() {
     let mut stores = tokio::task::JoinSet::new();
     for proxied in proxied(DEADLINE).await {
         stores.spawn(silence(proxied));

@@ -1,4 +1,4 @@
-//! T26: a process is killed while it saves, in files and in SQLite, which have no server that would go on.
+//! A process is killed while it saves, in files and in SQLite, which have no server that would go on.
 //!
 //! The process tells each save that was acknowledged. Afterwards each session is whole, and is the one that was told
 //! last or the one that was under way; so it is with sessions that were made and keys that were changed.
@@ -190,8 +190,8 @@ async fn reap(folder: &std::path::Path) -> usize {
 }
 
 #[tokio::test]
-async fn t26_file_killed_while_saving() {
-    kill("faults::killed::t26_file_killed_while_saving", "file", |place| {
+async fn file_killed_while_saving() {
+    kill("faults::killed::file_killed_while_saving", "file", |place| {
         let folder = place.join("sessions");
         std::fs::create_dir(&folder).unwrap();
         std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
@@ -202,8 +202,8 @@ async fn t26_file_killed_while_saving() {
 
 #[cfg(feature = "sqlite")]
 #[tokio::test]
-async fn t26_sqlite_killed_while_saving() {
-    kill("faults::killed::t26_sqlite_killed_while_saving", "sqlite", |place| {
+async fn sqlite_killed_while_saving() {
+    kill("faults::killed::sqlite_killed_while_saving", "sqlite", |place| {
         // Made once, as making it takes longer than everything else.
         static EMPTY: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
         let empty = EMPTY.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! T37: requests are given up at any moment, and answers are delayed, halved, cut and reset on their way; nobody ever
+//! Requests are given up at any moment, and answers are delayed, halved, cut and reset on their way; nobody ever
 //! gets another key's value. Each session's data names its key.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -132,7 +132,7 @@ macro_rules! tests {
         #[$feature]
         mod $store {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn t37_no_answer_is_ever_anothers() {
+            async fn no_answer_is_ever_anothers() {
                 super::t37(super::super::$store(std::time::Duration::from_secs(1)).await).await;
             }
         }

@@ -243,8 +243,8 @@ async fn cloakroom_table(url: &str) {
 
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t31_soak_postgres_restarted_under_many_clients() {
-    const TEST: &str = "faults::restarts::t31_soak_postgres_restarted_under_many_clients";
+async fn postgres_restarted_under_many_clients() {
+    const TEST: &str = "faults::restarts::postgres_restarted_under_many_clients";
     if serve_if_asked().await {
         return;
     }
@@ -255,8 +255,8 @@ async fn t31_soak_postgres_restarted_under_many_clients() {
 
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn t31_soak_redis_restarted_under_many_clients() {
-    const TEST: &str = "faults::restarts::t31_soak_redis_restarted_under_many_clients";
+async fn redis_restarted_under_many_clients() {
+    const TEST: &str = "faults::restarts::redis_restarted_under_many_clients";
     if serve_if_asked().await {
         return;
     }

@@ -1,4 +1,4 @@
-//! T31, T32, T37: servers that are there and say nothing or half of it: stopped, behind a firewall that has forgotten a
+//! Servers that are there and say nothing or half of it: stopped, behind a firewall that has forgotten a
 //! connection, cut off in the middle of an answer.
 
 use std::time::Instant;
@@ -146,7 +146,7 @@ async fn t37(proxied: Proxied) {
 
 #[cfg(feature = "redis")]
 #[tokio::test]
-async fn t32_what_a_stopped_redis_did_not_take_goes_with_its_connection() {
+async fn what_a_stopped_redis_did_not_take_goes_with_its_connection() {
     use crate::support::servers::redis::{start, url_of};
     let mut server = start().await;
     let mut options = cloakroom::RedisStore::options(url_of(&server));
@@ -177,17 +177,17 @@ macro_rules! tests {
             use super::*;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn t32_a_stopped_server_keeps_the_deadline_and_nothing_piles_up() {
+            async fn a_stopped_server_keeps_the_deadline_and_nothing_piles_up() {
                 t32(super::super::$store(DEADLINE).await).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn t31_connections_that_a_firewall_forgot_are_given_up() {
+            async fn connections_that_a_firewall_forgot_are_given_up() {
                 t31(super::super::$store(DEADLINE).await).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn t37_a_handshake_cut_in_half_is_not_the_end() {
+            async fn a_handshake_cut_in_half_is_not_the_end() {
                 t37(super::super::$store(DEADLINE).await).await;
             }
         }

@@ -71,8 +71,8 @@ fn calls_of(traced: &str, folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn t27_a_durable_save_is_on_the_disk_before_it_is_named() {
-    const TEST: &str = "crashes::t27_a_durable_save_is_on_the_disk_before_it_is_named";
+async fn a_durable_save_is_on_the_disk_before_it_is_named() {
+    const TEST: &str = "crashes::a_durable_save_is_on_the_disk_before_it_is_named";
     if let Some(folder) = restarted::folder_given() {
         let mut options = FileStore::options(&folder);
         options.durable = folder.ends_with("durable");

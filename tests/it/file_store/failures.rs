@@ -51,8 +51,8 @@ async fn assert_untouched(folder: &Path) {
 
 /// The file can grow to 8 kB only: the first write is a short one, the next one fails.
 #[tokio::test]
-async fn t25_a_short_write_is_an_error_and_the_old_content_is_whole() {
-    const TEST: &str = "failures::t25_a_short_write_is_an_error_and_the_old_content_is_whole";
+async fn a_short_write_is_an_error_and_the_old_content_is_whole() {
+    const TEST: &str = "failures::a_short_write_is_an_error_and_the_old_content_is_whole";
     if let Some(folder) = restarted::folder_given() {
         for error in try_to_save(&folder).await {
             let error = error.expect("an error");
@@ -69,8 +69,8 @@ async fn t25_a_short_write_is_an_error_and_the_old_content_is_whole() {
 
 /// On a file system of 32 kB, which only this process sees.
 #[tokio::test]
-async fn t25_a_full_disk_is_an_error_and_the_old_content_is_whole() {
-    const TEST: &str = "failures::t25_a_full_disk_is_an_error_and_the_old_content_is_whole";
+async fn a_full_disk_is_an_error_and_the_old_content_is_whole() {
+    const TEST: &str = "failures::a_full_disk_is_an_error_and_the_old_content_is_whole";
     if let Some(folder) = restarted::folder_given() {
         create(&open(&folder).await, &session_key(), OLD).await;
         for error in try_to_save(&folder).await {
@@ -106,7 +106,7 @@ async fn t25_a_full_disk_is_an_error_and_the_old_content_is_whole() {
 
 /// The system's calls fail, or are interrupted, one after the other.
 #[test]
-fn t25_a_failing_disk_is_an_error_and_the_old_content_is_whole() {
+fn a_failing_disk_is_an_error_and_the_old_content_is_whole() {
     // The tracer counts the calls of each thread, so that there is one for files.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
@@ -129,7 +129,7 @@ async fn save_or_fail(folder: &Path) -> String {
 }
 
 async fn inject_faults() {
-    const TEST: &str = "failures::t25_a_failing_disk_is_an_error_and_the_old_content_is_whole";
+    const TEST: &str = "failures::a_failing_disk_is_an_error_and_the_old_content_is_whole";
     let (full, broken) = ("the disk or the quota is full", "Input/output error");
     let (writing, replacing) = ("cannot write a temporary file: ", "cannot replace a session's file: ");
     let new = r#"{"new":1}"#;
@@ -195,8 +195,8 @@ async fn request(store: Arc<dyn SessionStore>) -> (u16, usize) {
 }
 
 #[tokio::test]
-async fn t30_too_many_open_files_is_a_5xx_without_a_cookie() {
-    const TEST: &str = "failures::t30_too_many_open_files_is_a_5xx_without_a_cookie";
+async fn too_many_open_files_is_a_5xx_without_a_cookie() {
+    const TEST: &str = "failures::too_many_open_files_is_a_5xx_without_a_cookie";
     if let Some(folder) = restarted::folder_given() {
         let store = open(&folder).await;
         assert_eq!(request(Arc::clone(&store)).await, (200, 0));
@@ -220,8 +220,8 @@ async fn t30_too_many_open_files_is_a_5xx_without_a_cookie() {
 }
 
 #[tokio::test]
-async fn t30_a_file_that_may_not_be_read_is_a_5xx_without_a_cookie() {
-    const TEST: &str = "failures::t30_a_file_that_may_not_be_read_is_a_5xx_without_a_cookie";
+async fn a_file_that_may_not_be_read_is_a_5xx_without_a_cookie() {
+    const TEST: &str = "failures::a_file_that_may_not_be_read_is_a_5xx_without_a_cookie";
     if let Some(folder) = restarted::folder_given() {
         let store = open(&folder).await;
         let error = store.load(&session_key(), now()).await.unwrap_err();

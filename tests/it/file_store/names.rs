@@ -8,7 +8,7 @@ use cloakroom::{FileStore, SessionKey, Settings, StoreErrorKind};
 use super::*;
 
 #[tokio::test]
-async fn t09_no_key_leaves_the_folder() {
+async fn no_key_leaves_the_folder() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("sessions");
     std::fs::create_dir(&folder).unwrap();
@@ -62,7 +62,7 @@ async fn t09_no_key_leaves_the_folder() {
 }
 
 #[tokio::test]
-async fn t09_what_is_no_file_is_no_session() {
+async fn what_is_no_file_is_no_session() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("sessions");
     std::fs::create_dir(&folder).unwrap();
@@ -102,8 +102,8 @@ async fn t09_what_is_no_file_is_no_session() {
 }
 
 #[tokio::test]
-async fn t24_files_are_for_their_user_alone_whatever_the_umask() {
-    const TEST: &str = "names::t24_files_are_for_their_user_alone_whatever_the_umask";
+async fn files_are_for_their_user_alone_whatever_the_umask() {
+    const TEST: &str = "names::files_are_for_their_user_alone_whatever_the_umask";
     if let Some(folder) = restarted::folder_given() {
         let store = open(&folder).await;
         let version = create(&store, &session_key(), "{}").await;
@@ -124,7 +124,7 @@ async fn t24_files_are_for_their_user_alone_whatever_the_umask() {
 }
 
 #[tokio::test]
-async fn t24_the_folder_is_checked() {
+async fn the_folder_is_checked() {
     let place = tempfile::tempdir().unwrap();
     let (missing, file) = (place.path().join("missing"), place.path().join("file"));
     std::fs::write(&file, "").unwrap();
@@ -149,7 +149,7 @@ async fn t24_the_folder_is_checked() {
 
 /// With the folder gone, every session would seem logged out.
 #[tokio::test]
-async fn t24_a_folder_that_goes_away_is_an_error_and_not_the_end_of_all_sessions() {
+async fn a_folder_that_goes_away_is_an_error_and_not_the_end_of_all_sessions() {
     let place = tempfile::tempdir().unwrap();
     let (folder, moved) = (place.path().join("sessions"), place.path().join("moved"));
     std::fs::create_dir(&folder).unwrap();

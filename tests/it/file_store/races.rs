@@ -26,7 +26,7 @@ async fn another(folder: &Path) -> Arc<dyn SessionStore> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn t28_no_reader_sees_a_torn_session() {
+async fn no_reader_sees_a_torn_session() {
     let place = tempfile::tempdir().unwrap();
     let until = Instant::now() + crate::support::soak::seconds(5);
     let counts: Arc<[AtomicUsize; 3]> = Arc::default();
@@ -84,7 +84,7 @@ async fn t28_no_reader_sees_a_torn_session() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn t29_a_session_renewed_while_the_cleaner_runs_survives() {
+async fn a_session_renewed_while_the_cleaner_runs_survives() {
     let place = tempfile::tempdir().unwrap();
     let (renewer, cleaner) = (another(place.path()).await, another(place.path()).await);
     let keys: Vec<_> =

@@ -36,7 +36,7 @@ async fn changes_made_while_saving_are_saved_by_the_next_save() {
 }
 
 #[tokio::test]
-async fn t46_a_save_that_is_cancelled_is_done_by_the_next_one() {
+async fn a_save_that_is_cancelled_is_done_by_the_next_one() {
     for (name, store, _keep) in stores::all().await {
         let session_key = new_session(&store).await;
         let gate = Arc::new(Gate::new(Arc::clone(&store)));

@@ -34,9 +34,8 @@ async fn rotate_for_ever(url: &str, attempt: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t06_killed_while_changing_keys_the_session_is_under_one_of_them() {
-    const TEST: &str =
-        "save_protocol::killed::t06_killed_while_changing_keys_the_session_is_under_one_of_them";
+async fn killed_while_changing_keys_the_session_is_under_one_of_them() {
+    const TEST: &str = "save_protocol::killed::killed_while_changing_keys_the_session_is_under_one_of_them";
     if let Ok(url) = std::env::var(URL) {
         return rotate_for_ever(&url, std::env::var(ATTEMPT).unwrap().parse().unwrap()).await;
     }

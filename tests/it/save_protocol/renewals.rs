@@ -8,7 +8,7 @@ use super::*;
 const SESSIONS: usize = 300;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn t29_what_is_renewed_while_the_cleaner_runs_survives() {
+async fn what_is_renewed_while_the_cleaner_runs_survives() {
     for (name, store, _keep) in stores::all().await {
         let data = SessionData::from_json(r#"{"renewed":true}"#).unwrap();
         let now = Utc::now();

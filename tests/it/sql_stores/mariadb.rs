@@ -126,7 +126,7 @@ async fn a_locked_row() {
 
 /// The cleaner has found an expired row and waits for it while somebody renews it.
 #[tokio::test(flavor = "multi_thread")]
-async fn t29_a_row_renewed_while_the_cleaner_waits_for_it_survives() {
+async fn a_row_renewed_while_the_cleaner_waits_for_it_survives() {
     let url = database().await;
     let options = MysqlStore::options(&url).unwrap();
     options.create_table(Default::default()).await.unwrap();
@@ -168,7 +168,7 @@ async fn a_row_locked_for_longer_than_the_deadline() {
 
 /// The usual collation takes the alias for the key, so that it is taken; but it finds nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn t03_key_aliases() {
+async fn an_alias_of_a_key_finds_nothing() {
     let store = new_mariadb().await;
     let key = SessionKey::from_trusted("abcdefgh12345678abcdefgh1234567e");
     store.create(&key, record(&data(r#"{"mine":1}"#))).await.unwrap();
@@ -202,7 +202,7 @@ async fn stored_data_is_compared_byte_by_byte() {
 
 /// Without `CLIENT_FOUND_ROWS` this would be "missing", and the user's request a 400.
 #[tokio::test(flavor = "multi_thread")]
-async fn t44_saving_identical_data() {
+async fn saving_identical_data_is_no_interruption() {
     let store = new_mariadb().await;
     let session = create(&*store).await;
     for expected in [None, Some(&session.1)] {
@@ -212,7 +212,7 @@ async fn t44_saving_identical_data() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t21_a_nul_in_the_key() {
+async fn a_nul_in_the_key_finds_nothing() {
     let store = new_mariadb().await;
     let (before, nul) =
         (SessionKey::from_trusted("abcdefgh"), SessionKey::from_trusted("abcdefgh\0ijklmnop"));
@@ -238,22 +238,22 @@ async fn what_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t31_killed() {
+async fn after_a_kill_each_acknowledged_write_is_there() {
     let server = start().await;
     let options = MysqlStore::options(&url(&server, "mysql")).unwrap();
     options.create_table(Default::default()).await.unwrap();
     let store = options.open(&Settings::new("secret")).await.unwrap();
-    t31_killed_and_started_again(Arc::new(store), server).await;
+    killed_and_started_again(Arc::new(store), server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t32_stopped_server() {
+async fn a_stopped_server_keeps_the_deadline() {
     let server = start().await;
     let mut options = MysqlStore::options(&url(&server, "mysql")).unwrap();
     options.create_table(Default::default()).await.unwrap();
     options.deadline = Duration::from_millis(500);
     let store = options.clone().open(&Settings::new("secret")).await.unwrap();
-    t32_stopped(Arc::new(store), server, options.deadline).await;
+    stopped(Arc::new(store), server, options.deadline).await;
 }
 
 #[tokio::test]

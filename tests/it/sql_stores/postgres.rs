@@ -169,7 +169,7 @@ async fn a_table_with_partitions() {
 
 /// The cleaner passes by a row that somebody is renewing.
 #[tokio::test(flavor = "multi_thread")]
-async fn t29_a_row_that_is_being_renewed_survives_the_cleaner() {
+async fn a_row_that_is_being_renewed_survives_the_cleaner() {
     let url = database().await;
     let options = PostgresStore::options(&url).unwrap();
     options.create_table(Default::default()).await.unwrap();
@@ -227,7 +227,7 @@ async fn infinite_expiries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t21_a_nul_in_the_key() {
+async fn a_nul_in_the_key_finds_nothing() {
     let store = new_postgres().await;
     let nul = SessionKey::from_trusted("abcdefgh\0ijklmnop");
     assert!(store.load(&nul, now()).await.unwrap().is_none());
@@ -254,20 +254,20 @@ async fn what_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t31_killed() {
+async fn after_a_kill_each_acknowledged_write_is_there() {
     let server = start().await;
     let options = PostgresStore::options(&url(&server, "postgres")).unwrap();
     options.create_table(Default::default()).await.unwrap();
     let store = options.open(&Settings::new("secret")).await.unwrap();
-    t31_killed_and_started_again(Arc::new(store), server).await;
+    killed_and_started_again(Arc::new(store), server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t32_stopped_server() {
+async fn a_stopped_server_keeps_the_deadline() {
     let server = start().await;
     let mut options = PostgresStore::options(&url(&server, "postgres")).unwrap();
     options.create_table(Default::default()).await.unwrap();
     options.deadline = Duration::from_millis(500);
     let store = options.clone().open(&Settings::new("secret")).await.unwrap();
-    t32_stopped(Arc::new(store), server, options.deadline).await;
+    stopped(Arc::new(store), server, options.deadline).await;
 }

@@ -26,7 +26,7 @@ impl log::Log for DriverLog {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t45_the_driver_logs_no_keys_and_no_data() {
+async fn the_driver_logs_no_keys_and_no_data() {
     let store = crate::support::stores::new_postgres().await;
     log::set_logger(&LOG).unwrap();
     log::set_max_level(log::LevelFilter::Trace);

@@ -8,11 +8,11 @@ use http::HeaderMap;
 use super::*;
 
 on_every_adapter!(
-    t17_bad_cookies_read_as_no_session_and_write_nothing,
-    t05_a_session_signed_with_another_secret_is_left_alone,
-    t04_a_key_from_a_bad_cookie_is_never_adopted,
-    t17_of_ten_thousand_pairs_the_last_of_the_name_counts,
-    t10_ten_thousand_requests_without_a_session_make_no_row,
+    bad_cookies_read_as_no_session_and_write_nothing,
+    a_session_signed_with_another_secret_is_left_alone,
+    a_key_from_a_bad_cookie_is_never_adopted,
+    of_ten_thousand_pairs_the_last_of_the_name_counts,
+    ten_thousand_requests_without_a_session_make_no_row,
     an_expired_session_reads_as_none_and_its_key_is_not_taken_up,
     a_cookie_whose_name_stands_behind_odd_blanks_is_another_cookie,
 );
@@ -107,7 +107,7 @@ fn cookie(value: &[u8]) -> Vec<u8> {
     [b"sessionid=".as_slice(), value].concat()
 }
 
-async fn t17_bad_cookies_read_as_no_session_and_write_nothing(on: Adapter) {
+async fn bad_cookies_read_as_no_session_and_write_nothing(on: Adapter) {
     let site = Direct::new(on).await;
     let values = bad_values();
     for (name, value, is_key) in &values {
@@ -124,7 +124,7 @@ async fn t17_bad_cookies_read_as_no_session_and_write_nothing(on: Adapter) {
     println!("{0} of {0} bad cookies read as no session", values.len());
 }
 
-async fn t05_a_session_signed_with_another_secret_is_left_alone(on: Adapter) {
+async fn a_session_signed_with_another_secret_is_left_alone(on: Adapter) {
     for save_every_request in [false, true] {
         let mut settings = Settings::new("secret");
         settings.save_every_request = save_every_request;
@@ -155,7 +155,7 @@ async fn t05_a_session_signed_with_another_secret_is_left_alone(on: Adapter) {
     }
 }
 
-async fn t04_a_key_from_a_bad_cookie_is_never_adopted(on: Adapter) {
+async fn a_key_from_a_bad_cookie_is_never_adopted(on: Adapter) {
     let site = Direct::new(on).await;
     let values = bad_values();
     for (name, value, _) in &values {
@@ -171,7 +171,7 @@ async fn t04_a_key_from_a_bad_cookie_is_never_adopted(on: Adapter) {
     assert_eq!(site.rows() as usize, values.len() * 2);
 }
 
-async fn t17_of_ten_thousand_pairs_the_last_of_the_name_counts(on: Adapter) {
+async fn of_ten_thousand_pairs_the_last_of_the_name_counts(on: Adapter) {
     let site = Direct::new(on).await;
     let (_, headers) = site.get("/visit", None).await;
     let pair = headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
@@ -189,7 +189,7 @@ async fn t17_of_ten_thousand_pairs_the_last_of_the_name_counts(on: Adapter) {
     assert_eq!(site.calls(), [""; 0], "a later cookie of the name takes the place of a good one");
 }
 
-async fn t10_ten_thousand_requests_without_a_session_make_no_row(on: Adapter) {
+async fn ten_thousand_requests_without_a_session_make_no_row(on: Adapter) {
     const REQUESTS: usize = 10_000;
     let site = Direct::new(on).await;
     let values = bad_values();

@@ -11,10 +11,10 @@ on_every_adapter!(
     a_cookie_of_this_name_that_the_handler_set_is_replaced,
     what_else_the_handler_set_stays,
     responses_without_a_body_carry_the_cookie,
-    t42_of_two_cookies_of_one_name_the_last_counts,
-    t43_server_errors_save_nothing_and_client_errors_do,
-    t43_a_server_error_after_a_login_leaves_the_session_as_it_was,
-    t18_a_signed_cookie_is_refused_where_a_browser_would_drop_it,
+    of_two_cookies_of_one_name_the_last_counts,
+    server_errors_save_nothing_and_client_errors_do,
+    a_server_error_after_a_login_leaves_the_session_as_it_was,
+    a_signed_cookie_is_refused_where_a_browser_would_drop_it,
 );
 
 async fn a_new_session_sends_djangos_cookie(on: Adapter) {
@@ -82,7 +82,7 @@ async fn a_cookie_of_this_name_that_the_handler_set_is_replaced(on: Adapter) {
     assert!(site.store.has(browser.session_key().unwrap()).await);
 }
 
-async fn t42_of_two_cookies_of_one_name_the_last_counts(on: Adapter) {
+async fn of_two_cookies_of_one_name_the_last_counts(on: Adapter) {
     let site = Site::start(on, pages()).await;
     let key = site.visitor().await.session_key().unwrap().to_owned();
     for (first, last, visits) in [("0".repeat(32), key.clone(), "1"), (key, "0".repeat(32), "none")] {
@@ -92,7 +92,7 @@ async fn t42_of_two_cookies_of_one_name_the_last_counts(on: Adapter) {
     }
 }
 
-async fn t43_server_errors_save_nothing_and_client_errors_do(on: Adapter) {
+async fn server_errors_save_nothing_and_client_errors_do(on: Adapter) {
     let mut site = pages();
     for status in [500, 503, 404, 302] {
         let page = move |session, _| async move { visit(session).await.map(|_| Answer::status(status)) };
@@ -112,7 +112,7 @@ async fn t43_server_errors_save_nothing_and_client_errors_do(on: Adapter) {
 }
 
 /// Django sends the error with the cookie of a key that its `cycle_key` has made already, or of none.
-async fn t43_a_server_error_after_a_login_leaves_the_session_as_it_was(on: Adapter) {
+async fn a_server_error_after_a_login_leaves_the_session_as_it_was(on: Adapter) {
     let failing = loaded(|session, _| async move {
         auth::login(&session, USER).await?;
         Ok(Answer::status(500))
@@ -158,7 +158,7 @@ async fn responses_without_a_body_carry_the_cookie(on: Adapter) {
 }
 
 /// Browsers drop a cookie whose name and value are longer than 4,096 bytes together, and say nothing.
-async fn t18_a_signed_cookie_is_refused_where_a_browser_would_drop_it(on: Adapter) {
+async fn a_signed_cookie_is_refused_where_a_browser_would_drop_it(on: Adapter) {
     let grow = |session: Session, call: Call| async move {
         let length: usize = call.path.trim_start_matches("/grow/").parse().unwrap();
         session.set("text", "x".repeat(length))

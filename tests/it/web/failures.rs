@@ -7,13 +7,13 @@ use super::*;
 const UNAVAILABLE: StoreErrorKind = StoreErrorKind::Unavailable;
 
 on_every_adapter!(
-    t08_a_store_that_fails_is_a_5xx_without_a_cookie,
-    t08_a_handler_that_swallows_the_error_costs_nobody_a_cookie,
+    a_store_that_fails_is_a_5xx_without_a_cookie,
+    a_handler_that_swallows_the_error_costs_nobody_a_cookie,
     a_conflict_is_refused_where_the_settings_say_so,
     a_wrong_type_in_the_session_is_a_500_that_changes_nothing,
 );
 
-async fn t08_a_store_that_fails_is_a_5xx_without_a_cookie(on: Adapter) {
+async fn a_store_that_fails_is_a_5xx_without_a_cookie(on: Adapter) {
     let cases = [
         ("/read", "load", UNAVAILABLE, 503),
         ("/visit", "load", UNAVAILABLE, 503),
@@ -53,7 +53,7 @@ async fn t08_a_store_that_fails_is_a_5xx_without_a_cookie(on: Adapter) {
 }
 
 /// A handler that answers 200 although it could not load.
-async fn t08_a_handler_that_swallows_the_error_costs_nobody_a_cookie(on: Adapter) {
+async fn a_handler_that_swallows_the_error_costs_nobody_a_cookie(on: Adapter) {
     let swallows = lazy(|lazy, _| async move {
         assert!(lazy.load().await.is_err());
         Ok("fine")

@@ -7,8 +7,8 @@ on_every_adapter!(
     nested_scopes_and_middleware_share_the_requests_session,
     both_extractors_are_the_same_session,
     what_middleware_answers_instead_of_the_handler_is_saved_too,
-    t46_a_panic_leaves_the_session_as_it_was,
-    t01_a_slow_request_does_not_bring_back_a_session_that_logged_out,
+    a_panic_leaves_the_session_as_it_was,
+    a_slow_request_does_not_bring_back_a_session_that_logged_out,
 );
 
 async fn a_handler_outside_of_the_layer_is_told_so(on: Adapter) {
@@ -72,7 +72,7 @@ async fn what_middleware_answers_instead_of_the_handler_is_saved_too(on: Adapter
     }
 }
 
-async fn t46_a_panic_leaves_the_session_as_it_was(on: Adapter) {
+async fn a_panic_leaves_the_session_as_it_was(on: Adapter) {
     let panics = loaded(|session, call| async move {
         session.set("visits", 100)?;
         auth::login(&session, USER).await?;
@@ -88,7 +88,7 @@ async fn t46_a_panic_leaves_the_session_as_it_was(on: Adapter) {
     assert_eq!(browser.get(site.url("/visit")).await.ok().body, "2");
 }
 
-async fn t01_a_slow_request_does_not_bring_back_a_session_that_logged_out(on: Adapter) {
+async fn a_slow_request_does_not_bring_back_a_session_that_logged_out(on: Adapter) {
     let folder = tempfile::tempdir().unwrap();
     let options = cloakroom::SqliteStore::options(folder.path().join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();

@@ -10,8 +10,8 @@ use super::*;
 use crate::support::watched_store::Hold;
 
 on_every_adapter!(
-    t46_a_client_that_hangs_up_while_the_handler_runs_leaves_a_whole_session,
-    t46_a_client_that_hangs_up_during_a_save_leaves_a_whole_session,
+    a_client_that_hangs_up_while_the_handler_runs_leaves_a_whole_session,
+    a_client_that_hangs_up_during_a_save_leaves_a_whole_session,
 );
 
 /// Two values that are changed together.
@@ -47,7 +47,7 @@ fn hang_up(connection: TcpStream) {
 const WHOLE: [&str; 2] = ["Some(1) None", "Some(100) Some(100)"];
 
 /// hyper drops the handler; actix-web may let it end. Either is right, nothing between is.
-async fn t46_a_client_that_hangs_up_while_the_handler_runs_leaves_a_whole_session(on: Adapter) {
+async fn a_client_that_hangs_up_while_the_handler_runs_leaves_a_whole_session(on: Adapter) {
     let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (enters, waits) = (Arc::clone(&entered), Arc::clone(&release));
     let page = loaded(move |session: Session, _| {
@@ -70,7 +70,7 @@ async fn t46_a_client_that_hangs_up_while_the_handler_runs_leaves_a_whole_sessio
     browser.get(site.url("/visit")).await.ok();
 }
 
-async fn t46_a_client_that_hangs_up_during_a_save_leaves_a_whole_session(on: Adapter) {
+async fn a_client_that_hangs_up_during_a_save_leaves_a_whole_session(on: Adapter) {
     for call in ["update", "rotate"] {
         for hold in [Hold::before(call), Hold::after(call)] {
             let page = loaded(move |session, _| async move {

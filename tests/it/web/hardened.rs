@@ -9,7 +9,7 @@ use crate::support::browser::Reply;
 on_every_adapter!(
     the_hardened_cookie_has_every_attribute_and_so_has_its_removal,
     a_partitioned_cookie_is_removed_as_one,
-    t42_of_two_cookies_of_one_name_the_hardened_profile_takes_none,
+    of_two_cookies_of_one_name_the_hardened_profile_takes_none,
     a_session_ends_after_its_absolute_age_however_active_it_is,
     a_login_begins_the_absolute_age_again_and_clear_does_not,
     a_session_that_django_made_begins_when_it_is_first_seen,
@@ -62,7 +62,7 @@ async fn a_partitioned_cookie_is_removed_as_one(on: Adapter) {
     }
 }
 
-async fn t42_of_two_cookies_of_one_name_the_hardened_profile_takes_none(on: Adapter) {
+async fn of_two_cookies_of_one_name_the_hardened_profile_takes_none(on: Adapter) {
     let site = hardened(on, |_| {}).await;
     let mut browser = Browser::new();
     browser.get(site.url("/visit")).await.ok();

@@ -6,7 +6,7 @@ use super::*;
 use crate::support::browser::Reply;
 
 on_every_adapter!(
-    t12_behind_a_shared_cache_nobody_gets_anothers_page_or_cookie,
+    behind_a_shared_cache_nobody_gets_anothers_page_or_cookie,
     behind_a_shared_cache_each_client_without_cookies_gets_a_key_of_its_own,
     a_response_that_no_cache_may_store_tells_none_of_them_to,
 );
@@ -16,7 +16,7 @@ fn kept(text: impl Into<Answer>) -> Answer {
     text.into().header("cache-control", "public, max-age=600")
 }
 
-async fn t12_behind_a_shared_cache_nobody_gets_anothers_page_or_cookie(on: Adapter) {
+async fn behind_a_shared_cache_nobody_gets_anothers_page_or_cookie(on: Adapter) {
     let pages = pages()
         .page("/kept/visit", loaded(|session, _| async move { visit(session).await.map(kept) }))
         .page("/kept/read", loaded(|session, _| async move { read(session).await.map(kept) }))

@@ -5,19 +5,16 @@ use cloakroom::FileStore;
 use super::*;
 
 #[cfg(feature = "mysql")]
-on_every_adapter!(t03_an_alias_of_a_key_is_nobody);
+on_every_adapter!(an_alias_of_a_key_is_nobody);
 #[cfg(feature = "redis")]
-on_every_adapter!(
-    t08_a_killed_redis_is_a_503_that_keeps_the_cookie,
-    t10_ten_thousand_bogus_requests_make_no_key,
-);
-on_every_adapter!(t10_ten_thousand_bogus_requests_make_no_file);
+on_every_adapter!(a_killed_redis_is_a_503_that_keeps_the_cookie, ten_thousand_bogus_requests_make_no_key,);
+on_every_adapter!(ten_thousand_bogus_requests_make_no_file);
 #[cfg(all(feature = "postgres", feature = "mysql"))]
-on_every_adapter!(t21_a_quoted_nul_in_the_cookie_is_an_unknown_session);
+on_every_adapter!(a_quoted_nul_in_the_cookie_is_an_unknown_session);
 
 /// What MariaDB's usual collation takes for the key is no session's key, and the database is not even asked.
 #[cfg(feature = "mysql")]
-async fn t03_an_alias_of_a_key_is_nobody(on: Adapter) {
+async fn an_alias_of_a_key_is_nobody(on: Adapter) {
     let site =
         Site::start_on(on, crate::support::stores::new_mariadb().await, pages(), Settings::new("secret"))
             .await;
@@ -38,7 +35,7 @@ async fn t03_an_alias_of_a_key_is_nobody(on: Adapter) {
 
 /// PostgreSQL refuses a NUL in a text: from a cookie it must not get there, and it is nobody's error.
 #[cfg(all(feature = "postgres", feature = "mysql"))]
-async fn t21_a_quoted_nul_in_the_cookie_is_an_unknown_session(on: Adapter) {
+async fn a_quoted_nul_in_the_cookie_is_an_unknown_session(on: Adapter) {
     for store in [crate::support::stores::new_postgres().await, crate::support::stores::new_mariadb().await] {
         let site = Site::start_on(on, store, pages(), Settings::new("secret")).await;
         let mut browser = site.visitor().await;
@@ -62,7 +59,7 @@ async fn t21_a_quoted_nul_in_the_cookie_is_an_unknown_session(on: Adapter) {
 
 /// Django's cache back end deletes the cookie of whoever comes while Redis is down.
 #[cfg(feature = "redis")]
-async fn t08_a_killed_redis_is_a_503_that_keeps_the_cookie(on: Adapter) {
+async fn a_killed_redis_is_a_503_that_keeps_the_cookie(on: Adapter) {
     let mut server = crate::support::servers::redis::start().await;
     let mut options = cloakroom::RedisStore::options(crate::support::servers::redis::url_of(&server));
     options.timeout = std::time::Duration::from_millis(700);
@@ -98,7 +95,7 @@ async fn bogus_requests(on: Adapter, store: Arc<dyn SessionStore>) {
     }
 }
 
-async fn t10_ten_thousand_bogus_requests_make_no_file(on: Adapter) {
+async fn ten_thousand_bogus_requests_make_no_file(on: Adapter) {
     let folder = tempfile::tempdir().unwrap();
     bogus_requests(on, Arc::new(FileStore::open(folder.path(), &Settings::new("secret")).await.unwrap()))
         .await;
@@ -107,7 +104,7 @@ async fn t10_ten_thousand_bogus_requests_make_no_file(on: Adapter) {
 }
 
 #[cfg(feature = "redis")]
-async fn t10_ten_thousand_bogus_requests_make_no_key(on: Adapter) {
+async fn ten_thousand_bogus_requests_make_no_key(on: Adapter) {
     let server = crate::support::servers::redis::start().await;
     let url = crate::support::servers::redis::url_of(&server);
     bogus_requests(on, cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()).await;

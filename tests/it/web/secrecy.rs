@@ -29,7 +29,7 @@ impl log::Log for ToStandardError {
 }
 
 #[test]
-fn t45_no_log_panic_or_debug_output_shows_a_key_a_cookie_a_secret_or_a_value() {
+fn no_log_panic_or_debug_output_shows_a_key_a_cookie_a_secret_or_a_value() {
     for (adapter, test) in [("axum", "requests::axum"), ("actix", "requests::actix")] {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", &format!("web::secrecy::{test}"), "--nocapture", "--test-threads=1"])

@@ -3,16 +3,16 @@
 use super::*;
 
 on_every_adapter!(
-    t11_each_look_at_the_data_varies_on_the_cookie,
-    t11_what_the_handler_varies_on_stays,
-    t11_a_cookie_that_is_sent_or_deleted_varies_too,
+    each_look_at_the_data_varies_on_the_cookie,
+    what_the_handler_varies_on_stays,
+    a_cookie_that_is_sent_or_deleted_varies_too,
     a_lazy_session_varies_only_when_it_is_loaded_and_looked_at,
 );
 
 /// Takes what came out of a look; only the look counts.
 fn see<T>(_: T) {}
 
-async fn t11_each_look_at_the_data_varies_on_the_cookie(on: Adapter) {
+async fn each_look_at_the_data_varies_on_the_cookie(on: Adapter) {
     type Look = fn(&Session);
     let looks: [(&str, bool, Look); 22] = [
         ("nothing", false, |_| {}),
@@ -56,7 +56,7 @@ async fn t11_each_look_at_the_data_varies_on_the_cookie(on: Adapter) {
     println!("{0} of {0} ways to look at a session set Vary as they should", looks.len());
 }
 
-async fn t11_what_the_handler_varies_on_stays(on: Adapter) {
+async fn what_the_handler_varies_on_stays(on: Adapter) {
     let cases: [(&'static [&'static str], &str); 7] = [
         (&[], "Cookie"),
         (&["Accept"], "Accept, Cookie"),
@@ -76,7 +76,7 @@ async fn t11_what_the_handler_varies_on_stays(on: Adapter) {
     }
 }
 
-async fn t11_a_cookie_that_is_sent_or_deleted_varies_too(on: Adapter) {
+async fn a_cookie_that_is_sent_or_deleted_varies_too(on: Adapter) {
     let mut settings = Settings::new("secret");
     settings.save_every_request = true;
     let site = Site::start_with(on, pages(), settings).await;
