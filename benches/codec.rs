@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom::middleware::{Decision, Observed, decide};
+use cloakroom::middleware::{Decision, SessionUse, decide};
 use cloakroom::signing::Compression;
 use cloakroom::{MemoryStore, Session, SessionData, SessionKey, SessionMiddleware, Settings, Value};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -43,7 +43,7 @@ fn values(criterion: &mut Criterion) {
         bencher.iter(|| session.get::<f64>(black_box("last_seen")).expect("a float"));
     });
     criterion.bench_function("make a value", |bencher| {
-        bencher.iter(|| Value::new(black_box(&("Zürich", 1.5, 42))).expect("plain values"));
+        bencher.iter(|| Value::serialize(black_box(&("Zürich", 1.5, 42))).expect("plain values"));
     });
     let json = session_json(20_000);
     criterion.bench_function("check 20 kB of JSON", |bencher| {
@@ -79,7 +79,7 @@ fn requests(criterion: &mut Criterion) {
     });
 
     let settings = Settings::new("secret");
-    let observed = Observed {
+    let observed = SessionUse {
         status: 200,
         cookie_sent: true,
         empty: false,

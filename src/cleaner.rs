@@ -28,7 +28,8 @@ const SHORTEST: Duration = Duration::from_secs(1);
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
-/// use cloakroom::store::{MemoryStore, spawn_cleaner};
+/// use cloakroom::store::MemoryStore;
+/// use cloakroom::spawn_cleaner;
 /// use cloakroom::SystemClock;
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {

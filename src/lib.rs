@@ -34,7 +34,9 @@ pub use cleaner::{Cleaner, spawn_cleaner};
 #[cfg(feature = "time-zones")]
 pub use cloakroom_formats::{NamedTimeZone, UnknownTimeZone};
 pub use login::auth;
-pub use session::{AsKey, Key, LazySession, STARTED_KEY, Session, TEST_COOKIE_NAME, TEST_COOKIE_VALUE};
+pub use session::{
+    AsKey, Key, LazySession, SESSION_STARTED_KEY, Session, TEST_COOKIE_NAME, TEST_COOKIE_VALUE,
+};
 pub use site::clock::{Clock, ManualClock, SystemClock};
 pub use site::error::{Error, StoreError, StoreErrorKind};
 pub use site::session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};

@@ -6,7 +6,7 @@ use crate::site::error::{Error, StoreError, StoreErrorKind};
 use crate::store::listing::Listed;
 
 /// The key of the user's id: text, as Django's `value_to_string` makes it.
-pub const SESSION_KEY: &str = "_auth_user_id";
+pub const USER_ID_KEY: &str = "_auth_user_id";
 /// The key of the authentication back end's dotted path.
 pub const BACKEND_SESSION_KEY: &str = "_auth_user_backend";
 /// The key of the session auth hash.
@@ -35,7 +35,7 @@ pub const HASH_SESSION_KEY: &str = "_auth_user_hash";
 /// [`Error::Value`] when the value is no id: a bool, a number with a fraction, a list, a date and the like. The session
 /// may be anybody's.
 pub fn user_id_in(data: &SessionData) -> Result<Option<String>, Error> {
-    data.get(SESSION_KEY).map_or(Ok(None), read)
+    data.get(USER_ID_KEY).map_or(Ok(None), read)
 }
 
 impl Listed {
@@ -68,19 +68,19 @@ impl Listed {
     }
 }
 
-/// The id in the value under [`SESSION_KEY`].
+/// The id in the value under [`USER_ID_KEY`].
 pub(crate) fn read(value: &Value) -> Result<Option<String>, Error> {
     let id = match value.kind() {
         Kind::None => return Ok(None),
-        Kind::Str | Kind::Uuid => value.to().ok(),
+        Kind::Str | Kind::Uuid => value.deserialize().ok(),
         Kind::Int | Kind::Float => whole(value.json()),
-        Kind::Decimal => value.to::<String>().ok().as_deref().and_then(whole),
+        Kind::Decimal => value.deserialize::<String>().ok().as_deref().and_then(whole),
         // Python's `int()` reads digits out of bytes, too.
-        Kind::Bytes | Kind::ByteArray => value.to().ok().and_then(digits),
+        Kind::Bytes | Kind::ByteArray => value.deserialize().ok().and_then(digits),
         _ => None,
     };
     id.map(Some).ok_or_else(|| Error::Value {
-        key: SESSION_KEY.to_owned(),
+        key: USER_ID_KEY.to_owned(),
         source: ValueError::Mismatch {
             found: value.kind(),
             wanted: "a user's id",

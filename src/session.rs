@@ -1,6 +1,6 @@
 //! The session of one request: a dictionary that knows what was looked at and what was changed.
 
-mod absolute_age;
+mod absolute_lifetime;
 mod changes;
 mod expiry;
 mod group;
@@ -40,7 +40,7 @@ use crate::store::loaded::Version;
 use crate::telemetry::{Operation, Warnings, spans};
 use crate::user_sessions::UserSessions;
 
-pub use self::absolute_age::STARTED_KEY;
+pub use self::absolute_lifetime::SESSION_STARTED_KEY;
 pub use self::lazy::LazySession;
 pub use self::session_use::SessionUse;
 pub use self::test_cookie::{TEST_COOKIE_NAME, TEST_COOKIE_VALUE};
@@ -108,7 +108,7 @@ struct Inner {
     /// Whether the session was saved under a key that the client was not told yet.
     untold: AtomicBool,
     state: Mutex<State>,
-    visit: Mutex<user_session::Visit>,
+    login_tracking: Mutex<user_session::LoginTracking>,
     /// Held while loading or saving, so that each happens once at a time.
     busy: tokio::sync::Mutex<()>,
 }
@@ -208,10 +208,11 @@ impl Session {
             Origin::NotAKey => None,
             _ => return Ok(()),
         };
-        let loaded = loaded.filter(|(_, loaded)| !absolute_age::is_over(&loaded.data, self.settings(), now));
+        let loaded =
+            loaded.filter(|(_, loaded)| !absolute_lifetime::is_over(&loaded.data, self.settings(), now));
         match loaded {
             Some((session_key, loaded)) if loaded.genuine => {
-                self.is_stored(&loaded.data);
+                self.note_stored(&loaded.data);
                 let mut state = self.inner.state();
                 state.origin = Origin::Stored(session_key.clone(), loaded.version);
                 state.data = loaded.data;
@@ -340,7 +341,7 @@ impl Session {
     /// [`Error::Value`] when the value has no counterpart in JSON.
     pub fn set<T: Serialize>(&self, key: impl AsKey<T>, value: T) -> Result<(), Error> {
         let key = key.as_key();
-        let value = Value::new(&value).map_err(value_error(key))?;
+        let value = Value::serialize(&value).map_err(value_error(key))?;
         self.set_value(key, value);
         Ok(())
     }
@@ -387,12 +388,12 @@ impl Session {
         let key = key.as_key();
         let replay = move |value: Option<&Value>| {
             let value = value.map_or(Ok(None), Value::read::<T>)?;
-            Value::new(&modify(value))
+            Value::serialize(&modify(value))
         };
         let replay: Replay = Arc::new(replay);
         self.exchange(key, |before| {
             let value = replay(before)?;
-            let outcome = value.to()?;
+            let outcome = value.deserialize()?;
             Ok((Some(Change::Modify(Text::of_key(key), value, Arc::clone(&replay))), outcome))
         })
     }
@@ -473,7 +474,7 @@ impl Session {
             if let Some(value) = before.map_or(Ok(None), Value::read)? {
                 return Ok((None, Some(value)));
             }
-            let value = Value::new(&default)?;
+            let value = Value::serialize(&default)?;
             Ok((Some(Change::SetDefault(Text::of_key(key), value)), None))
         })?;
         Ok(there.unwrap_or(default))
@@ -500,7 +501,7 @@ impl Session {
     ) -> Result<(), Error> {
         let changes = entries.into_iter().map(|(key, value)| {
             let key = key.as_ref();
-            Ok(Change::Set(Text::of_key(key), Value::new(&value).map_err(value_error(key))?))
+            Ok(Change::Set(Text::of_key(key), Value::serialize(&value).map_err(value_error(key))?))
         });
         let changes: Vec<Change> = changes.collect::<Result<_, Error>>()?;
         let mut state = self.inner.state();
@@ -550,7 +551,7 @@ impl Session {
     ///
     /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
     /// session.update([("b", 1), ("a", 2)])?;
-    /// assert_eq!(session.values()[1].to::<u32>()?, 2);
+    /// assert_eq!(session.values()[1].deserialize::<u32>()?, 2);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn values(&self) -> Vec<Value> {

@@ -10,7 +10,7 @@
 //! | `cloakroom_retries_total` | counter | | writes tried again on top of another request's change |
 //! | `cloakroom_interrupted_total` | counter | | saves of a session that was deleted meanwhile |
 //! | `cloakroom_deletes_total` | counter | `outcome`: `deleted`, `absent` | sessions removed, by logout for the most part |
-//! | `cloakroom_cleared_total` | counter | | expired sessions removed by [`spawn_cleaner`](crate::store::spawn_cleaner) |
+//! | `cloakroom_cleared_total` | counter | | expired sessions removed by [`spawn_cleaner`](crate::spawn_cleaner) |
 //! | `cloakroom_store_errors_total` | counter | `operation`; `store`; `kind`: `unavailable`, `misconfigured`, `unreadable`, `refused` | calls that failed |
 //! | `cloakroom_store_duration_seconds` | histogram | `operation`: `load`, `save`, `delete`, `exists`, `clear_expired` | how long calls of the store took |
 //!
@@ -66,7 +66,7 @@ pub(crate) enum Operation {
 
 /// Counts a call of the store, and takes its time.
 #[cfg(not(feature = "metrics"))]
-pub(crate) fn call<T: Outcome>(
+pub(crate) fn call<T: CallOutcome>(
     _operation: Operation,
     call: impl Future<Output = Result<T, StoreError>>,
 ) -> impl Future<Output = Result<T, StoreError>> {
@@ -75,7 +75,7 @@ pub(crate) fn call<T: Outcome>(
 
 /// Counts a call of the store, and takes its time.
 #[cfg(feature = "metrics")]
-pub(crate) async fn call<T: Outcome>(
+pub(crate) async fn call<T: CallOutcome>(
     operation: Operation,
     call: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
@@ -130,13 +130,13 @@ fn kind_name(kind: StoreErrorKind) -> &'static str {
 }
 
 /// What came of a call, as a label.
-pub(crate) trait Outcome {
+pub(crate) trait CallOutcome {
     fn outcome(&self) -> &'static str;
 }
 
 macro_rules! outcomes {
     ($($type:ty { $($pattern:pat => $name:literal),+ })+) => {$(
-        impl Outcome for $type {
+        impl CallOutcome for $type {
             fn outcome(&self) -> &'static str {
                 match self {
                     $($pattern => $name,)+
@@ -268,7 +268,7 @@ mod recorder {
 
     use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
-    use super::{Operation, Outcome, kind_name};
+    use super::{CallOutcome, Operation, kind_name};
     use crate::site::error::StoreError;
 
     impl Operation {
@@ -283,7 +283,11 @@ mod recorder {
         }
     }
 
-    pub(super) fn called<T: Outcome>(operation: Operation, took: Duration, result: &Result<T, StoreError>) {
+    pub(super) fn called<T: CallOutcome>(
+        operation: Operation,
+        took: Duration,
+        result: &Result<T, StoreError>,
+    ) {
         histogram!("cloakroom_store_duration_seconds", "operation" => operation.name())
             .record(took.as_secs_f64());
         match (operation, result) {
@@ -331,7 +335,7 @@ mod recorder {
     /// let recorder = PrometheusBuilder::new().build_recorder();
     /// let handle = recorder.handle();
     /// metrics::with_local_recorder(&recorder, || {
-    ///     cloakroom::observe::describe();
+    ///     cloakroom::telemetry::describe();
     ///     metrics::counter!("cloakroom_retries_total").increment(1);
     /// });
     /// assert!(handle.render().contains("# HELP cloakroom_retries_total Writes tried again"));

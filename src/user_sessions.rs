@@ -243,7 +243,7 @@ impl UserSessions {
     ///     .with_clock(clock)
     ///     .with_user_sessions(user_sessions.clone());
     /// let session = middleware.begin([]).load().await?;
-    /// session.set(auth::SESSION_KEY, "7")?;
+    /// session.set(auth::USER_ID_KEY, "7")?;
     /// session.save().await?;
     /// assert_eq!(user_sessions.list("7").await?[0].last_seen().timestamp(), 1_700_000_000);
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
@@ -272,7 +272,7 @@ impl UserSessions {
     ///     .with_user_sessions(user_sessions.clone());
     /// let session = middleware.begin([]).load().await?;
     /// for visits in 0..2 {
-    ///     session.set(auth::SESSION_KEY, "7")?;
+    ///     session.set(auth::USER_ID_KEY, "7")?;
     ///     session.save().await?;
     ///     assert_eq!(user_sessions.list("7").await?[0].last_seen().timestamp(), 1_700_000_000 + 60 * visits);
     ///     clock.advance(TimeDelta::minutes(1));
@@ -312,7 +312,7 @@ impl UserSessions {
     /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
     ///     .with_user_sessions(user_sessions.clone());
     /// let session = middleware.begin([]).load().await?;
-    /// session.set(auth::SESSION_KEY, "7")?;
+    /// session.set(auth::USER_ID_KEY, "7")?;
     /// session.save().await?;
     /// let listed = user_sessions.list("7").await?;
     /// assert_eq!((listed.len(), listed[0].user_id()), (1, "7"));
@@ -339,7 +339,7 @@ impl UserSessions {
     /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
     ///     .with_user_sessions(user_sessions.clone());
     /// let session = middleware.begin([]).load().await?;
-    /// session.set(auth::SESSION_KEY, "7")?;
+    /// session.set(auth::USER_ID_KEY, "7")?;
     /// session.save().await?;
     /// let id = user_sessions.list("7").await?[0].id().to_string();
     /// assert!(!user_sessions.revoke("8", &id).await?, "it is not this user's");
@@ -371,7 +371,7 @@ impl UserSessions {
     /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
     ///     .with_user_sessions(user_sessions.clone());
     /// let session = middleware.begin([]).load().await?;
-    /// session.set(auth::SESSION_KEY, "7")?;
+    /// session.set(auth::USER_ID_KEY, "7")?;
     /// session.save().await?;
     /// assert_eq!(user_sessions.revoke_all("7").await?, 1);
     /// assert!(user_sessions.list("7").await?.is_empty());
@@ -625,7 +625,7 @@ fn is_settled(entry: &Entry, now: DateTime<Utc>) -> bool {
 /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
 ///     .with_user_sessions(user_sessions.clone());
 /// let session = middleware.begin([]).load().await?;
-/// session.set(auth::SESSION_KEY, "7")?;
+/// session.set(auth::USER_ID_KEY, "7")?;
 /// session.save().await?;
 /// let listed = user_sessions.list("7").await?.remove(0);
 /// assert!(listed.is_current(&session) && listed.user_agent().is_none());

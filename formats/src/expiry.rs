@@ -292,13 +292,13 @@ impl StoredExpiry {
                     StoredExpiry::Zero
                 }
             }
-            Kind::Int | Kind::Float => match value.to::<f64>() {
+            Kind::Int | Kind::Float => match value.deserialize::<f64>() {
                 Ok(0.0) => StoredExpiry::Zero,
                 Ok(seconds) => StoredExpiry::Seconds(seconds),
                 Err(_) => StoredExpiry::WrongType(value.kind()),
             },
             // Django before 4.1 pickles the date itself.
-            Kind::Str | Kind::DateTime => match value.to::<String>() {
+            Kind::Str | Kind::DateTime => match value.deserialize::<String>() {
                 Ok(text) if text.is_empty() => StoredExpiry::EmptyText,
                 Ok(text) => Moment::from_isoformat(&text).map_or(StoredExpiry::NotADate, StoredExpiry::At),
                 Err(_) => StoredExpiry::NotADate,
@@ -398,7 +398,7 @@ impl Expiry {
 
 fn number<T: serde::Serialize>(value: &T) -> Result<Option<Value>, ExpiryError> {
     // Numbers and dates always serialize.
-    Value::new(value).map(Some).map_err(|_| ExpiryError::OutOfRange)
+    Value::serialize(value).map(Some).map_err(|_| ExpiryError::OutOfRange)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::value::{self, Nested, Text, Value, ValueError, escape_key, unescape_k
 /// use cloakroom::SessionData;
 ///
 /// let mut data = SessionData::from_json(r#"{"z": 1e5, "a": [1, 2]}"#)?;
-/// data.insert("name", cloakroom::Value::new("Zürich")?);
+/// data.insert("name", cloakroom::Value::serialize("Zürich")?);
 /// assert_eq!(data.to_json(), r#"{"z":1e5,"a":[1, 2],"name":"Z\u00fcrich"}"#);
 /// # Ok::<(), cloakroom::ValueError>(())
 /// ```
@@ -203,7 +203,7 @@ impl SessionData {
     /// use cloakroom::{SessionData, Value};
     ///
     /// let mut data = SessionData::from_json(r#"{"b": 1, "a": "x"}"#)?;
-    /// let before = data.insert("b", Value::new(&2)?);
+    /// let before = data.insert("b", Value::serialize(&2)?);
     /// assert_eq!(before.unwrap().json(), "1");
     /// assert_eq!(data.to_json(), r#"{"b":2,"a":"x"}"#);
     /// # Ok::<(), cloakroom::ValueError>(())
@@ -230,7 +230,7 @@ impl SessionData {
         key: &str,
         value: &T,
     ) -> Result<Option<Value>, ValueError> {
-        Ok(self.insert(key, Value::new(value)?))
+        Ok(self.insert(key, Value::serialize(value)?))
     }
 
     /// Takes a value out; the others keep their order.

@@ -321,7 +321,7 @@ impl SessionCodec {
     ///
     /// The dictionary and its plain values are checked at once. Of a list or dictionary in it only the end is
     /// found, as the signature tells that the text is one that a holder of the secret wrote; should it hold
-    /// anything else than JSON, [`Value::to`] says so, and as long as nobody reads it, it is written back as it is.
+    /// anything else than JSON, [`Value::deserialize`] says so, and as long as nobody reads it, it is written back as it is.
     ///
     /// ```
     /// use cloakroom::chrono::DateTime;

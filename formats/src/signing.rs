@@ -482,7 +482,7 @@ impl Signer {
         compression: Compression,
     ) -> Result<String, SigningError> {
         let mut out = String::new();
-        encode_payload_into(&mut out, Value::new(value)?.json(), compression);
+        encode_payload_into(&mut out, Value::serialize(value)?.json(), compression);
         self.append_signature(&mut out);
         Ok(out)
     }
@@ -710,7 +710,7 @@ pub fn dumps_compressed<T: Serialize + ?Sized>(
     compression: Compression,
 ) -> Result<String, SigningError> {
     let mut out = String::new();
-    encode_payload_into(&mut out, Value::new(value)?.json(), compression);
+    encode_payload_into(&mut out, Value::serialize(value)?.json(), compression);
     TimestampSigner(Signer::with_salt(secret, salt)).append(&mut out, now);
     Ok(out)
 }
@@ -748,5 +748,7 @@ fn read_payload<T: DeserializeOwned>(payload: &str) -> Result<T, SigningError> {
         let json = normalize_latin1(json).map_err(|error| error.to_string())?;
         Value::from_json(&json).map_err(|error| error.to_string())
     });
-    value.and_then(|value| value.to().map_err(|error| error.to_string())).map_err(SigningError::BadPayload)
+    value
+        .and_then(|value| value.deserialize().map_err(|error| error.to_string()))
+        .map_err(SigningError::BadPayload)
 }

@@ -48,7 +48,7 @@ pub const MAX_DEPTH: usize = 990;
 ///
 /// let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
 /// let value = Value::from_json(&nested(MAX_VALUE_DEPTH))?;
-/// assert!(value.to::<serde_json::Value>().is_ok());
+/// assert!(value.deserialize::<serde_json::Value>().is_ok());
 /// let error = Value::from_json(&nested(MAX_VALUE_DEPTH + 72)).unwrap_err();
 /// assert_eq!(error, ValueError::TooDeep { depth: 200 });
 /// # Ok::<(), ValueError>(())
@@ -60,9 +60,9 @@ pub const MAX_VALUE_DEPTH: usize = 128;
 /// ```
 /// use cloakroom::Value;
 ///
-/// let value = Value::new(&("a", 1.0e16, f64::NAN))?;
+/// let value = Value::serialize(&("a", 1.0e16, f64::NAN))?;
 /// assert_eq!(value.json(), r#"["a",1e+16,NaN]"#);
-/// let (text, number, _): (String, f64, f64) = value.to()?;
+/// let (text, number, _): (String, f64, f64) = value.deserialize()?;
 /// assert_eq!((text.as_str(), number), ("a", 1e16));
 /// # Ok::<(), cloakroom::ValueError>(())
 /// ```
@@ -112,7 +112,7 @@ pub(crate) enum NotJson {
 /// ```
 /// use cloakroom::{Value, ValueError};
 ///
-/// let error = Value::new("text")?.to::<u32>().unwrap_err();
+/// let error = Value::serialize("text")?.deserialize::<u32>().unwrap_err();
 /// assert!(matches!(error, ValueError::Mismatch { .. }));
 /// assert!(matches!(Value::from_json("[1,"), Err(ValueError::Syntax(_))));
 /// # Ok::<(), cloakroom::ValueError>(())
@@ -243,7 +243,7 @@ impl Kind {
     /// The name of the Python type.
     ///
     /// ```
-    /// assert_eq!(cloakroom::Value::new("text")?.kind().python_name(), "str");
+    /// assert_eq!(cloakroom::Value::serialize("text")?.kind().python_name(), "str");
     /// # Ok::<(), cloakroom::ValueError>(())
     /// ```
     pub fn python_name(self) -> &'static str {
@@ -305,15 +305,15 @@ impl Value {
     /// ```
     /// use cloakroom::Value;
     ///
-    /// assert_eq!(Value::new("Zürich")?.json(), r#""Z\u00fcrich""#);
-    /// assert_eq!(Value::new(&Some(1.0))?.json(), "1.0");
+    /// assert_eq!(Value::serialize("Zürich")?.json(), r#""Z\u00fcrich""#);
+    /// assert_eq!(Value::serialize(&Some(1.0))?.json(), "1.0");
     /// # Ok::<(), cloakroom::ValueError>(())
     /// ```
     ///
     /// # Errors
     /// [`ValueError::Unsupported`] for a dictionary whose keys are no plain values, or for nesting beyond
     /// [`MAX_VALUE_DEPTH`].
-    pub fn new<T: Serialize + ?Sized>(value: &T) -> Result<Value, ValueError> {
+    pub fn serialize<T: Serialize + ?Sized>(value: &T) -> Result<Value, ValueError> {
         ser::to_json(value).map(|json| Value(Stored::Json(Text::from(&*json)))).map_err(|error| {
             ValueError::Unsupported { wanted: std::any::type_name::<T>(), detail: error.to_string() }
         })
@@ -364,8 +364,8 @@ impl Value {
     /// use cloakroom::Value;
     ///
     /// let value = Value::from_json("[1, 2]")?;
-    /// assert_eq!(value.to::<Vec<u8>>()?, [1, 2]);
-    /// assert!(value.to::<String>().is_err());
+    /// assert_eq!(value.deserialize::<Vec<u8>>()?, [1, 2]);
+    /// assert!(value.deserialize::<String>().is_err());
     /// # Ok::<(), cloakroom::ValueError>(())
     /// ```
     ///
@@ -373,7 +373,7 @@ impl Value {
     /// [`ValueError::Mismatch`] when the types differ, an integer does not fit, a string holds half a
     /// surrogate pair, lists nest deeper than [`MAX_VALUE_DEPTH`], or a list or dictionary out of a signed text is no JSON.
     /// [`ValueError::PythonObject`] for an object that only Python can read. The stored value stays as it is.
-    pub fn to<T: DeserializeOwned>(&self) -> Result<T, ValueError> {
+    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, ValueError> {
         if let Stored::Pickled(pickled) = &self.0
             && let Some(class) = &pickled.unreadable
         {
@@ -389,7 +389,7 @@ impl Value {
     /// Reads the value as a Rust type; none where it is null and the type does not take null.
     #[doc(hidden)]
     pub fn read<T: DeserializeOwned>(&self) -> Result<Option<T>, ValueError> {
-        match self.to() {
+        match self.deserialize() {
             Err(_) if self.kind() == Kind::None => Ok(None),
             value => value.map(Some),
         }
@@ -402,7 +402,7 @@ impl Value {
     /// ```
     /// use cloakroom::Value;
     ///
-    /// assert_eq!(Value::new(&(1, "é"))?.json(), r#"[1,"\u00e9"]"#);
+    /// assert_eq!(Value::serialize(&(1, "é"))?.json(), r#"[1,"\u00e9"]"#);
     /// # Ok::<(), cloakroom::ValueError>(())
     /// ```
     pub fn json(&self) -> &str {
@@ -449,7 +449,7 @@ impl Value {
     /// ```
     /// use cloakroom::{Kind, Value};
     ///
-    /// assert_eq!(Value::new(&vec![1, 2])?.kind(), Kind::List);
+    /// assert_eq!(Value::serialize(&vec![1, 2])?.kind(), Kind::List);
     /// # Ok::<(), cloakroom::ValueError>(())
     /// ```
     pub fn kind(&self) -> Kind {

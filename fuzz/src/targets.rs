@@ -123,7 +123,7 @@ pub fn signed_text(data: &[u8]) {
             let unread = is_unread_json(data, payload.as_deref());
             assert!(unread || name == "RecursionError", "{name} in Python");
             for (_, value) in data.iter() {
-                let _ = value.to::<Python>();
+                let _ = value.deserialize::<Python>();
             }
         }
         (Outcome::Value(json), Ok(data)) => same_json(&json, &data.to_json()),
@@ -181,8 +181,8 @@ pub fn json(data: &[u8]) {
                 panic!("Python cannot read {again}")
             };
             assert_eq!(python, read_again, "of the same text");
-            if let Ok(typed) = value.to::<Python>() {
-                let written = Value::new(&unique(typed)).unwrap();
+            if let Ok(typed) = value.deserialize::<Python>() {
+                let written = Value::serialize(&unique(typed)).unwrap();
                 assert_eq!(written.json(), python, "through Rust types");
             }
         }
@@ -214,7 +214,7 @@ pub fn pickle(data: &[u8]) {
     }
     // Making such an object may do anything, `getattr` of what Python knows included.
     let is_object =
-        |value: &Value| matches!(value.to::<serde_json::Value>(), Err(ValueError::PythonObject(_)));
+        |value: &Value| matches!(value.deserialize::<serde_json::Value>(), Err(ValueError::PythonObject(_)));
     if session.iter().any(|(_, value)| is_object(value)) {
         return;
     }

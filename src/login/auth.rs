@@ -11,7 +11,7 @@ use crate::site::settings::Settings;
 use crate::telemetry::Ended;
 
 pub use self::user_id::UserId;
-pub use crate::login_keys::{BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, user_id_in};
+pub use crate::login_keys::{BACKEND_SESSION_KEY, HASH_SESSION_KEY, USER_ID_KEY, user_id_in};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use crate::store::user_table::UserTable;
 
@@ -97,7 +97,7 @@ impl std::fmt::Debug for User<'_> {
     }
 }
 
-/// The id of the user who is logged in, without a look at the password. Django's `SESSION_KEY` in the session.
+/// The id of the user who is logged in, without a look at the password. Django's `USER_ID_KEY` in the session.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -105,7 +105,7 @@ impl std::fmt::Debug for User<'_> {
 ///
 /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
 /// assert_eq!(auth::user_id(&session)?, None);
-/// session.set(auth::SESSION_KEY, "7")?;
+/// session.set(auth::USER_ID_KEY, "7")?;
 /// assert_eq!(auth::user_id(&session)?.as_deref(), Some("7"));
 /// # Ok::<(), cloakroom::Error>(())
 /// ```
@@ -113,7 +113,7 @@ impl std::fmt::Debug for User<'_> {
 /// # Errors
 /// As [`user_id_in`], which says what counts as an id.
 pub fn user_id(session: &Session) -> Result<Option<String>, Error> {
-    session.get_value(SESSION_KEY).as_ref().map_or(Ok(None), login_keys::read)
+    session.get_value(USER_ID_KEY).as_ref().map_or(Ok(None), login_keys::read)
 }
 
 /// Whether this user, whom the caller looked up by [`user_id`], is logged in: Django's `get_user`, with all
@@ -190,7 +190,7 @@ pub async fn login(session: &Session, user: User<'_>) -> Result<(), Error> {
         }
     }
     session.restart_absolute_age()?;
-    session.set(SESSION_KEY, user.id.to_owned())?;
+    session.set(USER_ID_KEY, user.id.to_owned())?;
     session.set(BACKEND_SESSION_KEY, user.backend.to_owned())?;
     session.set(HASH_SESSION_KEY, session_auth_hash(user.password, session.settings()))?;
     session.note_login();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cloakroom_formats::private::{Text, unescape_key};
 use cloakroom_formats::{Kind, SessionData, Value, ValueError};
 
-use super::STARTED_KEY;
+use super::SESSION_STARTED_KEY;
 use crate::site::error::Error;
 
 /// Computes a value from the one that is there.
@@ -34,10 +34,10 @@ impl Change {
                 data.remove_escaped(key.as_str());
             }
             Change::Clear => {
-                let started = data.get(STARTED_KEY).cloned();
+                let started = data.get(SESSION_STARTED_KEY).cloned();
                 data.clear();
                 if let Some(started) = started {
-                    data.insert(STARTED_KEY, started);
+                    data.insert(SESSION_STARTED_KEY, started);
                 }
             }
         }

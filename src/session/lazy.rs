@@ -74,7 +74,7 @@ impl LazySession {
             several_cookies,
             untold: AtomicBool::new(false),
             state: Mutex::new(state),
-            visit: Mutex::default(),
+            login_tracking: Mutex::default(),
             busy: tokio::sync::Mutex::default(),
         };
         LazySession { inner: Arc::new(inner), around: None, shared: false }

@@ -155,7 +155,7 @@ impl Session {
                 let deleted = self.delete_from_store(&session_key).await?
                     || self.end_where_it_moved(&session_key).await?
                     || self.end_by_index(&session_key).await?;
-                self.has_ended(&session_key);
+                self.note_ended(&session_key);
                 if let Some(user_id) = user_id.filter(|_| deleted || is_in_cookie) {
                     telemetry::ended(how, &session_key, &user_id);
                 }

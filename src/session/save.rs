@@ -15,7 +15,7 @@ use tracing::Instrument;
 use super::changes::Changes;
 use super::group::{Answer, Failure, Rider};
 use super::queue::{Call, Stored, Turn, Waiting};
-use super::{Inner, Origin, Session, absolute_age};
+use super::{Inner, Origin, Session, absolute_lifetime};
 use crate::login_keys::user_id_in;
 use crate::site::error::{Error, StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
@@ -90,7 +90,7 @@ impl Drop for Unsaved<'_> {
 }
 
 /// What came of one attempt.
-enum Outcome {
+enum WriteOutcome {
     Saved(SessionKey, Version),
     Missing,
     Changed(SessionKey),
@@ -193,10 +193,10 @@ impl Session {
         }
         let is_new = before != Some(&session_key);
         if is_new {
-            before.into_iter().for_each(|before| self.has_moved(before));
+            before.into_iter().for_each(|before| self.note_left_key(before));
             self.inner.untold.store(true, Ordering::Relaxed);
         }
-        self.is_stored(&data);
+        self.note_stored(&data);
         if unsaved.is_login
             && let Ok(Some(user_id)) = user_id_in(&data)
         {
@@ -310,7 +310,7 @@ impl Session {
         loop {
             attempt.writes += 1;
             match self.save_once(attempt).await? {
-                Outcome::Saved(session_key, version) => {
+                WriteOutcome::Saved(session_key, version) => {
                     let replaced = match &attempt.origin {
                         Origin::Stored(_, version) => Some(version.clone()),
                         _ => None,
@@ -318,15 +318,15 @@ impl Session {
                     let data = std::mem::take(&mut attempt.data);
                     return Ok(Saved { session_key, version, data, replaced });
                 }
-                Outcome::Missing => return Err(Error::Interrupted),
-                Outcome::KeyTaken => {
+                WriteOutcome::Missing => return Err(Error::Interrupted),
+                WriteOutcome::KeyTaken => {
                     keys += 1;
                     if keys >= MAX_KEY_ATTEMPTS {
                         return Err(Error::KeysTaken { attempts: keys });
                     }
                     attempt.session_key = Some(self.site().keys.generate()?);
                 }
-                Outcome::Changed(session_key) => {
+                WriteOutcome::Changed(session_key) => {
                     saves += 1;
                     if self.settings().concurrent_changes == ConcurrentChanges::Reject {
                         return Err(Error::Conflict { attempts: saves });
@@ -367,7 +367,7 @@ impl Session {
         Ok(())
     }
 
-    async fn save_once<C: Redo>(&self, attempt: &Attempt<C>) -> Result<Outcome, Error> {
+    async fn save_once<C: Redo>(&self, attempt: &Attempt<C>) -> Result<WriteOutcome, Error> {
         let store = &self.site().store;
         let now = self.now();
         let record = Record { data: &attempt.data, expire_date: self.expire_date(&attempt.data, now)?, now };
@@ -377,25 +377,27 @@ impl Session {
                 let expected = (!last_write_wins).then_some(version);
                 let new_key = attempt.session_key.as_ref().filter(|session_key| *session_key != stored_key);
                 if let Some(new_key) = new_key {
-                    self.see_user(&attempt.data, new_key, Some(stored_key)).await?;
+                    self.record_login(&attempt.data, new_key, Some(stored_key)).await?;
                     // Before the move, so that nobody who finds the old key empty fails to find the new one.
                     self.site().moves.note(stored_key, new_key, now);
                     let rotating = store.rotate(stored_key, expected, new_key, record);
                     let outcome = match telemetry::call(Operation::Save, rotating).await? {
-                        Rotated::Rotated(version) => return Ok(Outcome::Saved(new_key.clone(), version)),
-                        Rotated::Missing => Outcome::Missing,
-                        Rotated::Changed => Outcome::Changed(stored_key.clone()),
-                        Rotated::KeyTaken => Outcome::KeyTaken,
+                        Rotated::Rotated(version) => {
+                            return Ok(WriteOutcome::Saved(new_key.clone(), version));
+                        }
+                        Rotated::Missing => WriteOutcome::Missing,
+                        Rotated::Changed => WriteOutcome::Changed(stored_key.clone()),
+                        Rotated::KeyTaken => WriteOutcome::KeyTaken,
                     };
                     self.site().moves.forget(stored_key, new_key);
                     return Ok(outcome);
                 }
-                self.see_user_again(&attempt.data, stored_key).await;
+                self.record_login_again(&attempt.data, stored_key).await;
                 let updating = store.update(stored_key, expected, record);
                 Ok(match telemetry::call(Operation::Save, updating).await? {
-                    Updated::Updated(version) => Outcome::Saved(stored_key.clone(), version),
-                    Updated::Missing => Outcome::Missing,
-                    Updated::Changed => Outcome::Changed(stored_key.clone()),
+                    Updated::Updated(version) => WriteOutcome::Saved(stored_key.clone(), version),
+                    Updated::Missing => WriteOutcome::Missing,
+                    Updated::Changed => WriteOutcome::Changed(stored_key.clone()),
                 })
             }
             origin => {
@@ -405,11 +407,11 @@ impl Session {
                     Some(session_key) => session_key,
                     None => self.site().keys.generate()?,
                 };
-                self.see_user(&attempt.data, &session_key, None).await?;
+                self.record_login(&attempt.data, &session_key, None).await?;
                 let creating = store.create(&session_key, record);
                 Ok(match telemetry::call(Operation::Save, creating).await? {
-                    Created::Created(version) => Outcome::Saved(session_key, version),
-                    Created::KeyTaken => Outcome::KeyTaken,
+                    Created::Created(version) => WriteOutcome::Saved(session_key, version),
+                    Created::KeyTaken => WriteOutcome::KeyTaken,
                 })
             }
         }
@@ -420,7 +422,7 @@ impl Session {
         let modification = Moment::at(now, settings.time_zone);
         let end = StoredExpiry::read(data.get(EXPIRY_KEY)).date(modification, settings.cookie_age)?;
         let end = end.to_utc(settings.time_zone)?;
-        Ok(absolute_age::end(data, settings, now).map_or(end, |last| last.min(end)))
+        Ok(absolute_lifetime::end(data, settings, now).map_or(end, |last| last.min(end)))
     }
 
     fn timed_out(&self, attempts: u32) -> Error {

@@ -12,7 +12,7 @@ use crate::user_sessions::{UserSession, UserSessions};
 
 /// What of this request concerns the index.
 #[derive(Default)]
-pub(super) struct Visit {
+pub(super) struct LoginTracking {
     client: Client,
     /// Who is logged in in the session as it is stored.
     user_id: Option<String>,
@@ -35,13 +35,13 @@ impl LazySession {
     /// let lazy = middleware.begin([]);
     /// lazy.set_client(Client::new(Some("192.0.2.7"), None));
     /// let session = lazy.load().await?;
-    /// session.set(auth::SESSION_KEY, "7")?;
+    /// session.set(auth::USER_ID_KEY, "7")?;
     /// session.save().await?;
     /// assert_eq!(user_sessions.list("7").await?[0].address(), Some("192.0.2.7"));
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     pub fn set_client(&self, client: Client) {
-        lock(&self.inner.visit).client = client;
+        lock(&self.inner.login_tracking).client = client;
     }
 }
 
@@ -59,13 +59,13 @@ impl Session {
     ///     .with_user_sessions(user_sessions.clone());
     /// let session = middleware.begin([]).load().await?;
     /// session.set_client(Client::new(Some("192.0.2.7"), None));
-    /// session.set(auth::SESSION_KEY, "7")?;
+    /// session.set(auth::USER_ID_KEY, "7")?;
     /// session.save().await?;
     /// assert_eq!(user_sessions.list("7").await?[0].address(), Some("192.0.2.7"));
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     pub fn set_client(&self, client: Client) {
-        lock(&self.inner.visit).client = client;
+        lock(&self.inner.login_tracking).client = client;
     }
 
     /// The index of user sessions, where the site has one: `SessionMiddleware::with_user_sessions`.
@@ -98,7 +98,7 @@ impl Session {
     }
 
     /// Before a session with this data is written under this key: notes the user who is logged in.
-    pub(super) async fn see_user(
+    pub(super) async fn record_login(
         &self,
         data: &SessionData,
         session_key: &SessionKey,
@@ -106,45 +106,45 @@ impl Session {
     ) -> Result<(), StoreError> {
         let Some(user_sessions) = self.user_sessions() else { return Ok(()) };
         let Some(user_id) = indexed_user(data) else { return Ok(()) };
-        let client = lock(&self.inner.visit).client.clone();
+        let client = lock(&self.inner.login_tracking).client.clone();
         user_sessions.see(&user_id, session_key, moved_from, client, self.now()).await?;
         // What this request ended before, a listing removes: a login shall cost one round trip more, not two.
-        lock(&self.inner.visit).ended = None;
+        lock(&self.inner.login_tracking).ended = None;
         Ok(())
     }
 
-    /// As [`see_user`](Session::see_user), of a session that is stored already: when it fails, the next request tries
+    /// As [`record_login`](Session::record_login), of a session that is stored already: when it fails, the next request tries
     /// again.
-    pub(super) async fn see_user_again(&self, data: &SessionData, session_key: &SessionKey) {
-        self.see_user(data, session_key, None).await.unwrap_or_else(|error| warn(&error));
+    pub(super) async fn record_login_again(&self, data: &SessionData, session_key: &SessionKey) {
+        self.record_login(data, session_key, None).await.unwrap_or_else(|error| warn(&error));
     }
 
     /// After a session with this data was loaded or saved.
-    pub(super) fn is_stored(&self, data: &SessionData) {
+    pub(super) fn note_stored(&self, data: &SessionData) {
         if self.user_sessions().is_some() {
-            lock(&self.inner.visit).user_id = indexed_user(data);
+            lock(&self.inner.login_tracking).user_id = indexed_user(data);
         }
     }
 
     /// After the session moved away from this key. Its entry stays, as by it a logout in another process finds the
     /// session; that of the key before is done with, so that of a session which moves all the time two are left.
-    pub(super) fn has_moved(&self, session_key: &SessionKey) {
+    pub(super) fn note_left_key(&self, session_key: &SessionKey) {
         if self.user_sessions().is_some() {
             let before = self.site().moves.before(session_key);
-            let mut visit = lock(&self.inner.visit);
-            visit.ended = visit.user_id.take().zip(before);
+            let mut tracking = lock(&self.inner.login_tracking);
+            tracking.ended = tracking.user_id.take().zip(before);
         }
     }
 
     /// After the session was removed from this key.
-    pub(super) fn has_ended(&self, session_key: &SessionKey) {
-        let mut visit = lock(&self.inner.visit);
-        visit.ended = visit.user_id.take().map(|user_id| (user_id, session_key.clone()));
+    pub(super) fn note_ended(&self, session_key: &SessionKey) {
+        let mut tracking = lock(&self.inner.login_tracking);
+        tracking.ended = tracking.user_id.take().map(|user_id| (user_id, session_key.clone()));
     }
 
     /// Ends the session where it has gone from this key, as the index knows; tells whether it was there.
     pub(super) async fn end_by_index(&self, session_key: &SessionKey) -> Result<bool, Error> {
-        let user_id = lock(&self.inner.visit).user_id.clone();
+        let user_id = lock(&self.inner.login_tracking).user_id.clone();
         match self.user_sessions().zip(user_id) {
             Some((user_sessions, user_id)) => user_sessions.end_moved(&user_id, session_key).await,
             None => Ok(false),
@@ -152,7 +152,7 @@ impl Session {
     }
 
     /// At the end of a request: notes the user of a session that was only read, and forgets one that was ended.
-    pub(crate) async fn end_visit(&self) {
+    pub(crate) async fn finish_login_tracking(&self) {
         let Some(user_sessions) = self.user_sessions() else { return };
         let seen = {
             let state = self.inner.state();
@@ -164,11 +164,11 @@ impl Session {
             }
         };
         if let Some((user_id, session_key)) = seen {
-            let client = lock(&self.inner.visit).client.clone();
+            let client = lock(&self.inner.login_tracking).client.clone();
             let seen = user_sessions.see(&user_id, &session_key, None, client, self.now());
             seen.await.unwrap_or_else(|error| warn(&error));
         }
-        let ended = lock(&self.inner.visit).ended.take();
+        let ended = lock(&self.inner.login_tracking).ended.take();
         if let Some((user_id, session_key)) = ended {
             user_sessions.forget(&user_id, &session_key).await;
         }
@@ -190,7 +190,7 @@ impl UserSessions {
     ///     .with_user_sessions(user_sessions.clone());
     /// let (here, there) = (middleware.begin([]).load().await?, middleware.begin([]).load().await?);
     /// for session in [&here, &there] {
-    ///     session.set(auth::SESSION_KEY, "7")?;
+    ///     session.set(auth::USER_ID_KEY, "7")?;
     ///     session.save().await?;
     /// }
     /// assert_eq!(user_sessions.revoke_others("7", &here).await?, 1);

@@ -95,12 +95,12 @@ pub struct SessionKeyFormat {
     pub max_length: usize,
     /// Characters besides `a` to `z` and `0` to `9`, for sites with a key generator of their own; none. Neither `/` nor
     /// `\` nor what a cookie cannot hold.
-    pub also: String,
+    pub extra_chars: String,
 }
 
 impl Default for SessionKeyFormat {
     fn default() -> Self {
-        SessionKeyFormat { min_length: 8, max_length: 40, also: String::new() }
+        SessionKeyFormat { min_length: 8, max_length: 40, extra_chars: String::new() }
     }
 }
 
@@ -124,10 +124,10 @@ impl SessionKeyFormat {
         let usual = |byte: u8| byte.is_ascii_lowercase() | byte.is_ascii_digit();
         // Without a way out of the loop, many bytes are compared at once.
         let allowed = text.bytes().fold(true, |all, byte| all & usual(byte))
-            || !self.also.is_empty()
+            || !self.extra_chars.is_empty()
                 && text
                     .bytes()
-                    .all(|byte| usual(byte) || byte.is_ascii() && self.also.contains(byte as char));
+                    .all(|byte| usual(byte) || byte.is_ascii() && self.extra_chars.contains(byte as char));
         allowed.then(|| SessionKey(text.into()))
     }
 }
@@ -174,7 +174,7 @@ mod tests {
             assert!(format.parse(bad).is_none(), "{bad:?}");
         }
         assert!(format.parse(&"k".repeat(40)).is_some());
-        let own = SessionKeyFormat { also: "-_".into(), ..SessionKeyFormat::default() };
+        let own = SessionKeyFormat { extra_chars: "-_".into(), ..SessionKeyFormat::default() };
         assert!(own.parse("user-1_abc").is_some());
     }
 }

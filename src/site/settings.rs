@@ -86,9 +86,9 @@ pub struct Settings {
     pub interrupted: InterruptedSession,
     /// How long a session lives at the most, from its first save or from
     /// [`auth::login`](crate::auth::login), however active it is: no limit. The beginning is kept in the session
-    /// under [`STARTED_KEY`](crate::STARTED_KEY), which Django carries along; a session without one, such as
+    /// under [`SESSION_STARTED_KEY`](crate::SESSION_STARTED_KEY), which Django carries along; a session without one, such as
     /// Django's, begins when it is first loaded here. Checked when loading; expiries are cut to it.
-    pub absolute_age: Option<TimeDelta>,
+    pub absolute_lifetime: Option<TimeDelta>,
     /// Whether a request with several cookies of the session's name counts as one without a session: false, which
     /// takes the last as Django does. Two of a name mean that somebody planted one, from a neighbouring subdomain
     /// or another path, or that the cookie's scope was changed: [`former_cookies`](Settings::former_cookies). The cookies
@@ -119,7 +119,7 @@ pub struct Settings {
     pub former_cookies: Vec<CookieScope>,
     /// Whether a response that sets or deletes the cookie gets `Cache-Control: no-store` in place of what the
     /// handler said: false. A response that gives a key in a header always gets it: [`Transport::Header`].
-    pub no_store: bool,
+    pub send_no_store: bool,
     /// Whether the cookie is `Partitioned`, which gives each site that embeds this one its own: false.
     pub cookie_partitioned: bool,
     /// Whether the header that deletes the cookie carries all attributes of the one that set it: false, which
@@ -164,10 +164,10 @@ impl Settings {
             concurrent_changes: ConcurrentChanges::default(),
             save_timeout: Duration::from_secs(30),
             interrupted: InterruptedSession::default(),
-            absolute_age: None,
+            absolute_lifetime: None,
             reject_duplicate_cookies: false,
             former_cookies: Vec::new(),
-            no_store: false,
+            send_no_store: false,
             cookie_partitioned: false,
             full_removal_cookie: false,
             transport: Transport::Cookie,
@@ -183,8 +183,8 @@ impl Settings {
     /// | `cookie_secure`, `cookie_httponly` | true |
     /// | `cookie_samesite` | `Lax` |
     /// | `cookie_age` | a day after it was last saved |
-    /// | `absolute_age` | a week after the login |
-    /// | `reject_duplicate_cookies`, `no_store`, `full_removal_cookie` | true |
+    /// | `absolute_lifetime` | a week after the login |
+    /// | `reject_duplicate_cookies`, `send_no_store`, `full_removal_cookie` | true |
     ///
     /// `Lax`, because with `Strict` who follows a link from elsewhere comes without a session; a page that
     /// then writes to its session would give that user a new, empty one in place of the login.
@@ -204,9 +204,9 @@ impl Settings {
             cookie_name: "__Host-sessionid".to_owned(),
             cookie_age: TimeDelta::days(1),
             cookie_secure: true,
-            absolute_age: Some(TimeDelta::weeks(1)),
+            absolute_lifetime: Some(TimeDelta::weeks(1)),
             reject_duplicate_cookies: true,
-            no_store: true,
+            send_no_store: true,
             full_removal_cookie: true,
             ..Settings::new(secret_key)
         }

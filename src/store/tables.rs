@@ -1,7 +1,7 @@
 //! The tables of databases, by the URL of the store.
 
 use super::sql::database::Database;
-use super::sql::table::{CreateTable, MigrationRecord};
+use super::sql::table::{MigrationRecord, TableCreation};
 use super::url::{StoreScheme, StoreUrl, StoreUrlParts};
 use crate::site::error::{StoreError, StoreErrorKind};
 
@@ -13,17 +13,17 @@ use crate::site::error::{StoreError, StoreErrorKind};
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("db.sqlite3");
-/// use cloakroom::store::table::{CreateTable, MigrationRecord};
+/// use cloakroom::store::table::{TableCreation, MigrationRecord};
 ///
 /// let url = format!("sqlite:{}", path.display());
-/// assert_eq!(cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?, CreateTable::Created);
-/// assert_eq!(cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?, CreateTable::AlreadyThere);
+/// assert_eq!(cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?, TableCreation::Created);
+/// assert_eq!(cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?, TableCreation::AlreadyThere);
 /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
 /// ```
 ///
 /// # Errors
 /// When the URL names no store with a table, or the table cannot be made.
-pub async fn create_table(url: &str, record: MigrationRecord) -> Result<CreateTable, StoreError> {
+pub async fn create_table(url: &str, record: MigrationRecord) -> Result<TableCreation, StoreError> {
     database(&StoreUrl::from(url).without_cache())?.create_table(record).await
 }
 
@@ -35,18 +35,18 @@ pub async fn create_table(url: &str, record: MigrationRecord) -> Result<CreateTa
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("db.sqlite3");
-/// use cloakroom::store::table::{CreateTable, MigrationRecord};
+/// use cloakroom::store::table::{TableCreation, MigrationRecord};
 ///
 /// let url = format!("sqlite:{}", path.display());
 /// cloakroom::store::create_table(&url, MigrationRecord::IfDjango).await?;
-/// assert_eq!(cloakroom::store::create_user_session_table(&url).await?, CreateTable::Created);
-/// assert_eq!(cloakroom::store::create_user_session_table(&url).await?, CreateTable::AlreadyThere);
+/// assert_eq!(cloakroom::store::create_user_session_table(&url).await?, TableCreation::Created);
+/// assert_eq!(cloakroom::store::create_user_session_table(&url).await?, TableCreation::AlreadyThere);
 /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
 /// ```
 ///
 /// # Errors
 /// When the URL names no store that keeps an index, or the table cannot be made.
-pub async fn create_user_session_table(url: &str) -> Result<CreateTable, StoreError> {
+pub async fn create_user_session_table(url: &str) -> Result<TableCreation, StoreError> {
     let url = match StoreUrl::from(url).parts()? {
         StoreUrlParts::Moving { new, .. } => new,
         _ => StoreUrl::from(url),
@@ -54,7 +54,7 @@ pub async fn create_user_session_table(url: &str) -> Result<CreateTable, StoreEr
     let url = url.without_cache();
     match url.scheme() {
         Some(scheme) if scheme.is_database() => database(&url)?.create_user_session_table().await,
-        Some(scheme) if scheme.is_redis() || scheme == StoreScheme::Memory => Ok(CreateTable::AlreadyThere),
+        Some(scheme) if scheme.is_redis() || scheme == StoreScheme::Memory => Ok(TableCreation::AlreadyThere),
         _ => {
             let message = "this URL names no store that keeps an index of user sessions; those are `sqlite:PATH`, \
                            `postgres://…`, `mysql://…` and `redis://…`, each with the feature of its name";

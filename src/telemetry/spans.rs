@@ -3,7 +3,7 @@
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug_span};
 
-use super::{Operation, Outcome, kind_name};
+use super::{CallOutcome, Operation, kind_name};
 use crate::site::error::{Error, StoreError};
 use crate::site::session_key::SessionKey;
 use crate::store::contract::SessionStore;
@@ -28,7 +28,7 @@ pub(crate) fn save(store: &dyn SessionStore) -> Span {
 }
 
 /// A call of the store in its span.
-pub(crate) async fn call<T: Outcome>(
+pub(crate) async fn call<T: CallOutcome>(
     span: Span,
     operation: Operation,
     call: impl Future<Output = Result<T, StoreError>>,

@@ -141,7 +141,7 @@ impl SessionTransform {
 
     fn failed(&self, error: &Error) -> HttpResponse {
         let mut instead = (self.on_error)(error);
-        self.middleware.failed(error).apply(instead.headers_mut());
+        self.middleware.finish_with_error(error).apply(instead.headers_mut());
         instead
     }
 }

@@ -11,7 +11,7 @@ use http::request::Parts;
 use crate::login::auth::UserId;
 use crate::session::{LazySession, Session};
 use crate::site::error::Error;
-use crate::web::middleware::refuse;
+use crate::web::middleware::log_and_describe;
 
 impl<S: Send + Sync> FromRequestParts<S> for LazySession {
     type Rejection = Error;
@@ -75,7 +75,7 @@ impl<T: FromStr, S: Send + Sync> OptionalFromRequestParts<S> for UserId<T> {
 /// [`message_of`](crate::middleware::message_of); the log has the rest.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let (status, message) = refuse(&self);
+        let (status, message) = log_and_describe(&self);
         (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), message).into_response()
     }
 }

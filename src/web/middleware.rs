@@ -211,8 +211,8 @@ impl SessionMiddleware {
     /// # Ok::<(), cloakroom::SettingsError>(())
     /// ```
     pub fn begin<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>) -> LazySession {
-        let (ticket, several_cookies) = self.ticket(values.into_iter());
-        LazySession::new(Arc::clone(&self.site), ticket.as_deref(), several_cookies)
+        let (session_token, several_cookies) = self.session_token(values.into_iter());
+        LazySession::new(Arc::clone(&self.site), session_token.as_deref(), several_cookies)
     }
 
     /// As [`begin`](SessionMiddleware::begin), of a request that other session layers may have seen before: `around` is
@@ -267,27 +267,27 @@ impl SessionMiddleware {
     }
 
     /// The session key that came with the request, and whether there are several cookies of the session's name.
-    fn ticket<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>) -> (Option<Cow<'a, str>>, bool) {
+    fn session_token<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>) -> (Option<Cow<'a, str>>, bool) {
         let settings = self.settings();
         match &settings.transport {
             Transport::Cookie => {
-                let (ticket, count) = cookie::find_cookies(values, &settings.cookie_name);
+                let (session_token, count) = cookie::find_cookies(values, &settings.cookie_name);
                 let several = count > 1;
                 if several && settings.reject_duplicate_cookies {
                     self.site.warnings.several_cookies(self.site.clock.now());
                     return (None, several);
                 }
-                (ticket, several)
+                (session_token, several)
             }
             Transport::Header(_) => {
-                let ticket = values.next().map(|value| String::from_utf8_lossy(value.trim_ascii()));
+                let session_token = values.next().map(|value| String::from_utf8_lossy(value.trim_ascii()));
                 if values.next().is_some() {
                     tracing::debug!(
                         "the request has several session keys and counts as one without a session"
                     );
                     return (None, false);
                 }
-                (ticket, false)
+                (session_token, false)
             }
         }
     }
@@ -359,7 +359,7 @@ impl SessionMiddleware {
         if session.several_cookies() || finished.set_cookie.is_some() {
             finished.remove_cookies = cookie::delete_former(settings);
             finished.vary = self.vary().vary;
-            finished.no_store = settings.no_store;
+            finished.send_no_store = settings.send_no_store;
         }
     }
 
@@ -410,7 +410,7 @@ impl SessionMiddleware {
                 }
             };
             if let Some(loaded) = session.loaded() {
-                loaded.end_visit().await;
+                loaded.finish_login_tracking().await;
             }
             session.set_finished(true);
             Ok(finished)
@@ -425,12 +425,12 @@ impl SessionMiddleware {
     /// use cloakroom::{Error, MemoryStore, SessionMiddleware, Settings};
     ///
     /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
-    /// let finished = middleware.failed(&Error::Interrupted);
+    /// let finished = middleware.finish_with_error(&Error::Interrupted);
     /// assert_eq!(finished.vary.as_deref(), Some("Cookie"));
     /// assert_eq!(finished.set_cookie, None);
     /// # Ok::<(), cloakroom::SettingsError>(())
     /// ```
-    pub fn failed(&self, error: &Error) -> Finished {
+    pub fn finish_with_error(&self, error: &Error) -> Finished {
         let status = status_of(error);
         tracing::error!(status, error = error as &dyn std::error::Error, "session not saved");
         self.vary()
@@ -452,7 +452,7 @@ impl SessionMiddleware {
         Ok(match &settings.transport {
             Transport::Cookie => Finished {
                 set_cookie: Some(cookie::set(settings, session_key.as_str(), expiry)),
-                no_store: settings.no_store,
+                send_no_store: settings.send_no_store,
                 ..self.vary()
             },
             Transport::Header(name) => self.set_header(name, session_key.as_str()),
@@ -464,7 +464,7 @@ impl SessionMiddleware {
         match &settings.transport {
             Transport::Cookie => Finished {
                 set_cookie: Some(cookie::delete(settings)),
-                no_store: settings.no_store,
+                send_no_store: settings.send_no_store,
                 ..self.vary()
             },
             Transport::Header(name) => self.set_header(name, ""),
@@ -474,7 +474,7 @@ impl SessionMiddleware {
     /// `Vary` keeps apart only those clients that send the header, and not those that are given their first key.
     fn set_header(&self, name: &str, value: &str) -> Finished {
         let set_header = Some((name.to_owned(), value.to_owned()));
-        Finished { set_header, no_store: true, ..self.vary() }
+        Finished { set_header, send_no_store: true, ..self.vary() }
     }
 
     fn vary(&self) -> Finished {
@@ -584,7 +584,7 @@ pub fn status_of(error: &Error) -> u16 {
 
 /// Logs an error that a handler's argument or result was, and tells the response's status and text.
 #[cfg(any(feature = "axum", feature = "actix"))]
-pub(crate) fn refuse(error: &Error) -> (u16, &'static str) {
+pub(crate) fn log_and_describe(error: &Error) -> (u16, &'static str) {
     let status = status_of(error);
     if status != 401 {
         tracing::error!(status, error = error as &dyn std::error::Error, "session error");

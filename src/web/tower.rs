@@ -250,13 +250,13 @@ where
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
         let layer = self.layer.clone();
         // Known as a constant, the usual name needs not be looked up.
-        let tickets = match layer.middleware.header() {
+        let session_tokens = match layer.middleware.header() {
             "Cookie" => request.headers().get_all(COOKIE),
             name => request.headers().get_all(name),
         };
-        let tickets = tickets.iter().map(HeaderValue::as_bytes);
+        let session_tokens = session_tokens.iter().map(HeaderValue::as_bytes);
         let around = request.extensions().get::<LazySession>();
-        let session = match layer.middleware.begin_inside(around, tickets) {
+        let session = match layer.middleware.begin_inside(around, session_tokens) {
             Ok(session) => session,
             Err(error) => {
                 let session = Err(Box::new(error));
@@ -307,7 +307,7 @@ where
         let SessionLayer { middleware, on_error } = &*this.layer;
         let failed = |error: &Error| {
             let mut response = on_error.error_response(error);
-            middleware.failed(error).apply(response.headers_mut());
+            middleware.finish_with_error(error).apply(response.headers_mut());
             Poll::Ready(Ok(response.map(SessionBody::of_error)))
         };
         let (answer, session) = match (this.answer.as_pin_mut(), &*this.session) {

@@ -206,7 +206,7 @@ impl Clock for NosyClock {
 fn the_clock_may_use_the_session() {
     ends_async("a clock", || async {
         let mut settings = Settings::new("secret");
-        settings.absolute_age = Some(TimeDelta::days(1));
+        settings.absolute_lifetime = Some(TimeDelta::days(1));
         let store = Arc::new(MemoryStore::new());
         // A session without a beginning, which it gets when it is loaded.
         let plain = Session::new(Arc::clone(&store) as _, Settings::new("secret"));

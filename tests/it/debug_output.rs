@@ -42,7 +42,7 @@ const HOLD_NOTHING: [&str; 49] = [
     "ConcurrentChanges",
     "CookieScope",
     "Count",
-    "CreateTable",
+    "TableCreation",
     "Decision",
     "Expiry",
     "ExpiryAge",
@@ -55,7 +55,7 @@ const HOLD_NOTHING: [&str; 49] = [
     "Mode",
     "Moment",
     "Nonconforming",
-    "Observed",
+    "SessionUse",
     "OpcodeName",
     "PlainText",
     "RandomKeys",
@@ -229,7 +229,7 @@ async fn sessions(shown: &mut Shown, settings: &Settings) {
     shown.add("SessionKey", &key);
     shown.add("SessionData", &data);
     shown.add("Record", &record);
-    shown.add("Value", &Value::new(CONTENT).unwrap());
+    shown.add("Value", &Value::serialize(CONTENT).unwrap());
     shown.add("Version", &Version::from_bytes(*b"c0ntent"));
     shown.add("Loaded", &store.load(&key, now).await.unwrap().unwrap());
     let mut cursor = Cursor::start();
@@ -290,10 +290,10 @@ enum OneOf {
 }
 
 fn errors(shown: &mut Shown) {
-    let text = Value::new(CONTENT).unwrap();
-    let mismatch = text.to::<u32>().unwrap_err();
+    let text = Value::serialize(CONTENT).unwrap();
+    let mismatch = text.deserialize::<u32>().unwrap_err();
     shown.add("ValueError", &mismatch);
-    shown.add("ValueError", &text.to::<OneOf>().unwrap_err());
+    shown.add("ValueError", &text.deserialize::<OneOf>().unwrap_err());
     shown.add("ValueError", &Value::from_json(&format!("[\"{CONTENT}\", nonsense]")).unwrap_err());
     shown.add("Error", &Error::Value { key: "theme".to_owned(), source: mismatch });
     let json = SessionData::from_pickle(format!("\u{80}\u{4}{CONTENT}").as_bytes(), 1_000).unwrap_err();

@@ -75,7 +75,7 @@ fn what_python_writes_is_read_and_written_alike() {
         let mut written = SessionData::new();
         for (key, value) in data.iter() {
             // Through Rust values where Rust has them, so that the writer is compared as well.
-            match value.to::<Python>() {
+            match value.deserialize::<Python>() {
                 Ok(rust) => {
                     typed += 1;
                     written.write(&key, &rust).unwrap();

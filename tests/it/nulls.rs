@@ -100,7 +100,7 @@ async fn nobody_is_logged_in_and_everybody_can_log_in() {
 
     // Only the id is there.
     let (_, session) = stored().await;
-    session.set(auth::SESSION_KEY, "7").unwrap();
+    session.set(auth::USER_ID_KEY, "7").unwrap();
     auth::login(&session, user).await.unwrap();
     assert!(auth::verify_user(&session, user).await.unwrap());
 }

@@ -51,14 +51,14 @@ fn objects_of(environment: &str) {
             Some("*") => {}
             Some(json) => {
                 assert_eq!(value.json(), json, "{name}");
-                assert!(value.to::<serde_json::Value>().is_ok(), "{name}");
+                assert!(value.deserialize::<serde_json::Value>().is_ok(), "{name}");
             }
             None => {
-                let error = value.to::<serde_json::Value>().unwrap_err();
+                let error = value.deserialize::<serde_json::Value>().unwrap_err();
                 assert!(matches!(error, ValueError::PythonObject(_)), "{name}: {error}");
             }
         }
-        data.insert("new", Value::new(&[1]).unwrap());
+        data.insert("new", Value::serialize(&[1]).unwrap());
         let again = data.to_pickle().unwrap();
         assert_eq!(SessionData::from_pickle(&again, LIMIT).unwrap(), data, "{name}");
         writeln!(input, "{}", STANDARD.encode(again)).unwrap();

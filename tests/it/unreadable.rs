@@ -103,7 +103,7 @@ async fn text_stores() -> Vec<Place> {
 
 fn login() -> SessionData {
     let mut data = SessionData::new();
-    data.write(auth::SESSION_KEY, "7").unwrap();
+    data.write(auth::USER_ID_KEY, "7").unwrap();
     data.write(auth::BACKEND_SESSION_KEY, auth::MODEL_BACKEND).unwrap();
     data
 }

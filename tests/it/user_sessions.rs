@@ -102,8 +102,8 @@ async fn with_table(url: &str) -> Site {
     cloakroom::store::create_table(database.unwrap_or(url), Default::default()).await.unwrap();
     let error = UserSessions::connect(url, &settings()).await.unwrap_err();
     assert!(error.to_string().contains("create-table --user-sessions"), "{error}");
-    use cloakroom::store::table::CreateTable;
-    for made in [CreateTable::Created, CreateTable::AlreadyThere] {
+    use cloakroom::store::table::TableCreation;
+    for made in [TableCreation::Created, TableCreation::AlreadyThere] {
         assert_eq!(cloakroom::store::create_user_session_table(url).await.unwrap(), made);
     }
     Site::connect(url).await

@@ -342,8 +342,9 @@ fn normal_form(data: &SessionData) -> Vec<u8> {
 }
 
 fn has_objects(data: &SessionData) -> bool {
-    data.iter()
-        .any(|(_, value): (_, &Value)| matches!(value.to::<IgnoredAny>(), Err(ValueError::PythonObject(_))))
+    data.iter().any(|(_, value): (_, &Value)| {
+        matches!(value.deserialize::<IgnoredAny>(), Err(ValueError::PythonObject(_)))
+    })
 }
 
 /// The last that Python can read.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use cloakroom::store::StoreUrl;
-use cloakroom::store::table::{CreateTable, MigrationRecord};
+use cloakroom::store::table::{MigrationRecord, TableCreation};
 
 use crate::ending::Ending;
 use crate::output::lines::report;
@@ -52,9 +52,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     Ok(Ending::Well)
 }
 
-fn described(made: CreateTable, place: &StoreUrl, table: &str) -> String {
+fn described(made: TableCreation, place: &StoreUrl, table: &str) -> String {
     match made {
-        CreateTable::Created => format!("{place}: made the table {table}"),
-        CreateTable::AlreadyThere => format!("{place}: the table {table} is there already; left as it is"),
+        TableCreation::Created => format!("{place}: made the table {table}"),
+        TableCreation::AlreadyThere => format!("{place}: the table {table} is there already; left as it is"),
     }
 }

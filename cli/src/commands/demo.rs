@@ -22,7 +22,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use clap::Args;
 use cloakroom::store::StoreUrl;
-use cloakroom::store::sqlite::{CreateTable, Mode};
+use cloakroom::store::sqlite::{Mode, TableCreation};
 use cloakroom::user_sessions::UserSessions;
 use cloakroom::{
     SessionCodec, SessionLayer, SessionMiddleware, SessionStore, Settings, SettingsError, StoreErrorKind,
@@ -98,7 +98,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
             }
             options.create_table(Default::default()).await?
         }
-        None => CreateTable::AlreadyThere,
+        None => TableCreation::AlreadyThere,
     };
     let secret = match options.secrets.secret_key()? {
         Some(secret_key) => Secret::given(secret_key),
@@ -107,12 +107,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let mut settings = options.secrets.settings_with(secret.key)?;
     settings.cookie_name = options.cookie_name;
     let (store, user_sessions, index_hint) =
-        open(url.expose(), &settings, made_table == CreateTable::Created).await?;
+        open(url.expose(), &settings, made_table == TableCreation::Created).await?;
     let store_name = url.to_string();
 
     let address = listener.local_addr()?;
     say(&format!("Cloakroom demo: http://{address}/"))?;
-    let table = if made_table == CreateTable::Created { " (made the table django_session)" } else { "" };
+    let table = if made_table == TableCreation::Created { " (made the table django_session)" } else { "" };
     say(&format!("  Sessions: {store_name}{table}"))?;
     say(&format!("  Secret:   {}", secret.origin))?;
     if !address.ip().is_loopback() {

@@ -130,9 +130,9 @@ fn the_table_of_settings_is_whole() {
             "secret_key",
             "secret_check",
             // Of the hardened profile and the header transport.
-            "absolute_age",
+            "absolute_lifetime",
             "reject_duplicate_cookies",
-            "no_store",
+            "send_no_store",
             "cookie_partitioned",
             "full_removal_cookie",
             "transport",

@@ -13,7 +13,7 @@ fn value_of(opcodes: &[u8]) -> Result<Value, PickleError> {
 
 /// The class of the object that keeps this value from being read.
 fn unread(opcodes: &[u8]) -> Option<String> {
-    match value_of(opcodes).unwrap().to::<serde_json::Value>() {
+    match value_of(opcodes).unwrap().deserialize::<serde_json::Value>() {
         Err(crate::ValueError::PythonObject(class)) => Some(class),
         _ => None,
     }
@@ -114,9 +114,12 @@ fn a_value_that_json_cannot_hold_is_refused_where_json_is_stored() {
 
 #[test]
 fn typed_reading_works_through_serde() {
-    assert_eq!(value_of(b"K\x01\x8c\x01a\x86").unwrap().to::<(u8, String)>().unwrap(), (1, "a".to_owned()));
-    assert_eq!(value_of(b"C\x02\x00\xff").unwrap().to::<Vec<u8>>().unwrap(), [0, 255]);
-    let error = value_of(b"C\x02\x00\xff").unwrap().to::<String>().unwrap_err();
+    assert_eq!(
+        value_of(b"K\x01\x8c\x01a\x86").unwrap().deserialize::<(u8, String)>().unwrap(),
+        (1, "a".to_owned())
+    );
+    assert_eq!(value_of(b"C\x02\x00\xff").unwrap().deserialize::<Vec<u8>>().unwrap(), [0, 255]);
+    let error = value_of(b"C\x02\x00\xff").unwrap().deserialize::<String>().unwrap_err();
     assert!(error.to_string().starts_with("holds bytes, which cannot be read as"), "{error}");
 }
 
@@ -277,7 +280,9 @@ fn what_lies_beyond_its_bounds_is_no_value() {
     for pickle in &bad {
         let refused = match value_of(pickle) {
             // It is never what a date, a number or the like would be.
-            Ok(value) => matches!(value.to::<serde_json::Value>(), Err(crate::ValueError::PythonObject(_))),
+            Ok(value) => {
+                matches!(value.deserialize::<serde_json::Value>(), Err(crate::ValueError::PythonObject(_)))
+            }
             Err(error) => matches!(error, PickleError::Arguments(_)),
         };
         assert!(refused, "{pickle:?}: {:?}", value_of(pickle));

@@ -6,11 +6,11 @@ use super::*;
 use crate::session_data::SessionData;
 
 fn json<T: Serialize>(value: T) -> String {
-    Value::new(&value).unwrap().json().to_owned()
+    Value::serialize(&value).unwrap().json().to_owned()
 }
 
 fn read<T: DeserializeOwned>(json: &str) -> Result<T, ValueError> {
-    Value::from_json(json).unwrap().to()
+    Value::from_json(json).unwrap().deserialize()
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -104,17 +104,17 @@ fn every_shape_of_serde_comes_back() {
         by_number: BTreeMap::from([(-1, true), (7, false)]),
         by_bool: BTreeMap::from([(true, 'y'), (false, 'n')]),
     };
-    let stored = Value::new(&value).unwrap();
+    let stored = Value::serialize(&value).unwrap();
     assert!(
         stored.json().contains(r#""by_number":{"-1":true,"7":false},"by_bool":{"false":"n","true":"y"}"#)
     );
-    assert_eq!(stored.to::<Everything>().unwrap(), value);
+    assert_eq!(stored.deserialize::<Everything>().unwrap(), value);
 }
 
 #[test]
 fn keys_of_dictionaries_become_strings_as_in_python() {
     assert_eq!(json(BTreeMap::from([(None, 1), (Some(2), 3)])), r#"{"null":1,"2":3}"#);
-    assert!(Value::new(&BTreeMap::from([((1, 2), 3)])).is_err());
+    assert!(Value::serialize(&BTreeMap::from([((1, 2), 3)])).is_err());
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn json_as_serde_json_read_it_is_stored_as_that_json() {
     assert_eq!(json(("before", raw("[1 ]"), Some(raw("{}")))), r#"["before",[1 ],{}]"#);
     let deep = format!("{}{}", "[".repeat(MAX_VALUE_DEPTH), "]".repeat(MAX_VALUE_DEPTH));
     let deep = RawDeep { deep };
-    assert!(Value::new(&deep).is_ok() && Value::new(&[&deep]).is_err(), "its nesting counts");
+    assert!(Value::serialize(&deep).is_ok() && Value::serialize(&[&deep]).is_err(), "its nesting counts");
 }
 
 /// What serde_json, which reads no deeper than 128, does not make.
@@ -246,7 +246,7 @@ fn t15_depth_has_a_limit_and_no_stack_is_overflown() {
     // Typed reading stops earlier, as it recurses.
     assert!(read::<serde_json::Value>(&nested(128)).is_ok());
     let carried = Value::from_stored_json(&nested(900)).unwrap();
-    assert!(carried.to::<serde_json::Value>().unwrap_err().to_string().contains("128"));
+    assert!(carried.deserialize::<serde_json::Value>().unwrap_err().to_string().contains("128"));
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -270,20 +270,20 @@ fn what_is_set_is_read_back_or_refused() {
     ];
     for (wrap, most) in wraps {
         let deep = |levels: usize| (0..levels).fold(Deep::End, |inner, _| wrap(inner));
-        let value = Value::new(&deep(most)).unwrap();
-        assert_eq!(value.to::<Deep>().unwrap(), deep(most));
+        let value = Value::serialize(&deep(most)).unwrap();
+        assert_eq!(value.deserialize::<Deep>().unwrap(), deep(most));
         for levels in [most + 1, 600, 1_100] {
-            let error = Value::new(&deep(levels)).unwrap_err();
+            let error = Value::serialize(&deep(levels)).unwrap_err();
             assert!(error.to_string().contains("128"), "{levels} levels: {error}");
         }
     }
     // One after the other, each counts for itself.
     let wide: Vec<Deep> =
         (0..300).map(|_| Deep::Tuple(1, Box::new(Deep::New(Box::new(Deep::End))))).collect();
-    assert_eq!(Value::new(&wide).unwrap().to::<Vec<Deep>>().unwrap(), wide);
+    assert_eq!(Value::serialize(&wide).unwrap().deserialize::<Vec<Deep>>().unwrap(), wide);
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     let strings = format!("[\"{}\\\"[\",{}]", "[".repeat(300), nested(127));
-    assert!(Value::from_json(&strings).unwrap().to::<serde_json::Value>().is_ok());
+    assert!(Value::from_json(&strings).unwrap().deserialize::<serde_json::Value>().is_ok());
     for levels in [129, 500, 989] {
         assert_eq!(Value::from_json(&nested(levels)), Err(ValueError::TooDeep { depth: levels }));
     }
@@ -301,7 +301,7 @@ fn a_deep_key_does_not_overflow_the_stack() {
             map.end()
         }
     }
-    assert!(Value::new(&Key(0)).is_err());
+    assert!(Value::serialize(&Key(0)).is_err());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use cloakroom_formats::{Kind, ValueError};
 
-use super::{SESSION_KEY, user_id};
+use super::{USER_ID_KEY, user_id};
 use crate::session::Session;
 use crate::site::error::Error;
 
@@ -45,7 +45,7 @@ impl<T: FromStr> UserId<T> {
     pub fn of(session: &Session) -> Result<Option<UserId<T>>, Error> {
         let Some(id) = user_id(session)? else { return Ok(None) };
         id.parse().map(|id| Some(UserId(id))).map_err(|_| Error::Value {
-            key: SESSION_KEY.to_owned(),
+            key: USER_ID_KEY.to_owned(),
             source: ValueError::Mismatch {
                 found: Kind::Str,
                 wanted: type_name::<T>(),

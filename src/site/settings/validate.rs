@@ -105,53 +105,68 @@ impl Settings {
             Transport::Cookie => self.validate_cookie(),
             Transport::Header(name) => {
                 let remedy = "use a name such as `X-Session-Token`";
-                refuse("transport", !is_token(name), "it is no name of a header", remedy)?;
+                reject_if("transport", !is_token(name), "it is no name of a header", remedy)?;
                 let taken = TAKEN_HEADERS.iter().any(|taken| name.eq_ignore_ascii_case(taken));
-                refuse("transport", taken, "this header has another meaning", remedy)
+                reject_if("transport", taken, "this header has another meaning", remedy)
             }
         }
     }
 
     fn validate_secrets(&self) -> Result<(), SettingsError> {
         let problem = "anybody can sign with an empty secret";
-        refuse("secret_key", self.secret_key.as_bytes().is_empty(), problem, "use the site's `SECRET_KEY`")?;
+        reject_if(
+            "secret_key",
+            self.secret_key.as_bytes().is_empty(),
+            problem,
+            "use the site's `SECRET_KEY`",
+        )?;
         let empty = self.secret_key_fallbacks.iter().any(|secret| secret.as_bytes().is_empty());
-        refuse("secret_key_fallbacks", empty, problem, "leave it out")
+        reject_if("secret_key_fallbacks", empty, problem, "leave it out")
     }
 
     /// What concerns stores and saving.
     pub(crate) fn validate_stored(&self) -> Result<(), SettingsError> {
         let too_short = |age: TimeDelta| age < TimeDelta::seconds(1);
         let problem = "a session would end before it begins";
-        refuse("cookie_age", too_short(self.cookie_age), problem, "set a second or more")?;
+        reject_if("cookie_age", too_short(self.cookie_age), problem, "set a second or more")?;
         let remedy = "set a second or more, or none for no limit";
-        refuse("absolute_age", self.absolute_age.is_some_and(too_short), problem, remedy)?;
+        reject_if("absolute_lifetime", self.absolute_lifetime.is_some_and(too_short), problem, remedy)?;
         let none = self.save_timeout.is_zero();
-        refuse("save_timeout", none, "nobody could wait for another request", "set some seconds")?;
+        reject_if("save_timeout", none, "nobody could wait for another request", "set some seconds")?;
         let too_long = self.save_timeout > Duration::from_secs(24 * 60 * 60);
-        refuse("save_timeout", too_long, "it is more than a day", "set some seconds")?;
+        reject_if("save_timeout", too_long, "it is more than a day", "set some seconds")?;
         let none = self.max_decompressed_bytes == 0;
-        refuse("max_decompressed_bytes", none, "no compressed session could be read", "set it in bytes")?;
+        reject_if("max_decompressed_bytes", none, "no compressed session could be read", "set it in bytes")?;
         let format = &self.session_key_format;
         let none = format.min_length > format.max_length;
         let problem = "its `min_length` is above its `max_length`: nobody's key would be looked up";
-        refuse("session_key_format", none, problem, "exchange them")?;
+        reject_if("session_key_format", none, problem, "exchange them")?;
         let too_short = format.min_length < MIN_KEY_LENGTH;
         let problem =
             "its `min_length` is below 8: Django takes no shorter key, and a short one can be guessed";
-        refuse("session_key_format", too_short, problem, "set 8 or more")?;
+        reject_if("session_key_format", too_short, problem, "set 8 or more")?;
         let problem = "its `also` has `/` or `\\`, with which a key could lead out of a folder";
-        let leads_out = format.also.contains(['/', '\\']);
-        refuse("session_key_format", leads_out, problem, "leave it out, or make keys without it")?;
+        let leads_out = format.extra_chars.contains(['/', '\\']);
+        reject_if("session_key_format", leads_out, problem, "leave it out, or make keys without it")?;
         let problem = "its `also` has a character that a cookie cannot hold";
-        refuse("session_key_format", !format.also.bytes().all(is_cookie_byte), problem, "leave it out")
+        reject_if(
+            "session_key_format",
+            !format.extra_chars.bytes().all(is_cookie_byte),
+            problem,
+            "leave it out",
+        )
     }
 
     fn validate_cookie(&self) -> Result<(), SettingsError> {
         let name = &self.cookie_name;
         let remedy = "use letters, digits, `-` and `_`, as in `sessionid`";
-        refuse("cookie_name", name.is_empty(), "it is empty", remedy)?;
-        refuse("cookie_name", !is_token(name), "it has a character that no cookie's name can have", remedy)?;
+        reject_if("cookie_name", name.is_empty(), "it is empty", remedy)?;
+        reject_if(
+            "cookie_name",
+            !is_token(name),
+            "it has a character that no cookie's name can have",
+            remedy,
+        )?;
 
         let remedy = "leave it out for the host itself, or write it as in `example.com`";
         refuse_scope("cookie_domain", self.cookie_domain.as_deref().and_then(wrong_domain), remedy)?;
@@ -168,13 +183,13 @@ impl Settings {
             refuse_scope(SETTING, problem, "write the domain as in `example.com`")?;
             refuse_scope(SETTING, wrong_path(&scope.path), "write the path as in `/` or `/shop`")?;
             let problem = "it names the present cookie, which would be deleted as soon as it is set";
-            refuse(SETTING, scope.is_that_of(self), problem, "leave that one out")?;
+            reject_if(SETTING, scope.is_that_of(self), problem, "leave that one out")?;
             let is_host = NamePrefix::of(&self.cookie_name).is_of_host();
             let problem = "no cookie whose name begins with `__Host-` had another domain or path";
             let has_scope = scope.domain.is_some() || scope.path != "/";
-            refuse(SETTING, is_host && has_scope, problem, "leave it out")?;
+            reject_if(SETTING, is_host && has_scope, problem, "leave it out")?;
             let problem = "browsers refuse a `Partitioned` cookie that is not `Secure`";
-            refuse(SETTING, scope.partitioned && !self.cookie_secure, problem, "set `cookie_secure`")?;
+            reject_if(SETTING, scope.partitioned && !self.cookie_secure, problem, "set `cookie_secure`")?;
         }
         Ok(())
     }
@@ -185,25 +200,25 @@ impl Settings {
         let prefix = NamePrefix::of(&self.cookie_name);
         let problem = "browsers refuse a cookie whose name begins with `__Secure-`, `__Host-` or `__Http-` and that is not `Secure`";
         let remedy = "set it, or take another `cookie_name`";
-        refuse("cookie_secure", prefix.needs_secure() && insecure, problem, remedy)?;
+        reject_if("cookie_secure", prefix.needs_secure() && insecure, problem, remedy)?;
         let problem = "browsers refuse a cookie whose name begins with `__Http-` or `__Host-Http-` and that is not `HttpOnly`";
-        refuse("cookie_httponly", prefix.needs_httponly() && !self.cookie_httponly, problem, remedy)?;
+        reject_if("cookie_httponly", prefix.needs_httponly() && !self.cookie_httponly, problem, remedy)?;
         let problem = "browsers refuse a cookie whose name begins with `__Host-` and that has a `Domain`";
         let remedy = "leave it out, or take another `cookie_name`";
-        refuse("cookie_domain", prefix.is_of_host() && self.cookie_domain.is_some(), problem, remedy)?;
+        reject_if("cookie_domain", prefix.is_of_host() && self.cookie_domain.is_some(), problem, remedy)?;
         let problem = "browsers refuse a cookie whose name begins with `__Host-` and whose `Path` is not `/`";
         let remedy = "set `/`, or take another `cookie_name`";
-        refuse("cookie_path", prefix.is_of_host() && self.cookie_path != "/", problem, remedy)?;
+        reject_if("cookie_path", prefix.is_of_host() && self.cookie_path != "/", problem, remedy)?;
 
         let is_none = self.cookie_samesite == Some(SameSite::None);
         let problem = "browsers refuse a cookie with `SameSite=None` that is not `Secure`";
-        refuse("cookie_samesite", is_none && insecure, problem, "set `cookie_secure`")?;
+        reject_if("cookie_samesite", is_none && insecure, problem, "set `cookie_secure`")?;
         let problem = "browsers refuse a `Partitioned` cookie that is not `Secure`";
-        refuse("cookie_partitioned", self.cookie_partitioned && insecure, problem, "set `cookie_secure`")
+        reject_if("cookie_partitioned", self.cookie_partitioned && insecure, problem, "set `cookie_secure`")
     }
 }
 
-fn refuse(
+fn reject_if(
     setting: &'static str,
     is_wrong: bool,
     problem: &'static str,
@@ -268,14 +283,14 @@ mod tests {
             ("cookie_age", |settings| settings.cookie_age = TimeDelta::zero()),
             ("cookie_age", |settings| settings.cookie_age = TimeDelta::days(-1)),
             ("cookie_age", |settings| settings.cookie_age = TimeDelta::milliseconds(999)),
-            ("absolute_age", |settings| settings.absolute_age = Some(TimeDelta::zero())),
+            ("absolute_lifetime", |settings| settings.absolute_lifetime = Some(TimeDelta::zero())),
             ("save_timeout", |settings| settings.save_timeout = Duration::ZERO),
             ("save_timeout", |settings| settings.save_timeout = Duration::MAX),
             ("max_decompressed_bytes", |settings| settings.max_decompressed_bytes = 0),
             ("session_key_format", |settings| settings.session_key_format.max_length = 7),
-            ("session_key_format", |settings| settings.session_key_format.also = "-;".to_owned()),
-            ("session_key_format", |settings| settings.session_key_format.also = "./".to_owned()),
-            ("session_key_format", |settings| settings.session_key_format.also = "\\".to_owned()),
+            ("session_key_format", |settings| settings.session_key_format.extra_chars = "-;".to_owned()),
+            ("session_key_format", |settings| settings.session_key_format.extra_chars = "./".to_owned()),
+            ("session_key_format", |settings| settings.session_key_format.extra_chars = "\\".to_owned()),
             ("session_key_format", |settings| settings.session_key_format.min_length = 0),
             ("session_key_format", |settings| settings.session_key_format.min_length = 7),
             ("cookie_name", |settings| settings.cookie_name = String::new()),
@@ -353,7 +368,7 @@ mod tests {
                 (settings.cookie_samesite, settings.cookie_secure) = (Some(SameSite::None), true);
                 settings.cookie_partitioned = true;
             },
-            |settings| settings.session_key_format.also = "-_".to_owned(),
+            |settings| settings.session_key_format.extra_chars = "-_".to_owned(),
             |settings| {
                 settings.cookie_domain = Some("example.com".to_owned());
                 settings.former_cookies =

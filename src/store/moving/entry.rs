@@ -87,7 +87,7 @@ pub(super) fn forward(nonce: &Nonce) -> Result<SessionData, StoreError> {
 }
 
 fn marked(mut data: SessionData, word: &str, nonce: &Nonce) -> Result<SessionData, StoreError> {
-    let mark = Value::new(&format!("{word} {}", nonce.0))
+    let mark = Value::serialize(&format!("{word} {}", nonce.0))
         .map_err(|error| StoreError::not_carried("moving", error))?;
     data.insert(MARK, mark);
     Ok(data)

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::table::{CreateTable, MigrationRecord};
+use super::table::{MigrationRecord, TableCreation};
 use super::users::Passwords;
 use crate::site::error::StoreError;
 
@@ -10,10 +10,10 @@ use crate::site::error::StoreError;
 #[async_trait]
 pub(in crate::store) trait Database: Send + Sync {
     /// Makes the session table.
-    async fn create_table(&self, record: MigrationRecord) -> Result<CreateTable, StoreError>;
+    async fn create_table(&self, record: MigrationRecord) -> Result<TableCreation, StoreError>;
 
     /// Makes the table of the index of user sessions.
-    async fn create_user_session_table(&self) -> Result<CreateTable, StoreError>;
+    async fn create_user_session_table(&self) -> Result<TableCreation, StoreError>;
 
     /// Reads users from this table.
     async fn users(&self, table: &str) -> Result<Box<dyn Passwords>, StoreError>;
@@ -27,13 +27,13 @@ macro_rules! database {
             async fn create_table(
                 &self,
                 record: $crate::store::sql::table::MigrationRecord,
-            ) -> Result<$crate::store::sql::table::CreateTable, $crate::site::error::StoreError> {
+            ) -> Result<$crate::store::sql::table::TableCreation, $crate::site::error::StoreError> {
                 <$options>::create_table(self, record).await
             }
 
             async fn create_user_session_table(
                 &self,
-            ) -> Result<$crate::store::sql::table::CreateTable, $crate::site::error::StoreError> {
+            ) -> Result<$crate::store::sql::table::TableCreation, $crate::site::error::StoreError> {
                 <$options>::create_user_session_table(self).await
             }
 

@@ -40,7 +40,7 @@ use crate::store::listing::{Count, Cursor, Listed};
 use crate::store::loaded::{Loaded, Version};
 use crate::store::url::database_shown;
 
-pub use super::table::{ColumnValue, Columns, CreateTable, ExtraColumn, MigrationRecord};
+pub use super::table::{ColumnValue, Columns, ExtraColumn, MigrationRecord, TableCreation};
 
 /// Keeps sessions in MySQL or MariaDB, in the table that Django's migration makes, beside a running Django.
 ///

@@ -70,7 +70,7 @@ use crate::store::loaded::{Loaded, Version};
 use crate::store::per_runtime::PerRuntime;
 use crate::store::url::{database_shown, without_login};
 
-pub use super::table::{ColumnValue, Columns, CreateTable, ExtraColumn, MigrationRecord};
+pub use super::table::{ColumnValue, Columns, ExtraColumn, MigrationRecord, TableCreation};
 
 /// Keeps sessions in PostgreSQL, in the table that Django's migration makes, beside a running Django.
 ///

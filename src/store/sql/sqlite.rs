@@ -36,7 +36,7 @@ use crate::store::listing::{Count, Cursor, Listed};
 use crate::store::loaded::{Loaded, Version};
 
 pub use self::mode::Mode;
-pub use super::table::{ColumnValue, Columns, CreateTable, ExtraColumn, MigrationRecord};
+pub use super::table::{ColumnValue, Columns, ExtraColumn, MigrationRecord, TableCreation};
 
 /// Keeps sessions in a SQLite file, in the table that Django's migration makes, beside a running Django.
 ///

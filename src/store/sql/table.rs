@@ -26,15 +26,15 @@ pub(super) use batch_size::BatchSize;
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("db.sqlite3");
-/// use cloakroom::store::table::{CreateTable, MigrationRecord};
+/// use cloakroom::store::table::{TableCreation, MigrationRecord};
 /// use cloakroom::SqliteStore;
 ///
 /// let made = SqliteStore::options(&path).create_table(MigrationRecord::IfDjango).await?;
-/// assert_eq!(made, CreateTable::Created);
+/// assert_eq!(made, TableCreation::Created);
 /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CreateTable {
+pub enum TableCreation {
     /// The table was made.
     Created,
     /// It was there already, and was left as it is.

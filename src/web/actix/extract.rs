@@ -12,7 +12,7 @@ use super::{LocalFuture, plain_text};
 use crate::login::auth::UserId;
 use crate::session::{LazySession, Session};
 use crate::site::error::Error;
-use crate::web::middleware::{refuse, status_of};
+use crate::web::middleware::{log_and_describe, status_of};
 
 impl FromRequest for LazySession {
     type Error = Error;
@@ -51,7 +51,7 @@ impl ResponseError for Error {
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        refuse(self);
+        log_and_describe(self);
         plain_text(self)
     }
 }

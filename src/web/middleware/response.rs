@@ -13,13 +13,13 @@ use super::patch_vary;
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let mut settings = Settings::new("secret");
-/// settings.no_store = true;
+/// settings.send_no_store = true;
 /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), settings)?;
 /// let lazy = middleware.begin([]);
 /// lazy.load().await?.set("visits", 1)?;
 /// let finished = middleware.finish(&lazy, 200).await?;
 /// assert_eq!(finished.vary.as_deref(), Some("Cookie"));
-/// assert!(finished.set_cookie.is_some() && finished.no_store);
+/// assert!(finished.set_cookie.is_some() && finished.send_no_store);
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Finished {
     pub set_header: Option<(String, String)>,
     /// Whether `Cache-Control: no-store` takes the place of what the handler said there and in the headers that some
     /// caches heed more.
-    pub no_store: bool,
+    pub send_no_store: bool,
 }
 
 /// The headers of a response, in the types of some web framework.
@@ -122,7 +122,7 @@ impl Finished {
         if let Some((name, value)) = self.set_header {
             replace(headers, &name, value.into_bytes().into());
         }
-        if self.no_store {
+        if self.send_no_store {
             OTHER_CACHE_CONTROLS.into_iter().for_each(|name| headers.remove(name));
             replace(headers, "cache-control", b"no-store".into());
         }
@@ -139,7 +139,7 @@ impl fmt::Debug for Finished {
             .field("set_cookie", &self.set_cookie.as_ref().map(name))
             .field("remove_cookies", &self.remove_cookies.iter().map(name).collect::<Vec<_>>())
             .field("set_header", &self.set_header.as_ref().map(|(name, _)| format!("{name}: ..")))
-            .field("no_store", &self.no_store)
+            .field("send_no_store", &self.send_no_store)
             .finish()
     }
 }

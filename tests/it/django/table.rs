@@ -1,7 +1,7 @@
 //! The table that this library makes is Django's own.
 
 use cloakroom::SqliteStore;
-use cloakroom::store::sqlite::{CreateTable, MigrationRecord};
+use cloakroom::store::sqlite::{MigrationRecord, TableCreation};
 
 use super::*;
 
@@ -11,7 +11,7 @@ async fn a_table_made_here_is_taken_over_by_django() {
     let database = folder.path().join("db.sqlite3");
     let project = Project::new(&database);
     let options = SqliteStore::options(&database);
-    assert_eq!(options.create_table(MigrationRecord::Always).await.unwrap(), CreateTable::Created);
+    assert_eq!(options.create_table(MigrationRecord::Always).await.unwrap(), TableCreation::Created);
     let axum = axum_site::start(&database, Settings::new(SECRET)).await;
     let mut browser = Browser::new();
     browser.post(format!("{axum}/put"), r#"{"before":"Django came"}"#).await.ok();
@@ -27,7 +27,7 @@ async fn a_table_made_here_is_taken_over_by_django() {
         whoami(&mut browser, format!("{axum}/whoami")).await,
         (Some(USERNAME.into()), before.to_owned())
     );
-    assert_eq!(options.create_table(MigrationRecord::Always).await.unwrap(), CreateTable::AlreadyThere);
+    assert_eq!(options.create_table(MigrationRecord::Always).await.unwrap(), TableCreation::AlreadyThere);
 }
 
 #[tokio::test]

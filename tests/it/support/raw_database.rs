@@ -1,6 +1,6 @@
 //! A database beside the store: its rows as the server prints them.
 
-use cloakroom::store::table::{CreateTable, MigrationRecord};
+use cloakroom::store::table::{MigrationRecord, TableCreation};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "each feature uses one")]
@@ -54,7 +54,7 @@ impl Raw {
         raw
     }
 
-    pub(crate) async fn create_table(&self, record: MigrationRecord) -> CreateTable {
+    pub(crate) async fn create_table(&self, record: MigrationRecord) -> TableCreation {
         match self.connection {
             #[cfg(feature = "postgres")]
             Connection::Postgres(_) => {

@@ -162,7 +162,7 @@ async fn rebuilds_from_the_sessions(site: &Site) {
 async fn finds_ids_that_are_no_text(site: &Site) {
     let leave = async |id: serde_json::Value| {
         let session = Session::new(site.user_sessions.store(), settings());
-        session.set(auth::SESSION_KEY, id).unwrap();
+        session.set(auth::USER_ID_KEY, id).unwrap();
         session.save().await.unwrap();
         session.session_key().unwrap()
     };
@@ -190,7 +190,7 @@ async fn finds_ids_that_are_no_text(site: &Site) {
     site.user_sessions.store().delete(&nobodys).await.unwrap();
     // Of one that was the user's, the entry says whose it is.
     let key = site.log_in("odd").await;
-    let spoil = async |session: Session| session.set(auth::SESSION_KEY, true);
+    let spoil = async |session: Session| session.set(auth::USER_ID_KEY, true);
     site.request(Some(&key), spoil).await.unwrap();
     site.advance(100);
     assert_eq!(site.ids("odd").await, [id(&key)]);
@@ -244,7 +244,7 @@ async fn an_entry_brings_no_session_back(site: &Site) {
 /// Another's session under a key of one's own entry is not listed, nor ended.
 async fn the_session_says_whose_it_is(site: &Site) {
     let key = site.log_in("whose").await;
-    let hands_over = async |session: Session| session.set(auth::SESSION_KEY, "another");
+    let hands_over = async |session: Session| session.set(auth::USER_ID_KEY, "another");
     site.request(Some(&key), hands_over).await.unwrap();
     assert_eq!(site.ids("whose").await, [""; 0]);
     assert!(!site.user_sessions.revoke("whose", &id(&key)).await.unwrap());
@@ -278,7 +278,7 @@ async fn keys_of(site: &Site, user_id: &str) -> BTreeSet<String> {
         for listed in store.list(&mut cursor, 100, now).await.unwrap() {
             let data = &listed.session.as_ref().unwrap().data;
             if !listed.is_expired(now)
-                && data.read::<String>(auth::SESSION_KEY).unwrap().as_deref() == Some(user_id)
+                && data.read::<String>(auth::USER_ID_KEY).unwrap().as_deref() == Some(user_id)
             {
                 keys.insert(id(&listed.session_key));
             }

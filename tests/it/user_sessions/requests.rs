@@ -127,7 +127,7 @@ async fn a_login_is_noted_before_it_is_saved() {
     site.request(Some(&anonymous), async |session| {
         store.calls();
         index.calls();
-        session.set(auth::SESSION_KEY, "7")?;
+        session.set(auth::USER_ID_KEY, "7")?;
         session.save().await?;
         assert_eq!((store.calls().as_slice(), index.calls().as_slice()), (&["update"][..], &["put"][..]));
         Ok(())

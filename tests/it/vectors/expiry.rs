@@ -92,7 +92,7 @@ fn set(session: &Session, expiry: &Json) {
             + TimeDelta::microseconds(number("microseconds")))
         .into(),
         // No method takes these, but a session may hold them.
-        "bool" | "str" => return session.set_value(EXPIRY_KEY, Value::new(&expiry["value"]).unwrap()),
+        "bool" | "str" => return session.set_value(EXPIRY_KEY, Value::serialize(&expiry["value"]).unwrap()),
         other => panic!("type {other}"),
     };
     session.set_expiry(expiry).unwrap();

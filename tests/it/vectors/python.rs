@@ -42,7 +42,7 @@ impl Python {
 
     /// What the library reads from a dictionary of its own.
     pub(crate) fn from_session(data: &cloakroom::SessionData) -> Python {
-        Python::Dict(data.iter().map(|(key, value)| (key, value.to().unwrap())).collect())
+        Python::Dict(data.iter().map(|(key, value)| (key, value.deserialize().unwrap())).collect())
     }
 }
 

@@ -63,7 +63,7 @@ async fn each_response_that_sets_or_deletes_the_cookie_deletes_the_former_ones(o
 async fn several_cookies_end_with_the_first_response(on: Adapter) {
     for reject in [true, false] {
         let mut settings = settings(reject);
-        settings.no_store = true;
+        settings.send_no_store = true;
         let site = Site::start_with(on, pages(), settings).await;
         let (former, present) = (visited(&site).await, visited(&site).await);
         let cookies = format!("sessionid={former}; sessionid={present}");

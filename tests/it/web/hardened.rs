@@ -1,7 +1,7 @@
 //! `Settings::hardened()` and its parts.
 
 use cloakroom::chrono::TimeDelta;
-use cloakroom::{STARTED_KEY, SettingsError};
+use cloakroom::{SESSION_STARTED_KEY, SettingsError};
 
 use super::*;
 use crate::support::browser::Reply;
@@ -88,7 +88,7 @@ async fn of_two_cookies_of_one_name_the_hardened_profile_takes_none(on: Adapter)
 }
 
 async fn a_session_ends_after_its_absolute_age_however_active_it_is(on: Adapter) {
-    let site = hardened(on, |settings| settings.absolute_age = Some(TimeDelta::hours(60))).await;
+    let site = hardened(on, |settings| settings.absolute_lifetime = Some(TimeDelta::hours(60))).await;
     let mut browser = Browser::new();
     browser.get(site.url("/visit")).await.ok();
     let first = browser.clone();
@@ -114,7 +114,7 @@ async fn a_session_ends_after_its_absolute_age_however_active_it_is(on: Adapter)
 }
 
 async fn a_login_begins_the_absolute_age_again_and_clear_does_not(on: Adapter) {
-    let site = hardened(on, |settings| settings.absolute_age = Some(TimeDelta::hours(30))).await;
+    let site = hardened(on, |settings| settings.absolute_lifetime = Some(TimeDelta::hours(30))).await;
     let (mut anonymous, mut user) = (Browser::new(), Browser::new());
     for browser in [&mut anonymous, &mut user] {
         browser.get(site.url("/visit")).await.ok();
@@ -143,10 +143,10 @@ async fn a_session_that_django_made_begins_when_it_is_first_seen(on: Adapter) {
     let made = djangos.begin([]).load().await.unwrap();
     made.set("visits", 7).unwrap();
     made.save().await.unwrap();
-    assert!(!made.contains_key(STARTED_KEY));
+    assert!(!made.contains_key(SESSION_STARTED_KEY));
     let key = made.session_key().unwrap().as_str().to_owned();
 
-    settings.absolute_age = Some(TimeDelta::days(1));
+    settings.absolute_lifetime = Some(TimeDelta::days(1));
     let site = Site::start_on(on, memory, pages(), settings).await;
     let mut browser = Browser::with_session(&key);
     assert_eq!(browser.get(site.url("/read")).await.ok().body, "7");

@@ -113,13 +113,13 @@ async fn a_response_that_no_cache_may_store_tells_none_of_them_to(on: Adapter) {
         Ok(TOLD.into_iter().fold(answer, |answer, name| answer.header(name, "max-age=600")))
     });
     let mut settings = Settings::new("secret");
-    for no_store in [true, false] {
-        settings.no_store = no_store;
+    for send_no_store in [true, false] {
+        settings.send_no_store = send_no_store;
         let site = Site::start_with(on, Pages::new().page("/told", told.clone()), settings.clone()).await;
         let reply = Browser::new().get(site.url("/told")).await.ok();
-        assert_eq!(reply.headers["cache-control"] == "no-store", no_store);
+        assert_eq!(reply.headers["cache-control"] == "no-store", send_no_store);
         for name in TOLD {
-            assert_eq!(reply.headers.contains_key(name), !no_store, "{name}");
+            assert_eq!(reply.headers.contains_key(name), !send_no_store, "{name}");
         }
     }
 }

@@ -63,7 +63,7 @@ async fn people(site: &Site) -> [Browser; 3] {
 async fn looking_at_a_page_costs_nobody_the_session(on: Adapter) {
     let folder = tempfile::tempdir().unwrap();
     let every_request = |settings: &mut Settings| settings.save_every_request = true;
-    let absolute_age = |settings: &mut Settings| settings.absolute_age = Some(TimeDelta::days(3));
+    let absolute_lifetime = |settings: &mut Settings| settings.absolute_lifetime = Some(TimeDelta::days(3));
     let hardened = |settings: &mut Settings| {
         let secret = settings.secret_key.clone();
         *settings = Settings::hardened("");
@@ -77,7 +77,7 @@ async fn looking_at_a_page_costs_nobody_the_session(on: Adapter) {
     let variants: [(&str, Change<'_>); 4] = [
         ("defaults", &plain),
         ("every request", &every_request),
-        ("absolute age", &absolute_age),
+        ("absolute age", &absolute_lifetime),
         ("hardened", &hardened),
     ];
     for (name, url) in stores(folder.path()).await {

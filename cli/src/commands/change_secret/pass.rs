@@ -52,7 +52,7 @@ enum Copy {
 
 /// The outcome for one session.
 #[derive(Default)]
-struct Outcome {
+struct SessionResult {
     signed_anew: bool,
     renewed: bool,
     copy_renewed: bool,
@@ -62,9 +62,9 @@ struct Outcome {
     ended: bool,
 }
 
-impl Outcome {
-    fn left(reason: Reason) -> Outcome {
-        Outcome { left: Some(reason), ..Outcome::default() }
+impl SessionResult {
+    fn left(reason: Reason) -> SessionResult {
+        SessionResult { left: Some(reason), ..SessionResult::default() }
     }
 }
 
@@ -128,13 +128,13 @@ impl Change {
     }
 
     /// Brings one session up to the new secret; fails when the store does.
-    async fn one(&self, listed: Listed, login: Login) -> anyhow::Result<Outcome> {
+    async fn one(&self, listed: Listed, login: Login) -> anyhow::Result<SessionResult> {
         let Listed { session_key, mut expire_date, session } = listed;
-        let Ok(mut loaded) = session else { return Ok(Outcome::left(Reason::Unreadable)) };
+        let Ok(mut loaded) = session else { return Ok(SessionResult::left(Reason::Unreadable)) };
         let mut login = login;
         for _ in 0..ATTEMPTS {
             if !loaded.genuine {
-                return Ok(Outcome::left(Reason::NotGenuine));
+                return Ok(SessionResult::left(Reason::NotGenuine));
             }
             let is_of_old_secret = self.is_signed_with_old_secret(&loaded);
             let new_hash = match &login {
@@ -145,15 +145,20 @@ impl Change {
             if !signed_anew && !renewed {
                 let is_login = matches!(login, Login::Under { .. });
                 let copy = if is_login { self.copy(&session_key, &loaded.data).await? } else { Copy::Right };
-                return Ok(Outcome {
+                return Ok(SessionResult {
                     copy_renewed: copy == Copy::Renewed,
                     left: (copy == Copy::Unknown).then_some(Reason::CacheFailed),
                     login: Some(login),
-                    ..Outcome::default()
+                    ..SessionResult::default()
                 });
             }
             if self.dry_run {
-                return Ok(Outcome { signed_anew, renewed, login: Some(login), ..Outcome::default() });
+                return Ok(SessionResult {
+                    signed_anew,
+                    renewed,
+                    login: Some(login),
+                    ..SessionResult::default()
+                });
             }
             if let Some(hash) = &new_hash {
                 loaded.data.write(auth::HASH_SESSION_KEY, hash)?;
@@ -167,33 +172,33 @@ impl Change {
                     let copy =
                         if renewed { self.copy(&session_key, &loaded.data).await? } else { Copy::Right };
                     let left = (copy == Copy::Unknown).then_some(Reason::CacheFailed);
-                    return Ok(Outcome {
+                    return Ok(SessionResult {
                         signed_anew,
                         renewed,
                         login: Some(login),
                         left,
-                        ..Outcome::default()
+                        ..SessionResult::default()
                     });
                 }
-                Ok(Updated::Missing) => return Ok(Outcome { ended: true, ..Outcome::default() }),
+                Ok(Updated::Missing) => return Ok(SessionResult { ended: true, ..SessionResult::default() }),
                 Ok(Updated::Changed) => {}
                 Err(error) if error.kind() == StoreErrorKind::Refused => {
-                    return Ok(Outcome::left(Reason::Refused));
+                    return Ok(SessionResult::left(Reason::Refused));
                 }
                 Err(error) => return Err(error).context("a session could not be written"),
             }
             loaded = match self.rows.load(&session_key, now).await {
                 Ok(Some(loaded)) => loaded,
-                Ok(None) => return Ok(Outcome { ended: true, ..Outcome::default() }),
+                Ok(None) => return Ok(SessionResult { ended: true, ..SessionResult::default() }),
                 Err(error) if error.kind() == StoreErrorKind::Unreadable => {
-                    return Ok(Outcome::left(Reason::Unreadable));
+                    return Ok(SessionResult::left(Reason::Unreadable));
                 }
                 Err(error) => return Err(error.into()),
             };
             // The user may have another password by now.
             (expire_date, login) = (loaded.expire_date, self.login(&loaded).await?);
         }
-        Ok(Outcome::left(Reason::ChangedMeanwhile))
+        Ok(SessionResult::left(Reason::ChangedMeanwhile))
     }
 
     async fn login(&self, loaded: &Loaded) -> anyhow::Result<Login> {
@@ -233,7 +238,7 @@ impl Copies {
     async fn is_older(&self, session_key: &SessionKey, row: &SessionData) -> Option<bool> {
         let cache = self.cache.as_ref().filter(|_| !self.has_failed.load(Ordering::Relaxed))?;
         match cache.load(session_key, SystemClock.now()).await {
-            Ok(Some(copy)) if copy.data.contains_key(auth::SESSION_KEY) => {
+            Ok(Some(copy)) if copy.data.contains_key(auth::USER_ID_KEY) => {
                 let hash = |data: &SessionData| data.read::<String>(auth::HASH_SESSION_KEY).ok().flatten();
                 Some(hash(&copy.data) != hash(row))
             }
@@ -250,7 +255,7 @@ fn is_unavailable(error: &cloakroom::StoreError) -> bool {
     error.kind() == StoreErrorKind::Unavailable
 }
 
-fn count(seen: &mut Seen, outcome: &Outcome, expire_date: Option<DateTime<Utc>>) {
+fn count(seen: &mut Seen, outcome: &SessionResult, expire_date: Option<DateTime<Utc>>) {
     if outcome.ended {
         return;
     }

@@ -206,7 +206,7 @@ fn json_or_text(text: &str) -> Result<Value, Error> {
     {
         return Ok(value);
     }
-    Value::new(text).map_err(|source| Error::Value { key: "value".to_owned(), source })
+    Value::serialize(text).map_err(|source| Error::Value { key: "value".to_owned(), source })
 }
 
 fn future_date(text: &str) -> Result<Expiry, Problem> {

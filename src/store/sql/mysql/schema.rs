@@ -5,7 +5,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio::time::timeout;
 
-use super::super::table::{CreateTable, DJANGO_TABLE, MigrationRecord, index_name};
+use super::super::table::{DJANGO_TABLE, MigrationRecord, TableCreation, index_name};
 use super::connections::connect;
 use super::error::{Failure, TABLE_EXISTS, Task};
 use super::{MysqlOptions, quoted};
@@ -20,20 +20,20 @@ impl MysqlOptions {
     ///
     /// # Errors
     /// When the server cannot be reached or the user may not make tables.
-    pub async fn create_table(&self, record: MigrationRecord) -> Result<CreateTable, StoreError> {
+    pub async fn create_table(&self, record: MigrationRecord) -> Result<TableCreation, StoreError> {
         let create = create_table(self, record);
         let result = timeout(self.deadline, create).await.unwrap_or(Err(Failure::Deadline));
         result.map_err(|failure| failure.explain(self))
     }
 }
 
-async fn create_table(options: &MysqlOptions, record: MigrationRecord) -> Task<CreateTable> {
+async fn create_table(options: &MysqlOptions, record: MigrationRecord) -> Task<TableCreation> {
     let mut connection = connect(options).await?;
     if table_exists(&mut connection, &options.table).await? {
-        return Ok(CreateTable::AlreadyThere);
+        return Ok(TableCreation::AlreadyThere);
     }
     match connection.query_drop(definition(options)).await.map_err(Failure::from) {
-        Err(failure) if failure.is(TABLE_EXISTS) => return Ok(CreateTable::AlreadyThere),
+        Err(failure) if failure.is(TABLE_EXISTS) => return Ok(TableCreation::AlreadyThere),
         result => result?,
     }
     let is_django = table_exists(&mut connection, "django_migrations").await?;
@@ -52,7 +52,7 @@ async fn create_table(options: &MysqlOptions, record: MigrationRecord) -> Task<C
             .await?;
     }
     connection.disconnect().await?;
-    Ok(CreateTable::Created)
+    Ok(TableCreation::Created)
 }
 
 async fn table_exists(connection: &mut Conn, table: &str) -> Task<bool> {

@@ -13,7 +13,7 @@ use super::{MysqlOptions, MysqlStore, quoted};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::listing::Cursor;
-use crate::store::sql::table::{CreateTable, USER_SESSION_COLUMNS};
+use crate::store::sql::table::{TableCreation, USER_SESSION_COLUMNS};
 use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
 
 impl MysqlOptions {
@@ -21,7 +21,7 @@ impl MysqlOptions {
     ///
     /// # Errors
     /// When the server cannot be reached or the user may not make tables.
-    pub async fn create_user_session_table(&self) -> Result<CreateTable, StoreError> {
+    pub async fn create_user_session_table(&self) -> Result<TableCreation, StoreError> {
         let create = async {
             let mut connection = connect(self).await?;
             let text = |length: u32| format!("varchar({length}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
@@ -33,8 +33,8 @@ impl MysqlOptions {
                 quoted(&self.user_session_table)
             );
             let created = match connection.query_drop(definition).await.map_err(Failure::from) {
-                Err(failure) if failure.is(TABLE_EXISTS) => CreateTable::AlreadyThere,
-                result => result.map(|()| CreateTable::Created)?,
+                Err(failure) if failure.is(TABLE_EXISTS) => TableCreation::AlreadyThere,
+                result => result.map(|()| TableCreation::Created)?,
             };
             connection.disconnect().await?;
             Ok(created)

@@ -3,7 +3,7 @@
 use chrono::Utc;
 use tokio::time::timeout;
 
-use super::super::table::{CreateTable, DJANGO_TABLE, MigrationRecord, index_name};
+use super::super::table::{DJANGO_TABLE, MigrationRecord, TableCreation, index_name};
 use super::connection::Connection;
 use super::error::{Failure, Task};
 use super::{PostgresOptions, quoted};
@@ -18,14 +18,14 @@ impl PostgresOptions {
     ///
     /// # Errors
     /// When the server cannot be reached or the user may not make tables.
-    pub async fn create_table(&self, record: MigrationRecord) -> Result<CreateTable, StoreError> {
+    pub async fn create_table(&self, record: MigrationRecord) -> Result<TableCreation, StoreError> {
         let create = async { create_table(self, record).await };
         let result = timeout(self.deadline, create).await.unwrap_or(Err(Failure::Deadline));
         result.map_err(|failure| failure.explain(self))
     }
 }
 
-async fn create_table(options: &PostgresOptions, record: MigrationRecord) -> Task<CreateTable> {
+async fn create_table(options: &PostgresOptions, record: MigrationRecord) -> Task<TableCreation> {
     let mut connection = Connection::open(options).await?;
     let transaction = connection.transaction().await?;
     // Two that make the table at the same time: the second waits, and finds it.
@@ -34,7 +34,7 @@ async fn create_table(options: &PostgresOptions, record: MigrationRecord) -> Tas
     let there = "SELECT to_regclass($1::text) IS NOT NULL";
     let table = options.quoted_table();
     if transaction.query_one(there, &[&table]).await?.try_get(0)? {
-        return Ok(CreateTable::AlreadyThere);
+        return Ok(TableCreation::AlreadyThere);
     }
     transaction.batch_execute(&definition(options)).await?;
     let is_django: bool = transaction.query_one(there, &[&"django_migrations"]).await?.try_get(0)?;
@@ -50,7 +50,7 @@ async fn create_table(options: &PostgresOptions, record: MigrationRecord) -> Tas
             .await?;
     }
     transaction.commit().await?;
-    Ok(CreateTable::Created)
+    Ok(TableCreation::Created)
 }
 
 const MIGRATIONS: &str = "CREATE TABLE IF NOT EXISTS \"django_migrations\" \

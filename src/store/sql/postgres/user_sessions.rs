@@ -16,7 +16,7 @@ use super::{PostgresOptions, PostgresStore, quoted};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::listing::Cursor;
-use crate::store::sql::table::CreateTable;
+use crate::store::sql::table::TableCreation;
 use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
 
 impl PostgresOptions {
@@ -24,7 +24,7 @@ impl PostgresOptions {
     ///
     /// # Errors
     /// When the server cannot be reached or the user may not make tables.
-    pub async fn create_user_session_table(&self) -> Result<CreateTable, StoreError> {
+    pub async fn create_user_session_table(&self) -> Result<TableCreation, StoreError> {
         let create = async { create_table(self).await };
         let result = timeout(self.deadline, create).await.unwrap_or(Err(Failure::Deadline));
         result.map_err(|failure| failure.explain(&self.of_user_sessions()))
@@ -36,13 +36,13 @@ impl PostgresOptions {
     }
 }
 
-async fn create_table(options: &PostgresOptions) -> Task<CreateTable> {
+async fn create_table(options: &PostgresOptions) -> Task<TableCreation> {
     let mut connection = Connection::open(options).await?;
     let transaction = connection.transaction().await?;
     transaction.batch_execute("SELECT pg_advisory_xact_lock(hashtext('cloakroom create_table'))").await?;
     let table = quoted(&options.user_session_table);
     if transaction.query_one("SELECT to_regclass($1::text) IS NOT NULL", &[&table]).await?.try_get(0)? {
-        return Ok(CreateTable::AlreadyThere);
+        return Ok(TableCreation::AlreadyThere);
     }
     transaction
         .batch_execute(&format!(
@@ -52,7 +52,7 @@ async fn create_table(options: &PostgresOptions) -> Task<CreateTable> {
         ))
         .await?;
     transaction.commit().await?;
-    Ok(CreateTable::Created)
+    Ok(TableCreation::Created)
 }
 
 impl PostgresStore {

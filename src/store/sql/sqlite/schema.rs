@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::super::table::{CreateTable, DJANGO_TABLE, MigrationRecord, index_name};
+use super::super::table::{DJANGO_TABLE, MigrationRecord, TableCreation, index_name};
 use super::error::Task;
 use super::{Mode, SqliteOptions, connections, format_time, quoted, threads};
 use crate::site::error::StoreError;
@@ -18,9 +18,9 @@ impl SqliteOptions {
     ///
     /// # Errors
     /// When the file is no database, is locked or cannot be written.
-    pub async fn create_table(&self, record: MigrationRecord) -> Result<CreateTable, StoreError> {
+    pub async fn create_table(&self, record: MigrationRecord) -> Result<TableCreation, StoreError> {
         let options = self.clone();
-        let create = move || -> Task<CreateTable> {
+        let create = move || -> Task<TableCreation> {
             let may_create = options.mode == Mode::ReadWriteCreate;
             // An empty file is no database yet: somebody made it to have its permissions right.
             let is_empty = || std::fs::metadata(&options.path).map_or(true, |metadata| metadata.len() == 0);
@@ -41,10 +41,10 @@ fn create_table(
     options: &SqliteOptions,
     record: MigrationRecord,
     now: DateTime<Utc>,
-) -> Task<CreateTable> {
+) -> Task<TableCreation> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if table_exists(&transaction, &options.table)? {
-        return Ok(CreateTable::AlreadyThere);
+        return Ok(TableCreation::AlreadyThere);
     }
     let table = options.quoted_table();
     let [key, data, expiry] = options.quoted_columns();
@@ -67,7 +67,7 @@ fn create_table(
         )?;
     }
     transaction.commit()?;
-    Ok(CreateTable::Created)
+    Ok(TableCreation::Created)
 }
 
 fn table_exists(connection: &Connection, table: &str) -> rusqlite::Result<bool> {

@@ -9,7 +9,7 @@ use super::{SqliteOptions, SqliteStore, connections, format_time, quoted, thread
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::listing::Cursor;
-use crate::store::sql::table::{CreateTable, USER_SESSION_COLUMNS};
+use crate::store::sql::table::{TableCreation, USER_SESSION_COLUMNS};
 use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
 
 impl SqliteOptions {
@@ -18,7 +18,7 @@ impl SqliteOptions {
     ///
     /// # Errors
     /// When the file is missing, is no database, is locked or cannot be written.
-    pub async fn create_user_session_table(&self) -> Result<CreateTable, StoreError> {
+    pub async fn create_user_session_table(&self) -> Result<TableCreation, StoreError> {
         let options = self.clone();
         let create = move || {
             connections::once(&options, false, |connection| {
@@ -38,12 +38,12 @@ impl SqliteOptions {
     }
 }
 
-fn create_table(connection: &Connection, table: &str) -> Task<CreateTable> {
+fn create_table(connection: &Connection, table: &str) -> Task<TableCreation> {
     if connection
         .prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1")?
         .exists(params![table])?
     {
-        return Ok(CreateTable::AlreadyThere);
+        return Ok(TableCreation::AlreadyThere);
     }
     connection.execute_batch(&format!(
         "CREATE TABLE IF NOT EXISTS {table} (\"user_id\" varchar(255) NOT NULL, \
@@ -52,7 +52,7 @@ fn create_table(connection: &Connection, table: &str) -> Task<CreateTable> {
          PRIMARY KEY (\"user_id\", \"session_key\")) WITHOUT ROWID",
         table = quoted(table)
     ))?;
-    Ok(CreateTable::Created)
+    Ok(TableCreation::Created)
 }
 
 impl SqliteStore {

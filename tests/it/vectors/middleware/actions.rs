@@ -84,7 +84,7 @@ impl View {
 
     async fn on_session(&self, action: &Json, session: &Session) -> Result<Json, Raised> {
         let key = || action[1].as_str().unwrap();
-        let stored = |value: Option<Value>| value.map_or(Json::Null, |value| value.to().unwrap());
+        let stored = |value: Option<Value>| value.map_or(Json::Null, |value| value.deserialize().unwrap());
         match action[0].as_str().unwrap() {
             "set" => session.set(key(), &action[2])?,
             "get" => return Ok(stored(session.get_value(key()))),
