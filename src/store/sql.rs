@@ -1,8 +1,10 @@
 //! The databases, and what they share.
 
 pub(super) mod database;
+mod dialect;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+mod outcome;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]

@@ -30,7 +30,8 @@ use tokio::time::timeout;
 
 use self::connections::{Connections, check_table, connect};
 use self::error::Failure;
-use self::statements::{Clear, Content, Create, Delete, Load, Outcome, Request, Statements, Stored, Update};
+use self::statements::{Clear, Content, Create, Delete, Load, Request, Statements, Stored, Update};
+use super::dialect::{Dialect, Names};
 use super::table::{self, expected_text};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
@@ -134,13 +135,9 @@ impl MysqlOptions {
         Ok(MysqlStore { shared, codec: SessionCodec::new(settings), time_zone: settings.time_zone })
     }
 
-    fn quoted_table(&self) -> String {
-        quoted(&self.table)
-    }
-
-    fn quoted_columns(&self) -> [String; 3] {
-        let Columns { session_key, session_data, expire_date } = &self.columns;
-        [session_key, session_data, expire_date].map(|column| quoted(column))
+    /// The names in the SQL of its table.
+    fn names(&self) -> Names {
+        DIALECT.names(&self.table, &self.columns, &self.extra_columns)
     }
 
     /// Which server and database, for messages: without the password, which ends up in the database's name where it
@@ -155,9 +152,11 @@ impl MysqlOptions {
     }
 }
 
+const DIALECT: Dialect = Dialect::Mysql;
+
 /// A name between quotes.
 fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
+    DIALECT.quoted(name)
 }
 
 impl MysqlStore {
@@ -271,10 +270,7 @@ impl SessionStore for MysqlStore {
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
         let content = self.content(record)?;
         let version = version(&content);
-        Ok(match self.ask(Create { key: session_key.clone(), content }).await? {
-            Outcome::Done => Created::Created(version),
-            _ => Created::KeyTaken,
-        })
+        Ok(self.ask(Create { key: session_key.clone(), content }).await?.created(version))
     }
 
     async fn update(
@@ -286,11 +282,7 @@ impl SessionStore for MysqlStore {
         let content = self.content(record)?;
         let version = version(&content);
         let (key, new_key, expected) = (session_key.clone(), session_key.clone(), expected_text(expected));
-        Ok(match self.ask(Update { key, expected, new_key, content }).await? {
-            Outcome::Done => Updated::Updated(version),
-            Outcome::Missing => Updated::Missing,
-            Outcome::Changed | Outcome::KeyTaken => Updated::Changed,
-        })
+        Ok(self.ask(Update { key, expected, new_key, content }).await?.updated(version))
     }
 
     async fn rotate(
@@ -303,12 +295,10 @@ impl SessionStore for MysqlStore {
         let content = self.content(record)?;
         let version = version(&content);
         let (key, new_key) = (session_key.clone(), new_session_key.clone());
-        Ok(match self.ask(Update { key, expected: expected_text(expected), new_key, content }).await? {
-            Outcome::Done => Rotated::Rotated(version),
-            Outcome::Missing => Rotated::Missing,
-            Outcome::Changed => Rotated::Changed,
-            Outcome::KeyTaken => Rotated::KeyTaken,
-        })
+        Ok(self
+            .ask(Update { key, expected: expected_text(expected), new_key, content })
+            .await?
+            .rotated(version))
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {

@@ -58,7 +58,9 @@ use self::connection::{Connection, Link};
 use self::error::{Failure, Task};
 use self::reads::{Read, Stored, Timestamp};
 use self::tasks::Tasks;
-use self::writes::{Outcome, Row, Work, Write};
+use self::writes::{Row, Work, Write};
+use super::dialect::{Dialect, Names};
+use super::outcome::WriteOutcome;
 use super::table::{self, expected_text};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
@@ -172,13 +174,9 @@ impl PostgresOptions {
         Ok(PostgresStore { options, codec: SessionCodec::new(settings), tasks })
     }
 
-    fn quoted_table(&self) -> String {
-        quoted(&self.table)
-    }
-
-    fn quoted_columns(&self) -> [String; 3] {
-        let Columns { session_key, session_data, expire_date } = &self.columns;
-        [session_key, session_data, expire_date].map(|column| quoted(column))
+    /// The names in the SQL of its table.
+    fn names(&self) -> Names {
+        DIALECT.names(&self.table, &self.columns, &self.extra_columns)
     }
 
     /// Which server and database, for messages: without the password, whose end the driver takes for a part of the host
@@ -200,9 +198,11 @@ impl PostgresOptions {
     }
 }
 
+const DIALECT: Dialect = Dialect::Postgres;
+
 /// A name between quotes.
 fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+    DIALECT.quoted(name)
 }
 
 impl PostgresStore {
@@ -296,11 +296,11 @@ impl PostgresStore {
         Ok(row.filter(|row| row.expire_date.is_some_and(|expire_date| expire_date > now)))
     }
 
-    async fn write(&self, session_key: &SessionKey, work: Work) -> Result<Outcome, StoreError> {
+    async fn write(&self, session_key: &SessionKey, work: Work) -> Result<WriteOutcome, StoreError> {
         if has_nul(session_key) {
             return match work {
                 Work::Create { .. } => Err(Failure::NoSuchKey.explain(&self.options)),
-                _ => Ok(Outcome::Missing),
+                _ => Ok(WriteOutcome::Missing),
             };
         }
         let (reply, answer) = oneshot::channel();
@@ -365,10 +365,7 @@ impl SessionStore for PostgresStore {
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
         let row = self.row(record)?;
         let version = row.version();
-        Ok(match self.write(session_key, Work::Create(row)).await? {
-            Outcome::Done => Created::Created(version),
-            _ => Created::KeyTaken,
-        })
+        Ok(self.write(session_key, Work::Create(row)).await?.created(version))
     }
 
     async fn update(
@@ -380,11 +377,7 @@ impl SessionStore for PostgresStore {
         let row = self.row(record)?;
         let version = row.version();
         let work = Work::Update { row, expected: expected_text(expected), new_key: None };
-        Ok(match self.write(session_key, work).await? {
-            Outcome::Done => Updated::Updated(version),
-            Outcome::Missing => Updated::Missing,
-            Outcome::Changed | Outcome::KeyTaken => Updated::Changed,
-        })
+        Ok(self.write(session_key, work).await?.updated(version))
     }
 
     async fn rotate(
@@ -401,16 +394,11 @@ impl SessionStore for PostgresStore {
         }
         let new_key = Some(new_session_key.clone());
         let work = Work::Update { row, expected: expected_text(expected), new_key };
-        Ok(match self.write(session_key, work).await? {
-            Outcome::Done => Rotated::Rotated(version),
-            Outcome::Missing => Rotated::Missing,
-            Outcome::Changed => Rotated::Changed,
-            Outcome::KeyTaken => Rotated::KeyTaken,
-        })
+        Ok(self.write(session_key, work).await?.rotated(version))
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
-        Ok(self.write(session_key, Work::Delete).await? == Outcome::Done)
+        Ok(self.write(session_key, Work::Delete).await? == WriteOutcome::Done)
     }
 
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {

@@ -10,6 +10,7 @@ mod list;
 mod mode;
 mod place;
 mod schema;
+mod statements;
 mod threads;
 mod url;
 mod user_sessions;
@@ -17,6 +18,7 @@ mod users;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,7 +28,9 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use self::error::{Failure, Task};
+use self::statements::Statements;
 use self::threads::Threads;
+use super::dialect::{Dialect, Names};
 use super::table::{self, expected_text};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
@@ -75,6 +79,7 @@ pub struct SqliteStore {
     options: SqliteOptions,
     codec: SessionCodec,
     time_zone: TimeZone,
+    statements: Arc<Statements>,
     threads: Threads,
 }
 
@@ -158,36 +163,19 @@ impl SqliteOptions {
         Ok(SqliteStore {
             codec: SessionCodec::new(settings),
             time_zone: settings.time_zone,
+            statements: Arc::new(Statements::new(&self)),
             threads,
             options: self,
         })
     }
 
-    fn quoted_table(&self) -> String {
-        quoted(&self.table)
-    }
-
-    fn quoted_columns(&self) -> [String; 3] {
-        let Columns { session_key, session_data, expire_date } = &self.columns;
-        [session_key, session_data, expire_date].map(|column| quoted(column))
-    }
-
-    /// The names of the extra columns, each with the parameter that it has from this number on.
-    fn extra_parameters(&self, first: usize) -> impl Iterator<Item = (String, String)> {
-        let names = self.extra_columns.iter().map(|column| quoted(column.name()));
-        names.enumerate().map(move |(index, name)| (name, format!("?{}", first + index)))
-    }
-
-    /// What an `UPDATE` sets besides the data and the expiry, beginning with a comma.
-    fn extra_assignments(&self, first: usize) -> String {
-        self.extra_parameters(first).map(|(name, parameter)| format!(", {name} = {parameter}")).collect()
+    /// The names in the SQL of its table.
+    fn names(&self) -> Names {
+        DIALECT.names(&self.table, &self.columns, &self.extra_columns)
     }
 }
 
-/// A name between quotes.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
+const DIALECT: Dialect = Dialect::Sqlite;
 
 impl SqliteStore {
     /// The options for a file, which can be changed before [`SqliteOptions::open`].
@@ -258,16 +246,6 @@ impl SqliteStore {
         })
     }
 
-    /// The names of the table, and of the columns of the key, the data and the expiry.
-    fn names(&self) -> (String, [String; 3]) {
-        (self.options.quoted_table(), self.options.quoted_columns())
-    }
-
-    fn select_key(&self) -> String {
-        let (table, [key_column, ..]) = self.names();
-        format!("SELECT 1 FROM {table} WHERE {key_column} = ?1")
-    }
-
     fn time_text(&self, now: DateTime<Utc>) -> String {
         format_time(self.time_zone.to_wall_clock(now))
     }
@@ -334,12 +312,11 @@ impl SessionStore for SqliteStore {
 
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let (key, now) = (session_key.clone(), self.time_text(now));
-        let (table, [key_column, data, expiry]) = self.names();
-        let sql = format!("SELECT {data}, {expiry} FROM {table} WHERE {key_column} = ?1 AND {expiry} > ?2");
+        let statements = Arc::clone(&self.statements);
         let row = self
             .read(move |connection| {
                 let row = connection
-                    .prepare_cached(&sql)?
+                    .prepare_cached(&statements.load)?
                     .query_row(params![key.as_str(), now], |row| stored(row, 0))
                     .optional()?;
                 Ok(row)
@@ -355,19 +332,10 @@ impl SessionStore for SqliteStore {
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
         let (key, row) = (session_key.clone(), self.row(record)?);
-        let (table, [key_column, data, expiry]) = self.names();
-        let version = row.version();
-        let (mut columns, mut values) = (format!("{key_column}, {data}, {expiry}"), "?1, ?2, ?3".to_owned());
-        for (name, parameter) in self.options.extra_parameters(4) {
-            columns = format!("{columns}, {name}");
-            values = format!("{values}, {parameter}");
-        }
-        let sql = format!(
-            "INSERT INTO {table} ({columns}) VALUES ({values}) ON CONFLICT ({key_column}) DO NOTHING"
-        );
+        let (version, statements) = (row.version(), Arc::clone(&self.statements));
         let inserted = self
             .write(move |connection| {
-                let mut statement = connection.prepare_cached(&sql)?;
+                let mut statement = connection.prepare_cached(&statements.create)?;
                 let key = key.as_str();
                 let values = row.with_extra(&[&key, &row.session_data, &row.expire_date]);
                 Ok(statement.execute(values.as_slice())?)
@@ -383,22 +351,20 @@ impl SessionStore for SqliteStore {
         record: Record<'_>,
     ) -> Result<Updated, StoreError> {
         let (key, row) = (session_key.clone(), self.row(record)?);
-        let (table, [key_column, data, expiry]) = self.names();
         let (version, expected) = (row.version(), expected_text(expected));
-        let sql = format!(
-            "UPDATE {table} SET {data} = ?2, {expiry} = ?3{extra} \
-             WHERE {key_column} = ?1 AND (?4 IS NULL OR {data} = ?4)",
-            extra = self.options.extra_assignments(5)
-        );
-        let select = self.select_key();
+        let statements = Arc::clone(&self.statements);
         self.write(move |connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
+            let mut statement = connection.prepare_cached(&statements.update)?;
             let key_text = key.as_str();
             let values = row.with_extra(&[&key_text, &row.session_data, &row.expire_date, &expected]);
             if statement.execute(values.as_slice())? == 1 {
                 return Ok(Updated::Updated(version.clone()));
             }
-            Ok(if exists(connection, &select, &key)? { Updated::Changed } else { Updated::Missing })
+            Ok(if exists(connection, &statements.select_key, &key)? {
+                Updated::Changed
+            } else {
+                Updated::Missing
+            })
         })
         .await
     }
@@ -411,26 +377,17 @@ impl SessionStore for SqliteStore {
         record: Record<'_>,
     ) -> Result<Rotated, StoreError> {
         let (key, row) = (session_key.clone(), self.row(record)?);
-        let (table, [key_column, data, expiry]) = self.names();
         let (new_key, version, expected) = (new_session_key.clone(), row.version(), expected_text(expected));
-        // One statement: the row changes its key, unless the new one is taken. `OR IGNORE` would do that too,
-        // and would also pass over what a constraint on an extra column refuses.
-        let select = self.select_key();
-        let sql = format!(
-            "UPDATE {table} SET {key_column} = ?5, {data} = ?2, {expiry} = ?3{extra} \
-             WHERE {key_column} = ?1 AND (?4 IS NULL OR {data} = ?4) \
-             AND (?5 = ?1 OR NOT EXISTS (SELECT 1 FROM {table} WHERE {key_column} = ?5))",
-            extra = self.options.extra_assignments(6)
-        );
+        let statements = Arc::clone(&self.statements);
         self.write(move |connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
+            let mut statement = connection.prepare_cached(&statements.rotate)?;
             let (old, new) = (key.as_str(), new_key.as_str());
             let values = row.with_extra(&[&old, &row.session_data, &row.expire_date, &expected, &new]);
             Ok(if statement.execute(values.as_slice())? == 1 {
                 Rotated::Rotated(version.clone())
-            } else if !exists(connection, &select, &key)? {
+            } else if !exists(connection, &statements.select_key, &key)? {
                 Rotated::Missing
-            } else if exists(connection, &select, &new_key)? {
+            } else if exists(connection, &statements.select_key, &new_key)? {
                 Rotated::KeyTaken
             } else {
                 Rotated::Changed
@@ -440,10 +397,9 @@ impl SessionStore for SqliteStore {
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
-        let (key, (table, [key_column, ..])) = (session_key.clone(), self.names());
-        let sql = format!("DELETE FROM {table} WHERE {key_column} = ?1");
+        let (key, statements) = (session_key.clone(), Arc::clone(&self.statements));
         self.write(move |connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
+            let mut statement = connection.prepare_cached(&statements.delete)?;
             Ok(statement.execute(params![key.as_str()])? > 0)
         })
         .await
@@ -451,10 +407,9 @@ impl SessionStore for SqliteStore {
 
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let (key, now) = (session_key.clone(), self.time_text(now));
-        let (select, [.., expiry]) = (self.select_key(), self.options.quoted_columns());
-        let sql = format!("{select} AND {expiry} > ?2");
+        let statements = Arc::clone(&self.statements);
         self.read(move |connection| {
-            Ok(connection.prepare_cached(&sql)?.exists(params![key.as_str(), now])?)
+            Ok(connection.prepare_cached(&statements.exists)?.exists(params![key.as_str(), now])?)
         })
         .await
     }

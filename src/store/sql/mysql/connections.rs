@@ -203,7 +203,7 @@ pub(super) async fn check_table(connection: &mut Conn, options: &MysqlOptions) -
         MYSQL_TYPE_BLOB, MYSQL_TYPE_DATETIME, MYSQL_TYPE_LONG_BLOB, MYSQL_TYPE_MEDIUM_BLOB,
         MYSQL_TYPE_STRING, MYSQL_TYPE_VAR_STRING, MYSQL_TYPE_VARCHAR,
     };
-    let statement = connection.prep(format!("SELECT * FROM {} LIMIT 0", options.quoted_table())).await?;
+    let statement = connection.prep(format!("SELECT * FROM {} LIMIT 0", options.names().table)).await?;
     let texts = [MYSQL_TYPE_VAR_STRING, MYSQL_TYPE_VARCHAR, MYSQL_TYPE_STRING];
     // The protocol says `blob` for texts too.
     let long_texts = [

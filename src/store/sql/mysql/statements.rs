@@ -10,8 +10,10 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Row, Value};
 
 use super::error::{DUPLICATE, Failure, Task};
-use super::{ColumnValue, MysqlOptions, quoted};
+use super::{ColumnValue, MysqlOptions};
 use crate::site::session_key::SessionKey;
+use crate::store::sql::dialect::Names;
+use crate::store::sql::outcome::WriteOutcome;
 
 pub(super) struct Statements {
     load: String,
@@ -44,20 +46,10 @@ pub(super) struct Content {
     pub(super) extra: Vec<Value>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Done,
-    Missing,
-    Changed,
-    KeyTaken,
-}
-
 impl Statements {
     pub(super) fn new(options: &MysqlOptions) -> Statements {
-        let table = options.quoted_table();
-        let [key, data, expiry] = options.quoted_columns();
+        let Names { table, key, data, expiry, extra } = options.names();
         let this_key = format!("{key} = ? AND CAST({key} AS BINARY) = CAST(? AS BINARY)");
-        let extra: Vec<String> = options.extra_columns.iter().map(|column| quoted(column.name())).collect();
         let columns: String = extra.iter().map(|name| format!(", {name}")).collect();
         let set: String = extra.iter().map(|name| format!(", {name} = ?")).collect();
         let set = format!("UPDATE {table} SET {key} = ?, {data} = ?, {expiry} = ?{set} WHERE {this_key}");
@@ -147,17 +139,17 @@ pub(super) struct Create {
 }
 
 impl Request for Create {
-    type Answer = Outcome;
+    type Answer = WriteOutcome;
 
     fn size(&self) -> usize {
         self.content.size()
     }
 
-    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Outcome> {
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<WriteOutcome> {
         let values = self.content.values(&self.key);
         let inserted = connection.exec_drop(statements.create.as_str(), Params::Positional(values)).await;
         match inserted.map_err(Failure::from) {
-            Ok(()) => Ok(Outcome::Done),
+            Ok(()) => Ok(WriteOutcome::Done),
             Err(failure) => key_taken(failure, &self.key, statements, connection).await,
         }
     }
@@ -172,13 +164,13 @@ pub(super) struct Update {
 }
 
 impl Request for Update {
-    type Answer = Outcome;
+    type Answer = WriteOutcome;
 
     fn size(&self) -> usize {
         self.content.size() + self.expected.as_ref().map_or(0, String::len)
     }
 
-    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Outcome> {
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<WriteOutcome> {
         let key = self.key.as_str();
         let mut values = self.content.values(&self.new_key);
         values.extend([key.into(), key.into()]);
@@ -187,17 +179,17 @@ impl Request for Update {
         let statement = if with { &statements.update_expected } else { &statements.update };
         let updated = connection.exec_drop(statement.as_str(), Params::Positional(values)).await;
         match updated.map_err(Failure::from) {
-            Err(failure) if failure.means_absent() => return Ok(Outcome::Missing),
+            Err(failure) if failure.means_absent() => return Ok(WriteOutcome::Missing),
             Err(failure) if self.new_key != self.key => {
                 return key_taken(failure, &self.new_key, statements, connection).await;
             }
             updated => updated?,
         }
         if connection.affected_rows() > 0 {
-            return Ok(Outcome::Done);
+            return Ok(WriteOutcome::Done);
         }
         let there = Load { key: self.key.clone() }.run(statements, connection).await?.is_some();
-        Ok(if there { Outcome::Changed } else { Outcome::Missing })
+        Ok(if there { WriteOutcome::Changed } else { WriteOutcome::Missing })
     }
 }
 
@@ -226,11 +218,11 @@ async fn key_taken(
     key: &SessionKey,
     statements: &Statements,
     connection: &mut Conn,
-) -> Task<Outcome> {
+) -> Task<WriteOutcome> {
     if failure.is(DUPLICATE) {
         let found: Option<u8> = connection.exec_first(statements.key_taken.as_str(), (key.as_str(),)).await?;
         if found.is_some() {
-            return Ok(Outcome::KeyTaken);
+            return Ok(WriteOutcome::KeyTaken);
         }
     }
     Err(failure)

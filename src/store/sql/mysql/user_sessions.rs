@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::connections::connect;
 use super::error::{Failure, TABLE_EXISTS, Task};
 use super::statements::{Request, Statements, from_value, to_value};
-use super::{MysqlOptions, MysqlStore, quoted};
+use super::{DIALECT, MysqlOptions, MysqlStore, quoted};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::listing::Cursor;
@@ -24,14 +24,7 @@ impl MysqlOptions {
     pub async fn create_user_session_table(&self) -> Result<TableCreation, StoreError> {
         let create = async {
             let mut connection = connect(self).await?;
-            let text = |length: u32| format!("varchar({length}) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
-            let (long, key, address) = (text(255), text(40), text(64));
-            let definition = format!(
-                "CREATE TABLE {} (user_id {long} NOT NULL, session_key {key} NOT NULL, \
-                 first_seen datetime(6) NOT NULL, last_seen datetime(6) NOT NULL, address {address}, \
-                 user_agent {long}, PRIMARY KEY (user_id, session_key))",
-                quoted(&self.user_session_table)
-            );
+            let definition = DIALECT.user_session_table(&self.user_session_table);
             let created = match connection.query_drop(definition).await.map_err(Failure::from) {
                 Err(failure) if failure.is(TABLE_EXISTS) => TableCreation::AlreadyThere,
                 result => result.map(|()| TableCreation::Created)?,

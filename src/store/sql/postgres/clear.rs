@@ -56,7 +56,7 @@ impl PostgresStore {
     /// of its own, which is read, changed, logged and written for it. Where there is one for every other page or more,
     /// the table is read page by page instead, so that each page's turn comes once.
     async fn first_place(&self, now: DateTime<Utc>) -> Result<Place, StoreError> {
-        let table = self.options.quoted_table();
+        let table = self.options.names().table;
         let pages: i64 = self.first_value(Query::Pages, &[&table]).await?;
         if pages > 0 {
             let plan: String = self.first_value(Query::Estimate, &[&now]).await?;

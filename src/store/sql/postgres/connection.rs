@@ -103,7 +103,7 @@ impl Connection {
     /// Checks that the table is there and is Django's; gives the types of the extra columns.
     pub(super) async fn check_table(&self, options: &PostgresOptions) -> Task<Vec<String>> {
         let statement =
-            self.client.prepare(&format!("SELECT * FROM {} LIMIT 0", options.quoted_table())).await?;
+            self.client.prepare(&format!("SELECT * FROM {} LIMIT 0", options.names().table)).await?;
         let type_of = |name: &str| {
             let column = statement.columns().iter().find(|column| column.name() == name);
             column.map(Column::type_).ok_or_else(|| Failure::MissingColumn(name.to_owned()))

@@ -2,6 +2,7 @@
 
 use super::super::table::USER_SESSION_COLUMNS;
 use super::{PostgresOptions, quoted};
+use crate::store::sql::dialect::Names;
 
 /// Which statement.
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +63,7 @@ pub(super) const COUNT: usize = Query::IndexPage as usize + 1;
 impl Query {
     /// The statement's text.
     pub(super) fn sql(self, options: &PostgresOptions) -> String {
-        let table = options.quoted_table();
-        let [key, data, expiry] = options.quoted_columns();
+        let Names { table, key, data, expiry, .. } = options.names();
         let index = quoted(&options.user_session_table);
         match self {
             Query::Load => {

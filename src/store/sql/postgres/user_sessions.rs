@@ -12,7 +12,7 @@ use tokio_postgres::types::ToSql;
 use super::connection::Connection;
 use super::error::{Failure, Task};
 use super::statements::Query;
-use super::{PostgresOptions, PostgresStore, quoted};
+use super::{DIALECT, PostgresOptions, PostgresStore, quoted};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::listing::Cursor;
@@ -44,13 +44,7 @@ async fn create_table(options: &PostgresOptions) -> Task<TableCreation> {
     if transaction.query_one("SELECT to_regclass($1::text) IS NOT NULL", &[&table]).await?.try_get(0)? {
         return Ok(TableCreation::AlreadyThere);
     }
-    transaction
-        .batch_execute(&format!(
-            "CREATE TABLE {table} (\"user_id\" varchar(255) NOT NULL, \"session_key\" varchar(40) NOT NULL, \
-             \"first_seen\" timestamp with time zone NOT NULL, \"last_seen\" timestamp with time zone NOT NULL, \
-             \"address\" varchar(64), \"user_agent\" varchar(255), PRIMARY KEY (\"user_id\", \"session_key\"))"
-        ))
-        .await?;
+    transaction.batch_execute(&DIALECT.user_session_table(&options.user_session_table)).await?;
     transaction.commit().await?;
     Ok(TableCreation::Created)
 }

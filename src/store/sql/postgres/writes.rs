@@ -19,6 +19,7 @@ use super::error::Task;
 use super::statements::Query;
 use crate::site::session_key::SessionKey;
 use crate::store::loaded::Version;
+use crate::store::sql::outcome::WriteOutcome;
 
 /// A request to write.
 pub(super) struct Write {
@@ -26,7 +27,7 @@ pub(super) struct Write {
     pub(super) work: Work,
     /// When its caller gives up.
     pub(super) end: Instant,
-    pub(super) reply: oneshot::Sender<Task<Outcome>>,
+    pub(super) reply: oneshot::Sender<Task<WriteOutcome>>,
 }
 
 pub(super) enum Work {
@@ -55,14 +56,6 @@ impl Row {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Done,
-    Missing,
-    Changed,
-    KeyTaken,
-}
-
 impl Write {
     /// The key that the row has afterwards.
     fn new_key(&self) -> &SessionKey {
@@ -72,7 +65,7 @@ impl Write {
         }
     }
 
-    fn answer(self, outcome: Task<Outcome>) {
+    fn answer(self, outcome: Task<WriteOutcome>) {
         // Nobody waits any more when the request was cancelled.
         let _ = self.reply.send(outcome);
     }
@@ -207,14 +200,14 @@ async fn shared(
     options: &PostgresOptions,
     query: Query,
     writes: &[Write],
-) -> Task<Vec<Option<Outcome>>> {
+) -> Task<Vec<Option<WriteOutcome>>> {
     let keys: Vec<&str> = writes.iter().map(|write| write.session_key.as_str()).collect();
     let done = run(connection, options, query, writes).await?;
     let done = done.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<&str>, _>>()?;
-    let mut outcomes: Vec<Option<Outcome>> =
-        keys.iter().map(|key| done.contains(key).then_some(Outcome::Done)).collect();
+    let mut outcomes: Vec<Option<WriteOutcome>> =
+        keys.iter().map(|key| done.contains(key).then_some(WriteOutcome::Done)).collect();
     if matches!(query, Query::Create) {
-        outcomes.iter_mut().for_each(|outcome| _ = outcome.get_or_insert(Outcome::KeyTaken));
+        outcomes.iter_mut().for_each(|outcome| _ = outcome.get_or_insert(WriteOutcome::KeyTaken));
         return Ok(outcomes);
     }
     // What was left out is missing, is not what was expected, or is locked by somebody.
@@ -231,8 +224,8 @@ async fn shared(
     }
     for index in left {
         outcomes[index] = match there.get(keys[index]) {
-            None => Some(Outcome::Missing),
-            Some(false) => Some(Outcome::Changed),
+            None => Some(WriteOutcome::Missing),
+            Some(false) => Some(WriteOutcome::Changed),
             Some(true) => None,
         };
     }
@@ -244,13 +237,13 @@ pub(super) async fn by_itself(
     connection: &mut Connection,
     options: &PostgresOptions,
     write: &Write,
-) -> Task<Outcome> {
+) -> Task<WriteOutcome> {
     let (key, new_key) = (write.session_key.as_str(), write.new_key().as_str());
     let (query, count) = match &write.work {
         // It waits for nobody, so that the one for many serves one as well.
         Work::Create(_) => {
             let outcomes = shared(connection, options, Query::Create, std::slice::from_ref(write)).await?;
-            return Ok(outcomes.into_iter().flatten().next().unwrap_or(Outcome::KeyTaken));
+            return Ok(outcomes.into_iter().flatten().next().unwrap_or(WriteOutcome::KeyTaken));
         }
         Work::Update { row, .. } => {
             let updated = update(connection, options, Query::UpdateAlone, write, row).await;
@@ -259,17 +252,17 @@ pub(super) async fn by_itself(
         Work::Delete => (Query::DeleteAlone, connection.count(options, Query::DeleteAlone, &[&key]).await),
     };
     match (count, query) {
-        (Ok(0), Query::DeleteAlone) => Ok(Outcome::Missing),
+        (Ok(0), Query::DeleteAlone) => Ok(WriteOutcome::Missing),
         (Ok(0), _) => match connection.rows(options, Query::Exists, &[&key]).await?.is_empty() {
-            true => Ok(Outcome::Missing),
-            false => Ok(Outcome::Changed),
+            true => Ok(WriteOutcome::Missing),
+            false => Ok(WriteOutcome::Changed),
         },
-        (Ok(_), _) => Ok(Outcome::Done),
+        (Ok(_), _) => Ok(WriteOutcome::Done),
         // The new key, or a value in another unique column.
         (Err(failure), _) if failure.is(&SqlState::UNIQUE_VIOLATION) && key != new_key => {
             match connection.rows(options, Query::Exists, &[&new_key]).await?.is_empty() {
                 true => Err(failure),
-                false => Ok(Outcome::KeyTaken),
+                false => Ok(WriteOutcome::KeyTaken),
             }
         }
         (Err(failure), _) => Err(failure),

@@ -24,6 +24,7 @@ use tokio::sync::{Mutex, oneshot};
 
 use super::connections::{Open, Slot};
 use super::error::{Failure, Task};
+use super::statements::Clear;
 use super::{SqliteOptions, SqliteStore};
 use crate::site::error::StoreError;
 use crate::store::contract::Progress;
@@ -62,7 +63,7 @@ impl SqliteStore {
         now: DateTime<Utc>,
         progress: &mut Progress<'_>,
     ) -> Result<u64, StoreError> {
-        let (sql, now) = (self.clear_statements(), self.time_text(now));
+        let (sql, now) = (self.statements.clear.clone(), self.time_text(now));
         let (steps, asked) = unbounded::<Step>();
         let turn = self.threads.turn();
         let serving = self.threads.spawn("cloakroom-sqlite-clear".to_owned(), move |slot| {
@@ -82,23 +83,6 @@ impl SqliteStore {
             }
         }
     }
-
-    /// Along the index of the expiry, from the beginning: what was removed is no longer in it.
-    fn clear_statements(&self) -> Statements {
-        let (table, [key_column, _, expiry]) = self.names();
-        let rows = format!(
-            "FROM {table} WHERE {key_column} IN (SELECT {key_column} FROM {table} WHERE {expiry} < ?1 LIMIT ?2)"
-        );
-        Statements { read: format!("SELECT count(*) {rows}"), remove: format!("DELETE {rows}") }
-    }
-}
-
-/// Up to `?2` rows that expired before `?1`.
-#[derive(Default)]
-struct Statements {
-    /// Has their pages read, of the table and of its indexes.
-    read: String,
-    remove: String,
 }
 
 /// Until nobody asks any more.
@@ -109,7 +93,7 @@ fn serve(slot: &Slot, steps: &Receiver<Step>, mut clearing: Clearing) {
 }
 
 struct Clearing {
-    sql: Statements,
+    sql: Clear,
     now: String,
     /// The lock inside of this program, which is fair where SQLite's is not.
     turn: Arc<Mutex<()>>,
@@ -123,7 +107,7 @@ struct Clearing {
 }
 
 impl Clearing {
-    fn new(sql: Statements, now: String, turn: Arc<Mutex<()>>, options: &SqliteOptions) -> Clearing {
+    fn new(sql: Clear, now: String, turn: Arc<Mutex<()>>, options: &SqliteOptions) -> Clearing {
         let batch = BatchSize::up_to(options.clear_batch, MEANT);
         Clearing { sql, now, turn, batch, left: None, data_version: None, log_pages: None }
     }
@@ -226,7 +210,7 @@ mod tests {
             let write = |connection: &Connection| {
                 connection.execute("INSERT INTO notes VALUES ('')", ()).unwrap();
             };
-            let mut clearing = Clearing::new(Statements::default(), String::new(), Arc::default(), &options);
+            let mut clearing = Clearing::new(Clear::default(), String::new(), Arc::default(), &options);
             clearing.others_wrote(&ours);
             write(&ours);
             assert!(!clearing.others_wrote(&ours), "{journal_mode}: that was itself");

@@ -216,7 +216,7 @@ fn connect(options: &SqliteOptions, path: &Path, create: bool) -> Task<Connectio
 
 /// Fails when the table or one of its columns is missing.
 fn check_table(connection: &Connection, options: &SqliteOptions) -> Task<()> {
-    let statement = connection.prepare(&format!("SELECT * FROM {} LIMIT 0", options.quoted_table()))?;
+    let statement = connection.prepare(&format!("SELECT * FROM {} LIMIT 0", options.names().table))?;
     let columns: Vec<&str> = statement.column_names().into_iter().collect();
     let Columns { session_key, session_data, expire_date } = &options.columns;
     let extra = options.extra_columns.iter().map(ExtraColumn::name);

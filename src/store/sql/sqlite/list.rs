@@ -1,5 +1,7 @@
 //! Listing and counting, in the order of the keys.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use rusqlite::params;
 
@@ -14,13 +16,10 @@ impl SqliteStore {
     pub(super) async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Listed>, StoreError> {
         let limit = limit.max(1);
         let after = cursor.place::<SessionKey>()?.cloned();
-        let (table, [key_column, data, expiry]) = self.names();
-        let from = if after.is_some() { format!("WHERE {key_column} > ?2 ") } else { String::new() };
-        let sql = format!(
-            "SELECT {key_column}, {data}, {expiry} FROM {table} {from}ORDER BY {key_column} LIMIT ?1"
-        );
+        let statements = Arc::clone(&self.statements);
         let rows = self.read(move |connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
+            let sql = if after.is_some() { &statements.list_after } else { &statements.list };
+            let mut statement = connection.prepare_cached(sql)?;
             statement.raw_bind_parameter(1, i64::try_from(limit).unwrap_or(i64::MAX))?;
             if let Some(after) = &after {
                 statement.raw_bind_parameter(2, after.as_str())?;
@@ -45,11 +44,10 @@ impl SqliteStore {
     }
 
     pub(super) async fn count_rows(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
-        let (now, (table, [.., expiry])) = (self.time_text(now), self.names());
-        let sql = format!("SELECT COUNT(CASE WHEN {expiry} > ?1 THEN 1 END), COUNT(*) FROM {table}");
+        let (now, statements) = (self.time_text(now), Arc::clone(&self.statements));
         let counted = self.read(move |connection| {
-            let row: (i64, i64) =
-                connection.query_row(&sql, params![now], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let row: (i64, i64) = connection
+                .query_row(&statements.count, params![now], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(row)
         });
         Ok(Count::of(counted.await?))

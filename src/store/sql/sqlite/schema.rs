@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::super::table::{DJANGO_TABLE, MigrationRecord, TableCreation, index_name};
+use super::super::table::{DJANGO_TABLE, MigrationRecord, TableCreation};
 use super::error::Task;
-use super::{Mode, SqliteOptions, connections, format_time, quoted, threads};
+use super::{DIALECT, Mode, SqliteOptions, connections, format_time, threads};
 use crate::site::error::StoreError;
 
 impl SqliteOptions {
@@ -46,31 +46,17 @@ fn create_table(
     if table_exists(&transaction, &options.table)? {
         return Ok(TableCreation::AlreadyThere);
     }
-    let table = options.quoted_table();
-    let [key, data, expiry] = options.quoted_columns();
-    let index = quoted(&index_name(&options.table, &options.columns.expire_date, "", 200));
-    transaction.execute_batch(&format!(
-        "CREATE TABLE {table} ({key} varchar(40) NOT NULL PRIMARY KEY, \
-         {data} text NOT NULL, {expiry} datetime NOT NULL);\n\
-         CREATE INDEX {index} ON {table} ({expiry});"
-    ))?;
+    transaction.execute_batch(&DIALECT.session_table(&options.table, &options.columns))?;
     let is_django = table_exists(&transaction, "django_migrations")?;
     if options.table == DJANGO_TABLE && (is_django || record == MigrationRecord::Always) {
-        transaction.execute_batch(
-            "CREATE TABLE IF NOT EXISTS \"django_migrations\" (\"id\" integer NOT NULL PRIMARY KEY AUTOINCREMENT, \
-             \"app\" varchar(255) NOT NULL, \"name\" varchar(255) NOT NULL, \"applied\" datetime NOT NULL)",
-        )?;
-        transaction.execute(
-            "INSERT INTO django_migrations (app, name, applied) SELECT 'sessions', '0001_initial', ?1 \
-             WHERE NOT EXISTS (SELECT 1 FROM django_migrations WHERE app = 'sessions' AND name = '0001_initial')",
-            params![format_time(now.naive_utc())],
-        )?;
+        transaction.execute_batch(&DIALECT.migration_table())?;
+        transaction.execute(&DIALECT.note_migration(), params![format_time(now.naive_utc())])?;
     }
     transaction.commit()?;
     Ok(TableCreation::Created)
 }
 
-fn table_exists(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+pub(super) fn table_exists(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
     connection
         .prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1")?
         .exists(params![table])

@@ -1,15 +1,18 @@
 //! The index of user sessions, in a table of its own.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use rusqlite::{Connection, Row, params};
 
 use super::error::Task;
-use super::{SqliteOptions, SqliteStore, connections, format_time, quoted, threads};
+use super::schema::table_exists;
+use super::{DIALECT, SqliteOptions, SqliteStore, connections, format_time, threads};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::listing::Cursor;
-use crate::store::sql::table::{TableCreation, USER_SESSION_COLUMNS};
+use crate::store::sql::table::TableCreation;
 use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
 
 impl SqliteOptions {
@@ -32,26 +35,13 @@ impl SqliteOptions {
     fn of_user_sessions(&self) -> SqliteOptions {
         SqliteOptions { table: self.user_session_table.clone(), ..self.clone() }
     }
-
-    fn quoted_user_session_table(&self) -> String {
-        quoted(&self.user_session_table)
-    }
 }
 
 fn create_table(connection: &Connection, table: &str) -> Task<TableCreation> {
-    if connection
-        .prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1")?
-        .exists(params![table])?
-    {
+    if table_exists(connection, table)? {
         return Ok(TableCreation::AlreadyThere);
     }
-    connection.execute_batch(&format!(
-        "CREATE TABLE IF NOT EXISTS {table} (\"user_id\" varchar(255) NOT NULL, \
-         \"session_key\" varchar(40) NOT NULL, \"first_seen\" datetime NOT NULL, \
-         \"last_seen\" datetime NOT NULL, \"address\" varchar(64), \"user_agent\" varchar(255), \
-         PRIMARY KEY (\"user_id\", \"session_key\")) WITHOUT ROWID",
-        table = quoted(table)
-    ))?;
+    connection.execute_batch(&DIALECT.user_session_table(table))?;
     Ok(TableCreation::Created)
 }
 
@@ -76,25 +66,15 @@ impl SqliteStore {
 #[async_trait]
 impl UserSessionIndex for SqliteStore {
     async fn check(&self) -> Result<(), StoreError> {
-        let table = self.options.quoted_user_session_table();
-        let sql = format!("SELECT {USER_SESSION_COLUMNS} FROM {table} LIMIT 0");
-        self.read_index(move |connection| Ok(connection.prepare(&sql).map(drop)?)).await
+        let statements = Arc::clone(&self.statements);
+        self.read_index(move |connection| Ok(connection.prepare(&statements.index.check).map(drop)?)).await
     }
 
     async fn put(&self, entry: &Entry, moved_from: Option<&SessionKey>) -> Result<(), StoreError> {
-        let table = self.options.quoted_user_session_table();
-        let sql = format!(
-            "INSERT INTO {table} ({USER_SESSION_COLUMNS}) \
-             SELECT ?1, ?2, coalesce(old.first_seen, ?3), ?4, coalesce(?5, old.address), \
-                 coalesce(?6, old.user_agent) \
-             FROM (SELECT 1) LEFT JOIN {table} AS old ON old.user_id = ?1 AND old.session_key = ?7 WHERE true \
-             ON CONFLICT (user_id, session_key) DO UPDATE SET last_seen = max(last_seen, excluded.last_seen), \
-                 address = coalesce(excluded.address, address), \
-                 user_agent = coalesce(excluded.user_agent, user_agent)"
-        );
+        let statements = Arc::clone(&self.statements);
         let (entry, moved_from) = (entry.clone(), moved_from.cloned());
         self.write_index(move |connection| {
-            connection.prepare_cached(&sql)?.execute(params![
+            connection.prepare_cached(&statements.index.put)?.execute(params![
                 entry.user_id,
                 entry.session_key.as_str(),
                 format_time(entry.first_seen.naive_utc()),
@@ -109,14 +89,10 @@ impl UserSessionIndex for SqliteStore {
     }
 
     async fn fill(&self, entries: &[Entry]) -> Result<(), StoreError> {
-        let table = self.options.quoted_user_session_table();
-        let sql = format!(
-            "INSERT INTO {table} ({USER_SESSION_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-             ON CONFLICT (user_id, session_key) DO NOTHING"
-        );
+        let statements = Arc::clone(&self.statements);
         let entries = entries.to_vec();
         self.write_index(move |connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
+            let mut statement = connection.prepare_cached(&statements.index.fill)?;
             for entry in &entries {
                 statement.execute(params![
                     entry.user_id,
@@ -133,23 +109,21 @@ impl UserSessionIndex for SqliteStore {
     }
 
     async fn of_user(&self, user_id: &str) -> Result<Vec<Entry>, StoreError> {
-        let table = self.options.quoted_user_session_table();
-        let sql = format!("SELECT {USER_SESSION_COLUMNS} FROM {table} WHERE user_id = ?1");
+        let statements = Arc::clone(&self.statements);
         let user_id = user_id.to_owned();
         self.read_index(move |connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
+            let mut statement = connection.prepare_cached(&statements.index.of_user)?;
             Ok(statement.query_map(params![user_id], entry)?.collect::<Result<_, _>>()?)
         })
         .await
     }
 
     async fn remove(&self, entries: &[(&str, &SessionKey)]) -> Result<(), StoreError> {
-        let table = self.options.quoted_user_session_table();
-        let sql = format!("DELETE FROM {table} WHERE user_id = ?1 AND session_key = ?2");
+        let statements = Arc::clone(&self.statements);
         let places: Vec<(String, SessionKey)> =
             entries.iter().map(|(user_id, key)| ((*user_id).to_owned(), (*key).clone())).collect();
         self.write_index(move |connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
+            let mut statement = connection.prepare_cached(&statements.index.remove)?;
             for (user_id, session_key) in &places {
                 statement.execute(params![user_id, session_key.as_str()])?;
             }
@@ -160,15 +134,11 @@ impl UserSessionIndex for SqliteStore {
 
     async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let limit = limit.max(1);
-        let table = self.options.quoted_user_session_table();
-        let sql = format!(
-            "SELECT {USER_SESSION_COLUMNS} FROM {table} WHERE (user_id, session_key) > (?1, ?2) \
-             ORDER BY user_id, session_key LIMIT ?3"
-        );
+        let statements = Arc::clone(&self.statements);
         let after = cursor.place::<(String, SessionKey)>()?.cloned();
         let (user_id, session_key) = after.unwrap_or_else(|| (String::new(), SessionKey::from_trusted("")));
         let page = self.read_index(move |connection| {
-            let mut statement = connection.prepare_cached(&sql)?;
+            let mut statement = connection.prepare_cached(&statements.index.page)?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let rows = statement.query_map(params![user_id, session_key.as_str(), limit], entry)?;
             Ok(rows.collect::<Result<Vec<_>, _>>()?)

@@ -5,7 +5,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
 use super::error::Task;
-use super::{SqliteOptions, connections, quoted, threads};
+use super::{DIALECT, SqliteOptions, connections, threads};
 use crate::site::error::StoreError;
 use crate::store::sql::users::{Passwords, no_users};
 
@@ -56,7 +56,7 @@ impl Passwords for Users {
                 let places = vec!["?"; ids.len()].join(", ");
                 let sql = format!(
                     "SELECT CAST(\"id\" AS TEXT), \"password\" FROM {} WHERE \"id\" IN ({places})",
-                    quoted(table)
+                    DIALECT.quoted(table)
                 );
                 let values = params_from_iter(ids.iter().map(|id| Value::Text(id.clone())));
                 let mut statement = connection.prepare(&sql)?;

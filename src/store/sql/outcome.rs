@@ -1,0 +1,43 @@
+//! What came of a write to a row, and of a call of the store by it.
+
+use crate::store::contract::{Created, Rotated, Updated};
+use crate::store::loaded::Version;
+
+/// What came of one write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WriteOutcome {
+    Done,
+    /// There is no such row.
+    Missing,
+    /// The row is no longer what was expected.
+    Changed,
+    /// Another row has the new key.
+    KeyTaken,
+}
+
+impl WriteOutcome {
+    /// A write that creates a row finds its key taken, whatever else it finds.
+    pub(super) fn created(self, version: Version) -> Created {
+        match self {
+            WriteOutcome::Done => Created::Created(version),
+            WriteOutcome::Missing | WriteOutcome::Changed | WriteOutcome::KeyTaken => Created::KeyTaken,
+        }
+    }
+
+    pub(super) fn updated(self, version: Version) -> Updated {
+        match self {
+            WriteOutcome::Done => Updated::Updated(version),
+            WriteOutcome::Missing => Updated::Missing,
+            WriteOutcome::Changed | WriteOutcome::KeyTaken => Updated::Changed,
+        }
+    }
+
+    pub(super) fn rotated(self, version: Version) -> Rotated {
+        match self {
+            WriteOutcome::Done => Rotated::Rotated(version),
+            WriteOutcome::Missing => Rotated::Missing,
+            WriteOutcome::Changed => Rotated::Changed,
+            WriteOutcome::KeyTaken => Rotated::KeyTaken,
+        }
+    }
+}
