@@ -43,7 +43,7 @@ impl Listed {
     ///
     /// ```
     /// use cloakroom::chrono::{TimeDelta, Utc};
-    /// use cloakroom::store::{Cursor, Record};
+    /// use cloakroom::store::Record;
     /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -51,7 +51,7 @@ impl Listed {
     /// let data = SessionData::from_json(r#"{"_auth_user_id":7}"#)?;
     /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
     /// store.create(&SessionKey::random()?, record).await?;
-    /// let page = store.list(&mut Cursor::start(), 100, now).await?;
+    /// let page = store.list()?.next_page(100, now).await?.unwrap();
     /// assert_eq!(page[0].user_id()?.as_deref(), Some("7"));
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```

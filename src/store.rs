@@ -43,7 +43,7 @@ pub use connect_or_create::connect_or_create;
 pub use contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 #[cfg(feature = "file")]
 pub use file::FileStore;
-pub use listing::{Count, Cursor, Listed};
+pub use listing::{Count, Listed, Listing, Paged, Pages};
 pub use loaded::{Loaded, Version};
 pub use memory::MemoryStore;
 pub use moving::MovingStore;

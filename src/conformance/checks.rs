@@ -10,7 +10,7 @@ use super::{Check, Problem};
 use crate::site::error::StoreErrorKind;
 use crate::site::session_key::SessionKey;
 use crate::store::contract::{Created, Record, Rotated, SessionStore, Updated};
-use crate::store::listing::{Cursor, Listed};
+use crate::store::listing::Listed;
 use crate::store::loaded::Version;
 
 type Store = Arc<dyn SessionStore>;
@@ -489,13 +489,14 @@ async fn list<F: Future<Output = Outcome>>(
     limit: usize,
     mut meanwhile: impl FnMut() -> F,
 ) -> Result<Option<Vec<Listed>>, Problem> {
-    let (mut all, mut cursor) = (Vec::new(), Cursor::start());
-    while !cursor.is_done() {
-        match store.list(&mut cursor, limit, now()).await {
-            Ok(page) => all.extend(page),
-            Err(error) if error.kind() == StoreErrorKind::Unsupported => return Ok(None),
-            Err(error) => return Err(error.into()),
-        }
+    let mut all = Vec::new();
+    let mut listing = match store.list() {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == StoreErrorKind::Unsupported => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    while let Some(page) = listing.next_page(limit, now()).await? {
+        all.extend(page);
         meanwhile().await?;
     }
     Ok(Some(all))

@@ -46,8 +46,8 @@ use self::pause::Pause;
 use crate::site::clock::{Clock, SystemClock};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
-use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated, no_progress};
-use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
+use crate::store::listing::{Count, Listed, Listing};
 use crate::store::loaded::{Loaded, Version};
 
 pub(super) use self::copy::CopyVersion;
@@ -412,10 +412,6 @@ impl SessionStore for CachedDbStore {
         self.database.exists(session_key, now).await
     }
 
-    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        self.clear_expired_with_progress(now, &mut no_progress).await
-    }
-
     async fn clear_expired_with_progress(
         &self,
         now: DateTime<Utc>,
@@ -429,13 +425,8 @@ impl SessionStore for CachedDbStore {
     }
 
     /// The database's: what has no row is no session.
-    async fn list(
-        &self,
-        cursor: &mut Cursor,
-        limit: usize,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.database.list(cursor, limit, now).await
+    fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
+        self.database.list()
     }
 
     async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {

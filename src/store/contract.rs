@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use cloakroom_formats::SessionData;
 
-use super::listing::{Count, Cursor, Listed};
+use super::listing::{Count, Listed, Listing};
 use super::loaded::{Loaded, Version};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
@@ -228,7 +228,9 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// assert_eq!(store.clear_expired(now + TimeDelta::days(1)).await?, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
-    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError>;
+    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+        self.clear_expired_with_progress(now, &mut |_cleared| ControlFlow::Continue(())).await
+    }
 
     /// Does what [`clear_expired`](SessionStore::clear_expired) does, and after each batch tells `progress` how
     /// many sessions it has removed so far; when that breaks, it ends there. A store that removes them in one
@@ -258,31 +260,22 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         &self,
         now: DateTime<Utc>,
         progress: &mut Progress<'_>,
-    ) -> Result<u64, StoreError> {
-        let cleared = self.clear_expired(now).await?;
-        // All is done: there is nothing left to break off.
-        let _ = progress(cleared);
-        Ok(cleared)
-    }
+    ) -> Result<u64, StoreError>;
 
-    /// The next sessions of a listing, about `limit` of them, and moves the cursor behind them. A page may be
-    /// empty before the end; [`Cursor::is_done`] tells the end. Memory is needed for one page.
+    /// Lists all sessions, page by page.
     ///
     /// - All that is stored is listed: also what has expired, is not genuine, or is unreadable.
-    /// - What was there from the first call to the last is listed, whatever else comes, goes or changes
-    ///   meanwhile; by stores that list in the order of their keys (the databases) once, by others at least once.
-    /// - After an error the cursor is where it was: call again to try again.
+    /// - What was there from the first call to the last is listed, whatever else comes, goes or changes meanwhile. Stores
+    ///   that list in the order of their keys (the databases) list it once, others at least once.
     ///
     /// ```
     /// use cloakroom::chrono::Utc;
-    /// use cloakroom::store::Cursor;
     /// use cloakroom::{MemoryStore, SessionStore};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let store = MemoryStore::new();
-    /// let (mut cursor, mut live, now) = (Cursor::start(), 0, Utc::now());
-    /// while !cursor.is_done() {
-    ///     let page = store.list(&mut cursor, 500, now).await?;
+    /// let (store, now) = (MemoryStore::new(), Utc::now());
+    /// let (mut live, mut listing) = (0, store.list()?);
+    /// while let Some(page) = listing.next_page(500, now).await? {
     ///     live += page.iter().filter(|listed| !listed.is_expired(now)).count();
     /// }
     /// assert_eq!(live, 0);
@@ -291,13 +284,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// Of [`StoreErrorKind::Unsupported`] where a store cannot know its sessions, as with those in cookies.
-    async fn list(
-        &self,
-        cursor: &mut Cursor,
-        limit: usize,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        let _ = (cursor, limit, now);
+    fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
         let message = "this store cannot list its sessions; only who has a session's key finds it";
         Err(StoreError::new("", StoreErrorKind::Unsupported, message))
     }
@@ -323,9 +310,9 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// As [`list`](SessionStore::list).
     async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
-        let (mut count, mut cursor) = (Count::default(), Cursor::start());
-        while !cursor.is_done() {
-            for listed in self.list(&mut cursor, LISTING_PAGE, now).await? {
+        let (mut count, mut listing) = (Count::default(), self.list()?);
+        while let Some(page) = listing.next_page(LISTING_PAGE, now).await? {
+            for listed in page {
                 *match &listed.session {
                     _ if listed.is_expired(now) => &mut count.expired,
                     Err(_) => &mut count.unreadable,
@@ -380,11 +367,6 @@ const LISTING_PAGE: usize = 500;
 /// assert_eq!(so_far, 10_000);
 /// ```
 pub type Progress<'a> = dyn FnMut(u64) -> ControlFlow<()> + Send + 'a;
-
-/// Asks for no progress and never breaks off.
-pub(crate) fn no_progress(_cleared: u64) -> ControlFlow<()> {
-    ControlFlow::Continue(())
-}
 
 /// A session to be written.
 ///

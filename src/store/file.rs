@@ -28,8 +28,8 @@ use self::sweep::{Rules, Sweep};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
-use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated, no_progress};
-use crate::store::listing::{Cursor, Listed};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
+use crate::store::listing::{Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
 
 /// Keeps each session in a file of its own, as Django's `file` back end does, and beside it. On Linux and macOS.
@@ -373,10 +373,6 @@ impl SessionStore for FileStore {
         })
     }
 
-    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        self.clear_expired_with_progress(now, &mut no_progress).await
-    }
-
     async fn clear_expired_with_progress(
         &self,
         now: DateTime<Utc>,
@@ -401,13 +397,8 @@ impl SessionStore for FileStore {
         }
     }
 
-    async fn list(
-        &self,
-        cursor: &mut Cursor,
-        limit: usize,
-        _now: DateTime<Utc>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.page(cursor, limit).await
+    fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
+        Ok(Box::new(Pages::<_, Listed>::of(self)))
     }
 }
 

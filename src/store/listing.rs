@@ -1,11 +1,11 @@
 //! Going through all sessions of a store, page by page.
 
-use std::any::Any;
 use std::fmt;
 
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::loaded::Loaded;
 
@@ -14,7 +14,7 @@ use crate::store::loaded::Loaded;
 ///
 /// ```
 /// use cloakroom::chrono::{TimeDelta, Utc};
-/// use cloakroom::store::{Cursor, Record};
+/// use cloakroom::store::Record;
 /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -22,20 +22,20 @@ use crate::store::loaded::Loaded;
 /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
 /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
 /// store.create(&key, record).await?;
-/// let page = store.list(&mut Cursor::start(), 100, now).await?;
+/// let page = store.list()?.next_page(100, now).await?.unwrap();
 /// assert_eq!(page[0].session_key, key);
 /// assert_eq!(page[0].session.as_ref().unwrap().data, data);
 /// assert!(!page[0].is_expired(now));
 /// assert!(page[0].is_expired(record.expire_date));
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Listed {
     /// Its key.
     pub session_key: SessionKey,
     /// When it ends or ended, where the store knows.
     pub expire_date: Option<DateTime<Utc>>,
-    /// What is stored, or why it cannot be read: an error of [`StoreErrorKind::Unreadable`].
+    /// What is stored, or why it cannot be read: an error of [`StoreErrorKind::Unreadable`](crate::StoreErrorKind::Unreadable).
     pub session: Result<Loaded, StoreError>,
 }
 
@@ -76,103 +76,133 @@ impl Count {
     }
 }
 
-/// How far a listing has come. Each store keeps in it what it needs to go on; a cursor belongs to the store
-/// that moved it.
+/// All sessions of a store, or all entries of an index, page by page. Memory is needed for one page.
 ///
 /// ```
 /// use cloakroom::chrono::Utc;
-/// use cloakroom::store::Cursor;
 /// use cloakroom::{MemoryStore, SessionStore};
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// let (store, mut cursor) = (MemoryStore::new(), Cursor::start());
-/// assert!(!cursor.is_done());
-/// while !cursor.is_done() {
-///     assert!(store.list(&mut cursor, 100, Utc::now()).await?.is_empty());
+/// let (store, now) = (MemoryStore::new(), Utc::now());
+/// let (mut sessions, mut listing) = (0, store.list()?);
+/// while let Some(page) = listing.next_page(500, now).await? {
+///     sessions += page.len();
 /// }
+/// assert_eq!(sessions, 0);
 /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
 /// ```
-#[derive(Default)]
-pub struct Cursor(Place);
+#[async_trait]
+pub trait Listing<T>: Send {
+    /// The next items, about `limit` of them; none at the end. A page may be empty before the end.
+    ///
+    /// # Errors
+    /// When the store fails. The listing stays where it is: call again to try again.
+    async fn next_page(&mut self, limit: usize, now: DateTime<Utc>) -> Result<Option<Vec<T>>, StoreError>;
+}
 
-#[derive(Default)]
-enum Place {
-    #[default]
+/// A store that finds the next page by the place where the last one ended. [`Pages`] makes a [`Listing`] of it.
+///
+/// ```
+/// use cloakroom::chrono::{DateTime, Utc};
+/// use cloakroom::store::{Listing, Paged, Pages};
+/// use cloakroom::{StoreError, async_trait};
+///
+/// /// Lists the numbers up to itself.
+/// struct Numbers(u32);
+///
+/// #[async_trait]
+/// impl Paged<u32> for Numbers {
+///     type Place = u32;
+///
+///     async fn page(
+///         &self,
+///         after: Option<&u32>,
+///         limit: usize,
+///         _now: DateTime<Utc>,
+///     ) -> Result<(Vec<u32>, Option<u32>), StoreError> {
+///         let page: Vec<u32> = (after.map_or(1, |after| after + 1)..=self.0).take(limit).collect();
+///         let last = page.last().copied().filter(|last| *last < self.0);
+///         Ok((page, last))
+///     }
+/// }
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let numbers = Numbers(5);
+/// let mut listing = Pages::of(&numbers);
+/// assert_eq!(listing.next_page(3, Utc::now()).await?, Some(vec![1, 2, 3]));
+/// assert_eq!(listing.next_page(3, Utc::now()).await?, Some(vec![4, 5]));
+/// assert_eq!(listing.next_page(3, Utc::now()).await?, None);
+/// # Ok::<(), StoreError>(()) }).unwrap();
+/// ```
+#[async_trait]
+pub trait Paged<T>: Sync {
+    /// Where a page ends.
+    type Place: Send + Sync;
+
+    /// The page after this place, or the first one, of about `limit` items, at least one; and where it ends, unless it is
+    /// the last.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn page(
+        &self,
+        after: Option<&Self::Place>,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<(Vec<T>, Option<Self::Place>), StoreError>;
+}
+
+/// The [`Listing`] of a [`Paged`] store.
+pub struct Pages<'a, S: Paged<T> + ?Sized, T> {
+    store: &'a S,
+    position: Position<S::Place>,
+}
+
+enum Position<P> {
     Start,
-    At(Box<dyn Any + Send + Sync>),
+    After(P),
     End,
 }
 
-impl Cursor {
-    /// The cursor of a listing that begins.
-    pub fn start() -> Cursor {
-        Cursor::default()
-    }
-
-    /// Whether everything has been listed.
-    pub fn is_done(&self) -> bool {
-        matches!(self.0, Place::End)
-    }
-
-    /// For stores: where the last call came to; none at the start.
-    ///
-    /// ```
-    /// use cloakroom::store::Cursor;
-    ///
-    /// let mut cursor = Cursor::start();
-    /// assert_eq!(cursor.place::<u64>()?, None);
-    /// cursor.move_to(Some(42_u64));
-    /// assert_eq!(cursor.place::<u64>()?, Some(&42));
-    /// assert!(cursor.place::<String>().is_err(), "another store's");
-    /// # Ok::<(), cloakroom::StoreError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// When another kind of store moved this cursor.
-    pub fn place<T: Any>(&self) -> Result<Option<&T>, StoreError> {
-        match &self.0 {
-            Place::Start | Place::End => Ok(None),
-            Place::At(place) => place.downcast_ref().map(Some).ok_or_else(|| {
-                let message = "the cursor is of another store's listing; begin with `Cursor::start()`";
-                StoreError::new("", StoreErrorKind::Misconfigured, message)
-            }),
-        }
-    }
-
-    /// For stores: sets where the next call goes on; none at the end.
-    ///
-    /// ```
-    /// use cloakroom::store::Cursor;
-    ///
-    /// let mut cursor = Cursor::start();
-    /// cursor.move_to(Some("the last key of this page".to_owned()));
-    /// assert!(!cursor.is_done());
-    /// cursor.move_to::<String>(None);
-    /// assert!(cursor.is_done());
-    /// ```
-    pub fn move_to<T: Any + Send + Sync>(&mut self, place: Option<T>) {
-        self.0 = place.map_or(Place::End, |place| Place::At(Box::new(place)));
-    }
-
-    /// For stores that list in the order of their keys: the next page goes on after the last of this one. A page that is
-    /// not full is the last.
-    pub(super) fn move_after<T, P: Any + Send + Sync>(
-        &mut self,
-        page: &[T],
-        limit: usize,
-        place: impl Fn(&T) -> P,
-    ) {
-        let last = page.last().filter(|_| page.len() >= limit.max(1));
-        self.move_to(last.map(place));
+impl<'a, S: Paged<T> + ?Sized, T> Pages<'a, S, T> {
+    /// A listing from the beginning.
+    pub fn of(store: &'a S) -> Self {
+        Pages { store, position: Position::Start }
     }
 }
 
-impl fmt::Debug for Cursor {
+#[async_trait]
+impl<S: Paged<T> + ?Sized, T: Send> Listing<T> for Pages<'_, S, T> {
+    async fn next_page(&mut self, limit: usize, now: DateTime<Utc>) -> Result<Option<Vec<T>>, StoreError> {
+        let after = match &self.position {
+            Position::Start => None,
+            Position::After(place) => Some(place),
+            Position::End => return Ok(None),
+        };
+        let (page, end) = self.store.page(after, limit.max(1), now).await?;
+        self.position = end.map_or(Position::End, Position::After);
+        Ok(Some(page))
+    }
+}
+
+impl<S: Paged<T> + ?Sized, T> fmt::Debug for Pages<'_, S, T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self.0 {
-            Place::Start => "Cursor(start)",
-            Place::At(_) => "Cursor(..)",
-            Place::End => "Cursor(end)",
+        formatter.write_str(match self.position {
+            Position::Start => "Pages(start)",
+            Position::After(_) => "Pages(..)",
+            Position::End => "Pages(end)",
         })
+    }
+}
+
+/// The end of a page in the order of the keys. A page that is not full is the last.
+pub(super) fn end_of<T, P>(page: &[T], limit: usize, place: impl Fn(&T) -> P) -> Option<P> {
+    page.last().filter(|_| page.len() >= limit).map(place)
+}
+
+impl Listed {
+    /// Its place in the order of the keys.
+    pub(super) fn place(&self) -> SessionKey {
+        self.session_key.clone()
     }
 }

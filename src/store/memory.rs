@@ -15,8 +15,8 @@ use cloakroom_formats::SessionData;
 
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::store::contract::{Created, Record, Rotated, SessionStore, Updated};
-use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
+use crate::store::listing::{Count, Listed, Listing, Paged, Pages, end_of};
 use crate::store::loaded::{Loaded, Version};
 
 /// Keeps sessions in memory. Django's counterpart is the cache back end on `LocMemCache`.
@@ -84,6 +84,37 @@ impl MemoryStore {
 impl Default for MemoryStore {
     fn default() -> Self {
         MemoryStore::new()
+    }
+}
+
+/// Shard by shard, and in each in the order of the keys.
+#[async_trait]
+impl Paged<Listed> for MemoryStore {
+    type Place = SessionKey;
+
+    async fn page(
+        &self,
+        after: Option<&SessionKey>,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<(Vec<Listed>, Option<SessionKey>), StoreError> {
+        let mut after = after.cloned();
+        let first = after.as_ref().map_or(0, |after| self.index(after));
+        let mut page: Vec<Listed> = Vec::new();
+        for shard in &self.shards[first..] {
+            let shard = crate::site::lock::lock(shard);
+            let after = after.take();
+            let is_next = |key: &&SessionKey| after.as_ref().is_none_or(|after| *key > after);
+            let mut keys: Vec<&SessionKey> = shard.keys().filter(is_next).collect();
+            keys.sort_unstable();
+            keys.truncate(limit - page.len());
+            page.extend(keys.into_iter().filter_map(|key| Some(shard.get(key)?.listed(key))));
+            if page.len() == limit {
+                break;
+            }
+        }
+        let end = end_of(&page, limit, Listed::place);
+        Ok((page, end))
     }
 }
 
@@ -193,41 +224,25 @@ impl SessionStore for MemoryStore {
         Ok(shard.get(session_key).is_some_and(|slot| slot.expire_date > now))
     }
 
-    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
         let clear = |shard: &Mutex<Shard>| {
             let mut shard = crate::site::lock::lock(shard);
             let before = shard.len();
             shard.retain(|_, slot| slot.expire_date >= now);
             (before - shard.len()) as u64
         };
-        Ok(self.shards.iter().map(clear).sum())
+        let cleared = self.shards.iter().map(clear).sum();
+        // All is done: there is nothing left to stop.
+        let _ = progress(cleared);
+        Ok(cleared)
     }
 
-    /// Shard by shard, and in each in the order of the keys.
-    async fn list(
-        &self,
-        cursor: &mut Cursor,
-        limit: usize,
-        _now: DateTime<Utc>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        let limit = limit.max(1);
-        let mut after = cursor.place::<SessionKey>()?.cloned();
-        let first = after.as_ref().map_or(0, |after| self.index(after));
-        let mut page: Vec<Listed> = Vec::new();
-        for shard in &self.shards[first..] {
-            let shard = crate::site::lock::lock(shard);
-            let after = after.take();
-            let is_next = |key: &&SessionKey| after.as_ref().is_none_or(|after| *key > after);
-            let mut keys: Vec<&SessionKey> = shard.keys().filter(is_next).collect();
-            keys.sort_unstable();
-            keys.truncate(limit - page.len());
-            page.extend(keys.into_iter().filter_map(|key| Some(shard.get(key)?.listed(key))));
-            if page.len() == limit {
-                break;
-            }
-        }
-        cursor.move_after(&page, limit, |listed| listed.session_key.clone());
-        Ok(page)
+    fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
+        Ok(Box::new(Pages::<_, Listed>::of(self)))
     }
 
     async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {

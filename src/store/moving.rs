@@ -64,11 +64,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use self::entry::{Entry, Found, Place};
+use self::list::BothStores;
 use self::transfer::{BEFORE_ALL, Brought, give_way};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
-use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated, no_progress};
-use crate::store::listing::{Cursor, Listed};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
+use crate::store::listing::{Listed, Listing};
 use crate::store::loaded::{Loaded, Version};
 
 pub use self::rest::Moved;
@@ -323,10 +324,6 @@ impl SessionStore for MovingStore {
         }
     }
 
-    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        self.clear_expired_with_progress(now, &mut no_progress).await
-    }
-
     async fn clear_expired_with_progress(
         &self,
         now: DateTime<Utc>,
@@ -349,13 +346,8 @@ impl SessionStore for MovingStore {
     }
 
     /// The old store's sessions, then the new one's, so that a session that moves meanwhile is listed.
-    async fn list(
-        &self,
-        cursor: &mut Cursor,
-        limit: usize,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.page(cursor, limit, now).await
+    fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
+        Ok(Box::new(BothStores::new(self)?))
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -7,7 +7,6 @@ use chrono::Utc;
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::settings::{SecretCheck, Settings};
 use crate::store::contract::SessionStore;
-use crate::store::listing::Cursor;
 
 /// How many entries one statement reads.
 const PAGE: usize = 100;
@@ -85,9 +84,9 @@ fn refusal(genuine: u32, not_genuine: u32) -> String {
 }
 
 async fn sample(store: &dyn SessionStore) -> Result<Sample, StoreError> {
-    let (mut sample, mut cursor, now) = (Sample::default(), Cursor::start(), Utc::now());
+    let (mut sample, mut listing, now) = (Sample::default(), store.list()?, Utc::now());
     for _ in 0..PAGES {
-        let page = store.list(&mut cursor, PAGE, now).await?;
+        let Some(page) = listing.next_page(PAGE, now).await? else { break };
         for listed in page.iter().filter(|listed| !listed.is_expired(now)) {
             match &listed.session {
                 Ok(loaded) if loaded.genuine => sample.genuine += 1,
@@ -96,7 +95,7 @@ async fn sample(store: &dyn SessionStore) -> Result<Sample, StoreError> {
                 Err(_) => {}
             }
         }
-        if cursor.is_done() || sample.genuine + sample.not_genuine >= ENOUGH {
+        if sample.genuine + sample.not_genuine >= ENOUGH {
             break;
         }
     }
@@ -107,8 +106,8 @@ async fn sample(store: &dyn SessionStore) -> Result<Sample, StoreError> {
 mod tests {
     use super::*;
     use crate::site::session_key::SessionKey;
-    use crate::store::contract::{Created, Record, Rotated, Updated};
-    use crate::store::listing::Listed;
+    use crate::store::contract::{Created, Progress, Record, Rotated, Updated};
+    use crate::store::listing::{Listed, Listing, Paged, Pages};
     use crate::store::loaded::Loaded;
     use crate::store::loaded::Version;
 
@@ -120,15 +119,24 @@ mod tests {
     type Now = chrono::DateTime<Utc>;
 
     #[async_trait::async_trait]
-    impl SessionStore for Silent {
-        fn name(&self) -> &'static str {
-            "silent"
-        }
-        async fn list(&self, _: &mut Cursor, _: usize, _: Now) -> Result<Vec<Listed>> {
+    impl Paged<Listed> for Silent {
+        type Place = ();
+
+        async fn page(&self, _: Option<&()>, _: usize, _: Now) -> Result<(Vec<Listed>, Option<()>)> {
             if self.0 {
                 std::future::pending::<()>().await;
             }
             Err(StoreError::new("silent", StoreErrorKind::Misconfigured, "no table"))
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl SessionStore for Silent {
+        fn name(&self) -> &'static str {
+            "silent"
+        }
+        fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>> {
+            Ok(Box::new(Pages::<_, Listed>::of(self)))
         }
         async fn load(&self, _: &SessionKey, _: Now) -> Result<Option<Loaded>> {
             Ok(None)
@@ -154,7 +162,7 @@ mod tests {
         async fn exists(&self, _: &SessionKey, _: Now) -> Result<bool> {
             Ok(false)
         }
-        async fn clear_expired(&self, _: Now) -> Result<u64> {
+        async fn clear_expired_with_progress(&self, _: Now, _: &mut Progress<'_>) -> Result<u64> {
             Ok(0)
         }
     }

@@ -9,7 +9,7 @@ use cloakroom_formats::{DecodeError, SessionCodec, SessionData};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
-use crate::store::contract::{Created, Record, Rotated, SessionStore, Updated};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::loaded::{Loaded, Version};
 
 /// Keeps each session in its user's cookie: readable by the user, and signed so that it cannot be changed.
@@ -137,7 +137,11 @@ impl SessionStore for SignedCookieStore {
         Ok(false)
     }
 
-    async fn clear_expired(&self, _now: DateTime<Utc>) -> Result<u64, StoreError> {
+    async fn clear_expired_with_progress(
+        &self,
+        _now: DateTime<Utc>,
+        _progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
         Ok(0)
     }
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::store::listing::Cursor;
+use crate::store::listing::Listing;
 
 /// The most characters of a user's id, in every store.
 pub const MAX_USER_ID: usize = 255;
@@ -162,7 +162,6 @@ pub trait UserSessionIndex: Send + Sync + fmt::Debug + 'static {
     /// Removes these entries, each a user's id and a session; those not there are passed by.
     async fn remove(&self, entries: &[(&str, &SessionKey)]) -> Result<(), StoreError>;
 
-    /// The next entries of all users, about `limit` of them, and moves the cursor behind them. What was there from
-    /// the first call to the last is found at least once.
-    async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Entry>, StoreError>;
+    /// All entries of all users, page by page. What was there from the first call to the last is found at least once.
+    fn entries(&self) -> Box<dyn Listing<Entry> + '_>;
 }

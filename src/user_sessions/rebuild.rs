@@ -9,7 +9,7 @@ use cloakroom_formats::EXPIRY_KEY;
 use super::{Client, Entry, UserSessions, each, is_indexable, is_settled};
 use crate::site::error::Error;
 use crate::site::settings::Settings;
-use crate::store::listing::{Cursor, Listed};
+use crate::store::listing::Listed;
 
 /// How many sessions or entries are in memory at a time.
 const PAGE: usize = 500;
@@ -76,10 +76,10 @@ impl UserSessions {
     /// # Errors
     /// [`Error::Store`], also when the store cannot list its sessions.
     pub async fn rebuild(&self, settings: &Settings, progress: &mut Progress<'_>) -> Result<Rebuilt, Error> {
-        let (mut rebuilt, mut cursor) = (Rebuilt::default(), Cursor::start());
-        while !cursor.is_done() {
+        let (mut rebuilt, mut listing) = (Rebuilt::default(), self.store.list()?);
+        loop {
             let now = self.clock.now();
-            let page = self.store.list(&mut cursor, PAGE, now).await?;
+            let Some(page) = listing.next_page(PAGE, now).await? else { break };
             rebuilt.sessions += page.len() as u64;
             let live = page.iter().filter(|listed| !listed.is_expired(now));
             let mut entries = Vec::new();
@@ -143,9 +143,9 @@ impl UserSessions {
     }
 
     async fn find_stale(&self, remove: bool, progress: &mut Progress<'_>) -> Result<Cleaned, Error> {
-        let (mut cleaned, mut cursor) = (Cleaned::default(), Cursor::start());
-        while !cursor.is_done() {
-            let page = self.index.page(&mut cursor, PAGE).await?;
+        let (mut cleaned, mut entries) = (Cleaned::default(), self.index.entries());
+        loop {
+            let Some(page) = entries.next_page(PAGE, self.clock.now()).await? else { break };
             let now = self.clock.now();
             let there = each(&page, |session_key| {
                 let store = Arc::clone(&self.store);

@@ -181,10 +181,6 @@ impl SessionStore for Batches {
         not_asked_for()
     }
 
-    async fn clear_expired(&self, _: DateTime<Utc>) -> Result<u64, StoreError> {
-        not_asked_for()
-    }
-
     async fn clear_expired_with_progress(
         &self,
         _: DateTime<Utc>,

@@ -10,7 +10,7 @@ use cloakroom::signing::{SecretKey, Signer, TimestampSigner};
 use cloakroom::spawn_cleaner;
 use cloakroom::store::cache::KeyFunction;
 use cloakroom::store::table::{ColumnValue, ExtraColumn};
-use cloakroom::store::{CachedDbStore, Cursor, Record, StoreUrl, Version};
+use cloakroom::store::{CachedDbStore, Listed, Listing, Pages, Record, StoreUrl, Version};
 use cloakroom::user_sessions::{Client, Entry, UserSessionId, UserSessions};
 use cloakroom::{
     Clock, DecodeError, Error, FileStore, MemcachedStore, MemoryStore, MovingStore, MysqlStore, PickleError,
@@ -232,10 +232,9 @@ async fn sessions(shown: &mut Shown, settings: &Settings) {
     shown.add("Value", &Value::serialize(CONTENT).unwrap());
     shown.add("Version", &Version::from_bytes(*b"c0ntent"));
     shown.add("Loaded", &store.load(&key, now).await.unwrap().unwrap());
-    let mut cursor = Cursor::start();
-    shown.add("Listed", &store.list(&mut cursor, 1, now).await.unwrap());
-    cursor.move_to(Some(KEY.to_owned()));
-    shown.add("Cursor", &cursor);
+    let mut pages = Pages::<_, Listed>::of(&*store);
+    shown.add("Listed", &pages.next_page(1, now).await.unwrap());
+    shown.add("Pages", &pages);
     shown.add("MemoryStore", &store);
     shown.add("User", &auth::User { id: "7", password: PASSWORD, backend: auth::MODEL_BACKEND });
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cloakroom::chrono::{TimeDelta, Utc};
-use cloakroom::store::{Count, Cursor, Listed, Record};
+use cloakroom::store::{Count, Listed, Record};
 use cloakroom::{
     FileStore, MemoryStore, SessionCodec, SessionData, SessionKey, SessionStore, Settings, SignedCookieStore,
     SqliteStore, StoreErrorKind, Value,
@@ -20,9 +20,9 @@ async fn create(store: &dyn SessionStore) -> SessionKey {
 }
 
 async fn list(store: &dyn SessionStore, limit: usize) -> Vec<Listed> {
-    let (mut listed, mut cursor) = (Vec::new(), Cursor::start());
-    while !cursor.is_done() {
-        listed.extend(store.list(&mut cursor, limit, Utc::now()).await.unwrap());
+    let (mut listed, mut listing) = (Vec::new(), store.list().unwrap());
+    while let Some(page) = listing.next_page(limit, Utc::now()).await.unwrap() {
+        listed.extend(page);
     }
     listed
 }
@@ -162,22 +162,8 @@ async fn redis_lists_its_own_entries_alone() {
 #[tokio::test]
 async fn a_listing_of_cookies_is_refused() {
     let store = SignedCookieStore::new(&Settings::new("secret"));
-    let error = store.list(&mut Cursor::start(), 10, Utc::now()).await.unwrap_err();
+    let error = store.list().err().unwrap();
     assert_eq!(error.kind(), StoreErrorKind::Unsupported);
     assert!(error.to_string().contains("cannot list"), "{error}");
     assert_eq!(store.count(Utc::now()).await.unwrap_err().kind(), StoreErrorKind::Unsupported);
-}
-
-#[tokio::test]
-async fn a_cursor_of_another_kind_of_store_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let files = FileStore::open(folder.path(), &Settings::new("secret")).await.unwrap();
-    let memory = MemoryStore::new();
-    for _ in 0..2 {
-        create(&memory).await;
-    }
-    let mut cursor = Cursor::start();
-    memory.list(&mut cursor, 1, Utc::now()).await.unwrap();
-    let error = files.list(&mut cursor, 1, Utc::now()).await.unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
 }

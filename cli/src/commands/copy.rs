@@ -422,7 +422,8 @@ mod tests {
         let record = Record { data: &data, expire_date: now + cookie_age, now };
         let session_key = SessionKey::from_trusted("abcdefgh12345678");
         assert!(matches!(source.create(&session_key, record).await, Ok(Created::Created(_))));
-        let listed = source.list(&mut Cursor::start(), 10, now).await.map(|mut page| page.pop());
+        let listed =
+            source.list().unwrap().next_page(10, now).await.map(|page| page.and_then(|mut page| page.pop()));
         let Ok(Some(listed)) = listed else { unreachable!("it was made above") };
         assert!(source.delete(&session_key).await.is_ok_and(|deleted| deleted));
 

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use cloakroom::chrono::{DateTime, Utc};
-use cloakroom::store::{Cursor, Listed};
+use cloakroom::store::{Listed, Listing};
 use cloakroom::{SessionStore, StoreError};
 
 use crate::interrupted::asked_to_stop;
@@ -14,8 +14,7 @@ const PAGE: usize = 500;
 
 /// One walk through a store.
 pub(crate) struct Walk<'a> {
-    store: &'a dyn SessionStore,
-    cursor: Cursor,
+    listing: Box<dyn Listing<Listed> + 'a>,
     now: DateTime<Utc>,
     pub(crate) progress: Progress,
 }
@@ -29,15 +28,15 @@ impl<'a> Walk<'a> {
     ) -> Result<Walk<'a>, StoreError> {
         let count = store.count(now).await?;
         let progress = Progress::new(what, Some(count.live + count.expired));
-        Ok(Walk { store, cursor: Cursor::start(), now, progress })
+        Ok(Walk { listing: store.list()?, now, progress })
     }
 
     /// The next page; none at the end, and none when somebody has asked the program to stop.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Listed>>, StoreError> {
-        if self.cursor.is_done() || asked_to_stop().is_some() {
+        if asked_to_stop().is_some() {
             return Ok(None);
         }
-        let page = self.store.list(&mut self.cursor, PAGE, self.now).await?;
+        let Some(page) = self.listing.next_page(PAGE, self.now).await? else { return Ok(None) };
         self.progress.add(page.len());
         Ok(Some(page))
     }

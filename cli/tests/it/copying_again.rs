@@ -228,7 +228,7 @@ async fn a_source_that_has_lost_most_deletes_nothing_unasked() {
         create(&*source, &format!(r#"{{"other":{number}}}"#), 7).await;
     }
     is_reported(&copy(&from, &to, &record, &[]), 0, json!({ "copied": 30, "replaced": 5 }));
-    for listed in target.list(&mut cloakroom::store::Cursor::start(), 100, Utc::now()).await.unwrap() {
+    for listed in target.list().unwrap().next_page(100, Utc::now()).await.unwrap().unwrap() {
         target.delete(&listed.session_key).await.unwrap();
     }
     let emptied = copy(&from, &to, &record, &[]);

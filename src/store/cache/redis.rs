@@ -52,8 +52,8 @@ use super::format::{CacheEngine, CacheFormat, ends_in, time_to_live};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
-use crate::store::contract::{Created, Record, Rotated, SessionStore, Updated};
-use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
+use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
 use crate::store::url::StoreUrl;
 
@@ -408,17 +408,16 @@ impl SessionStore for RedisStore {
     }
 
     /// Nothing to do: the server expires entries by itself.
-    async fn clear_expired(&self, _now: DateTime<Utc>) -> Result<u64, StoreError> {
+    async fn clear_expired_with_progress(
+        &self,
+        _now: DateTime<Utc>,
+        _progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
         Ok(0)
     }
 
-    async fn list(
-        &self,
-        cursor: &mut Cursor,
-        limit: usize,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.page(cursor, limit, now).await
+    fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
+        Ok(Box::new(Pages::<_, Listed>::of(self)))
     }
 
     async fn count(&self, _now: DateTime<Utc>) -> Result<Count, StoreError> {

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
-use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::listing::{Count, Listed, Listing};
 use crate::store::loaded::{Loaded, Version};
 
 /// An attempt to open the cache.
@@ -113,10 +113,6 @@ impl SessionStore for LateCache {
         self.cache().await?.exists(session_key, now).await
     }
 
-    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        self.cache().await?.clear_expired(now).await
-    }
-
     async fn clear_expired_with_progress(
         &self,
         now: DateTime<Utc>,
@@ -125,13 +121,8 @@ impl SessionStore for LateCache {
         self.cache().await?.clear_expired_with_progress(now, progress).await
     }
 
-    async fn list(
-        &self,
-        cursor: &mut Cursor,
-        limit: usize,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.cache().await?.list(cursor, limit, now).await
+    fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
+        Ok(Box::new(LateListing { late: self, listing: None }))
     }
 
     async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
@@ -143,6 +134,27 @@ impl SessionStore for LateCache {
             Some(cache) => cache.close().await,
             None => Ok(()),
         }
+    }
+}
+
+/// Opens the cache for its first page.
+struct LateListing<'a> {
+    late: &'a LateCache,
+    listing: Option<Box<dyn Listing<Listed> + 'a>>,
+}
+
+#[async_trait]
+impl Listing<Listed> for LateListing<'_> {
+    async fn next_page(
+        &mut self,
+        limit: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Vec<Listed>>, StoreError> {
+        let listing = match &mut self.listing {
+            Some(listing) => listing,
+            empty => empty.insert(self.late.cache().await?.list()?),
+        };
+        listing.next_page(limit, now).await
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use cloakroom_formats::{DecodeError, SessionData};
 
 use super::error::{Failure, Task, doing};
@@ -10,24 +12,29 @@ use super::folder::{FileName, Found};
 use super::{FileStore, Shared};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::store::listing::{Cursor, Listed};
+use crate::store::listing::{Listed, Paged};
 use crate::store::loaded::{Loaded, Version};
 
-/// The walk, as the cursor keeps it.
+/// The walk, as the listing keeps it.
 type Walk = Arc<Mutex<fs::ReadDir>>;
 
-impl FileStore {
-    pub(super) async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Listed>, StoreError> {
-        let walk = cursor.place::<Walk>()?.cloned();
-        let (page, rest) = self
-            .work(move |shared| {
-                let walk = walk.map_or_else(|| shared.walk(), Ok)?;
-                let (page, is_done) = shared.page(&walk, limit.max(1))?;
-                Ok((page, (!is_done).then_some(walk)))
-            })
-            .await?;
-        cursor.move_to(rest);
-        Ok(page)
+#[async_trait]
+impl Paged<Listed> for FileStore {
+    type Place = Walk;
+
+    async fn page(
+        &self,
+        after: Option<&Walk>,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<(Vec<Listed>, Option<Walk>), StoreError> {
+        let walk = after.cloned();
+        self.work(move |shared| {
+            let walk = walk.map_or_else(|| shared.walk(), Ok)?;
+            let (page, is_done) = shared.page(&walk, limit)?;
+            Ok((page, (!is_done).then_some(walk)))
+        })
+        .await
     }
 }
 

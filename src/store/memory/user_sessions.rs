@@ -5,11 +5,12 @@ use std::ops::Bound;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use super::MemoryStore;
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::store::listing::Cursor;
+use crate::store::listing::{Listing, Paged, Pages, end_of};
 use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
 
 /// By user and session.
@@ -69,16 +70,27 @@ impl UserSessionIndex for MemoryStore {
         Ok(())
     }
 
-    async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    fn entries(&self) -> Box<dyn Listing<Entry> + '_> {
+        Box::new(Pages::<_, Entry>::of(self))
+    }
+}
+
+#[async_trait]
+impl Paged<Entry> for MemoryStore {
+    type Place = (String, SessionKey);
+
+    async fn page(
+        &self,
+        after: Option<&(String, SessionKey)>,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<(Vec<Entry>, Option<(String, SessionKey)>), StoreError> {
         let index = crate::site::lock::lock(&self.user_sessions);
-        let after = cursor.place::<Place>()?.cloned().map_or(Bound::Unbounded, Bound::Excluded);
-        let page: Vec<Entry> = index
-            .range((after, Bound::Unbounded))
-            .take(limit.max(1))
-            .map(|(_, entry)| entry.clone())
-            .collect();
+        let after = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);
+        let page: Vec<Entry> =
+            index.range((after, Bound::Unbounded)).take(limit).map(|(_, entry)| entry.clone()).collect();
         drop(index);
-        cursor.move_after(&page, limit, Entry::place);
-        Ok(page)
+        let end = end_of(&page, limit, Entry::place);
+        Ok((page, end))
     }
 }

@@ -1,7 +1,8 @@
 //! The listing: the old store, then the new one.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::task::JoinSet;
 
@@ -9,53 +10,51 @@ use super::entry::{Entry, Found, Place};
 use super::{MovingStore, NAME, entry_in};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::store::contract::SessionStore;
-use crate::store::listing::{Cursor, Listed};
-
-/// How far a listing has come.
-struct At {
-    in_new: bool,
-    /// The cursor of that store.
-    cursor: Mutex<Cursor>,
-}
+use crate::store::listing::{Listed, Listing};
 
 /// How many sessions are looked up in the other store at the same time.
 const AT_ONCE: usize = 64;
 
-impl MovingStore {
-    pub(super) async fn page(
-        &self,
-        cursor: &mut Cursor,
+/// The sessions of the old store, then those of the new one.
+pub(super) struct BothStores<'a> {
+    store: &'a MovingStore,
+    listing: Box<dyn Listing<Listed> + 'a>,
+    in_new: bool,
+    /// A page that was read, and of which the other store could not be asked.
+    left: Option<Vec<Listed>>,
+}
+
+impl<'a> BothStores<'a> {
+    pub(super) fn new(store: &'a MovingStore) -> Result<BothStores<'a>, StoreError> {
+        Ok(BothStores { store, listing: store.old.list()?, in_new: false, left: None })
+    }
+}
+
+#[async_trait]
+impl Listing<Listed> for BothStores<'_> {
+    async fn next_page(
+        &mut self,
         limit: usize,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        let (in_new, mut inner) = match cursor.place::<At>()? {
-            // After an error it is put back.
-            Some(at) => (at.in_new, std::mem::take(&mut *crate::site::lock::lock(&at.cursor))),
-            None => (false, Cursor::start()),
-        };
-        let page = async {
-            let store = if in_new { &self.new } else { &self.old };
-            let page = store.list(&mut inner, limit, now).await?;
-            self.sessions_of(page, in_new, now).await
-        };
-        let page = match page.await {
-            Ok(page) => page,
-            Err(error) => {
-                // Pages that were not given are listed again from their beginning, if their store had moved on.
-                if let Ok(Some(at)) = cursor.place::<At>() {
-                    *crate::site::lock::lock(&at.cursor) = inner;
-                }
-                return Err(error);
+    ) -> Result<Option<Vec<Listed>>, StoreError> {
+        if self.left.is_none() {
+            self.left = self.listing.next_page(limit, now).await?;
+        }
+        let Some(page) = &self.left else {
+            if self.in_new {
+                return Ok(None);
             }
+            self.listing = self.store.new.list()?;
+            self.in_new = true;
+            return Ok(Some(Vec::new()));
         };
-        cursor.move_to(match (inner.is_done(), in_new) {
-            (false, in_new) => Some(At { in_new, cursor: Mutex::new(inner) }),
-            (true, false) => Some(At { in_new: true, cursor: Mutex::default() }),
-            (true, true) => None,
-        });
-        Ok(page)
+        let sessions = self.store.sessions_of(page.clone(), self.in_new, now).await?;
+        self.left = None;
+        Ok(Some(sessions))
     }
+}
 
+impl MovingStore {
     /// Those entries of a page that are sessions.
     async fn sessions_of(
         &self,

@@ -10,7 +10,6 @@ use super::entry::{Found, Place};
 use super::{MovingStore, NAME, busy};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::store::contract::{Progress, Record, SessionStore, Updated};
-use crate::store::listing::Cursor;
 
 /// The counts of one [`MovingStore::move_rest`].
 ///
@@ -66,9 +65,9 @@ impl MovingStore {
         now: DateTime<Utc>,
         progress: &mut Progress<'_>,
     ) -> Result<Moved, StoreError> {
-        let (mut moved, mut looked_at, mut cursor) = (Moved::default(), 0, Cursor::start());
-        while !cursor.is_done() {
-            let mut page = self.old.list(&mut cursor, PAGE, now).await?.into_iter();
+        let (mut moved, mut looked_at, mut listing) = (Moved::default(), 0, self.old.list()?);
+        while let Some(page) = listing.next_page(PAGE, now).await? {
+            let mut page = page.into_iter();
             let mut under_way = JoinSet::new();
             loop {
                 while under_way.len() < AT_ONCE

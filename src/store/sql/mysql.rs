@@ -36,8 +36,8 @@ use super::table::{self, expected_text};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
-use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated, no_progress};
-use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
+use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
 use crate::store::url::database_shown;
 
@@ -309,10 +309,6 @@ impl SessionStore for MysqlStore {
         Ok(self.read(session_key, now).await?.is_some())
     }
 
-    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        self.clear_expired_with_progress(now, &mut no_progress).await
-    }
-
     async fn clear_expired_with_progress(
         &self,
         now: DateTime<Utc>,
@@ -331,13 +327,8 @@ impl SessionStore for MysqlStore {
         }
     }
 
-    async fn list(
-        &self,
-        cursor: &mut Cursor,
-        limit: usize,
-        _now: DateTime<Utc>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.page(cursor, limit).await
+    fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
+        Ok(Box::new(Pages::<_, Listed>::of(self)))
     }
 
     async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {

@@ -65,9 +65,9 @@ use super::table::{self, expected_text};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
-use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated, no_progress};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::generation::Generation;
-use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
 use crate::store::per_runtime::PerRuntime;
 use crate::store::url::{database_shown, without_login};
@@ -405,10 +405,6 @@ impl SessionStore for PostgresStore {
         Ok(self.read(session_key, now).await?.is_some())
     }
 
-    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        self.clear_expired_with_progress(now, &mut no_progress).await
-    }
-
     async fn clear_expired_with_progress(
         &self,
         now: DateTime<Utc>,
@@ -417,13 +413,8 @@ impl SessionStore for PostgresStore {
         self.clear(now, progress).await
     }
 
-    async fn list(
-        &self,
-        cursor: &mut Cursor,
-        limit: usize,
-        _now: DateTime<Utc>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.page(cursor, limit).await
+    fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
+        Ok(Box::new(Pages::<_, Listed>::of(self)))
     }
 
     async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {

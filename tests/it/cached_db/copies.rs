@@ -174,8 +174,12 @@ impl SessionStore for CannotRead {
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
         self.0.exists(session_key, now).await
     }
-    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        self.0.clear_expired(now).await
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut cloakroom::store::Progress<'_>,
+    ) -> Result<u64, StoreError> {
+        self.0.clear_expired_with_progress(now, progress).await
     }
 }
 

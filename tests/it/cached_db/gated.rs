@@ -117,7 +117,11 @@ impl SessionStore for Gated {
         passed!(self, "exists", self.inner.exists(session_key, now))
     }
 
-    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        passed!(self, "clear_expired", self.inner.clear_expired(now))
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut cloakroom::store::Progress<'_>,
+    ) -> Result<u64, StoreError> {
+        passed!(self, "clear_expired", self.inner.clear_expired_with_progress(now, progress))
     }
 }

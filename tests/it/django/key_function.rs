@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use cloakroom::store::cache::CacheFormat;
 use cloakroom::store::cache::KeyFunction;
-use cloakroom::store::{Cursor, cache::CacheFormat};
 use cloakroom::{SessionStore, Settings};
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ async fn both_sides_find_the_entries(cache: Value, store: Arc<dyn SessionStore>)
         let seen = browser.get(format!("{reader}/whoami")).await.json();
         assert_eq!(seen["user"], "ada", "{reader} does not find what {writer} wrote: {seen}");
         assert_eq!(browser.session_key(), Some(key.as_str()));
-        let page = store.list(&mut Cursor::start(), 1_000, chrono::Utc::now()).await.unwrap();
+        let page = store.list().unwrap().next_page(1_000, chrono::Utc::now()).await.unwrap().unwrap();
         assert!(page.iter().any(|listed| listed.session_key.as_str() == key), "it is listed under its key");
         browser.get(format!("{reader}/logout")).await.ok();
     }
@@ -77,7 +77,7 @@ async fn names_without_the_key_at_their_end_are_not_listed() {
     format.key_function = Some(KeyFunction::new(|key, _, _| format!("{key}:session")));
     options.format = format;
     let store = options.open(&Settings::new(SECRET)).await.unwrap();
-    let error = store.list(&mut Cursor::start(), 10, chrono::Utc::now()).await.unwrap_err();
+    let error = store.list().unwrap().next_page(10, chrono::Utc::now()).await.unwrap_err();
     assert_eq!(error.kind(), cloakroom::StoreErrorKind::Unsupported);
     assert!(error.to_string().contains("KEY_FUNCTION"), "{error}");
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use cloakroom::StoreErrorKind;
-use cloakroom::store::{Cursor, Updated};
+use cloakroom::store::Updated;
 
 use super::*;
 
@@ -32,7 +32,7 @@ fn a_planted_file_of_three_gigabytes_is_not_read() {
         refused(store.load(&session_key(), now()).await.unwrap_err());
         refused(store.exists(&session_key(), now()).await.unwrap_err());
         refused(store.update(&session_key(), None, record(&data("{}"))).await.unwrap_err());
-        let page = store.list(&mut Cursor::start(), 10, now()).await.unwrap();
+        let page = store.list().unwrap().next_page(10, now()).await.unwrap().unwrap();
         assert_eq!(page.len(), 1);
         refused(page.into_iter().next().unwrap().session.unwrap_err());
         assert_eq!(store.clear_expired(now() + TimeDelta::days(4_000)).await.unwrap(), 0);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cloakroom::chrono::{DateTime, Utc};
-use cloakroom::store::{Count, Created, Cursor, Listed, Loaded, Record, Rotated, Updated, Version};
+use cloakroom::store::{
+    Count, Created, Listed, Listing, Loaded, Progress, Record, Rotated, Updated, Version,
+};
 use cloakroom::{
     FileStore, MemoryStore, MovingStore, SessionKey, SessionStore, Settings, SqliteStore, StoreError,
     conformance,
@@ -78,17 +80,16 @@ impl SessionStore for BegunInOld {
         self.moving.exists(key, now).await
     }
 
-    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        self.moving.clear_expired(now).await
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
+        self.moving.clear_expired_with_progress(now, progress).await
     }
 
-    async fn list(
-        &self,
-        cursor: &mut Cursor,
-        limit: usize,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.moving.list(cursor, limit, now).await
+    fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
+        self.moving.list()
     }
 
     async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {

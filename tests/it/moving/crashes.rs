@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cloakroom::chrono::Utc;
-use cloakroom::store::{Cursor, Rotated, Updated};
+use cloakroom::store::{Rotated, Updated};
 use cloakroom::{SessionKey, SessionStore};
 
 use super::conformance::new_sqlite;
@@ -15,9 +15,8 @@ use crate::support::stores::new_redis;
 const WRITES: i64 = 8;
 
 async fn listed(store: &dyn SessionStore) -> Vec<SessionKey> {
-    let (mut all, mut cursor) = (Vec::new(), Cursor::start());
-    while !cursor.is_done() {
-        let page = store.list(&mut cursor, 100, Utc::now()).await.unwrap();
+    let (mut all, mut listing) = (Vec::new(), store.list().unwrap());
+    while let Some(page) = listing.next_page(100, Utc::now()).await.unwrap() {
         all.extend(page.into_iter().map(|listed| listed.session_key));
     }
     all

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cloakroom::chrono::{DateTime, Utc};
-use cloakroom::store::{Created, Cursor, Listed, Loaded, Record, Rotated, Updated, Version};
+use cloakroom::store::{Created, Listed, Listing, Loaded, Progress, Record, Rotated, Updated, Version};
 use cloakroom::{SessionKey, SessionStore, StoreError, StoreErrorKind};
 
 use crate::support::random::Random;
@@ -122,16 +122,15 @@ impl SessionStore for Halting {
         call!(self, false, exists(key, now))
     }
 
-    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        call!(self, true, clear_expired(now))
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut Progress<'_>,
+    ) -> Result<u64, StoreError> {
+        call!(self, true, clear_expired_with_progress(now, progress))
     }
 
-    async fn list(
-        &self,
-        cursor: &mut Cursor,
-        limit: usize,
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        call!(self, false, list(cursor, limit, now))
+    fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
+        self.store.list()
     }
 }

@@ -139,7 +139,11 @@ impl SessionStore for Gate {
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
         self.store.exists(session_key, now).await
     }
-    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
-        self.store.clear_expired(now).await
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut cloakroom::store::Progress<'_>,
+    ) -> Result<u64, StoreError> {
+        self.store.clear_expired_with_progress(now, progress).await
     }
 }

@@ -39,7 +39,7 @@ async fn the_driver_logs_no_keys_and_no_data() {
     store.update(&session_key, Some(&loaded.version), record).await.unwrap();
     store.rotate(&session_key, None, &next_key, record).await.unwrap();
     store.exists(&next_key, now).await.unwrap();
-    store.list(&mut cloakroom::store::Cursor::start(), 10, now).await.unwrap();
+    store.list().unwrap().next_page(10, now).await.unwrap().unwrap();
     store.delete(&next_key).await.unwrap();
     log::set_max_level(log::LevelFilter::Off);
     let text = LOG.0.lock().unwrap().clone();

@@ -144,8 +144,12 @@ impl SessionStore for Resurrecting {
     async fn exists(&self, session_key: &SessionKey, now: Now) -> Result<bool, StoreError> {
         self.0.exists(session_key, now).await
     }
-    async fn clear_expired(&self, now: Now) -> Result<u64, StoreError> {
-        self.0.clear_expired(now).await
+    async fn clear_expired_with_progress(
+        &self,
+        now: Now,
+        progress: &mut cloakroom::store::Progress<'_>,
+    ) -> Result<u64, StoreError> {
+        self.0.clear_expired_with_progress(now, progress).await
     }
 }
 

@@ -171,8 +171,12 @@ impl SessionStore for WatchedStore {
         self.inner.exists(session_key, now).await
     }
 
-    async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
+    async fn clear_expired_with_progress(
+        &self,
+        now: DateTime<Utc>,
+        progress: &mut cloakroom::store::Progress<'_>,
+    ) -> Result<u64, StoreError> {
         self.called("clear_expired")?;
-        self.inner.clear_expired(now).await
+        self.inner.clear_expired_with_progress(now, progress).await
     }
 }

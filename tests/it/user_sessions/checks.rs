@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::chrono::{DateTime, Utc};
-use cloakroom::store::Cursor;
 use cloakroom::user_sessions::{Client, UserSessionId};
 use cloakroom::{Clock, Error, Expiry, Session, SessionKey, auth};
 
@@ -272,10 +271,11 @@ async fn takes_any_user_and_client(site: &Site) {
 
 /// The keys of all live sessions of a user, as a walk through the store finds them.
 async fn keys_of(site: &Site, user_id: &str) -> BTreeSet<String> {
-    let (mut keys, mut cursor, now) = (BTreeSet::new(), Cursor::start(), site.clock.now());
+    let (mut keys, now) = (BTreeSet::new(), site.clock.now());
     let store = site.user_sessions.store();
-    while !cursor.is_done() {
-        for listed in store.list(&mut cursor, 100, now).await.unwrap() {
+    let mut listing = store.list().unwrap();
+    while let Some(page) = listing.next_page(100, now).await.unwrap() {
+        for listed in page {
             let data = &listed.session.as_ref().unwrap().data;
             if !listed.is_expired(now)
                 && data.read::<String>(auth::USER_ID_KEY).unwrap().as_deref() == Some(user_id)

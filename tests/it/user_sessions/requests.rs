@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use cloakroom::store::Cursor;
+use cloakroom::store::Listing;
 use cloakroom::user_sessions::{Entry, UserSessionIndex, UserSessions};
 use cloakroom::{MemoryStore, SessionKey, StoreError, StoreErrorKind, async_trait, auth};
 
@@ -57,9 +57,8 @@ impl UserSessionIndex for WatchedIndex {
         self.inner.remove(entries).await
     }
 
-    async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.called("page")?;
-        self.inner.page(cursor, limit).await
+    fn entries(&self) -> Box<dyn Listing<Entry> + '_> {
+        self.inner.entries()
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use cloakroom::SessionStore;
 use cloakroom::chrono::Utc;
-use cloakroom::store::Cursor;
 
 use super::project::NEW;
 use super::{DONE, change, numbers, open_with, ran};
@@ -39,9 +38,8 @@ async fn prepared(url: &str, folder: &std::path::Path) -> Vec<String> {
 
 /// How many the new secret signed.
 async fn signed_anew(store: &dyn SessionStore) -> u64 {
-    let (mut cursor, mut count) = (Cursor::start(), 0);
-    while !cursor.is_done() {
-        let page = store.list(&mut cursor, 1_000, Utc::now()).await.unwrap();
+    let (mut listing, mut count) = (store.list().unwrap(), 0);
+    while let Some(page) = listing.next_page(1_000, Utc::now()).await.unwrap() {
         count +=
             page.iter().filter(|listed| listed.session.as_ref().is_ok_and(|loaded| loaded.genuine)).count()
                 as u64;

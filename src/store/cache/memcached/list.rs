@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 
@@ -10,12 +11,12 @@ use super::{MemcachedStore, decode, explain};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::cache::format::ends_in;
-use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::listing::{Count, Listed, Paged};
 use crate::store::loaded::{Loaded, Version};
 
 /// Where the listing is. memcached gives all names in one go, and ends the connection of who reads slowly, so
 /// that a server's keys are kept here: about 33 bytes each.
-struct Dump {
+pub struct Dump {
     /// Which server.
     server: usize,
     /// The keys of its sessions, a line each.
@@ -27,18 +28,21 @@ struct Dump {
 /// How many entries are asked for at the same time, each on a connection.
 const AT_ONCE: usize = 8;
 
-impl MemcachedStore {
-    pub(super) async fn page(
+#[async_trait]
+impl Paged<Listed> for MemcachedStore {
+    type Place = Dump;
+
+    async fn page(
         &self,
-        cursor: &mut Cursor,
+        after: Option<&Dump>,
         limit: usize,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        let (server, keys, done) = match cursor.place::<Dump>()? {
+    ) -> Result<(Vec<Listed>, Option<Dump>), StoreError> {
+        let (server, keys, done) = match after {
             Some(dump) => (dump.server, Arc::clone(&dump.keys), dump.done),
             None => (0, self.dump(0, now).await?, 0),
         };
-        let keys_here: Vec<&str> = keys[done..].lines().take(limit.max(1)).collect();
+        let keys_here: Vec<&str> = keys[done..].lines().take(limit).collect();
         let mut page = Vec::new();
         for keys in keys_here.chunks(AT_ONCE) {
             for listed in join_all(keys.iter().map(|key| self.listed(key, now))).await {
@@ -46,16 +50,18 @@ impl MemcachedStore {
             }
         }
         let done = done + keys_here.iter().map(|key| key.len() + 1).sum::<usize>();
-        cursor.move_to(if done < keys.len() {
+        let end = if done < keys.len() {
             Some(Dump { server, keys, done })
         } else if server + 1 < self.servers.len() {
             Some(Dump { server: server + 1, keys: self.dump(server + 1, now).await?, done: 0 })
         } else {
             None
-        });
-        Ok(page)
+        };
+        Ok((page, end))
     }
+}
 
+impl MemcachedStore {
     pub(super) async fn count_entries(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
         let mut count = Count::default();
         for server in &self.servers {

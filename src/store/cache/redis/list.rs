@@ -1,5 +1,6 @@
 //! Listing: `SCAN` for the names of entries, on each primary in turn, and for each name what is there.
 
+use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::{join, join_all};
 use redis::Value as Reply;
@@ -9,12 +10,12 @@ use super::connection::Failure;
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::store::cache::format::ends_in;
-use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::listing::{Count, Listed, Paged};
 use crate::store::loaded::{Loaded, Version};
 
 /// How far the scan has come. The server keeps nothing of it.
 #[derive(Clone)]
-pub(super) struct Scan {
+pub struct Scan {
     /// The servers that are left, the one at work last.
     pub(super) servers: Vec<Option<String>>,
     /// Its cursor.
@@ -24,20 +25,24 @@ pub(super) struct Scan {
 /// With which each scan begins and ends.
 pub(super) const START: &[u8] = b"0";
 
-impl RedisStore {
-    pub(super) async fn page(
+#[async_trait]
+impl Paged<Listed> for RedisStore {
+    type Place = Scan;
+
+    async fn page(
         &self,
-        cursor: &mut Cursor,
+        after: Option<&Scan>,
         limit: usize,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        let (keys, rest) = self.scan(cursor.place::<Scan>()?, limit).await?;
+    ) -> Result<(Vec<Listed>, Option<Scan>), StoreError> {
+        let (keys, rest) = self.scan(after, limit).await?;
         let listed = join_all(keys.into_iter().map(|key| self.listed(key, now))).await;
         let page = listed.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
-        cursor.move_to(rest);
-        Ok(page)
+        Ok((page, rest))
     }
+}
 
+impl RedisStore {
     /// Counts names alone; one that the server gives twice counts twice.
     pub(super) async fn count_entries(&self) -> Result<Count, StoreError> {
         let mut count = Count::default();

@@ -12,7 +12,7 @@ use super::connection::{Code, Failure};
 use super::list::{START, Scan, escaped, scanned};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::store::listing::Cursor;
+use crate::store::listing::{Listing, Paged, Pages};
 use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
 
 /// `ARGV`: the session key, the one it moved from or nothing, first and last seen in microseconds, address and user
@@ -120,22 +120,33 @@ impl UserSessionIndex for RedisStore {
         removed.map(drop).map_err(|failure| self.explain(failure))
     }
 
-    async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    fn entries(&self) -> Box<dyn Listing<Entry> + '_> {
+        Box::new(Pages::<_, Entry>::of(self))
+    }
+}
+
+#[async_trait]
+impl Paged<Entry> for RedisStore {
+    type Place = Scan;
+
+    async fn page(
+        &self,
+        after: Option<&Scan>,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<(Vec<Entry>, Option<Scan>), StoreError> {
         let explain = |failure| self.explain(failure);
-        let mut place = match cursor.place::<Scan>()? {
+        let mut place = match after {
             Some(place) => place.clone(),
             None => {
                 Scan { servers: self.connection.primaries().await.map_err(explain)?, cursor: START.to_vec() }
             }
         };
-        let Some(server) = place.servers.last() else {
-            cursor.move_to::<Scan>(None);
-            return Ok(Vec::new());
-        };
+        let Some(server) = place.servers.last() else { return Ok((Vec::new(), None)) };
         let prefix = self.users_prefix();
         let mut command = redis::cmd("SCAN");
         command.arg(&place.cursor).arg("MATCH").arg(format!("{}*", escaped(&prefix)));
-        command.arg("COUNT").arg(limit.max(1));
+        command.arg("COUNT").arg(limit);
         let reply = self.connection.query_at(server.as_deref(), command).await.map_err(explain)?;
         let (next, names) = scanned(reply).map_err(explain)?;
         let users = names.into_iter().filter_map(|name| String::from_utf8(name).ok());
@@ -147,8 +158,8 @@ impl UserSessionIndex for RedisStore {
             place.servers.pop();
         }
         place.cursor = next;
-        cursor.move_to((!place.servers.is_empty()).then_some(place));
-        Ok(page.into_iter().flatten().collect())
+        let end = (!place.servers.is_empty()).then_some(place);
+        Ok((page.into_iter().flatten().collect(), end))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Listing and counting, in the order of the keys.
 
+use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::MysqlStore;
@@ -7,14 +8,21 @@ use super::error::Failure;
 use super::statements::{List, Stored, Totals};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::listing::{Count, Listed, Paged, end_of};
 use crate::store::sql::table;
 
-impl MysqlStore {
-    pub(super) async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Listed>, StoreError> {
-        let limit = limit.max(1);
+#[async_trait]
+impl Paged<Listed> for MysqlStore {
+    type Place = SessionKey;
+
+    async fn page(
+        &self,
+        after: Option<&SessionKey>,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<(Vec<Listed>, Option<SessionKey>), StoreError> {
         // No key is empty, so that all come after it.
-        let after = cursor.place::<SessionKey>()?.map_or_else(String::new, |key| key.as_str().to_owned());
+        let after = after.map_or_else(String::new, |key| key.as_str().to_owned());
         let listed = |(key, row): (String, Stored)| {
             let expire_date = row.expire_date.map(|time| self.time_zone.from_wall_clock(time));
             let session_key = SessionKey::from_trusted(key);
@@ -24,10 +32,12 @@ impl MysqlStore {
         };
         let rows = self.ask(List { after, limit: limit as u64 }).await?;
         let page: Vec<Listed> = rows.into_iter().map(listed).collect();
-        cursor.move_after(&page, limit, |listed| listed.session_key.clone());
-        Ok(page)
+        let end = end_of(&page, limit, Listed::place);
+        Ok((page, end))
     }
+}
 
+impl MysqlStore {
     pub(super) async fn count_rows(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
         let now: NaiveDateTime = self.time_zone.to_wall_clock(now);
         Ok(Count::of(self.ask(Totals { now }).await?))

@@ -12,7 +12,7 @@ use super::statements::{Request, Statements, from_value, to_value};
 use super::{DIALECT, MysqlOptions, MysqlStore, quoted};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::store::listing::Cursor;
+use crate::store::listing::{Listing, Paged, Pages, end_of};
 use crate::store::sql::table::{TableCreation, USER_SESSION_COLUMNS};
 use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
 
@@ -132,9 +132,22 @@ impl UserSessionIndex for MysqlStore {
         self.ask_index(Change { sql, values: values.collect() }).await
     }
 
-    async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let limit = limit.max(1);
-        let after = cursor.place::<(String, SessionKey)>()?.cloned();
+    fn entries(&self) -> Box<dyn Listing<Entry> + '_> {
+        Box::new(Pages::<_, Entry>::of(self))
+    }
+}
+
+#[async_trait]
+impl Paged<Entry> for MysqlStore {
+    type Place = (String, SessionKey);
+
+    async fn page(
+        &self,
+        after: Option<&(String, SessionKey)>,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<(Vec<Entry>, Option<(String, SessionKey)>), StoreError> {
+        let after = after.cloned();
         let (user_id, session_key) = after.unwrap_or_else(|| (String::new(), SessionKey::from_trusted("")));
         // Not a comparison of rows, for which MariaDB reads the table from its beginning.
         let condition =
@@ -142,8 +155,8 @@ impl UserSessionIndex for MysqlStore {
         let user = user_id.as_str();
         let values = vec![user.into(), user.into(), session_key.as_str().into(), (limit as u64).into()];
         let page = self.select(condition, values).await?;
-        cursor.move_after(&page, limit, Entry::place);
-        Ok(page)
+        let end = end_of(&page, limit, Entry::place);
+        Ok((page, end))
     }
 }
 

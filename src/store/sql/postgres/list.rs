@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
@@ -14,25 +15,34 @@ use super::statements::Query;
 use super::{PostgresOptions, PostgresStore};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::listing::{Count, Listed, Paged, end_of};
 use crate::store::sql::table;
 
 /// Counting reads a whole index: no request waits for it, and millions of rows take their time.
 const COUNTING: Duration = Duration::from_secs(10 * 60);
 
-impl PostgresStore {
-    pub(super) async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Listed>, StoreError> {
-        let limit = limit.max(1);
+#[async_trait]
+impl Paged<Listed> for PostgresStore {
+    type Place = SessionKey;
+
+    async fn page(
+        &self,
+        after: Option<&SessionKey>,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<(Vec<Listed>, Option<SessionKey>), StoreError> {
         // No key is empty, so that all come after it.
-        let after = cursor.place::<SessionKey>()?.map_or("", SessionKey::as_str);
+        let after = after.map_or("", SessionKey::as_str);
         let count = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.rows_alone(self.options.deadline, Query::List, &[&after, &count]).await?;
         let page = rows.iter().map(|row| self.listed(row).map_err(|error| self.explain(error.into())));
-        let page = page.collect::<Result<Vec<_>, _>>()?;
-        cursor.move_after(&page, limit, |listed| listed.session_key.clone());
-        Ok(page)
+        let page: Vec<Listed> = page.collect::<Result<_, _>>()?;
+        let end = end_of(&page, limit, Listed::place);
+        Ok((page, end))
     }
+}
 
+impl PostgresStore {
     fn listed(&self, row: &Row) -> Result<Listed, Error> {
         let session_key = SessionKey::from_trusted(row.try_get::<_, String>(0)?);
         let data: Option<String> = row.try_get(1)?;

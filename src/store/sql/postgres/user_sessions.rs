@@ -15,7 +15,7 @@ use super::statements::Query;
 use super::{DIALECT, PostgresOptions, PostgresStore, quoted};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::store::listing::Cursor;
+use crate::store::listing::{Listing, Paged, Pages, end_of};
 use crate::store::sql::table::TableCreation;
 use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
 
@@ -143,14 +143,27 @@ impl UserSessionIndex for PostgresStore {
         self.change_index(Query::IndexRemove, &[&users, &keys]).await
     }
 
-    async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let limit = limit.max(1);
-        let after = cursor.place::<(String, SessionKey)>()?.cloned();
+    fn entries(&self) -> Box<dyn Listing<Entry> + '_> {
+        Box::new(Pages::<_, Entry>::of(self))
+    }
+}
+
+#[async_trait]
+impl Paged<Entry> for PostgresStore {
+    type Place = (String, SessionKey);
+
+    async fn page(
+        &self,
+        after: Option<&(String, SessionKey)>,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<(Vec<Entry>, Option<(String, SessionKey)>), StoreError> {
+        let after = after.cloned();
         let (user_id, session_key) = after.unwrap_or_else(|| (String::new(), SessionKey::from_trusted("")));
         let rows = i64::try_from(limit).unwrap_or(i64::MAX);
         let page = self.index_rows(Query::IndexPage, &[&user_id, &session_key.as_str(), &rows]).await?;
-        cursor.move_after(&page, limit, Entry::place);
-        Ok(page)
+        let end = end_of(&page, limit, Entry::place);
+        Ok((page, end))
     }
 }
 

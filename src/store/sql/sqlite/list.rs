@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use rusqlite::params;
 
@@ -9,13 +10,20 @@ use super::error::Failure;
 use super::{SqliteStore, stored};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::store::listing::{Count, Cursor, Listed};
+use crate::store::listing::{Count, Listed, Paged, end_of};
 use crate::store::sql::table;
 
-impl SqliteStore {
-    pub(super) async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Listed>, StoreError> {
-        let limit = limit.max(1);
-        let after = cursor.place::<SessionKey>()?.cloned();
+#[async_trait]
+impl Paged<Listed> for SqliteStore {
+    type Place = SessionKey;
+
+    async fn page(
+        &self,
+        after: Option<&SessionKey>,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<(Vec<Listed>, Option<SessionKey>), StoreError> {
+        let after = after.cloned();
         let statements = Arc::clone(&self.statements);
         let rows = self.read(move |connection| {
             let sql = if after.is_some() { &statements.list_after } else { &statements.list };
@@ -39,10 +47,12 @@ impl SqliteStore {
             })
         };
         let page: Vec<Listed> = rows.await?.into_iter().map(listed).collect();
-        cursor.move_after(&page, limit, |listed| listed.session_key.clone());
-        Ok(page)
+        let end = end_of(&page, limit, Listed::place);
+        Ok((page, end))
     }
+}
 
+impl SqliteStore {
     pub(super) async fn count_rows(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
         let (now, statements) = (self.time_text(now), Arc::clone(&self.statements));
         let counted = self.read(move |connection| {

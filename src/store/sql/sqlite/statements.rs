@@ -31,7 +31,7 @@ pub(super) struct Statements {
 
 /// Up to `?2` rows that expired before `?1`, along the index of the expiry, from the beginning: what was removed is no
 /// longer in it.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Clear {
     /// Has their pages read, of the table and of its indexes.
     pub(super) read: String,

@@ -11,7 +11,7 @@ use super::schema::table_exists;
 use super::{DIALECT, SqliteOptions, SqliteStore, connections, format_time, threads};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::store::listing::Cursor;
+use crate::store::listing::{Listing, Paged, Pages, end_of};
 use crate::store::sql::table::TableCreation;
 use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
 
@@ -132,10 +132,23 @@ impl UserSessionIndex for SqliteStore {
         .await
     }
 
-    async fn page(&self, cursor: &mut Cursor, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let limit = limit.max(1);
+    fn entries(&self) -> Box<dyn Listing<Entry> + '_> {
+        Box::new(Pages::<_, Entry>::of(self))
+    }
+}
+
+#[async_trait]
+impl Paged<Entry> for SqliteStore {
+    type Place = (String, SessionKey);
+
+    async fn page(
+        &self,
+        after: Option<&(String, SessionKey)>,
+        limit: usize,
+        _now: DateTime<Utc>,
+    ) -> Result<(Vec<Entry>, Option<(String, SessionKey)>), StoreError> {
         let statements = Arc::clone(&self.statements);
-        let after = cursor.place::<(String, SessionKey)>()?.cloned();
+        let after = after.cloned();
         let (user_id, session_key) = after.unwrap_or_else(|| (String::new(), SessionKey::from_trusted("")));
         let page = self.read_index(move |connection| {
             let mut statement = connection.prepare_cached(&statements.index.page)?;
@@ -144,8 +157,8 @@ impl UserSessionIndex for SqliteStore {
             Ok(rows.collect::<Result<Vec<_>, _>>()?)
         });
         let page = page.await?;
-        cursor.move_after(&page, limit, Entry::place);
-        Ok(page)
+        let end = end_of(&page, limit, Entry::place);
+        Ok((page, end))
     }
 }
 
