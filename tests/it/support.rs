@@ -21,5 +21,6 @@ pub(crate) mod site_process;
 pub(crate) mod soak;
 pub(crate) mod source_files;
 pub(crate) mod stores;
+pub(crate) mod vectors;
 pub(crate) mod watched_store;
 pub(crate) mod web;

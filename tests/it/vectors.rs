@@ -13,69 +13,76 @@ pub(crate) mod python;
 mod signed_cookies;
 mod signing;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use cloakroom::chrono::{DateTime, Utc};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
-/// The cases of one file, and how many of them passed.
-pub(crate) struct Vectors {
-    name: &'static str,
-    cases: Vec<Json>,
-    passed: usize,
-    differences: usize,
-    failures: Vec<String>,
+use crate::support::vectors::Case;
+pub(crate) use crate::support::vectors::{Reproduced, Rule, Vectors, signature};
+
+#[test]
+fn the_folder_of_vectors_has_cases() {
+    crate::support::vectors::assert_that_the_folder_has_cases();
 }
 
-/// How a case was reproduced.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reproduced {
-    Exactly,
-    /// This library means to do something else, and did.
-    Differently,
-}
-
-impl Vectors {
-    pub(crate) fn read(name: &'static str) -> Vectors {
-        let path = format!("{}/tests/vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let cases: Vec<Json> = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
-        Vectors { name, cases, passed: 0, differences: 0, failures: Vec::new() }
-    }
-
-    /// Keeps only the cases that a test is about; another test counts the rest.
-    pub(crate) fn only(mut self, keep: impl Fn(&Json) -> bool) -> Vectors {
-        self.cases.retain(keep);
-        self
-    }
-
-    /// Runs each case; an assertion that fails is one case failed.
-    pub(crate) fn run(&mut self, run: impl Fn(&Json) -> Reproduced) {
-        for case in std::mem::take(&mut self.cases) {
-            match catch_unwind(AssertUnwindSafe(|| run(&case))) {
-                Ok(reproduced) => {
-                    self.passed += 1;
-                    self.differences += usize::from(reproduced == Reproduced::Differently);
-                }
-                Err(panic) => {
-                    let message = panic.downcast_ref::<String>().cloned();
-                    let message = message.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-                    self.failures.push(format!("{}: {}", case["id"], message.unwrap_or_default()));
-                }
-            }
-        }
-        let total = self.passed + self.failures.len();
-        assert!(total > 0, "vectors {}: no case", self.name);
-        println!(
-            "vectors {}: {} of {total} passed, {} of them as declared differences",
-            self.name, self.passed, self.differences
-        );
-        assert!(self.failures.is_empty(), "{} failed:\n{}", self.failures.len(), self.failures.join("\n"));
-    }
+/// The rules and the cases must agree, else a rule would hide what it does not mean.
+#[test]
+fn what_no_rule_declares_and_what_a_rule_declares_in_vain_is_told() {
+    let told = |own: bool, rules: &[Rule]| {
+        let cases =
+            [1, 2].map(|number| Case { id: format!("case {number}"), content: json!({ "n": number }) });
+        let vectors = Vectors { name: "auth", cases: cases.into(), own };
+        let differs = |case: &Json| case["n"] == 1;
+        let run = std::panic::AssertUnwindSafe(|| {
+            let reproduced = [Reproduced::Exactly, Reproduced::Differently];
+            vectors.run(rules, |case| reproduced[usize::from(differs(case))]);
+        });
+        let panic = std::panic::catch_unwind(run).err()?;
+        Some(panic.downcast_ref::<String>().unwrap().clone())
+    };
+    let first = || Rule::new("the first", |case| case["n"] == 1);
+    assert_eq!(told(true, &[first()]), None);
+    let undeclared = told(true, &[]).unwrap();
+    assert_eq!(undeclared, "1 failed:\ncase 1: differs from Django, and no rule declares it");
+    let too_wide = told(true, &[Rule::new("all", |_| true)]).unwrap();
+    assert_eq!(too_wide, "1 failed:\ncase 2: does as Django, though a rule declares: all");
+    let stale = Rule::new("the third", |case| case["n"] == 3);
+    let rules = [first(), stale];
+    assert_eq!(told(true, &rules).unwrap(), "1 failed:\n0 cases for the rule: the third");
+    assert_eq!(told(false, &rules), None, "another folder may lack cases");
+    let elsewhere = Rule::for_other_folders("the first", |case| case["n"] == 1);
+    assert_eq!(told(true, &[elsewhere]).unwrap(), "1 failed:\n1 cases for the rule: the first");
 }
 
 pub(crate) fn text<'a>(case: &'a Json, field: &str) -> &'a str {
-    case[field].as_str().unwrap_or_else(|| panic!("{}: no text in {field}", case["id"]))
+    case[field].as_str().unwrap_or_else(|| panic!("no text in {field}"))
+}
+
+/// The release that made the case, as in `(4, 2)`.
+pub(crate) fn version(case: &Json) -> (u32, u32) {
+    let mut numbers = text(case, "django_version").split('.').map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+/// Whether a dictionary in this JSON has a key twice: Python writes `1` and `"1"` as one text.
+pub(crate) fn repeats_a_key(json: &str) -> bool {
+    fn repeats(value: &python::Python) -> bool {
+        match value {
+            python::Python::List(list) => list.iter().any(repeats),
+            python::Python::Dict(dict) => {
+                let keys: std::collections::BTreeSet<_> = dict.iter().map(|(key, _)| key).collect();
+                keys.len() < dict.len() || dict.iter().any(|(_, value)| repeats(value))
+            }
+            _ => false,
+        }
+    }
+    serde_json::from_str(json).is_ok_and(|value| repeats(&value))
+}
+
+/// The rule for a dictionary of Python's with two keys that become one.
+fn a_repeated_key() -> Rule {
+    Rule::new("a dictionary has each key once; Django writes a text that nobody reads as it was", |case| {
+        case["kind"] == "encode" && case["serialized"].as_str().is_some_and(repeats_a_key)
+    })
 }
 
 /// A Unix time with a fraction, in microseconds.

@@ -13,7 +13,7 @@ use crate::support::raw_database::{Kind, Raw};
 use crate::vectors::codec::python_expiry;
 use crate::vectors::db_rows::{GivenKey, row_settings};
 use crate::vectors::python::Python;
-use crate::vectors::{Reproduced, Vectors, block_on, text, time};
+use crate::vectors::{Reproduced, Rule, Vectors, block_on, text, time};
 
 #[cfg(feature = "postgres")]
 #[test]
@@ -29,7 +29,14 @@ fn db_rows_mariadb() {
 
 fn db_rows(kind: Kind, database: &str) {
     let url = block_on(Raw::database(kind));
-    Vectors::read("db_rows").only(|case| case["database"] == database).run(|case| {
+    let alias = Rule::new(
+        "only the key itself finds its row; MariaDB finds aliases, PostgreSQL fails on a NUL",
+        |case| {
+            let lookups = case["lookups"].as_array().into_iter().flatten();
+            lookups.clone().any(|lookup| lookup["found"] != json!(lookup["key"] == case["stored_key"]))
+        },
+    );
+    Vectors::read("db_rows").only(|case| case["database"] == database).run(&[alias], |case| {
         block_on(async {
             let mut raw = Raw::new(kind, &url).await;
             match text(case, "kind") {

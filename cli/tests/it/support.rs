@@ -9,10 +9,12 @@ pub(crate) mod project;
 pub(crate) mod sessions;
 pub(crate) mod terminal;
 
-pub(crate) use self::of_the_library::servers;
+pub(crate) use self::of_the_library::{servers, vectors};
 
 #[path = "../../../tests/it/support"]
 mod of_the_library {
     #[allow(dead_code, reason = "the library's tests need more of it")]
     pub(crate) mod servers;
+    #[allow(dead_code, reason = "the library's tests need more of it")]
+    pub(crate) mod vectors;
 }

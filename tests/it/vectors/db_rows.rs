@@ -12,11 +12,11 @@ use tempfile::TempDir;
 
 use super::codec::python_expiry;
 use super::python::Python;
-use super::{Reproduced, Vectors, block_on, settings, text, time, time_zone};
+use super::{Reproduced, Vectors, block_on, settings, text, time, time_zone, version};
 
 #[test]
 fn db_rows_sqlite() {
-    Vectors::read("db_rows").only(|case| case["database"] == "sqlite").run(|case| {
+    Vectors::read("db_rows").only(|case| case["database"] == "sqlite").run(&[], |case| {
         match text(case, "kind") {
             "schema" => schema(case),
             "row" => block_on(row(case)),
@@ -79,7 +79,7 @@ pub(crate) fn row_settings(case: &Json) -> Settings {
     if let Some(age) = case["session_cookie_age"].as_i64() {
         settings.cookie_age = TimeDelta::seconds(age);
     }
-    if text(case, "django_version") < "3.1" {
+    if version(case) < (3, 1) {
         settings.text_format = cloakroom::TextFormat::Legacy;
     }
     settings

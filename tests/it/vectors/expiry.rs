@@ -7,11 +7,20 @@ use cloakroom::chrono::TimeDelta;
 use cloakroom::{Clock, EXPIRY_KEY, Expiry, ExpiryError, ManualClock, MemoryStore, Moment, Session, Value};
 use serde_json::Value as Json;
 
-use super::{Reproduced, Vectors, block_on, text, time, time_zone};
+use super::{Reproduced, Rule, Vectors, block_on, text, time, time_zone};
 
 #[test]
 fn expiry() {
-    Vectors::read("expiry").run(|case| {
+    let rules = [
+        Rule::new("the time that really passes counts; Python subtracts wall clocks of one zone", |case| {
+            case["real_elapsed_seconds"].is_number()
+                && case["real_elapsed_seconds"] != case["get_expiry_age"]["value"]
+        }),
+        Rule::new("before 4.1 the session holds the date itself, which JSON cannot carry", |case| {
+            case["stored"]["type"] == "datetime"
+        }),
+    ];
+    Vectors::read("expiry").run(&rules, |case| {
         let clock = Arc::new(ManualClock::new(time(&case["frozen_time"])));
         let session = session(case, Arc::clone(&clock));
         let fields = &case["settings"];

@@ -24,12 +24,12 @@ use crate::support::web::{Adapter, Pages, lazy};
 
 #[test]
 fn middleware_on_axum() {
-    Vectors::read("middleware").run(|case| block_on(scenario(Adapter::Axum, case)));
+    Vectors::read("middleware").run(&differences::rules(), |case| block_on(scenario(Adapter::Axum, case)));
 }
 
 #[test]
 fn middleware_on_actix() {
-    Vectors::read("middleware").run(|case| block_on(scenario(Adapter::Actix, case)));
+    Vectors::read("middleware").run(&differences::rules(), |case| block_on(scenario(Adapter::Actix, case)));
 }
 
 /// `newkey` and a counter, as when the vectors were made.
@@ -57,11 +57,11 @@ struct Stage {
 }
 
 async fn scenario(on: Adapter, case: &Json) -> Reproduced {
-    let djangos = case;
-    let case = &differences::declared(case);
-    if let Some(refused) = case["refused_setting"].as_str() {
-        assert_eq!(scenario_settings(djangos).validate().unwrap_err().setting(), refused);
+    let declared = differences::declared(case);
+    if let Some(refused) = declared.refused_setting {
+        assert_eq!(scenario_settings(case).validate().unwrap_err().setting(), refused);
     }
+    let case = &declared.case;
     let settings = scenario_settings(case);
     let clock = Arc::new(ManualClock::at_unix_seconds(0));
     let mut stage = Stage::set(case, &settings).await;
@@ -76,7 +76,7 @@ async fn scenario(on: Adapter, case: &Json) -> Reproduced {
         clock.set(time(&request["time"]));
         perform(on, request, &middleware, &mut stage).await;
     }
-    if case["declared_difference"].is_null() { Reproduced::Exactly } else { Reproduced::Differently }
+    if declared.reasons.is_empty() { Reproduced::Exactly } else { Reproduced::Differently }
 }
 
 async fn perform(on: Adapter, request: &Json, middleware: &SessionMiddleware, stage: &mut Stage) {
