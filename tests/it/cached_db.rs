@@ -12,27 +12,13 @@ use std::sync::Arc;
 use cloakroom::chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::store::cached_db::CachedDbOptions;
 use cloakroom::store::{Created, Loaded, Record};
-use cloakroom::{
-    CachedDbStore, ManualClock, MemoryStore, SessionData, SessionKey, SessionStore, Settings, SqliteStore,
-};
+use cloakroom::{CachedDbStore, ManualClock, MemoryStore, SessionKey, SessionStore, Settings, SqliteStore};
 
 use self::gated::{Gated, Side};
-
-/// 14 November 2023, 22:13:20.
-fn now() -> DateTime<Utc> {
-    DateTime::from_timestamp(1_700_000_000, 0).unwrap()
-}
+use crate::support::records::{data, now, record};
 
 fn key() -> SessionKey {
     SessionKey::from_trusted("abcdefgh12345678abcdefgh12345678")
-}
-
-fn data(json: &str) -> SessionData {
-    SessionData::from_json(json).unwrap()
-}
-
-fn record(data: &SessionData) -> Record<'_> {
-    Record { data, expire_date: now() + TimeDelta::days(14), now: now() }
 }
 
 /// A database in SQLite and a cache in memory, both to be held up, and stores on them as processes have them.

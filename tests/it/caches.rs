@@ -7,9 +7,7 @@ use chrono::{TimeDelta, Utc};
 use cloakroom::store::{Created, Record, Updated};
 use cloakroom::{SessionData, SessionKey, SessionStore, Settings, StoreErrorKind};
 
-fn data(json: &str) -> SessionData {
-    SessionData::from_json(json).unwrap()
-}
+use crate::support::records::data;
 
 fn record(data: &SessionData, lives: TimeDelta) -> Record<'_> {
     let now = Utc::now();

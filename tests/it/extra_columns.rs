@@ -3,24 +3,12 @@
 mod database;
 mod django;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::store::table::{ColumnValue, Columns, ExtraColumn};
-use cloakroom::store::{Created, Record, Rotated, Updated};
+use cloakroom::store::{Created, Rotated, Updated};
 use cloakroom::{SessionData, SessionKey, StoreErrorKind, conformance};
 
 use self::database::Database;
-
-fn now() -> DateTime<Utc> {
-    DateTime::from_timestamp(1_700_000_000, 0).unwrap()
-}
-
-fn data(json: &str) -> SessionData {
-    SessionData::from_json(json).unwrap()
-}
-
-fn record(data: &SessionData) -> Record<'_> {
-    Record { data, expire_date: now() + TimeDelta::days(1), now: now() }
-}
+use crate::support::records::{data, now, record};
 
 /// The documented `create_model_instance`: `int(data.get("_auth_user_id"))`, or `None`.
 fn account_id() -> ExtraColumn {

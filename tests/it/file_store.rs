@@ -11,14 +11,11 @@ mod restarted;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cloakroom::chrono::{DateTime, TimeDelta, Utc};
+use cloakroom::chrono::{TimeDelta, Utc};
 use cloakroom::store::{Created, Record, Version};
 use cloakroom::{FileStore, SessionData, SessionKey, SessionStore, Settings};
 
-/// 14 November 2023, 22:13:20.
-fn now() -> DateTime<Utc> {
-    DateTime::from_timestamp(1_700_000_000, 0).unwrap()
-}
+use crate::support::records::{data, now, record};
 
 fn settings() -> Settings {
     Settings::new("secret")
@@ -34,14 +31,6 @@ fn session_key() -> SessionKey {
 
 fn path(folder: &Path, session_key: &SessionKey) -> PathBuf {
     folder.join(format!("sessionid{}", session_key.as_str()))
-}
-
-fn data(json: &str) -> SessionData {
-    SessionData::from_json(json).unwrap()
-}
-
-fn record(data: &SessionData) -> Record<'_> {
-    Record { data, expire_date: now() + TimeDelta::days(14), now: now() }
 }
 
 async fn create(store: &Arc<dyn SessionStore>, session_key: &SessionKey, json: &str) -> Version {

@@ -19,17 +19,7 @@ use cloakroom::chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::store::{Created, Record, Updated, Version};
 use cloakroom::{SessionData, SessionKey, SessionStore, StoreError, StoreErrorKind};
 
-fn now() -> DateTime<Utc> {
-    DateTime::from_timestamp(1_700_000_000, 0).unwrap()
-}
-
-fn data(json: &str) -> SessionData {
-    SessionData::from_json(json).unwrap()
-}
-
-fn record(data: &SessionData) -> Record<'_> {
-    Record { data, expire_date: now() + TimeDelta::days(1), now: now() }
-}
+use crate::support::records::{data, now, record};
 
 async fn create(store: &dyn SessionStore) -> (SessionKey, Version) {
     let session_key = SessionKey::random().unwrap();

@@ -15,6 +15,7 @@ pub(crate) mod random;
 pub(crate) mod raw_caches;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) mod raw_database;
+pub(crate) mod records;
 #[allow(dead_code, reason = "each feature uses a part of it")]
 pub(crate) mod servers;
 pub(crate) mod site_process;

@@ -57,6 +57,21 @@ pub(crate) fn text<'a>(case: &'a Json, field: &str) -> &'a str {
     case[field].as_str().unwrap_or_else(|| panic!("no text in {field}"))
 }
 
+/// What is written in hexadecimal digits.
+pub(crate) fn bytes(hex: &str) -> Vec<u8> {
+    let digits = hex.as_bytes().chunks_exact(2);
+    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+/// What Django's generator gave: the key of a new session.
+pub(crate) struct GivenKey(pub(crate) cloakroom::SessionKey);
+
+impl cloakroom::KeyGenerator for GivenKey {
+    fn generate(&self) -> Result<cloakroom::SessionKey, cloakroom::Error> {
+        Ok(self.0.clone())
+    }
+}
+
 /// The release that made the case, as in `(4, 2)`.
 pub(crate) fn version(case: &Json) -> (u32, u32) {
     let mut numbers = text(case, "django_version").split('.').map(|number| number.parse().unwrap());

@@ -14,12 +14,7 @@ use cloakroom::{SessionData, SessionKey, SessionStore, Settings, StoreErrorKind}
 use serde_json::Value as Json;
 
 use crate::support::raw_caches::Raw;
-use crate::vectors::{Reproduced, Rule, Vectors, block_on, text};
-
-fn bytes(hex: &Json) -> Vec<u8> {
-    let hex = hex.as_str().unwrap();
-    (0..hex.len()).step_by(2).map(|place| u8::from_str_radix(&hex[place..place + 2], 16).unwrap()).collect()
-}
+use crate::vectors::{Reproduced, Rule, Vectors, block_on, bytes, text};
 
 /// The session as one text, in which order and spelling of numbers count.
 fn spelled(data: &SessionData) -> String {
@@ -54,8 +49,8 @@ fn values_and_pickles_of_every_cache_are_read() {
     Vectors::read("cache_values").only(is_pickle).run(&[], |case| {
         let known = [&IN_REDIS[..], &IN_MEMCACHED, &ELSEWHERE].concat();
         assert!(case["cache"].as_str().is_none_or(|cache| known.contains(&cache)), "{}", case["cache"]);
-        let hex = if case["kind"] == "pickle" { &case["value_hex"] } else { &case["stored"]["value_hex"] };
-        let data = SessionData::from_pickle(&bytes(hex), 1 << 20).unwrap();
+        let value = if case["kind"] == "pickle" { case } else { &case["stored"] };
+        let data = SessionData::from_pickle(&bytes(text(value, "value_hex")), 1 << 20).unwrap();
         assert_eq!(spelled(&data), case["session"].to_string());
         let again = SessionData::from_pickle(&data.to_pickle().unwrap(), 1 << 20).unwrap();
         assert!(again == data, "what was read is written otherwise");
@@ -90,7 +85,7 @@ async fn value(case: &Json, server: &str, raw: &mut Raw, for_python: &mut Vec<St
         return;
     }
     let ttl = stored["ttl_seconds"].as_i64().unwrap();
-    raw.set(full_key, &bytes(&stored["value_hex"]), stored["flags"].as_u64().unwrap_or(0));
+    raw.set(full_key, &bytes(text(stored, "value_hex")), stored["flags"].as_u64().unwrap_or(0));
     let loaded = store.load(&session_key, now).await.unwrap().expect("Django's value is found");
     assert_eq!(spelled(&loaded.data), session);
     raw.delete(full_key);
@@ -100,7 +95,7 @@ async fn value(case: &Json, server: &str, raw: &mut Raw, for_python: &mut Vec<St
     assert_eq!(flags, stored["flags"].as_u64().unwrap_or(0), "flags");
     assert!((lives - ttl).abs() <= 2, "it lives {lives} seconds instead of {ttl}");
     if query(case).contains("serializer=json&compressor=none") {
-        assert_eq!(value, bytes(&stored["value_hex"]), "the JSON differs");
+        assert_eq!(value, bytes(text(stored, "value_hex")), "the JSON differs");
     }
     for_python.push(format!("{} {} {session}", STANDARD.encode(value), query(case)));
 }
@@ -178,7 +173,7 @@ fn foreign_values_are_never_overwritten() {
 /// Whether the value is Python's `None`, which is nothing to Django's cache API.
 #[cfg(feature = "redis")]
 fn holds_none(case: &Json) -> bool {
-    let value = bytes(&case["value_hex"]);
+    let value = bytes(text(case, "value_hex"));
     if query(case).contains("serializer=json") {
         return value == b"null";
     }
@@ -192,7 +187,7 @@ async fn foreign_value(case: &Json, url: &str, raw: &mut Raw) -> Reproduced {
     let store: Arc<dyn SessionStore> = cloakroom::connect(url, &Settings::new("secret")).await.unwrap();
     let full_key = text(case, "full_key");
     let session_key = SessionKey::from_trusted(&full_key[full_key.len() - 32..]);
-    let value = bytes(&case["value_hex"]);
+    let value = bytes(text(case, "value_hex"));
     raw.set(full_key, &value, 0);
     let reproduced = match (store.load(&session_key, Utc::now()).await, &case["loaded"]) {
         (Ok(Some(loaded)), session @ Json::Object(_)) => {

@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use cloakroom::chrono::{DateTime, TimeDelta, Utc};
-use cloakroom::store::table::{MigrationRecord, TableCreation};
-use cloakroom::store::{Created, Record, Updated};
+use cloakroom::chrono::TimeDelta;
+use cloakroom::store::table::{CreateTable, MigrationRecord};
+use cloakroom::store::{Record, Updated};
 use cloakroom::{ManualClock, Session, SessionData, SessionKey, SessionMiddleware, SessionStore, Settings};
 use serde_json::{Value as Json, json};
 
 use crate::support::raw_database::{Kind, Raw};
 use crate::vectors::codec::python_expiry;
-use crate::vectors::db_rows::{GivenKey, row_settings};
+use crate::vectors::db_rows::{compare_at_the_boundary, row_settings};
 use crate::vectors::python::Python;
-use crate::vectors::{Reproduced, Rule, Vectors, block_on, text, time};
+use crate::vectors::{GivenKey, Reproduced, Rule, Vectors, block_on, text, time};
 
 #[cfg(feature = "postgres")]
 #[test]
@@ -54,13 +54,13 @@ fn db_rows(kind: Kind, database: &str) {
 
 /// A store on the table that this library makes.
 async fn store(raw: &Raw, settings: &Settings) -> Arc<dyn SessionStore> {
-    assert_eq!(raw.create_table(MigrationRecord::IfDjango).await, TableCreation::Created);
+    assert_eq!(raw.create_table(MigrationRecord::IfDjango).await, CreateTable::Created);
     cloakroom::connect(&raw.url, settings).await.unwrap()
 }
 
 async fn schema(raw: &mut Raw, case: &Json) {
-    assert_eq!(raw.create_table(MigrationRecord::IfDjango).await, TableCreation::Created);
-    assert_eq!(raw.create_table(MigrationRecord::IfDjango).await, TableCreation::AlreadyThere);
+    assert_eq!(raw.create_table(MigrationRecord::IfDjango).await, CreateTable::Created);
+    assert_eq!(raw.create_table(MigrationRecord::IfDjango).await, CreateTable::AlreadyThere);
     if raw.kind == Kind::Mariadb {
         let made = raw.rows("SHOW CREATE TABLE django_session").await;
         assert_eq!(json!([made[0][1]]), case["create_statements"]);
@@ -119,30 +119,8 @@ async fn row(raw: &mut Raw, case: &Json) {
 }
 
 async fn expiry_boundary(raw: &mut Raw, case: &Json) {
-    let now: DateTime<Utc> = time(&case["frozen_time"]);
     let store = store(raw, &row_settings(case)).await;
-    let empty = SessionData::new();
-    let rows = case["rows"].as_array().unwrap();
-    for row in rows {
-        let session_key = SessionKey::from_trusted(text(row, "session_key"));
-        let offset: f64 = row["expire_date_minus_now"].to_string().parse().unwrap();
-        let expire_date = now + TimeDelta::microseconds((offset * 1e6).round() as i64);
-        let created = store.create(&session_key, Record { data: &empty, expire_date, now }).await.unwrap();
-        assert!(matches!(created, Created::Created(_)));
-    }
-    assert_eq!(
-        raw.column("SELECT expire_date FROM django_session ORDER BY session_key").await,
-        rows.iter().map(|row| text(row, "expire_date_raw")).collect::<Vec<_>>()
-    );
-    for row in rows {
-        let session_key = SessionKey::from_trusted(text(row, "session_key"));
-        let loads = store.load(&session_key, now).await.unwrap().is_some();
-        assert_eq!(loads, row["loads"].as_bool().unwrap(), "{} loads", row["expire_date_raw"]);
-    }
-    store.clear_expired(now).await.unwrap();
-    let kept = rows.iter().filter(|row| row["kept_by_clear_expired"] == true);
-    let kept: Vec<_> = kept.map(|row| text(row, "session_key")).collect();
-    assert_eq!(raw.column("SELECT session_key FROM django_session ORDER BY session_key").await, kept);
+    compare_at_the_boundary(case, &*store, async |sql| raw.column(sql).await).await;
 }
 
 /// Only the key itself finds its row. Django finds aliases on MariaDB, and fails on a NUL with PostgreSQL.
@@ -172,7 +150,7 @@ async fn key_lookup(raw: &Raw, case: &Json) -> Reproduced {
 }
 
 async fn migration_row(raw: &mut Raw, case: &Json) {
-    assert_eq!(raw.create_table(MigrationRecord::Always).await, TableCreation::Created);
+    assert_eq!(raw.create_table(MigrationRecord::Always).await, CreateTable::Created);
     let row = raw.rows("SELECT app, name, applied FROM django_migrations").await.remove(0);
     assert_eq!([row[0].as_str(), &row[1]], [text(case, "app"), text(case, "name")]);
     // PostgreSQL prints no zeros at a fraction's end.

@@ -101,7 +101,7 @@ async fn other_names_for_table_and_columns() {
     let store = options.open(&Settings::new("secret")).await.unwrap();
     let session = create(&store).await;
     assert!(matches!(update(&store, &session).await, Ok(Updated::Updated(_))));
-    assert_eq!(store.clear_expired(now() + TimeDelta::days(2)).await.unwrap(), 1);
+    assert_eq!(store.clear_expired(now() + TimeDelta::days(15)).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,7 +138,7 @@ async fn a_row_renewed_while_the_cleaner_waits_for_it_survives() {
     other.exec_drop(renew, (session.0.as_str(),)).await.unwrap();
     let cleaning = tokio::spawn({
         let store = Arc::clone(&store);
-        async move { store.clear_expired(now() + TimeDelta::days(2)).await }
+        async move { store.clear_expired(now() + TimeDelta::days(15)).await }
     });
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!cleaning.is_finished(), "it does not wait");

@@ -105,7 +105,7 @@ async fn other_names_for_table_and_columns() {
     let store = options.open(&Settings::new("secret")).await.unwrap();
     let session = create(&store).await;
     assert!(matches!(update(&store, &session).await, Ok(Updated::Updated(_))));
-    assert_eq!(store.clear_expired(now() + TimeDelta::days(2)).await.unwrap(), 1);
+    assert_eq!(store.clear_expired(now() + TimeDelta::days(15)).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +179,7 @@ async fn a_row_that_is_being_renewed_survives_the_cleaner() {
     other.batch_execute("BEGIN").await.unwrap();
     let renew = "UPDATE django_session SET expire_date = '2099-01-01' WHERE session_key = $1";
     other.execute(renew, &[&session.0.as_str()]).await.unwrap();
-    let cleaning = store.clear_expired(now() + TimeDelta::days(2));
+    let cleaning = store.clear_expired(now() + TimeDelta::days(15));
     let cleared = tokio::time::timeout(Duration::from_secs(3), cleaning).await.expect("it does not wait");
     assert_eq!(cleared.unwrap(), 1, "the other one");
     other.batch_execute("COMMIT").await.unwrap();
@@ -203,7 +203,7 @@ async fn a_row_locked_for_longer_than_the_deadline() {
     assert_error(&error, StoreErrorKind::Unavailable, &["within 1 seconds"]);
     let error = store.delete(&session.0).await.unwrap_err();
     assert_error(&error, StoreErrorKind::Unavailable, &["within 1 seconds"]);
-    assert_eq!(store.clear_expired(now() + TimeDelta::days(2)).await.unwrap(), 0, "a locked row is left");
+    assert_eq!(store.clear_expired(now() + TimeDelta::days(15)).await.unwrap(), 0, "a locked row is left");
     other.batch_execute("COMMIT").await.unwrap();
     assert!(matches!(update(&store, &session).await, Ok(Updated::Updated(_))));
 }

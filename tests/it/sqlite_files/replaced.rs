@@ -4,12 +4,9 @@
 use cloakroom::store::Updated;
 
 use super::*;
+use crate::support::records::now;
 
 const JOURNAL_MODES: [&str; 2] = ["WAL", "DELETE"];
-
-fn now() -> DateTime<chrono::Utc> {
-    DateTime::from_timestamp(1_700_000_000, 0).unwrap()
-}
 
 async fn save(store: &SqliteStore, key: &str) -> Result<Created, StoreError> {
     let (data, expire_date) = (SessionData::new(), now() + TimeDelta::days(1));

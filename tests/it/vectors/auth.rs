@@ -7,13 +7,12 @@ use cloakroom::chrono::TimeDelta;
 use cloakroom::signing::Algorithm;
 use cloakroom::store::Record;
 use cloakroom::{
-    KeyGenerator, ManualClock, MemoryStore, Session, SessionData, SessionKey, SessionMiddleware,
-    SessionStore, Settings,
+    ManualClock, MemoryStore, Session, SessionData, SessionKey, SessionMiddleware, SessionStore, Settings,
 };
 use serde_json::{Value as Json, json};
 
 use super::python::Python;
-use super::{Reproduced, Vectors, block_on, settings, text, time, version};
+use super::{GivenKey, Reproduced, Vectors, block_on, settings, text, time, version};
 
 #[test]
 fn auth_values() {
@@ -49,14 +48,6 @@ fn fallback_hashes(case: &Json) {
 /// Which Django's generator gave.
 const NEW_KEY: &str = "newkey00000000000000000000000001";
 
-struct NewKey;
-
-impl KeyGenerator for NewKey {
-    fn generate(&self) -> Result<SessionKey, cloakroom::Error> {
-        Ok(SessionKey::from_trusted(NEW_KEY))
-    }
-}
-
 /// The settings of a site on the release that made the case.
 fn release_settings(case: &Json) -> Settings {
     let mut settings = settings(case);
@@ -81,7 +72,7 @@ async fn flow(case: &Json) {
     let middleware = SessionMiddleware::new(Arc::clone(&store) as _, release_settings(case))
         .unwrap()
         .with_clock(Arc::new(ManualClock::new(now)))
-        .with_key_generator(Arc::new(NewKey));
+        .with_key_generator(Arc::new(GivenKey(SessionKey::from_trusted(NEW_KEY))));
     let session = middleware.begin(cookie.as_deref().map(str::as_bytes)).load().await.unwrap();
 
     let id = case["user_id"].to_string();

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::codec::python_expiry;
 use super::python::Python;
-use super::{Reproduced, Vectors, block_on, settings, text, time, time_zone, version};
+use super::{GivenKey, Reproduced, Vectors, block_on, settings, text, time, time_zone, version};
 
 #[test]
 fn db_rows_sqlite() {
@@ -130,18 +130,19 @@ async fn row(case: &Json) {
     assert_eq!(again, text(case, "expire_date_raw"), "the expiry that was read is written as it was");
 }
 
-pub(crate) struct GivenKey(pub(crate) SessionKey);
-
-impl cloakroom::KeyGenerator for GivenKey {
-    fn generate(&self) -> Result<SessionKey, cloakroom::Error> {
-        Ok(self.0.clone())
-    }
-}
-
 async fn expiry_boundary(case: &Json) {
     let database = Database::new().await;
-    let now: DateTime<Utc> = time(&case["frozen_time"]);
     let store = SqliteStore::open(database.path(), &row_settings(case)).await.unwrap();
+    compare_at_the_boundary(case, &store, async |sql| database.texts(sql)).await;
+}
+
+/// What loads around the moment of expiry, and what is cleared then. The query gives a column as the database prints it.
+pub(crate) async fn compare_at_the_boundary(
+    case: &Json,
+    store: &dyn SessionStore,
+    mut query: impl AsyncFnMut(&'static str) -> Vec<String>,
+) {
+    let now: DateTime<Utc> = time(&case["frozen_time"]);
     let empty = cloakroom::SessionData::new();
     let rows = case["rows"].as_array().unwrap();
     for row in rows {
@@ -152,7 +153,7 @@ async fn expiry_boundary(case: &Json) {
         assert!(matches!(created, Created::Created(_)));
     }
     assert_eq!(
-        database.texts("SELECT expire_date FROM django_session ORDER BY session_key"),
+        query("SELECT expire_date FROM django_session ORDER BY session_key").await,
         rows.iter().map(|row| text(row, "expire_date_raw")).collect::<Vec<_>>()
     );
     for row in rows {
@@ -163,7 +164,7 @@ async fn expiry_boundary(case: &Json) {
     store.clear_expired(now).await.unwrap();
     let kept = rows.iter().filter(|row| row["kept_by_clear_expired"] == true);
     let kept: Vec<_> = kept.map(|row| text(row, "session_key")).collect();
-    assert_eq!(database.texts("SELECT session_key FROM django_session ORDER BY session_key"), kept);
+    assert_eq!(query("SELECT session_key FROM django_session ORDER BY session_key").await, kept);
 }
 
 async fn key_lookup(case: &Json) {

@@ -9,14 +9,14 @@ use cloakroom::chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::signing::Compression;
 use cloakroom::store::Record;
 use cloakroom::{
-    Error, FileStore, KeyGenerator, ManualClock, Session, SessionCodec, SessionData, SessionKey,
-    SessionMiddleware, SessionStore, Settings, StoreErrorKind,
+    Error, FileStore, ManualClock, Session, SessionCodec, SessionData, SessionKey, SessionMiddleware,
+    SessionStore, Settings, StoreErrorKind,
 };
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use super::python::Python;
-use super::{Reproduced, Rule, Vectors, block_on, settings, text, time};
+use super::{GivenKey, Reproduced, Rule, Vectors, block_on, bytes, settings, text, time};
 
 #[test]
 fn file_sessions() {
@@ -113,15 +113,6 @@ struct Site<'a> {
     store: Arc<dyn SessionStore>,
 }
 
-/// What Django's generator gave: the key of a new session.
-struct GivenKey(SessionKey);
-
-impl KeyGenerator for GivenKey {
-    fn generate(&self) -> Result<SessionKey, Error> {
-        Ok(self.0.clone())
-    }
-}
-
 impl Site<'_> {
     async fn new(case: &Json) -> Site<'_> {
         let folder = tempfile::tempdir().unwrap();
@@ -203,7 +194,7 @@ impl Site<'_> {
     async fn load(&self) -> Reproduced {
         let session_key = text(self.case, "session_key");
         let content = match self.case["content_before_hex"].as_str() {
-            Some(hex) => unhex(hex),
+            Some(hex) => bytes(hex),
             None => self.encoded(&self.case["stored"]),
         };
         self.put(session_key, &content, &self.case["mtime"]);
@@ -312,9 +303,4 @@ pub(super) fn files_in(folder: &Path) -> Json {
         .collect();
     files.sort();
     files.into_iter().map(|(name, content)| json!({"file_name": name, "content": content})).collect()
-}
-
-fn unhex(hex: &str) -> Vec<u8> {
-    let digits = hex.as_bytes().chunks_exact(2);
-    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }

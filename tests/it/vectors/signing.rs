@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::python::Python;
 use super::signature;
-use super::{Reproduced, Rule, Vectors, text, time, version};
+use super::{Reproduced, Rule, Vectors, bytes, text, time, version};
 
 #[test]
 fn signing() {
@@ -133,9 +133,7 @@ fn salted_hmac(case: &Json) {
         return;
     };
     let value = match case["value_hex"].as_str() {
-        Some(hex) => {
-            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-        }
+        Some(hex) => bytes(hex),
         None => text(case, "value").as_bytes().to_vec(),
     };
     assert_eq!(
