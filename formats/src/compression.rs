@@ -7,13 +7,13 @@ use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
 /// How hard to compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// Texts a few per cent longer than those of Django's level, in less than its time.
+    /// Faster than Django's level; the text is a few per cent longer.
     Fast,
-    /// Texts no longer than Django's.
+    /// As hard as Django: the text is no longer than Django's.
     AsDjango,
 }
 
-/// What compressing keeps from one call to the next, for each effort.
+/// The compressor's state for each effort, reused between calls.
 #[derive(Default)]
 pub struct Deflate {
     fast: Option<Compressor>,
@@ -21,7 +21,7 @@ pub struct Deflate {
 }
 
 impl Deflate {
-    /// The compressed bytes, if they are fewer than `shorter_than`.
+    /// Returns the compressed bytes, if they are fewer than `shorter_than`.
     pub fn run<'a>(
         &mut self,
         plain: &[u8],
@@ -45,7 +45,7 @@ fn level(level: i32) -> CompressionLvl {
     CompressionLvl::new(level).unwrap_or_default()
 }
 
-/// What decompressing keeps from one call to the next.
+/// The decompressor's state, reused between calls.
 #[derive(Default)]
 pub struct Inflate {
     decompressor: Option<Decompressor>,
@@ -54,7 +54,7 @@ pub struct Inflate {
 /// Why something was not decompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InflateError {
-    /// Not a whole stream of zlib.
+    /// Not a complete zlib stream.
     #[error("not zlib, or an incomplete stream of it")]
     NotZlib,
     /// Larger than the limit.
@@ -63,7 +63,7 @@ pub enum InflateError {
 }
 
 impl Inflate {
-    /// The decompressed bytes. What follows the end of the stream is ignored, as in Python.
+    /// Returns the decompressed bytes. Bytes after the end of the stream are ignored, as in Python.
     pub fn run<'a>(
         &mut self,
         compressed: &[u8],
@@ -71,7 +71,7 @@ impl Inflate {
         out: &'a mut Vec<u8>,
     ) -> Result<&'a [u8], InflateError> {
         let decompressor = self.decompressor.get_or_insert_with(Decompressor::new);
-        // JSON of sessions shrinks to a half or a third.
+        // Session JSON usually compresses to a half or a third.
         make_room(out, compressed.len().saturating_mul(4).min(limit));
         loop {
             let room = out.len().min(limit);
@@ -81,7 +81,7 @@ impl Inflate {
                 Err(DecompressionError::InsufficientSpace) if room == limit => {
                     return Err(InflateError::TooLarge(limit));
                 }
-                // From the beginning, with twice the room: all in all no more than twice the work.
+                // Starts again with twice the room: at most twice the work in total.
                 Err(DecompressionError::InsufficientSpace) => {
                     make_room(out, room.saturating_mul(2).clamp(256, limit.max(256)));
                 }
@@ -90,7 +90,7 @@ impl Inflate {
     }
 }
 
-/// Makes a buffer at least this long, whatever it holds.
+/// Grows a buffer to at least this length; its contents are unspecified.
 pub(crate) fn make_room(buffer: &mut Vec<u8>, length: usize) {
     if buffer.len() < length {
         buffer.resize(length, 0);
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(inflate(&zeros, 1_000_000).map(|plain| plain.len()), Ok(1_000_000));
         for limit in [0, 1, 255, 256, 999_999] {
             assert_eq!(inflate(&zeros, limit), Err(InflateError::TooLarge(limit)), "limit {limit}");
-            // Nor does a buffer help that is longer from the last time.
+            // A buffer left longer by the last call does not raise the limit either.
             let (mut inflate, mut kept) = (Inflate::default(), vec![0; 2_000_000]);
             assert_eq!(
                 inflate.run(&zeros, limit, &mut kept),

@@ -1,4 +1,4 @@
-//! When a session ends: Django's `_session_expiry`, in all the forms it is stored in.
+//! When a session expires: Django's `_session_expiry`, in all its stored forms.
 
 mod isoformat;
 
@@ -9,7 +9,7 @@ use chrono::{DateTime, Datelike, FixedOffset, NaiveDateTime, TimeDelta, Utc};
 use crate::time_zone::TimeZone;
 use crate::value::{Kind, Value};
 
-/// The key in the session that holds its own expiry, when it has one.
+/// The session key that holds the session's own expiry, if it has one.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::value::{Kind, Value};
 /// ```
 pub const EXPIRY_KEY: &str = "_session_expiry";
 
-/// What [`Session::set_expiry`](crate::Session::set_expiry) takes; Django's `set_expiry(value)`.
+/// The argument of [`Session::set_expiry`](crate::Session::set_expiry); Django's `set_expiry(value)`.
 ///
 /// ```
 /// use chrono::TimeDelta;
@@ -34,19 +34,20 @@ pub const EXPIRY_KEY: &str = "_session_expiry";
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Expiry {
-    /// `set_expiry(None)`: as the settings say.
+    /// `set_expiry(None)`: the settings decide.
     Default,
-    /// `set_expiry(0)`: the cookie ends with the browser, the stored session after the usual age.
+    /// `set_expiry(0)`: the cookie ends with the browser; the stored session expires after the usual age.
     AtBrowserClose,
-    /// `set_expiry(300)`: so many seconds after each save. Negative: over already.
+    /// `set_expiry(300)`: an idle timeout in seconds, counted from each save. A negative value has already
+    /// expired.
     Seconds(i64),
-    /// `set_expiry(1.5)`: so many seconds after each save.
+    /// `set_expiry(1.5)`: an idle timeout with a fraction of a second.
     FractionalSeconds(f64),
-    /// `set_expiry(datetime)`: at this moment, whatever happens.
+    /// `set_expiry(datetime)`: a fixed moment, which later saves do not move.
     At(DateTime<FixedOffset>),
     /// `set_expiry(datetime)` without a zone, for sites with `USE_TZ = False`.
     AtWallClock(NaiveDateTime),
-    /// `set_expiry(timedelta)`: so long after now, whatever happens.
+    /// `set_expiry(timedelta)`: a fixed moment, this long after the call.
     After(TimeDelta),
 }
 
@@ -80,8 +81,8 @@ impl From<DateTime<Utc>> for Expiry {
     }
 }
 
-/// Why the expiry stored in a session gives no age or date. Django raises `TypeError`, `ValueError` or
-/// `OverflowError` in these places.
+/// Why a stored expiry gives no age or date. Django raises `TypeError`, `ValueError` or `OverflowError` in
+/// these places.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -97,13 +98,13 @@ impl From<DateTime<Utc>> for Expiry {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExpiryError {
-    /// Neither a number nor a text.
+    /// Neither a number nor text.
     #[error("the session's _session_expiry holds {0}; it must be a number of seconds or an ISO 8601 date")]
     WrongType(Kind),
-    /// A text that Python's `datetime.fromisoformat` does not read.
+    /// Text that Python's `datetime.fromisoformat` does not read.
     #[error("the session's _session_expiry is no date in ISO 8601 format")]
     NotADate,
-    /// A date without a zone where the site's times have one, or the other way round.
+    /// A date without a zone on a site whose times have one, or the reverse.
     #[error(
         "the session's _session_expiry {}, but the site's USE_TZ says otherwise",
         if *naive { "has no time zone" } else { "has a time zone" }
@@ -132,7 +133,7 @@ pub enum ExpiryError {
 pub enum Moment {
     /// With an offset from UTC.
     Aware(DateTime<FixedOffset>),
-    /// The wall clock of a zone that is not told.
+    /// A wall clock time without its zone.
     Naive(NaiveDateTime),
 }
 
@@ -162,7 +163,7 @@ impl Moment {
         isoformat::write(self)
     }
 
-    /// This moment on the time line.
+    /// Returns the instant in UTC.
     ///
     /// ```
     /// use cloakroom::{ExpiryError, Moment, TimeZone};
@@ -175,8 +176,8 @@ impl Moment {
     ///
     /// # Errors
     /// [`ExpiryError::ZoneMismatch`] for a moment without zone on a site with `USE_TZ`, or the reverse.
-    /// [`ExpiryError::OutOfRange`] when it is in the years 1 to 9999 in its own zone alone; Python's `astimezone` fails
-    /// then.
+    /// [`ExpiryError::OutOfRange`] when it is in the years 1 to 9999 in its own zone alone; Python's
+    /// `astimezone` fails then.
     pub fn to_utc(self, time_zone: TimeZone) -> Result<DateTime<Utc>, ExpiryError> {
         let moment = match self {
             Moment::Aware(moment) if time_zone.is_aware() => moment.to_utc(),
@@ -187,7 +188,7 @@ impl Moment {
         if (1..=9999).contains(&moment.year()) { Ok(moment) } else { Err(ExpiryError::OutOfRange) }
     }
 
-    /// This moment as a site with these settings writes it.
+    /// Returns this instant in the form that a site with these settings writes.
     ///
     /// ```
     /// use cloakroom::{Moment, TimeZone, chrono::DateTime};
@@ -225,7 +226,7 @@ impl fmt::Display for Moment {
     }
 }
 
-/// How long a session lives: usually whole seconds, with a fraction when one was stored.
+/// How long a session lives: usually whole seconds, with a fraction when a fraction was stored.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -241,13 +242,13 @@ impl fmt::Display for Moment {
 pub struct ExpiryAge(f64);
 
 impl ExpiryAge {
-    /// The age of what ends then, in whole seconds.
+    /// The time from `now` to `end`, in whole seconds.
     #[doc(hidden)]
     pub fn between(now: DateTime<Utc>, end: DateTime<Utc>) -> ExpiryAge {
         ExpiryAge((end - now).num_seconds() as f64)
     }
 
-    /// The age in seconds; negative when it is over.
+    /// The age in seconds; negative when the session has expired.
     pub fn seconds(self) -> f64 {
         self.0
     }
@@ -258,20 +259,20 @@ impl ExpiryAge {
     }
 }
 
-/// What `_session_expiry` says, sorted out.
+/// A parsed `_session_expiry`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum StoredExpiry {
     /// Absent, or `None`.
     Absent,
     /// `0`, `0.0` or `False`: the usual age, and the cookie ends with the browser.
     Zero,
-    /// So many seconds after the last save.
+    /// An idle timeout: seconds after the last save.
     Seconds(f64),
-    /// At this moment.
+    /// A fixed moment.
     At(Moment),
-    /// `""`, which counts as no age but is no date either.
+    /// `""`: counts as no age, but is not a date either.
     EmptyText,
-    /// `[]` or `{}`, which Python takes for false.
+    /// `[]` or `{}`, which are false in Python.
     EmptyContainer,
     /// A value that is neither a number nor a date.
     WrongType(Kind),
@@ -280,7 +281,7 @@ pub enum StoredExpiry {
 }
 
 impl StoredExpiry {
-    /// The expiry in the value under [`EXPIRY_KEY`].
+    /// Parses the value under [`EXPIRY_KEY`].
     pub fn read(value: Option<&Value>) -> StoredExpiry {
         let Some(value) = value else { return StoredExpiry::Absent };
         match value.kind() {
@@ -297,7 +298,7 @@ impl StoredExpiry {
                 Ok(seconds) => StoredExpiry::Seconds(seconds),
                 Err(_) => StoredExpiry::WrongType(value.kind()),
             },
-            // Django before 4.1 pickles the date itself.
+            // Django before 4.1 pickles the date object itself.
             Kind::Str | Kind::DateTime => match value.deserialize::<String>() {
                 Ok(text) if text.is_empty() => StoredExpiry::EmptyText,
                 Ok(text) => Moment::from_isoformat(&text).map_or(StoredExpiry::NotADate, StoredExpiry::At),
@@ -308,9 +309,9 @@ impl StoredExpiry {
         }
     }
 
-    /// `get_expiry_age`: the seconds from `modification` to the end of the session.
+    /// Computes the seconds from `modification` to the session's expiry; Django's `get_expiry_age`.
     ///
-    /// Elapsed time counts. Python subtracts wall clocks when both times name one zone, and is then an hour
+    /// Counts elapsed time. Python subtracts wall clocks when both times name one zone, and is then an hour
     /// off across a clock change.
     pub fn age(self, modification: Moment, cookie_age: TimeDelta) -> Result<ExpiryAge, ExpiryError> {
         match self {
@@ -340,7 +341,7 @@ impl StoredExpiry {
         }
     }
 
-    /// `get_expiry_date`: the end of a session that was last changed at `modification`.
+    /// Computes the expiry of a session last changed at `modification`; Django's `get_expiry_date`.
     pub fn date(self, modification: Moment, cookie_age: TimeDelta) -> Result<Moment, ExpiryError> {
         let age = match self {
             StoredExpiry::At(end) => return Ok(end),
@@ -353,7 +354,7 @@ impl StoredExpiry {
         modification.checked_add(age).ok_or(ExpiryError::OutOfRange)
     }
 
-    /// `get_expire_at_browser_close`.
+    /// Django's `get_expire_at_browser_close`.
     pub fn at_browser_close(self, expire_at_browser_close: bool) -> bool {
         match self {
             StoredExpiry::Absent => expire_at_browser_close,
@@ -362,15 +363,15 @@ impl StoredExpiry {
     }
 }
 
-/// Whether this list or dictionary of JSON has nothing in it but blanks.
+/// Whether this JSON list or dictionary is empty apart from white space.
 fn is_empty(json: &str) -> bool {
     json.get(1..json.len() - 1).is_some_and(|inside| inside.trim_ascii().is_empty())
 }
 
-/// `timedelta(seconds=…)`, in whole microseconds. As in Python, what is rounded is the fraction alone: the product of
-/// all of it with a million is rounded by itself.
+/// `timedelta(seconds=…)`, in whole microseconds. As in Python, only the fraction is rounded: rounding the
+/// whole product with a million gives other results.
 fn delta(seconds: f64) -> Option<TimeDelta> {
-    // The whole of time from year 1 to 9999 is below this.
+    // The years 1 to 9999 span fewer seconds than this.
     (seconds.abs() < 4e11).then(|| {
         let fraction = (seconds.fract() * 1e6).round_ties_even();
         TimeDelta::microseconds(seconds as i64 * 1_000_000 + fraction as i64)
@@ -378,7 +379,7 @@ fn delta(seconds: f64) -> Option<TimeDelta> {
 }
 
 impl Expiry {
-    /// What goes into the session under [`EXPIRY_KEY`]; `None` takes it out.
+    /// Returns the value to store under [`EXPIRY_KEY`]; `None` removes the key.
     #[doc(hidden)]
     pub fn to_stored(self, now: DateTime<Utc>, time_zone: TimeZone) -> Result<Option<Value>, ExpiryError> {
         let moment = match self {
@@ -407,7 +408,7 @@ mod tests {
 
     #[test]
     fn of_seconds_the_fraction_alone_is_rounded() {
-        // What `timedelta(seconds=…) // timedelta(microseconds=1)` is in Python.
+        // The expected values are Python's `timedelta(seconds=…) // timedelta(microseconds=1)`.
         for (seconds, microseconds) in [
             (202.000_001_5, 202_000_001),
             (-202.000_001_5, -202_000_001),

@@ -1,12 +1,14 @@
 //! The formats of Django's sessions: bytes and text on one side, data on the other.
 //!
-//! This crate has no runtime, no I/O and no clock: a function that needs the time takes it. It is the floor of the crate
-//! `cloakroom`, which exports all of it. Use it alone to read or write what a Django site has stored or signed:
+//! This crate has no runtime, no I/O and no clock: a function that needs the time takes it as an argument.
+//! The crate `cloakroom` builds on it and re-exports all of it. Use it alone to read or write data that a
+//! Django site has stored or signed:
 //!
 //! - [`signing`]: `django.core.signing`, text with a signature and a time.
 //! - [`SessionCodec`]: the signed text of a session, old and new, as the stores `db`, `file` and `signed_cookies` keep it.
-//! - [`SessionData`] and [`Value`]: the dictionary in it, without loss; from and to JSON and Python's pickle.
-//! - [`Expiry`], [`Moment`] and [`TimeZone`]: when a session ends, as Django writes it.
+//! - [`SessionData`] and [`Value`]: the dictionary in that text, without loss; from and to JSON and Python's
+//!   pickle.
+//! - [`Expiry`], [`Moment`] and [`TimeZone`]: when a session expires, as Django writes it.
 //!
 //! ```
 //! use chrono::DateTime;

@@ -1,13 +1,13 @@
 //! Pickles, as Django's caches hold sessions: read without executing anything, written for every Django.
 //!
-//! Python's `pickle.loads` calls whatever the bytes name. Here the bytes are a description of plain values:
-//! the [machine](machine) knows the opcodes of protocols 0 to 5 that such values need, and the classes in
-//! [`class`] that it can describe. Nothing recurses on the data, lengths are compared with what is there before
-//! anything is allocated, and the work is bounded.
+//! Python's `pickle.loads` calls any function that the bytes name. This reader treats the bytes as a
+//! description of plain values. The [machine](machine) knows the opcodes of protocols 0 to 5 that such values
+//! need, and [`class`] lists the classes that it can describe. Nothing recurses on the data, lengths are
+//! checked against the input before anything is allocated, and the work is bounded.
 //!
-//! What JSON carries without loss becomes JSON text, as in every other store. The rest is kept as opcodes
-//! that [`write`] copies into the next pickle. So are objects of other classes ([`global`]): some are read as the plain
-//! value that they are to Python, the others only by Python.
+//! Values that JSON carries without loss become JSON text, as in every other store. The rest is kept as
+//! opcodes that [`write`] copies into the next pickle. Objects of other classes ([`global`]) are kept in the
+//! same way: some are read as the plain value that they are to Python, the others only by Python.
 
 mod class;
 mod flat;
@@ -34,11 +34,11 @@ use crate::value::{Kind, Pickled, Text, Value, ValueError};
 pub use within::write_within;
 pub use write::write;
 
-/// How many opcodes a pickle may have, and how many values when each is written out where it is used.
-/// A session of this many values would take Python a second.
+/// The most opcodes in a pickle, and the most values when each is written out wherever it is used. Python
+/// would take a second for a session of this size.
 const MAX_STEPS: usize = 2_000_000;
 
-/// Why a pickle gives no session. What is stored stays as it is.
+/// Why a pickle gives no session. The stored entry stays as it is.
 ///
 /// ```
 /// use cloakroom::{PickleError, SessionData};
@@ -52,35 +52,36 @@ const MAX_STEPS: usize = 2_000_000;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PickleError {
-    /// The opcode is none that plain values need.
+    /// An opcode that plain values do not need.
     #[error("the pickle uses the opcode {0}, which plain values do not need")]
     Opcode(OpcodeName),
-    /// The pickle is not of a dictionary but of an object of this class, or it makes one that no value holds.
+    /// The pickle's outermost object is of this class instead of a dictionary, or the pickle makes an object
+    /// of this class that belongs to no value.
     #[error(
         "the pickle names {0}, which is no plain value, and not as the value of a key; a session is a dict of values"
     )]
     Global(String),
-    /// A class that is known, with arguments that it is not pickled with.
+    /// A known class with arguments that Python never pickles it with.
     #[error("the pickle makes a {0} in a way that Python does not")]
     Arguments(&'static str),
-    /// Lists, dictionaries and the like inside of each other, or inside of themselves.
+    /// Containers nest too deep, or contain themselves.
     #[error("the pickle nests too deep or contains itself")]
     TooDeep,
-    /// Larger than allowed, as it is or when repeated values are written out.
+    /// Larger than the limit, as it is or with its repeated values written out.
     #[error(
         "the pickle is larger than the limit of {0} bytes, as it is or with its repeated values written out"
     )]
     TooLarge(usize),
-    /// More work than a session can need.
+    /// Takes more steps than any session needs.
     #[error("the pickle has too many opcodes or values")]
     TooLong,
     /// Not a pickle, or a damaged one.
     #[error("not a pickle: {0}")]
     Malformed(&'static str),
-    /// Something else than a dictionary.
+    /// Not a dictionary.
     #[error("the pickle holds {0}; a session must be a dict")]
     NotADictionary(Kind),
-    /// A key of the session that is no string, or holds both halves of a surrogate pair apart.
+    /// A key that is not a string, or that holds the two halves of a surrogate pair as separate characters.
     #[error(
         "the session has {0} as a key that JSON has no text for; Django's documentation asks for strings"
     )]
@@ -120,7 +121,7 @@ impl fmt::Display for OpcodeName {
     }
 }
 
-/// The session in a pickle.
+/// Reads the session in a pickle.
 pub fn read(pickle: &[u8], limit: usize) -> Result<SessionData, PickleError> {
     if pickle.len() > limit {
         return Err(PickleError::TooLarge(limit));
@@ -192,11 +193,14 @@ fn read_by_machine(pickle: &[u8], limit: usize) -> Result<SessionData, PickleErr
 }
 
 impl SessionData {
-    /// Reads the pickle of a dictionary, as Django's caches hold it. Nothing in it is executed: besides plain
-    /// values it may hold dates, `Decimal`, `UUID` and sets. An object of another class is kept as it is, for Python
-    /// alone: reading its key says [`ValueError::PythonObject`], unless it is a plain value ([`Value`]).
+    /// Reads the pickle of a dictionary, as Django's caches hold it, without executing anything.
     ///
-    /// `limit` bounds the pickle's size, and that of its values when each is written out where it is used.
+    /// Besides plain values it may hold dates, `Decimal`, `UUID` and sets. An object of another class is kept
+    /// as it is, for Python alone: reading its key gives [`ValueError::PythonObject`], unless it is a plain
+    /// value ([`Value`]).
+    ///
+    /// `limit` bounds the pickle's size, and the size of its values when each is written out wherever it is
+    /// used.
     ///
     /// ```
     /// use cloakroom::SessionData;
@@ -211,13 +215,13 @@ impl SessionData {
     /// ```
     ///
     /// # Errors
-    /// [`PickleError`] says what cannot be carried, by the name of the opcode or class: an object that no key's value
-    /// holds, what has no opcodes in Python 3's own pickles, and what goes beyond a limit.
+    /// [`PickleError`] names the opcode or class that cannot be carried: an object that belongs to no key's
+    /// value, a value that Python 3 pickles with other opcodes, or input beyond a limit.
     pub fn from_pickle(pickle: &[u8], limit: usize) -> Result<SessionData, PickleError> {
         read(pickle, limit)
     }
 
-    /// The pickle of the dictionary, in protocol 4, which Django reads on Python 3.4 and later.
+    /// Writes the dictionary as a pickle in protocol 4, which Django reads on Python 3.4 and later.
     ///
     /// ```
     /// use cloakroom::SessionData;
@@ -229,14 +233,14 @@ impl SessionData {
     /// ```
     ///
     /// # Errors
-    /// [`ValueError::IntegerTooLong`]; [`ValueError::Syntax`] when a list or dictionary out of a signed text is no
-    /// JSON.
+    /// [`ValueError::IntegerTooLong`]; [`ValueError::Syntax`] when a list or dictionary from a signed text is
+    /// not JSON.
     pub fn to_pickle(&self) -> Result<Vec<u8>, ValueError> {
         write(self.escaped_entries())
     }
 }
 
-/// Whether the pickle is of `None`, which Django's cache API cannot tell from "nothing there".
+/// Whether the pickle is of `None`, which Django's cache API cannot tell from a missing entry.
 pub fn is_none(pickle: &[u8]) -> bool {
     pickle.len() < 32
         && Machine::new(pickle, 32)

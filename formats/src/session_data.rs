@@ -1,4 +1,4 @@
-//! What a session holds: an ordered dictionary of values that nobody has to look into.
+//! A session's contents: an ordered dictionary whose values are parsed only on demand.
 
 mod entries;
 
@@ -12,7 +12,7 @@ use crate::value::{self, Nested, Text, Value, ValueError, escape_key, unescape_k
 
 /// The dictionary of a session: keys in Python's insertion order, values as they were stored.
 ///
-/// Stores and codecs pass it along; handlers use [`Session`](crate::Session).
+/// Stores and codecs pass it along; request handlers use [`Session`](crate::Session).
 ///
 /// ```
 /// use cloakroom::SessionData;
@@ -33,8 +33,8 @@ impl SessionData {
         SessionData::default()
     }
 
-    /// Reads a dictionary in Python's dialect of JSON. Of a repeated key the last value counts, in the
-    /// first one's place.
+    /// Parses a dictionary in Python's dialect of JSON. For a repeated key the last value counts, at the
+    /// first one's position.
     ///
     /// ```
     /// use cloakroom::SessionData;
@@ -46,7 +46,7 @@ impl SessionData {
     /// ```
     ///
     /// # Errors
-    /// [`ValueError::Syntax`] when the text is no JSON, or is not a dictionary.
+    /// [`ValueError::Syntax`] when the text is not JSON, or not a dictionary.
     pub fn from_json(json: &str) -> Result<SessionData, ValueError> {
         if json.is_ascii() {
             return SessionData::from_ascii_json(json);
@@ -58,8 +58,8 @@ impl SessionData {
         SessionData::from_text(json, Nested::Checked)
     }
 
-    /// Reads a dictionary out of ASCII text whose signature was right. The lists and dictionaries in it are checked
-    /// when they are read.
+    /// Parses a dictionary from ASCII text whose signature has been verified. Lists and dictionaries in it
+    /// are checked when they are read.
     pub(crate) fn from_signed_json(json: &str) -> Result<SessionData, ValueError> {
         SessionData::from_text(json, Nested::Passed)
     }
@@ -76,8 +76,8 @@ impl SessionData {
         }
     }
 
-    /// The dictionary as `json.dumps(data, separators=(",", ":"))` lays it out; values keep their spelling.
-    /// Of values from a pickle it has what [`Value::json`] says.
+    /// Returns the dictionary as `json.dumps(data, separators=(",", ":"))` lays it out; values keep their
+    /// spelling. Values from a pickle appear as [`Value::json`] shows them.
     ///
     /// ```
     /// use cloakroom::SessionData;
@@ -90,21 +90,21 @@ impl SessionData {
         self.join(",", ":", |value| Ok(value.json())).unwrap_or_default()
     }
 
-    /// How many bytes [`to_json`](Self::to_json) takes at the most.
+    /// An upper bound for the length of [`to_json`](Self::to_json) in bytes.
     #[doc(hidden)]
     #[inline]
     pub fn json_length(&self) -> usize {
         self.entries.iter().map(|(key, value)| key.as_str().len() + value.json().len() + 6).sum::<usize>() + 2
     }
 
-    /// Whether a store of JSON takes it.
+    /// Whether the data can be stored as JSON.
     #[doc(hidden)]
     #[inline]
     pub fn is_json(&self) -> bool {
         self.entries.iter().all(|(_, value)| value.json_to_store().is_ok())
     }
 
-    /// The JSON text to store where Django stores JSON, between these separators.
+    /// Returns the JSON text to store where Django stores JSON, with these separators.
     #[doc(hidden)]
     #[inline]
     pub fn json_to_store(&self, comma: &str, colon: &str) -> Result<String, ValueError> {
@@ -133,33 +133,33 @@ impl SessionData {
         Ok(json)
     }
 
-    /// The entries, with the keys as JSON spells them.
+    /// The entries, with the keys escaped as in JSON.
     pub(crate) fn escaped_entries(&self) -> impl Iterator<Item = (&str, &Value)> + Clone {
         self.entries.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// As [`get`](SessionData::get), by a key that is escaped already.
+    /// Like [`get`](SessionData::get), with a key that is already escaped.
     #[doc(hidden)]
     #[inline]
     pub fn get_escaped(&self, key: &str) -> Option<&Value> {
         self.entries.get(key)
     }
 
-    /// As [`insert`](SessionData::insert), by a key that is escaped already.
+    /// Like [`insert`](SessionData::insert), with a key that is already escaped.
     #[doc(hidden)]
     #[inline]
     pub fn insert_escaped(&mut self, key: Text, value: Value) -> Option<Value> {
         self.entries.insert(key, value)
     }
 
-    /// As [`remove`](SessionData::remove), by a key that is escaped already.
+    /// Like [`remove`](SessionData::remove), with a key that is already escaped.
     #[doc(hidden)]
     #[inline]
     pub fn remove_escaped(&mut self, key: &str) -> Option<Value> {
         self.entries.remove(key)
     }
 
-    /// The value under this key.
+    /// Returns the value under this key.
     ///
     /// ```
     /// use cloakroom::SessionData;
@@ -173,8 +173,8 @@ impl SessionData {
         self.get_escaped(&escape_key(key))
     }
 
-    /// The value under this key, read as a Rust type. A null counts as no value, unless the type takes it, as
-    /// `Option<u32>` does.
+    /// Returns the value under this key as a Rust type. A null counts as no value, unless the type takes it,
+    /// as `Option<u32>` does.
     ///
     /// ```
     /// use cloakroom::SessionData;
@@ -187,7 +187,7 @@ impl SessionData {
     /// ```
     ///
     /// # Errors
-    /// [`ValueError::Mismatch`] when it is of another type.
+    /// [`ValueError::Mismatch`] when the value is of another type.
     pub fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, ValueError> {
         self.get(key).map_or(Ok(None), Value::read)
     }
@@ -197,7 +197,7 @@ impl SessionData {
         self.get(key).is_some()
     }
 
-    /// Puts a value; a key that is there already keeps its place.
+    /// Sets a value; an existing key keeps its position.
     ///
     /// ```
     /// use cloakroom::{SessionData, Value};
@@ -212,7 +212,7 @@ impl SessionData {
         self.insert_escaped(Text::of_key(key), value)
     }
 
-    /// Puts a Rust value.
+    /// Sets a Rust value.
     ///
     /// ```
     /// use cloakroom::SessionData;
@@ -233,7 +233,7 @@ impl SessionData {
         Ok(self.insert(key, Value::serialize(value)?))
     }
 
-    /// Takes a value out; the others keep their order.
+    /// Removes a value; the others keep their order.
     ///
     /// ```
     /// use cloakroom::SessionData;
@@ -249,22 +249,23 @@ impl SessionData {
         self.remove_escaped(&escape_key(key))
     }
 
-    /// Removes everything.
+    /// Removes all entries.
     pub fn clear(&mut self) {
         self.entries.clear();
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is no key.
+    /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The keys and values in order. Half a surrogate pair in a key, which Rust cannot hold, shows as U+FFFD.
+    /// Iterates over keys and values in order. A lone surrogate in a key, which Rust cannot hold, appears as
+    /// U+FFFD.
     ///
     /// ```
     /// use cloakroom::SessionData;

@@ -1,7 +1,8 @@
-//! Between a session's data and the signed text that the stores `db`, `file` and `signed_cookies` keep.
+//! The codec between a session's data and the signed text that the stores `db`, `file` and `signed_cookies`
+//! keep.
 //!
 //! Modern text (Django 3.1 and later): `base64(json or zlib(json)):timestamp:signature`. Legacy text (before
-//! 3.1): base64 of `hexdigest:json`. The signature is checked before anything is decoded.
+//! 3.1): base64 of `hexdigest:json`. The signature is verified before anything is decoded.
 
 use std::borrow::Cow;
 
@@ -15,7 +16,7 @@ use crate::signing::{
 };
 use crate::value::{Value, ValueError, normalize_latin1};
 
-/// Which text to write. Both are read always.
+/// Which signed text to write. Both are always read.
 ///
 /// ```
 /// use cloakroom::chrono::DateTime;
@@ -34,14 +35,14 @@ pub enum TextFormat {
     /// Django 3.1 and later.
     #[default]
     Modern,
-    /// Django before 3.1, or 3.1 and 3.2 with `DEFAULT_HASHING_ALGORITHM = 'sha1'`. The store `signed_cookies` writes
-    /// modern text all the same, as those do, with their SHA-1 signature.
+    /// Django before 3.1, or 3.1 and 3.2 with `DEFAULT_HASHING_ALGORITHM = 'sha1'`. The store
+    /// `signed_cookies` writes modern text even then, with a SHA-1 signature, as those releases do.
     Legacy,
 }
 
-/// The part of a site's settings that decides how its sessions are signed and written.
+/// The settings that decide how a site's sessions are signed and written.
 ///
-/// `cloakroom::Settings` has all of it: `SessionCodec::new(&settings)`.
+/// `cloakroom::Settings` contains them: `SessionCodec::new(&settings)`.
 ///
 /// ```
 /// use cloakroom::chrono::DateTime;
@@ -59,15 +60,15 @@ pub enum TextFormat {
 pub struct SessionCodecConfig {
     /// `SECRET_KEY`: signs what is written.
     pub secret_key: SecretKey,
-    /// `SECRET_KEY_FALLBACKS`: older secrets, which verify and never sign. None.
+    /// `SECRET_KEY_FALLBACKS`: older secrets, which verify but never sign. Default: none.
     pub secret_key_fallbacks: Vec<SecretKey>,
-    /// The `__qualname__` of the site's session class, which is part of the salt: `SessionStore`.
+    /// The `__qualname__` of the site's session class, which is part of the salt. Default: `SessionStore`.
     pub session_class: String,
-    /// Which signed text to write: modern.
+    /// Which signed text to write. Default: modern.
     pub text_format: TextFormat,
-    /// When to compress: from 1 kB on.
+    /// When to compress. Default: from 1 kB on.
     pub compression: Compression,
-    /// The most bytes of a session as JSON: 16 MiB. More is neither written nor read.
+    /// The maximum size of a session as JSON. Larger sessions are neither written nor read. Default: 16 MiB.
     pub max_decompressed_bytes: usize,
 }
 
@@ -110,14 +111,14 @@ impl SessionCodecConfig {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Not signed with this secret and salt: for Django, and here, an empty session.
+    /// Not signed with this secret and salt. Django and this library read it as an empty session.
     #[error("the signature does not match; the text is damaged, or SECRET_KEY or the key salt is another")]
     BadSignature,
-    /// Genuine, but older than allowed. Only `signed_cookies` has a limit.
+    /// Genuine, but older than allowed. Only `signed_cookies` has an age limit.
     #[error("the session expired: {0}")]
     Expired(SigningError),
     /// Genuine, but its content cannot be carried. Django reads such a session as empty, and the next save
-    /// overwrites it; here it is an error and the entry stays.
+    /// overwrites it. Here it is an error and the entry stays.
     #[error("the signature is right, but the session cannot be read: {0}")]
     Unreadable(String),
 }
@@ -141,7 +142,7 @@ pub enum DecodeError {
 #[derive(Clone)]
 pub struct SessionCodec {
     modern: TimestampSigner,
-    /// The current secret's key, which may sign, then those of the fallbacks.
+    /// The current secret's key, which signs, then the fallbacks' keys.
     legacy: Vec<MacKey>,
     write: TextFormat,
     compression: Compression,
@@ -149,7 +150,7 @@ pub struct SessionCodec {
 }
 
 impl SessionCodec {
-    /// The codec of the stores `db`, `file` and `cached_db`, whose salt names the session class:
+    /// Creates the codec of the stores `db`, `file` and `cached_db`, whose salt names the session class:
     /// [`Settings::session_class`].
     ///
     /// ```
@@ -168,7 +169,7 @@ impl SessionCodec {
         SessionCodec::of(&config, &format!("django.contrib.sessions.{}", config.session_class))
     }
 
-    /// The codec with another salt for modern text, as a session class with its own `key_salt` has.
+    /// Creates a codec with another salt for modern text, for a session class with its own `key_salt`.
     ///
     /// ```
     /// use cloakroom::chrono::DateTime;
@@ -186,9 +187,9 @@ impl SessionCodec {
     }
 
     fn of(config: &SessionCodecConfig, salt: &str) -> SessionCodec {
-        // The legacy salt has the class name without its outer classes, and no dot.
+        // The legacy salt is the bare class name, without outer classes and dots.
         let class = config.session_class.rsplit('.').next().unwrap_or_default();
-        // Like Django 3.1 and 3.2, takes signatures of SHA-1 too: `signed_cookies` wrote them before.
+        // As in Django 3.1 and 3.2, SHA-1 signatures are accepted too: `signed_cookies` wrote them before.
         let modern =
             config.secrets().fold(Signer::with_salt(&config.secret_key, salt), |signer, secret| {
                 signer
@@ -204,8 +205,8 @@ impl SessionCodec {
         }
     }
 
-    /// The codec of the store `signed_cookies`. Django signs a cookie in the modern layout, whatever it writes elsewhere;
-    /// where that is legacy text, Django takes or makes the cookie's signature with SHA-1.
+    /// Creates the codec of the store `signed_cookies`. Django always signs a cookie in the modern layout. On
+    /// a site that writes legacy text, Django makes and accepts the cookie's signature with SHA-1.
     ///
     /// ```
     /// use cloakroom::chrono::DateTime;
@@ -230,8 +231,9 @@ impl SessionCodec {
         SessionCodec { modern, write: TextFormat::Modern, ..codec }
     }
 
-    /// The same codec with another salt for legacy text, as a session class has that overrides `_hash`.
-    /// Takes the secrets from `settings` again. Django's own is `django.contrib.sessionsSessionStore`, without a dot.
+    /// Returns the codec with another salt for legacy text, for a session class that overrides `_hash`. Takes
+    /// the secrets from `settings` again. Django's own salt is `django.contrib.sessionsSessionStore`, without
+    /// a dot.
     ///
     /// ```
     /// use cloakroom::chrono::DateTime;
@@ -251,7 +253,7 @@ impl SessionCodec {
         self
     }
 
-    /// The signed text of a session.
+    /// Returns the signed text of a session.
     ///
     /// ```
     /// use cloakroom::chrono::DateTime;
@@ -266,13 +268,15 @@ impl SessionCodec {
     ///
     /// # Errors
     /// [`ValueError::NotJson`] when it holds a value from a pickle that JSON cannot express, and
-    /// [`ValueError::TooLarge`] when its JSON takes more than [`Settings::max_decompressed_bytes`]: it could not be decoded again.
+    /// [`ValueError::TooLarge`] when its JSON exceeds [`Settings::max_decompressed_bytes`]: it could not be
+    /// decoded again.
     pub fn encode(&self, data: &SessionData, now: DateTime<Utc>) -> Result<String, ValueError> {
         self.encode_json_text(&data.json_to_store(",", ":")?, now)
     }
 
-    /// The signed text of a session that is JSON already, spelled as it is: [`decode_json`](Self::decode_json)
-    /// gives the same text back. Django wants a dictionary; this takes any value.
+    /// Returns the signed text of a session that is already JSON, without changing its spelling:
+    /// [`decode_json`](Self::decode_json) returns the same text. Django expects a dictionary; this takes any
+    /// value.
     ///
     /// ```
     /// use chrono::DateTime;
@@ -291,7 +295,7 @@ impl SessionCodec {
     }
 
     fn encode_json_text(&self, json: &str, now: DateTime<Utc>) -> Result<String, ValueError> {
-        // Whether it is compressed or not, so that no setting decides what may be saved.
+        // Checked before compression, so that no compression setting decides which sessions can be saved.
         if json.len() > self.max_decompressed_bytes {
             return Err(ValueError::TooLarge { size: json.len(), limit: self.max_decompressed_bytes });
         }
@@ -303,25 +307,26 @@ impl SessionCodec {
                 text
             }
             TextFormat::Legacy => {
-                // There is always the current secret's key.
+                // The current secret's key always exists.
                 let mac = self.legacy.first().map(|key| signing::hex(key.mac(json.as_bytes()).as_ref()));
                 signing::encode_standard(format!("{}:{json}", mac.unwrap_or_default()).as_bytes())
             }
         })
     }
 
-    /// The most bytes of a text that [`decode`](Self::decode) may read: base64 of the largest JSON, with its signature.
+    /// The most bytes of text that [`decode`](Self::decode) may read: base64 of the largest JSON, with its
+    /// signature.
     #[doc(hidden)]
     pub fn longest_text(&self) -> usize {
         const SIGNATURE: usize = 1_024;
         self.max_decompressed_bytes.div_ceil(3).saturating_mul(4).saturating_add(SIGNATURE)
     }
 
-    /// The session in a signed text, modern or legacy.
+    /// Decodes a signed text, modern or legacy.
     ///
-    /// The dictionary and its plain values are checked at once. Of a list or dictionary in it only the end is
-    /// found, as the signature tells that the text is one that a holder of the secret wrote; should it hold
-    /// anything else than JSON, [`Value::deserialize`] says so, and as long as nobody reads it, it is written back as it is.
+    /// The dictionary and its plain values are checked at once. For a nested list or dictionary only its end
+    /// is located: the signature shows that a holder of the secret wrote it. If it is not JSON,
+    /// [`Value::deserialize`] reports that; until it is read, it is written back as it is.
     ///
     /// ```
     /// use cloakroom::chrono::DateTime;
@@ -336,8 +341,8 @@ impl SessionCodec {
     /// ```
     ///
     /// # Errors
-    /// [`DecodeError::BadSignature`] when it is not genuine, [`DecodeError::Unreadable`] when it is and
-    /// still cannot be read.
+    /// [`DecodeError::BadSignature`] when the text is not genuine, [`DecodeError::Unreadable`] when it is
+    /// genuine but cannot be read.
     pub fn decode(&self, text: &str) -> Result<SessionData, DecodeError> {
         scratch::with(|scratch| {
             let json = self.ascii_json(text, None, None, scratch)?;
@@ -345,8 +350,9 @@ impl SessionCodec {
         })
     }
 
-    /// Which secret signed a text, modern or legacy: 0 for [`Settings::secret_key`], 1 for the first of
-    /// [`Settings::secret_key_fallbacks`], and so on; none when none of them did. Looks at the signature alone.
+    /// Tells which secret signed a text, modern or legacy: 0 for [`Settings::secret_key`], 1 for the first of
+    /// [`Settings::secret_key_fallbacks`], and so on; `None` when none of them did. Checks the signature
+    /// alone.
     ///
     /// ```
     /// use cloakroom::chrono::DateTime;
@@ -360,7 +366,7 @@ impl SessionCodec {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn signed_by(&self, text: &str) -> Option<usize> {
-        // Behind the key that signs there are two of each secret: for SHA-256, and for SHA-1.
+        // After the signing key, each secret has two keys: one for SHA-256 and one for SHA-1.
         let modern = self.modern.as_ref().verifying_key(text).map(|key| key.saturating_sub(1) / 2);
         modern.or_else(|| {
             let mut buffer = Vec::new();
@@ -370,7 +376,7 @@ impl SessionCodec {
         })
     }
 
-    /// The session in a modern text that is no older than `max_age`.
+    /// Decodes a modern text that is no older than `max_age`.
     ///
     /// ```
     /// use cloakroom::chrono::{DateTime, TimeDelta};
@@ -397,7 +403,7 @@ impl SessionCodec {
         SessionData::from_signed_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))
     }
 
-    /// The JSON text of a session exactly as it is stored. It may be no dictionary.
+    /// Returns the JSON text of a session exactly as it is stored. It may be another value than a dictionary.
     ///
     /// ```
     /// use cloakroom::chrono::DateTime;
@@ -443,7 +449,8 @@ impl SessionCodec {
         scratch::with(|scratch| self.ascii_json(text, format, limit, scratch).map(Cow::into_owned))
     }
 
-    /// The JSON text, in the scratch unless it had to be changed. `limit` is the time now and the age allowed.
+    /// Returns the JSON text, in the scratch buffer unless it had to be changed. `limit` is the current time
+    /// and the allowed age.
     fn ascii_json<'a>(
         &self,
         text: &str,
@@ -451,7 +458,7 @@ impl SessionCodec {
         limit: Option<(DateTime<Utc>, TimeDelta)>,
         scratch: &'a mut Scratch,
     ) -> Result<Cow<'a, str>, DecodeError> {
-        // Without a limit nobody asks for the time.
+        // Without a limit the current time is not used.
         let (now, max_age) = limit.map_or((DateTime::UNIX_EPOCH, None), |(now, age)| (now, Some(age)));
         let payload = match format {
             Some(TextFormat::Legacy) => None,
@@ -478,7 +485,7 @@ impl SessionCodec {
         Ok(json)
     }
 
-    /// The JSON bytes of a legacy text. What is not base64 carries no signature either.
+    /// Returns the JSON bytes of a legacy text. Text that is not base64 carries no signature either.
     fn decode_legacy<'a>(&self, text: &str, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], DecodeError> {
         let decoded = signing::decode_standard(text, buffer).ok_or(DecodeError::BadSignature)?;
         let colon = decoded.iter().position(|byte| *byte == b':').ok_or(DecodeError::BadSignature)?;
@@ -486,7 +493,7 @@ impl SessionCodec {
         self.legacy_key(digest, json).map(|_| json).ok_or(DecodeError::BadSignature)
     }
 
-    /// Which of the legacy keys made this digest.
+    /// Finds the legacy key that made this digest.
     fn legacy_key(&self, digest: &[u8], json: &[u8]) -> Option<usize> {
         let genuine =
             |key: &MacKey| constant_time_equal(signing::hex(key.mac(json).as_ref()).as_bytes(), digest);

@@ -38,7 +38,7 @@ pub(crate) use base64::{decode_standard, encode_standard, encode_url_safe_into};
 pub use payload::{Compression, DEFAULT_MAX_DECOMPRESSED_BYTES};
 pub(crate) use payload::{decode_payload, encode_payload_into};
 
-/// A `SECRET_KEY`. Shown nowhere.
+/// A `SECRET_KEY`. `Debug` does not show it.
 ///
 /// ```
 /// use cloakroom::signing::SecretKey;
@@ -81,7 +81,7 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// The hash under the HMAC, by the name that Python's `hashlib` gives it.
+/// The HMAC's hash, by its name in Python's `hashlib`.
 ///
 /// ```
 /// use cloakroom::signing::{Algorithm, SigningError};
@@ -117,7 +117,7 @@ impl std::str::FromStr for Algorithm {
     }
 }
 
-/// Why a text was not signed, or not taken for genuine.
+/// Why a text could not be signed, or was not accepted.
 ///
 /// ```
 /// use cloakroom::signing::{SecretKey, Signer, SigningError};
@@ -129,13 +129,13 @@ impl std::str::FromStr for Algorithm {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SigningError {
-    /// The signature is absent or of another secret or salt. Django's `BadSignature`.
+    /// The signature is missing, or was made with another secret or salt. Django's `BadSignature`.
     #[error("the signature does not match; the text was changed, or signed with another secret or salt")]
     BadSignature,
     /// Genuine, but signed longer ago than allowed. Django's `SignatureExpired`.
     #[error("signed {age} seconds ago, more than the {max_age} seconds allowed")]
     SignatureExpired {
-        /// The signature's age in seconds, cut to whole ones.
+        /// The signature's age in whole seconds.
         age: i64,
         /// The age allowed in seconds.
         max_age: i64,
@@ -143,7 +143,7 @@ pub enum SigningError {
     /// Genuine, but the timestamp is missing or not base 62. Django raises `ValueError`.
     #[error("genuine, but without a readable timestamp; was it signed by a plain Signer?")]
     BadTimestamp,
-    /// Genuine, but what it carries cannot be read.
+    /// Genuine, but its payload cannot be read.
     #[error("genuine, but the payload cannot be read: {0}")]
     BadPayload(String),
     /// The separator could be part of a signature. Django raises `ValueError`.
@@ -157,7 +157,7 @@ pub enum SigningError {
     Value(#[from] crate::ValueError),
 }
 
-/// An HMAC key, ready to use: the part of the work that does not depend on the message is done.
+/// A prepared HMAC key: the work that does not depend on the message is already done.
 #[derive(Clone)]
 pub(crate) enum MacKey {
     Md5(Hmac<Md5>),
@@ -167,7 +167,7 @@ pub(crate) enum MacKey {
     Sha512(Hmac<Sha512>),
 }
 
-/// Where the result of an HMAC stands.
+/// The result of an HMAC.
 pub(crate) struct MacOutput {
     bytes: [u8; 64],
     length: usize,
@@ -180,12 +180,12 @@ impl AsRef<[u8]> for MacOutput {
 }
 
 impl MacKey {
-    /// Django's `salted_hmac` key: the hash of salt and secret, one after the other.
+    /// Django's `salted_hmac` key: the hash of salt and secret concatenated.
     pub(crate) fn derive(algorithm: Algorithm, key_salt: &str, secret: &SecretKey) -> MacKey {
         fn key<D: Digest>(key_salt: &str, secret: &SecretKey) -> impl AsRef<[u8]> + use<D> {
             D::new().chain_update(key_salt.as_bytes()).chain_update(secret.as_bytes()).finalize()
         }
-        // HMAC takes keys of any length; these are as long as the hash.
+        // HMAC takes keys of any length; these have the hash's length.
         fn mac<M: KeyInit>(key: impl AsRef<[u8]>) -> M {
             #[allow(clippy::expect_used)]
             M::new_from_slice(key.as_ref()).expect("HMAC takes keys of any length")
@@ -215,15 +215,15 @@ impl MacKey {
         }
     }
 
-    /// Whether this is the message's signature in URL-safe base64. Compares the text, in constant time:
-    /// another text for the same bytes is refused.
+    /// Whether this is the message's signature in URL-safe base64. Compares the text in constant time:
+    /// another base64 spelling of the same bytes is refused.
     fn verify_base64(&self, message: &[u8], signature: &str) -> bool {
         let (expected, length) = base64::encode_url_safe_short(self.mac(message).as_ref());
         constant_time_equal(&expected[..length], signature.as_bytes())
     }
 }
 
-/// Compares without telling by its duration where the texts differ. Django's `constant_time_compare`.
+/// Compares in constant time. Django's `constant_time_compare`.
 ///
 /// ```
 /// use cloakroom::signing::constant_time_equal;
@@ -237,7 +237,7 @@ pub fn constant_time_equal(left: &[u8], right: &[u8]) -> bool {
     if left.len() != right.len() {
         return false;
     }
-    // A signature is 43 bytes: byte by byte, comparing would take a fifth of the time of the HMAC.
+    // A signature is 43 bytes; comparing byte by byte would take a fifth of the HMAC's time.
     let ((left, left_rest), (right, right_rest)) = (left.as_chunks::<8>(), right.as_chunks::<8>());
     let pairs = left.iter().zip(right);
     let equal = pairs.fold(left_rest.ct_eq(right_rest), |equal, (left, right)| {
@@ -246,7 +246,8 @@ pub fn constant_time_equal(left: &[u8], right: &[u8]) -> bool {
     equal.into()
 }
 
-/// HMAC of a value with a key made of salt and secret. Django's `django.utils.crypto.salted_hmac`.
+/// Computes the HMAC of a value with a key derived from salt and secret. Django's
+/// `django.utils.crypto.salted_hmac`.
 ///
 /// ```
 /// use cloakroom::signing::{Algorithm, SecretKey, salted_hmac};
@@ -258,7 +259,7 @@ pub fn salted_hmac(key_salt: &str, value: &[u8], secret: &SecretKey, algorithm: 
     MacKey::derive(algorithm, key_salt, secret).mac(value).as_ref().to_vec()
 }
 
-/// [`salted_hmac`] in hexadecimal, as the session auth hash and the legacy session format have it.
+/// [`salted_hmac`] in hexadecimal, as the session auth hash and the legacy session format use it.
 ///
 /// ```
 /// use cloakroom::signing::{Algorithm, SecretKey, salted_hmac_hex};
@@ -308,21 +309,21 @@ pub fn base64_hmac(salt: &str, value: &[u8], secret: &SecretKey, algorithm: Algo
 #[derive(Clone)]
 pub struct Signer {
     signing_key: MacKey,
-    /// Keys that verify and never sign.
+    /// Keys that verify but never sign.
     verifying_keys: Vec<MacKey>,
     separator: String,
 }
 
 impl Signer {
-    /// Django's salt of a plain `Signer`.
+    /// Django's default salt of `Signer`.
     pub const SALT: &'static str = "django.core.signing.Signer";
 
-    /// A signer with Django's defaults: its own salt, `:` and SHA-256.
+    /// Creates a signer with Django's defaults: its own salt, `:` and SHA-256.
     pub fn new(secret: &SecretKey) -> Signer {
         Signer::with_salt(secret, Signer::SALT)
     }
 
-    /// A signer whose signatures hold only for this salt.
+    /// Creates a signer whose signatures are valid only for this salt.
     ///
     /// ```
     /// use cloakroom::signing::{SecretKey, Signer};
@@ -336,7 +337,7 @@ impl Signer {
         Signer::with_algorithm(secret, salt, Algorithm::Sha256)
     }
 
-    /// A signer with another hash than SHA-256.
+    /// Creates a signer with another hash than SHA-256.
     ///
     /// ```
     /// use cloakroom::signing::{Algorithm, SecretKey, Signer};
@@ -352,8 +353,8 @@ impl Signer {
         }
     }
 
-    /// Also accepts what another signer signed: an older secret (`SECRET_KEY_FALLBACKS`), or SHA-1
-    /// signatures as Django 3.1 and 3.2 did. The other signer's keys never sign here.
+    /// Also accepts the signatures of another signer: an older secret (`SECRET_KEY_FALLBACKS`), or SHA-1
+    /// signatures as in Django 3.1 and 3.2. The other signer's keys never sign here.
     ///
     /// ```
     /// use cloakroom::signing::{SecretKey, Signer};
@@ -373,7 +374,7 @@ impl Signer {
         self
     }
 
-    /// Puts another separator between value and signature.
+    /// Sets another separator between value and signature.
     ///
     /// ```
     /// use cloakroom::signing::{SecretKey, Signer};
@@ -385,8 +386,8 @@ impl Signer {
     /// ```
     ///
     /// # Errors
-    /// [`SigningError::UnsafeSeparator`] when the separator could be part of a signature. As Django's, the
-    /// check takes everything from `A` to `z` for unsafe, `[`, `\`, `]`, `^` and the backtick included.
+    /// [`SigningError::UnsafeSeparator`] when the separator could be part of a signature. As in Django, the
+    /// check counts everything from `A` to `z` as unsafe, including `[`, `\`, `]`, `^` and the backtick.
     pub fn separated_by(mut self, separator: &str) -> Result<Signer, SigningError> {
         let unsafe_byte = |byte: u8| matches!(byte, b'A'..=b'z' | b'0'..=b'9' | b'-' | b'=');
         let before_newline = separator.strip_suffix('\n').unwrap_or(separator);
@@ -397,7 +398,7 @@ impl Signer {
         Ok(self)
     }
 
-    /// The value's signature alone.
+    /// Returns the value's signature alone.
     ///
     /// ```
     /// use cloakroom::signing::{SecretKey, Signer};
@@ -411,7 +412,7 @@ impl Signer {
         out
     }
 
-    /// The value with its signature.
+    /// Returns the value with its signature.
     pub fn sign(&self, value: &str) -> String {
         let mut out = String::with_capacity(value.len() + 48);
         out.push_str(value);
@@ -425,7 +426,7 @@ impl Signer {
         encode_url_safe_into(text, mac.as_ref());
     }
 
-    /// The value of a signed text.
+    /// Verifies a signed text and returns its value.
     ///
     /// ```
     /// use cloakroom::signing::{SecretKey, Signer, SigningError};
@@ -447,23 +448,23 @@ impl Signer {
         if genuine { Ok(value) } else { Err(SigningError::BadSignature) }
     }
 
-    /// Which key made the signature: 0 is the one that signs, then those that only verify.
+    /// Finds the key that made the signature: 0 is the signing key, then come the verifying keys.
     pub(crate) fn verifying_key(&self, signed: &str) -> Option<usize> {
         let (value, signature) = self.split_last(signed)?;
         let mut keys = std::iter::once(&self.signing_key).chain(&self.verifying_keys);
         keys.position(|key| key.verify_base64(value.as_bytes(), signature))
     }
 
-    /// The text before and after the last separator.
+    /// Splits the text at the last separator.
     fn split_last<'a>(&self, text: &'a str) -> Option<(&'a str, &'a str)> {
         match self.separator.as_bytes() {
-            // Searching for a single character is several times as fast as for text that happens to be one.
+            // Searching for a character is several times faster than searching for a one-character string.
             [separator] => text.rsplit_once(char::from(*separator)),
             _ => text.rsplit_once(&*self.separator),
         }
     }
 
-    /// Any value as JSON in base64, signed, without a time. Django's `Signer.sign_object`.
+    /// Signs any value as JSON in base64, without a time. Django's `Signer.sign_object`.
     ///
     /// ```
     /// use cloakroom::signing::{Compression, SecretKey, Signer};
@@ -487,7 +488,7 @@ impl Signer {
         Ok(out)
     }
 
-    /// Reads what [`sign_object`](Signer::sign_object) wrote. Django's `Signer.unsign_object`.
+    /// Reads the output of [`sign_object`](Signer::sign_object). Django's `Signer.unsign_object`.
     ///
     /// ```
     /// use cloakroom::signing::{Compression, SecretKey, Signer};
@@ -533,15 +534,15 @@ impl fmt::Debug for Signer {
 pub struct TimestampSigner(Signer);
 
 impl TimestampSigner {
-    /// Django's salt of a plain `TimestampSigner`.
+    /// Django's default salt of `TimestampSigner`.
     pub const SALT: &'static str = "django.core.signing.TimestampSigner";
 
-    /// A signer with Django's defaults.
+    /// Creates a signer with Django's defaults.
     pub fn new(secret: &SecretKey) -> TimestampSigner {
         TimestampSigner(Signer::with_salt(secret, TimestampSigner::SALT))
     }
 
-    /// Django's `get_cookie_signer`: for `HttpResponse.set_signed_cookie`, whose salt see
+    /// Creates Django's `get_cookie_signer`, for `HttpResponse.set_signed_cookie`. For the salt see
     /// [`signed_cookie_salt`].
     ///
     /// ```
@@ -562,7 +563,7 @@ impl TimestampSigner {
     /// Django's salt when `get_cookie_signer` is called without one.
     pub const COOKIE_SALT: &'static str = "django.core.signing.get_cookie_signer";
 
-    /// The value, the time in base 62, and the signature over both.
+    /// Returns the value, the time in base 62, and the signature over both.
     ///
     /// ```
     /// use cloakroom::chrono::DateTime;
@@ -585,8 +586,9 @@ impl TimestampSigner {
         self.0.append_signature(text);
     }
 
-    /// The value of a signed text that is no older than `max_age`. The time was cut to whole seconds when
-    /// signing, the clock here keeps its fraction; an age of exactly `max_age` passes, and so does the future.
+    /// Verifies a signed text and returns its value, if it is no older than `max_age`. Signing cuts the time
+    /// to whole seconds; this clock keeps its fraction. An age of exactly `max_age` passes, and so does a
+    /// time in the future.
     ///
     /// ```
     /// use cloakroom::chrono::{TimeDelta, Utc};
@@ -600,8 +602,8 @@ impl TimestampSigner {
     /// ```
     ///
     /// # Errors
-    /// [`SigningError::BadSignature`]; [`SigningError::BadTimestamp`] and
-    /// [`SigningError::SignatureExpired`] for genuine text.
+    /// [`SigningError::BadSignature`]; [`SigningError::BadTimestamp`] and [`SigningError::SignatureExpired`]
+    /// for genuine text.
     pub fn unsign<'a>(
         &self,
         signed: &'a str,
@@ -635,11 +637,12 @@ impl From<Signer> for TimestampSigner {
     }
 }
 
-/// The salt under which Django signs the cookie `name` in `set_signed_cookie`.
+/// Returns the salt under which Django signs the cookie `name` in `set_signed_cookie`.
 ///
-/// Until a security fix in the 5.2 series it was the name and the application's salt run together, so that
-/// cookie `ab` with salt `c` verified as cookie `a` with salt `bc`; see [`legacy_signed_cookie_salt`]. Django 5.2 and 6.0
-/// read cookies of either salt; Django 6.1 reads this one alone, unless its settings say otherwise.
+/// Before a security fix in the 5.2 series the salt was the name and the application's salt concatenated, so
+/// that cookie `ab` with salt `c` verified as cookie `a` with salt `bc`; see [`legacy_signed_cookie_salt`].
+/// Django 5.2 and 6.0 read cookies of either salt. Django 6.1 reads this salt alone, unless its settings say
+/// otherwise.
 ///
 /// ```
 /// use cloakroom::signing::{legacy_signed_cookie_salt, signed_cookie_salt};
@@ -651,7 +654,7 @@ pub fn signed_cookie_salt(name: &str, salt: &str) -> String {
     format!("django.http.cookies.v2:{}:{salt}{name}", salt.chars().count())
 }
 
-/// The salt of older releases for `set_signed_cookie`.
+/// Returns the salt of older releases for `set_signed_cookie`.
 ///
 /// ```
 /// assert_eq!(cloakroom::signing::legacy_signed_cookie_salt("theme", "salt"), "themesalt");
@@ -663,7 +666,7 @@ pub fn legacy_signed_cookie_salt(name: &str, salt: &str) -> String {
 /// Django's default salt of [`dumps`] and [`loads`].
 pub const DUMPS_SALT: &str = "django.core.signing";
 
-/// Any value as JSON in base64, signed, with the time. Django's `signing.dumps`; for `compress=True` see
+/// Signs any value as JSON in base64, with the time. Django's `signing.dumps`; for `compress=True` see
 /// [`Signer::sign_object`] and [`Compression`].
 ///
 /// ```
@@ -715,7 +718,7 @@ pub fn dumps_compressed<T: Serialize + ?Sized>(
     Ok(out)
 }
 
-/// Reads what [`dumps`] wrote, here or in Django. Django's `signing.loads`.
+/// Verifies and reads the output of [`dumps`], from here or from Django. Django's `signing.loads`.
 ///
 /// ```
 /// use cloakroom::chrono::{TimeDelta, Utc};
@@ -730,8 +733,8 @@ pub fn dumps_compressed<T: Serialize + ?Sized>(
 /// ```
 ///
 /// # Errors
-/// [`SigningError::BadSignature`], [`SigningError::SignatureExpired`], and for genuine text that is not a
-/// `T` [`SigningError::BadTimestamp`] or [`SigningError::BadPayload`].
+/// [`SigningError::BadSignature`], [`SigningError::SignatureExpired`], and for genuine text that is not a `T`
+/// [`SigningError::BadTimestamp`] or [`SigningError::BadPayload`].
 pub fn loads<T: DeserializeOwned>(
     signed: &str,
     secret: &SecretKey,

@@ -6,8 +6,8 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 
 /// How the Django site writes times: its `USE_TZ` and `TIME_ZONE`.
 ///
-/// With `USE_TZ = True`, Django's default since 5.0, everything is UTC and `TIME_ZONE` plays no part in
-/// sessions. With `USE_TZ = False`, rows hold the local time of `TIME_ZONE` without saying so.
+/// With `USE_TZ = True`, Django's default since 5.0, all times are UTC and `TIME_ZONE` does not affect
+/// sessions. With `USE_TZ = False`, rows hold the local time of `TIME_ZONE` without an offset.
 ///
 /// ```
 /// use cloakroom::{TimeZone, chrono::DateTime};
@@ -30,7 +30,7 @@ pub enum TimeZone {
     Naive(NamedTimeZone),
 }
 
-/// A time zone by its name in the IANA database, as Django's `TIME_ZONE` has it.
+/// A time zone by its IANA name, as in Django's `TIME_ZONE`.
 ///
 /// ```
 /// use cloakroom::{NamedTimeZone, TimeZone};
@@ -70,7 +70,7 @@ impl std::str::FromStr for NamedTimeZone {
 }
 
 impl TimeZone {
-    /// The wall clock of the site's zone at this instant: what a row without a zone holds.
+    /// Converts an instant to the wall clock of the site's zone, which a row without a zone holds.
     ///
     /// ```
     /// use cloakroom::{TimeZone, chrono::DateTime};
@@ -86,9 +86,9 @@ impl TimeZone {
         }
     }
 
-    /// The instant that this wall clock of the site's zone shows.
+    /// Converts a wall clock time of the site's zone to an instant.
     ///
-    /// Where clocks go back an hour comes twice: the first is taken. Where they go forward an hour is
+    /// When clocks go back, an hour occurs twice: the first is taken. When clocks go forward, an hour is
     /// missing: it is read as if the clocks had not changed yet.
     ///
     /// ```

@@ -1,8 +1,8 @@
 //! One stored value, carried losslessly and read through serde.
 //!
-//! A session's values stay in the text that Python wrote until somebody asks for them. What nobody touches
-//! goes back letter for letter: the spelling of a float, an integer of a hundred digits, `NaN`, half of a
-//! surrogate pair.
+//! A session's values stay in the text that Python wrote until they are read. Values that nobody changes are
+//! written back letter for letter: the spelling of a float, an integer of a hundred digits, `NaN`, a lone
+//! surrogate.
 //!
 //! The text is Python's dialect of JSON, as `json.dumps` with Django's settings writes it: ASCII only,
 //! `\uxxxx` in lower case (also for U+007F), `NaN`, `Infinity` and `-Infinity` as bare words.
@@ -25,8 +25,8 @@ pub(crate) use ser::{shortest, write_float};
 pub use text::{Text, unescape_key};
 pub(crate) use text::{Unit, Units, escape_key, first_to_escape, write_escaped, write_unit};
 
-/// How deep dictionaries and lists may nest in a session that is loaded, the session itself included. Python's
-/// reader gives up a little below 1,000. A new value has the lower limit [`MAX_VALUE_DEPTH`].
+/// The maximum nesting depth of a loaded session, including the session itself. Python's reader fails a
+/// little below 1,000. A new value has the lower limit [`MAX_VALUE_DEPTH`].
 ///
 /// ```
 /// use cloakroom::{MAX_DEPTH, SessionData};
@@ -37,10 +37,10 @@ pub(crate) use text::{Unit, Units, escape_key, first_to_escape, write_escaped, w
 /// ```
 pub const MAX_DEPTH: usize = 990;
 
-/// How deep dictionaries and lists may nest in a value that is set. Every reader takes that much.
+/// The maximum nesting depth of a value that is set. Every reader accepts this depth.
 ///
-/// Reading into Rust types recurses and stops here. Python 3.11 pickles at most 490 levels, and a deep call stack
-/// leaves it fewer; its JSON reader takes about 990. An enum's variant with data is a dictionary of its own:
+/// Reading into Rust types recurses and stops here. Python 3.11 pickles at most 490 levels, and fewer from a
+/// deep call stack; its JSON reader takes about 990. An enum variant with data is a dictionary of its own:
 /// `{"Variant": …}`.
 ///
 /// ```
@@ -67,14 +67,15 @@ pub const MAX_VALUE_DEPTH: usize = 128;
 /// # Ok::<(), cloakroom::ValueError>(())
 /// ```
 ///
-/// A cache's pickle can hold what JSON cannot: tuples, bytes, sets, dates, numbers as dictionary keys. Such a
-/// value goes back as it came as long as nobody replaces it. It is read through its JSON text, in which bytes
-/// are a list of numbers, and dates, `Decimal` and `UUID` are strings, as Django's `DjangoJSONEncoder` has them.
+/// A cache's pickle can hold values that JSON cannot: tuples, bytes, sets, dates, numbers as dictionary keys.
+/// Such a value is written back unchanged until somebody replaces it. It is read through its JSON text.
+/// There, bytes are a list of numbers, and dates, `Decimal` and `UUID` are strings, as Django's
+/// `DjangoJSONEncoder` writes them.
 ///
-/// So it is with objects of other classes that are a plain value to Python: a `SafeString` and the member of a
-/// `TextChoices` read as text, an `OrderedDict`, `defaultdict`, `Counter` and `QueryDict` as a dictionary, a named
-/// tuple and a `deque` as a list, `complex` as its two parts. Of other objects the class is known and nothing else:
-/// reading one is [`ValueError::PythonObject`].
+/// The same holds for objects of other classes that are a plain value to Python. A `SafeString` and the
+/// member of a `TextChoices` read as text; an `OrderedDict`, `defaultdict`, `Counter` and `QueryDict` as a
+/// dictionary; a named tuple and a `deque` as a list; `complex` as its two parts. Of all other objects only
+/// the class is known: reading one gives [`ValueError::PythonObject`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Value(Stored);
 
@@ -84,30 +85,30 @@ enum Stored {
     Pickled(Arc<Pickled>),
 }
 
-/// A value out of a pickle that JSON cannot carry without loss.
+/// A value from a pickle that JSON cannot carry without loss.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Pickled {
     pub(crate) kind: Kind,
-    /// The value alone, without memo, so that it can stand in any pickle.
+    /// The value's opcodes without a memo, so that they can stand in any pickle.
     pub(crate) opcodes: Box<[u8]>,
-    /// How it reads.
+    /// The JSON text that it reads as.
     pub(crate) json: Box<str>,
-    /// What in it Python's JSON writer refuses to write.
+    /// The first part that Python's JSON writer refuses to write.
     pub(crate) not_json: Option<NotJson>,
-    /// The class in it whose objects only Python can read.
+    /// The first class whose objects only Python can read.
     pub(crate) unreadable: Option<Box<str>>,
 }
 
-/// The value is one that a store of JSON cannot take.
+/// Why a JSON store cannot take the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotJson {
-    /// A value of Python's own.
+    /// A value of this Python type.
     Kind(Kind),
-    /// An object of a class that is not known here.
+    /// An object of an unknown class.
     Class(Box<str>),
 }
 
-/// Why a value cannot be stored, or not be read as the type asked for. Shows types, never contents.
+/// Why a value cannot be stored, or not be read as the requested type. Shows types, never contents.
 ///
 /// ```
 /// use cloakroom::{Value, ValueError};
@@ -123,9 +124,9 @@ pub enum ValueError {
     /// The stored value is of another type.
     #[error("holds {found}, which cannot be read as {wanted}: {detail}")]
     Mismatch {
-        /// What is stored.
+        /// The stored type.
         found: Kind,
-        /// The Rust type asked for.
+        /// The requested Rust type.
         wanted: &'static str,
         /// Where inside the value they differ.
         detail: String,
@@ -135,25 +136,25 @@ pub enum ValueError {
     Unsupported {
         /// The Rust type.
         wanted: &'static str,
-        /// Why not.
+        /// The reason.
         detail: String,
     },
     /// The text is not in Python's dialect of JSON.
     #[error("not JSON as Python reads it: {0}")]
     Syntax(String),
-    /// The value came from a cache's pickle and cannot be written as JSON, neither here nor by Django.
+    /// The value comes from a cache's pickle and cannot be written as JSON, neither here nor by Django.
     #[error("holds {0}, which a store that keeps JSON cannot take; Django raises TypeError")]
     NotJson(Kind),
-    /// The value came from a cache's pickle and is, or holds, an object of a Python class that is not known here. It
+    /// The value comes from a cache's pickle and is, or contains, an object of an unknown Python class. It
     /// stays in the session as it is, and can be removed or replaced.
     #[error(
         "holds an object of the Python class {0}, which only Python can read; it stays until it is removed or replaced"
     )]
     PythonObject(String),
-    /// As [`PythonObject`](ValueError::PythonObject), or one that could be read: no JSON tells its class.
+    /// Like [`PythonObject`](ValueError::PythonObject), or a readable object whose class JSON cannot express.
     #[error("holds an object of the Python class {0}, which a store that keeps JSON cannot take")]
     ObjectNotJson(String),
-    /// Python reads no integer of more than 4,300 digits.
+    /// An integer of more than 4,300 digits, which Python refuses to read.
     #[error("holds an int of more than 4,300 digits, which Python does not read")]
     IntegerTooLong,
     /// Lists and dictionaries nest deeper than [`MAX_VALUE_DEPTH`].
@@ -161,17 +162,17 @@ pub enum ValueError {
         "nests {depth} levels deep, and a value may nest {MAX_VALUE_DEPTH}; store it flatter, or as a string"
     )]
     TooDeep {
-        /// How deep it nests.
+        /// Its depth.
         depth: usize,
     },
-    /// The session is larger than [`Settings::max_decompressed_bytes`](crate::Settings::max_decompressed_bytes), so that it could not be
-    /// loaded again.
+    /// The session exceeds [`Settings::max_decompressed_bytes`](crate::Settings::max_decompressed_bytes), so
+    /// that it could not be loaded again.
     #[error(
         "takes {size} bytes, and `max_decompressed_bytes` allows {limit}; keep less in it, or raise the limit in every program \
          that reads these sessions"
     )]
     TooLarge {
-        /// The bytes that it takes as JSON, or as a pickle.
+        /// Its size as JSON, or as a pickle.
         size: usize,
         /// The limit.
         limit: usize,
@@ -179,12 +180,12 @@ pub enum ValueError {
     /// The session has more values than a pickle may have, so that it could not be loaded again.
     #[error("has more than {limit} values, which is the most that are read from a pickle; keep less in it")]
     TooManyValues {
-        /// The most opcodes and values of a pickle.
+        /// The maximum number of opcodes and values in a pickle.
         limit: usize,
     },
 }
 
-/// What sort of value is stored, by its Python name.
+/// A stored value's type, by its Python name.
 ///
 /// ```
 /// use cloakroom::{Kind, Value};
@@ -300,7 +301,7 @@ impl fmt::Display for Kind {
 }
 
 impl Value {
-    /// The value as Python's JSON writer would put it down.
+    /// Serializes a Rust value as Python's JSON writer would.
     ///
     /// ```
     /// use cloakroom::Value;
@@ -311,7 +312,7 @@ impl Value {
     /// ```
     ///
     /// # Errors
-    /// [`ValueError::Unsupported`] for a dictionary whose keys are no plain values, or for nesting beyond
+    /// [`ValueError::Unsupported`] for a dictionary whose keys are not plain values, or for nesting beyond
     /// [`MAX_VALUE_DEPTH`].
     pub fn serialize<T: Serialize + ?Sized>(value: &T) -> Result<Value, ValueError> {
         ser::to_json(value).map(|json| Value(Stored::Json(Text::from(&*json)))).map_err(|error| {
@@ -319,7 +320,7 @@ impl Value {
         })
     }
 
-    /// Takes a value that is JSON already, in Python's dialect. White space around it is dropped.
+    /// Takes a value that is already JSON, in Python's dialect. White space around it is dropped.
     ///
     /// ```
     /// use cloakroom::Value;
@@ -330,16 +331,16 @@ impl Value {
     /// ```
     ///
     /// # Errors
-    /// [`ValueError::Syntax`] where Python's `json.loads` would refuse it, [`ValueError::TooDeep`] for nesting beyond
-    /// [`MAX_VALUE_DEPTH`], and [`ValueError::IntegerTooLong`].
+    /// [`ValueError::Syntax`] where Python's `json.loads` would refuse it, [`ValueError::TooDeep`] for
+    /// nesting beyond [`MAX_VALUE_DEPTH`], and [`ValueError::IntegerTooLong`].
     pub fn from_json(json: &str) -> Result<Value, ValueError> {
         let value = Value::from_stored_json(json)?;
         limits::check(value.json())?;
         Ok(value)
     }
 
-    /// Takes JSON that Python wrote, which may nest as deep as a session does ([`MAX_DEPTH`]) and hold an integer of any
-    /// length. For text that is carried on; [`from_json`](Value::from_json) is for a new value.
+    /// Takes JSON that Python wrote. It may nest as deep as a session ([`MAX_DEPTH`]) and hold an integer of
+    /// any length. Use it for text that is passed on; [`from_json`](Value::from_json) is for a new value.
     ///
     /// ```
     /// use cloakroom::Value;
@@ -351,7 +352,8 @@ impl Value {
     /// ```
     ///
     /// # Errors
-    /// [`ValueError::Syntax`] where Python's `json.loads` would refuse it, or for nesting beyond [`MAX_DEPTH`].
+    /// [`ValueError::Syntax`] where Python's `json.loads` would refuse it, or for nesting beyond
+    /// [`MAX_DEPTH`].
     pub fn from_stored_json(json: &str) -> Result<Value, ValueError> {
         let ascii = text::to_ascii(json);
         let range = scan::value(ascii.as_bytes()).map_err(|error| ValueError::Syntax(error.to_string()))?;
@@ -370,9 +372,10 @@ impl Value {
     /// ```
     ///
     /// # Errors
-    /// [`ValueError::Mismatch`] when the types differ, an integer does not fit, a string holds half a
-    /// surrogate pair, lists nest deeper than [`MAX_VALUE_DEPTH`], or a list or dictionary out of a signed text is no JSON.
-    /// [`ValueError::PythonObject`] for an object that only Python can read. The stored value stays as it is.
+    /// [`ValueError::Mismatch`] when the types differ, an integer does not fit, a string holds a lone
+    /// surrogate, lists nest deeper than [`MAX_VALUE_DEPTH`], or a list or dictionary from a signed text is
+    /// not JSON. [`ValueError::PythonObject`] for an object that only Python can read. The stored value stays
+    /// as it is.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, ValueError> {
         if let Stored::Pickled(pickled) = &self.0
             && let Some(class) = &pickled.unreadable
@@ -386,7 +389,7 @@ impl Value {
         })
     }
 
-    /// Reads the value as a Rust type; none where it is null and the type does not take null.
+    /// Reads the value as a Rust type; `None` when it is null and the type does not take null.
     #[doc(hidden)]
     pub fn read<T: DeserializeOwned>(&self) -> Result<Option<T>, ValueError> {
         match self.deserialize() {
@@ -395,9 +398,9 @@ impl Value {
         }
     }
 
-    /// The value's JSON text, ASCII only, as it is or will be stored. That of a value from a pickle is for
-    /// reading alone: it does not tell a tuple from a list, nor a date from a string. An object that only Python can
-    /// read shows as its class, `"<shop.models.Cart>"`.
+    /// The value's JSON text, ASCII only, as it is or will be stored. The text of a value from a pickle is
+    /// for reading only: it does not distinguish a tuple from a list, or a date from a string. An object that
+    /// only Python can read appears as its class, `"<shop.models.Cart>"`.
     ///
     /// ```
     /// use cloakroom::Value;
@@ -412,7 +415,7 @@ impl Value {
         }
     }
 
-    /// The JSON text to write where Django would write JSON: a tuple becomes a list, dates are refused.
+    /// The JSON text to write where Django would write JSON: a tuple becomes a list; dates are refused.
     #[doc(hidden)]
     pub fn json_to_store(&self) -> Result<&str, ValueError> {
         match &self.0 {
@@ -425,7 +428,7 @@ impl Value {
         }
     }
 
-    /// That the whole text is JSON: [`Nested::Passed`] leaves that to whoever reads it.
+    /// Checks that the whole text is JSON: [`Nested::Passed`] leaves that to the reader of the value.
     #[doc(hidden)]
     pub fn check(&self) -> Result<(), ValueError> {
         let json = self.json().as_bytes();
@@ -444,7 +447,7 @@ impl Value {
         }
     }
 
-    /// What sort of value this is.
+    /// Returns the value's type.
     ///
     /// ```
     /// use cloakroom::{Kind, Value};

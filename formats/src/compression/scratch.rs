@@ -1,35 +1,35 @@
-//! What a thread keeps between two sessions that it codes: buffers, and the state of zlib.
+//! A thread's scratch space for coding sessions: buffers, and the state of zlib.
 //!
-//! Making zlib's state costs more than compressing a small session with it, and buffers let a decoded session end
-//! up in one allocation of its exact size. A thread keeps one of each, taken out while in use: whoever comes
-//! meanwhile works with new ones.
+//! Creating zlib's state costs more than compressing a small session with it. The buffers let a decoded
+//! session end up in one allocation of its exact size. Each thread keeps one scratch, taken out while in use;
+//! a nested use creates a new one.
 
 use std::cell::Cell;
 
 use super::{Deflate, Inflate};
 
-/// Larger buffers are given back.
+/// Larger buffers are freed.
 const KEPT: usize = 1 << 18;
 
 thread_local! {
     static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
-/// The buffers keep their length, so that nobody has to fill them with zeros again: what is in them is told by the
-/// slice that one gets, never by their end.
+/// The scratch buffers. They keep their length, so that they are not zeroed again: the returned slice marks
+/// the valid contents, not the buffer's end.
 #[derive(Default)]
 pub struct Scratch {
-    /// What base64 carries.
+    /// The bytes decoded from base64.
     pub carried: Vec<u8>,
-    /// What was compressed, or decompressed.
+    /// The compressed or decompressed bytes.
     pub zlib: Vec<u8>,
-    /// The state of compressing.
+    /// The compressor's state.
     pub deflate: Deflate,
-    /// The state of decompressing.
+    /// The decompressor's state.
     pub inflate: Inflate,
 }
 
-/// Works with this thread's scratch.
+/// Runs `work` with this thread's scratch.
 pub fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     // While a thread ends, its scratch may be gone already.
     let mut scratch = SCRATCH.try_with(Cell::take).ok().flatten().unwrap_or_default();

@@ -30,7 +30,8 @@ pub(super) fn write(moment: &Moment) -> String {
     text
 }
 
-/// CPython's own steps, in its order: which of the many forms it takes, and what it passes over, follows from them alone.
+/// Follows CPython's own steps in its order: the accepted forms and ignored characters follow from them
+/// alone.
 pub(super) fn parse(text: &str) -> Option<Moment> {
     let bytes = text.as_bytes();
     let separator = separator(bytes)?;
@@ -38,7 +39,7 @@ pub(super) fn parse(text: &str) -> Option<Moment> {
     if bytes.len() <= separator {
         return Some(Moment::Naive(date.and_time(NaiveTime::MIN)));
     }
-    // Any one character may stand between date and time.
+    // Any single character may stand between date and time.
     let rest = text.get(separator..)?;
     let rest = rest.get(rest.chars().next()?.len_utf8()..)?.as_bytes();
     let zone_at = rest.iter().position(|byte| matches!(byte, b'Z' | b'+' | b'-')).unwrap_or(rest.len());
@@ -52,7 +53,7 @@ pub(super) fn parse(text: &str) -> Option<Moment> {
             let zone = &rest[zone_at + 1..];
             let (([hours, minutes, seconds], _), ends) = parse_clock(zone, zone.len())?;
             let seconds = (hours * 3_600 + minutes * 60 + seconds) as i32;
-            // Offsets are in whole seconds here, so a fraction is dropped.
+            // Offsets are whole seconds here, so a fraction is dropped.
             aware(wall_clock, if *sign == b'-' { -seconds } else { seconds }).filter(|_| ends)
         }
     }
@@ -62,7 +63,7 @@ fn aware(wall_clock: NaiveDateTime, offset: i32) -> Option<Moment> {
     FixedOffset::east_opt(offset)?.from_local_datetime(&wall_clock).single().map(Moment::Aware)
 }
 
-/// Where the date ends, `_find_isoformat_datetime_separator`.
+/// Finds the end of the date; `_find_isoformat_datetime_separator`.
 fn separator(text: &[u8]) -> Option<usize> {
     let is_digit = |place| at(text, place).is_ascii_digit();
     Some(match (text.len(), at(text, 4), at(text, 5)) {
@@ -75,7 +76,7 @@ fn separator(text: &[u8]) -> Option<usize> {
         (_, b'-', _) => 10,
         (length, b'W', _) => {
             let end = (7..length).find(|place| !is_digit(*place)).unwrap_or(length);
-            // After the date come one character and pairs of digits: a day of the week makes the count odd.
+            // After the date come one character and pairs of digits: a weekday digit makes the count odd.
             if end < 9 { end } else { 7 + end % 2 }
         }
         _ => 8,
@@ -106,8 +107,9 @@ fn parse_date(text: &[u8], length: usize) -> Option<NaiveDate> {
 /// Hours, minutes and seconds, and microseconds.
 type Clock = ([u32; 3], u32);
 
-/// `HH[:MM[:SS[.ffffff]]]` or the same without colons, up to `end`; and whether the whole text ends there. That is
-/// `parse_hh_mm_ss_ff`, whose fraction may also follow the hours or the minutes, or come without its point.
+/// `HH[:MM[:SS[.ffffff]]]` or the same without colons, up to `end`; also returns whether the whole text ends
+/// there. Follows `parse_hh_mm_ss_ff`, whose fraction may also follow the hours or the minutes, or come
+/// without its point.
 fn parse_clock(text: &[u8], end: usize) -> Option<(Clock, bool)> {
     let (mut units, mut place, mut colons) = ([0; 3], 0, false);
     for index in 0..3 {
@@ -136,7 +138,7 @@ fn parse_clock(text: &[u8], end: usize) -> Option<(Clock, bool)> {
     Some(((units, microseconds), at(text, place) == 0))
 }
 
-/// The byte at a place; behind the end 0, as in C.
+/// The byte at a position; 0 beyond the end, as in C.
 fn at(text: &[u8], place: usize) -> u8 {
     text.get(place).copied().unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! The classes and functions that a pickle of plain values names, and what they may be called with.
+//! The classes and functions that a pickle of plain values names, and the arguments they accept.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use super::PickleError;
 use super::object::{Id, Object, Objects, Uuid};
 use crate::value::Kind;
 
-/// A class or function that the reader knows. Knowing one means to describe its result, never to call it.
+/// A known class or function. The reader describes its result and never calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     Set,
@@ -29,7 +29,7 @@ pub(super) enum Class {
     PytzUtc,
 }
 
-/// Each with its module and name; protocols 0 to 2 use the names of Python 2.
+/// Module and name of each class; protocols 0 to 2 use the names of Python 2.
 const NAMES: [(&str, &str, Class); 25] = [
     ("builtins", "set", Class::Set),
     ("builtins", "frozenset", Class::FrozenSet),
@@ -59,7 +59,7 @@ const NAMES: [(&str, &str, Class); 25] = [
 ];
 
 impl Class {
-    /// The class of this name, if it is known.
+    /// Finds the class of this name, if it is known.
     pub(super) fn find(module: &[u8], name: &[u8]) -> Option<Class> {
         let found = NAMES.iter().find(|known| known.0.as_bytes() == module && known.1.as_bytes() == name);
         found.map(|known| known.2)
@@ -74,7 +74,7 @@ impl Class {
         format!("{module}.{name}")
     }
 
-    /// The opcode that puts the class on the stack. All protocols from 3 on read it.
+    /// Writes the opcode that pushes the class onto the stack. All protocols from 3 on read it.
     pub(super) fn write(self, out: &mut Vec<u8>) {
         let (module, name) = self.names();
         out.push(b'c');
@@ -84,7 +84,7 @@ impl Class {
         out.push(b'\n');
     }
 
-    /// What kind of value it makes; none for those that make others.
+    /// The kind of value it makes; `None` for classes that make other things.
     pub(super) fn kind(self) -> Option<Kind> {
         Some(match self {
             Class::DateTime => Kind::DateTime,
@@ -97,7 +97,7 @@ impl Class {
         })
     }
 
-    /// What the class or function makes of these arguments, if they are such as Python pickles.
+    /// Describes the result for these arguments, if Python pickles the class with such arguments.
     pub(super) fn make<'a>(self, objects: &Objects<'a>, arguments: &[Id]) -> Result<Object<'a>, PickleError> {
         let refused = Err(PickleError::Arguments(self.names().1));
         let plain: Vec<&Object<'a>> = arguments.iter().map(|id| objects.get(*id)).collect();
@@ -147,11 +147,11 @@ impl Class {
     }
 }
 
-/// The UUID whose state this is: `{'int': …}`, and `is_safe` where the system vouches for it.
+/// Reads the UUID with this state: `{'int': …}`, and `is_safe` where the system vouches for it.
 pub(super) fn uuid(objects: &Objects<'_>, state: Id) -> Result<Uuid, PickleError> {
     let refused = PickleError::Arguments("UUID");
     let Object::Dict(entries) = objects.get(state) else { return Err(refused) };
-    // One state may be used many times, so it must be cheap to look at.
+    // The same state may be used many times, so checking it must be cheap.
     if entries.len() > 4 {
         return Err(refused);
     }
@@ -202,7 +202,7 @@ fn is_zone(arguments: &[&Object<'_>]) -> bool {
 }
 
 fn is_date_time(state: &[u8]) -> bool {
-    // The month's top bit says which of two equal times it is when clocks go back.
+    // The month's top bit tells which of two equal times it is when clocks go back.
     state.len() == 10 && is_date(&[state[0], state[1], state[2] & 0x7f, state[3]]) && is_time(&state[4..])
 }
 
@@ -218,12 +218,12 @@ fn is_time(state: &[u8]) -> bool {
     *hour < 24 && *minute < 60 && *second < 60 && fraction.len() == 3 && microseconds(fraction) < 1_000_000
 }
 
-/// The number in three bytes, highest first.
+/// The big-endian number in three bytes.
 pub(super) fn microseconds(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
 }
 
-/// Whether this is what `str(Decimal)` gives.
+/// Whether this is a possible output of `str(Decimal)`.
 fn is_decimal(text: &[u8]) -> bool {
     let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     let unsigned = text.strip_prefix(b"-").unwrap_or(text);

@@ -1,15 +1,16 @@
-//! The pickle of most sessions, read in one pass: a dictionary of ASCII texts, numbers and the like, as Python from 3.4
-//! on and this library write it. Everything else, errors too, is the machine's, which reads all pickles.
+//! Reads the pickle of most sessions in one pass: a dictionary of ASCII texts, numbers and the like, as
+//! Python from 3.4 on and this library write it. Everything else, errors included, is left to the machine,
+//! which reads all pickles.
 
 use std::io::Write;
 
 use crate::session_data::SessionData;
 use crate::value::{Text, Value, first_to_escape, shortest, write_float};
 
-/// Python begins a new batch after so many.
+/// Python begins a new batch after this many entries.
 const MOST_ENTRIES: usize = 1_000;
 
-/// What the machine would read; none where it takes the machine to know.
+/// Reads the same session as the machine would; `None` when the machine must decide.
 pub(super) fn read(pickle: &[u8], limit: usize) -> Option<SessionData> {
     let mut flat = Flat { rest: pickle, json: Vec::with_capacity(pickle.len().min(1 << 16)) };
     if !matches!(flat.array()?, [0x80, 4 | 5]) {
@@ -22,9 +23,9 @@ pub(super) fn read(pickle: &[u8], limit: usize) -> Option<SessionData> {
         return None;
     }
     flat.memoize();
-    // Where each key ends, and each value.
+    // The end of each key and each value.
     let mut ends = Vec::with_capacity(16);
-    // A single entry stands without a mark.
+    // A single entry has no mark.
     if flat.next_is(b'(') {
         while !flat.next_is(b'u') {
             ends.push([flat.text(b"")?, flat.value()?]);
@@ -78,12 +79,12 @@ impl<'p> Flat<'p> {
         }
     }
 
-    /// Nothing refers to what is remembered, or it is not flat.
+    /// Skips the memo opcode: a flat pickle never refers to the memo.
     fn memoize(&mut self) {
         self.next_is(0x94);
     }
 
-    /// A text that is written as it is, between these quotes; gives where it ends.
+    /// Copies a text that needs no escaping between these quotes; returns its end.
     fn text(&mut self, quote: &[u8]) -> Option<usize> {
         let length = match self.array()? {
             [0x8c] => usize::from(self.array::<1>()?[0]),

@@ -1,7 +1,7 @@
 //! Classes and functions that this reader does not know, and the objects that a pickle makes with them.
 //!
-//! Nothing is looked up and nothing is called. Names and arguments are kept, so that an object can go back into the
-//! entry that it came from; some kinds can be read as the plain value that they are to Python.
+//! Nothing is looked up and nothing is called. Names and arguments are kept, so that an object can be written
+//! back into the entry that it came from. Some kinds can be read as the plain value that they are to Python.
 
 use std::borrow::Cow;
 
@@ -27,12 +27,12 @@ pub(super) enum Making {
     NewWithKeywords,
 }
 
-/// An object that Python would make with a class or function that is not known here.
+/// An object that Python would make with an unknown class or function.
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) making: Making,
-    /// The callable, its arguments and its keywords; then, in Python's order, the items of a list, the keys and values
-    /// of a dictionary, and a state.
+    /// The callable, its arguments and its keywords; then, in Python's order, the items of a list, the keys
+    /// and values of a dictionary, and a state.
     pub(super) parts: Vec<Id>,
     pub(super) items: usize,
     pub(super) pairs: usize,
@@ -44,12 +44,12 @@ impl Instance {
         Instance { making, parts, items: 0, pairs: 0, has_state: false }
     }
 
-    /// How many parts make the object; the others fill it.
+    /// The number of parts that make the object; the others fill it.
     pub(super) fn head(&self) -> usize {
         if self.making == Making::NewWithKeywords { 3 } else { 2 }
     }
 
-    /// Fills it as a list. False when Python would not do that by now.
+    /// Adds list items. Returns false when Python would not add items at this point.
     pub(super) fn add_items(&mut self, items: Vec<Id>) -> bool {
         let in_order = self.pairs == 0 && !self.has_state;
         self.items += items.len();
@@ -57,14 +57,14 @@ impl Instance {
         in_order
     }
 
-    /// Fills it as a dictionary.
+    /// Adds dictionary entries.
     pub(super) fn add_pairs(&mut self, pairs: Vec<Id>) -> bool {
         self.pairs += pairs.len();
         self.parts.extend(pairs);
         !self.has_state
     }
 
-    /// Gives it a state.
+    /// Sets its state.
     pub(super) fn set_state(&mut self, state: Id) -> bool {
         self.parts.push(state);
         !std::mem::replace(&mut self.has_state, true)
@@ -75,33 +75,33 @@ impl Instance {
     }
 }
 
-/// The Python value that an object is, beside what its class adds.
+/// The Python value that an object is, apart from its class's additions.
 pub(super) enum Plain<'o> {
-    /// This very value: the text of a `str` subclass, the value of an `Enum` member.
+    /// This very value: the text of a `str` subclass, or the value of an `Enum` member.
     Value(&'o Id),
     List(&'o [Id]),
-    /// Keys and values in turn.
+    /// Alternating keys and values.
     Dict(&'o [Id]),
 }
 
-/// The value that an object reads as, and whether Python's JSON writer takes it for that.
+/// The value that an object reads as, and whether Python's JSON writer accepts it as that value.
 pub(super) struct Reading<'o> {
     pub(super) plain: Plain<'o>,
     pub(super) is_json: bool,
 }
 
-/// Modules whose classes start programs or load code when they are made: never an enumeration.
+/// Modules whose classes start programs or load code when they are made: never read as an enumeration.
 const RUNNERS: [&[u8]; 3] = [b"subprocess", b"ctypes", b"multiprocessing"];
 
-/// The value that an object reads as; none for those that only Python can read.
+/// Returns the value that an object reads as; `None` for objects that only Python can read.
 ///
-/// Django's and Python's own classes are known by name. A class of the site is known by the way in which Python pickles
-/// subclasses of `str`, `int`, `float`, `list`, `dict` and `tuple`, and members of an `Enum`: the pickle does not tell
-/// what the class is, so that no store of JSON takes these.
+/// Django's and Python's own classes are known by name. A class of the site is recognized by the way in which
+/// Python pickles subclasses of `str`, `int`, `float`, `list`, `dict` and `tuple`, and members of an `Enum`.
+/// The pickle does not tell what the class is, so no JSON store takes these.
 pub(super) fn reading<'o>(objects: &'o Objects<'_>, instance: &'o Instance) -> Option<Reading<'o>> {
     let Object::Tuple(arguments) = objects.get(instance.parts[1]) else { return None };
     let arguments = arguments.as_slice();
-    // What is not read must hold nothing to be made: a state does, besides that of Django's two.
+    // Parts outside of the reading must be empty, the state included, except in Django's two dictionaries.
     let is_list = instance.pairs == 0 && !instance.has_state;
     let is_dict = instance.items == 0 && !instance.has_state;
     let is_bare = is_list && is_dict;
@@ -140,7 +140,8 @@ pub(super) fn reading<'o>(objects: &'o Objects<'_>, instance: &'o Instance) -> O
         {
             other(list())
         }
-        // Of each key its last value, as Python's JSON writer and `items()` have it. The state holds all of them.
+        // The last value of each key, as Python's JSON writer and `items()` show it. The state holds all of
+        // them.
         (b"django.http.request", b"QueryDict", Making::New, [])
         | (b"django.utils.datastructures", b"MultiValueDict", Making::New, [])
             if instance.items == 0 =>
@@ -169,7 +170,7 @@ pub(super) fn reading<'o>(objects: &'o Objects<'_>, instance: &'o Instance) -> O
     }
 }
 
-/// The plain value of a subclass's object in protocols 0 and 1, which name the class that it extends.
+/// The plain value of a subclass's object in protocols 0 and 1, which name the base class.
 fn subclass<'o>(objects: &Objects<'_>, arguments: &'o [Id]) -> Option<&'o Id> {
     let [class, base, value] = arguments else { return None };
     let (Object::Global(_), Object::Global(base)) = (objects.get(*class), objects.get(*base)) else {
@@ -179,7 +180,7 @@ fn subclass<'o>(objects: &Objects<'_>, arguments: &'o [Id]) -> Option<&'o Id> {
     (is_plain && *base.module == *b"builtins").then_some(value)
 }
 
-/// The text in the source of a text that is to be translated, of those without a plural or a context.
+/// The source text of a lazily translated text without plural and context.
 fn lazy_text<'o>(objects: &'o Objects<'_>, arguments: &[Id]) -> Option<&'o Id> {
     let [function, arguments, keywords, results @ ..] = arguments else { return None };
     let (Object::Global(function), Object::Tuple(texts)) = (objects.get(*function), objects.get(*arguments))
@@ -208,7 +209,7 @@ fn is_empty(objects: &Objects<'_>, id: Id) -> bool {
     }
 }
 
-/// Whether Python may call it: a class or function, or what a call has made.
+/// Whether Python may call it: a class or function, or the result of a call.
 pub(super) fn is_class(objects: &Objects<'_>, id: Id) -> bool {
     matches!(objects.get(id), Object::Class(_) | Object::Global(_) | Object::Instance(_))
 }
@@ -222,11 +223,11 @@ fn is_scalar(object: &Object<'_>) -> bool {
     matches!(object, Object::Bool(_) | Object::Int(_) | Object::Long(_) | Object::Float(_) | Object::Str(_))
 }
 
-/// The name of the class or function that keeps an object from being read.
+/// The name of the class or function that prevents an object from being read.
 pub(super) fn name(objects: &Objects<'_>, id: Id) -> String {
     let is_unknown = |id: &&Id| matches!(objects.get(**id), Object::Global(_) | Object::Instance(_));
     let mut id = id;
-    // A call of a call of a call needs a name no better than this.
+    // Sixteen levels suffice: a longer chain of calls needs no better name.
     for _ in 0..16 {
         let Object::Instance(instance) = objects.get(id) else { break };
         let callable = instance.parts[0];
@@ -234,7 +235,7 @@ pub(super) fn name(objects: &Objects<'_>, id: Id) -> String {
             Object::Tuple(arguments) => arguments.as_slice(),
             _ => &[],
         };
-        // A known class was given something unknown, such as a datetime its time zone.
+        // A known class was given an unknown argument, such as a datetime's time zone.
         let is_known = matches!(objects.get(callable), Object::Class(_));
         id = *arguments.iter().find(is_unknown).filter(|_| is_known).unwrap_or(&callable);
     }
@@ -245,7 +246,8 @@ pub(super) fn name(objects: &Objects<'_>, id: Id) -> String {
     }
 }
 
-/// The first object or class that no value holds: Python would make it and drop it, which no session needs.
+/// Finds the first object or class that belongs to no value: Python would make it and drop it, which no
+/// session needs.
 pub(super) fn first_dropped(objects: &Objects<'_>, reached: &[Id]) -> Option<PickleError> {
     if !objects.has_foreign {
         return None;
@@ -257,7 +259,7 @@ pub(super) fn first_dropped(objects: &Objects<'_>, reached: &[Id]) -> Option<Pic
 }
 
 impl<'a> Global<'a> {
-    /// By its name in Python 3: pickles before protocol 3 have those of Python 2.
+    /// Creates it by its Python 3 name: pickles before protocol 3 use the names of Python 2.
     pub(super) fn new(
         module: Cow<'a, [u8]>,
         name: Cow<'a, [u8]>,
@@ -285,10 +287,10 @@ impl<'a> Global<'a> {
     }
 }
 
-/// The most bytes of a module's name, and of a class's in it.
+/// The maximum length in bytes of a module's name, and of a class's name.
 const MAX_NAME: usize = 1_000;
 
-/// Python's `_compat_pickle`, as far as it names what can be pickled.
+/// Python's `_compat_pickle`, limited to names that can be pickled.
 const PYTHON_2_BUILTINS: [(&str, &str); 5] =
     [("unicode", "str"), ("long", "int"), ("xrange", "range"), ("unichr", "chr"), ("basestring", "str")];
 

@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use crate::value::MAX_DIGITS;
 
-/// More bytes than an integer of that many digits has.
+/// An upper bound for the bytes of an integer with [`MAX_DIGITS`] digits.
 const MAX_BYTES: usize = 1_787;
 
-/// The shortest two's complement, little-endian; none at all for zero.
+/// Trims to the shortest two's complement, little-endian; empty for zero.
 pub(super) fn trim(bytes: &[u8]) -> &[u8] {
     let mut end = bytes.len();
     while end > 0 {
@@ -20,7 +20,7 @@ pub(super) fn trim(bytes: &[u8]) -> &[u8] {
     &bytes[..end]
 }
 
-/// The number of a two's complement of up to 8 bytes.
+/// Reads a two's complement of up to 8 bytes.
 pub(super) fn small(bytes: &[u8]) -> Option<i64> {
     let negative = bytes.last().is_some_and(|byte| *byte >= 0x80);
     let mut all = [if negative { 0xff } else { 0 }; 8];
@@ -28,8 +28,8 @@ pub(super) fn small(bytes: &[u8]) -> Option<i64> {
     Some(i64::from_le_bytes(all))
 }
 
-/// The two's complement of a decimal number of at most [`MAX_DIGITS`] digits. One that begins with a zero is an octal
-/// number to Python's reader of pickles or none, as its length may be.
+/// Converts a decimal number of at most [`MAX_DIGITS`] digits to two's complement. Refuses a leading zero:
+/// depending on its length, Python's pickle reader takes such a number as octal or refuses it.
 pub(super) fn from_decimal(text: &str) -> Option<Vec<u8>> {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
     let is_one = match digits.as_bytes() {
@@ -52,7 +52,7 @@ pub(super) fn from_decimal(text: &str) -> Option<Vec<u8>> {
             words.push(carry as u32);
         }
     }
-    // One more word has room for the sign.
+    // One more word holds the sign.
     words.push(0);
     if negative {
         negate(&mut words);
@@ -61,7 +61,7 @@ pub(super) fn from_decimal(text: &str) -> Option<Vec<u8>> {
     Some(trim(&bytes).to_vec())
 }
 
-/// The decimal text of a two's complement, unless Python would refuse to write it.
+/// Converts a two's complement to decimal text, unless Python would refuse to write it.
 pub(super) fn to_decimal(bytes: &[u8]) -> Option<String> {
     if bytes.len() > MAX_BYTES {
         return None;
@@ -102,7 +102,7 @@ pub(super) fn to_decimal(bytes: &[u8]) -> Option<String> {
     (text.len() <= MAX_DIGITS + usize::from(negative)).then_some(text)
 }
 
-/// The number as Python's `hex` writes it, for those too long for decimal.
+/// Formats the number as Python's `hex` does, for numbers too long for decimal.
 pub(super) fn to_hexadecimal(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 + 2 * bytes.len());
     text.push_str("0x");
@@ -113,7 +113,7 @@ pub(super) fn to_hexadecimal(bytes: &[u8]) -> String {
     text
 }
 
-/// How many steps it takes to bring a number of so many bytes into decimal text, or out of it: the time grows with the
+/// The steps it takes to convert a number of this many bytes to or from decimal text. The time grows with the
 /// square of the length.
 pub(super) fn steps(bytes: usize) -> usize {
     if bytes > MAX_BYTES { 0 } else { bytes * bytes / 2_048 }

@@ -1,4 +1,4 @@
-//! What a pickle holds, as JSON text in Python's dialect.
+//! A pickle's contents as JSON text in Python's dialect.
 
 use std::fmt::Write as _;
 
@@ -9,16 +9,16 @@ use super::walk::{Budget, Layout, Parts, Writer, parts, walk_in};
 use super::{PickleError, integer, text};
 use crate::value::{self, Kind, NotJson, shortest, write_float, write_unit};
 
-/// Writes JSON text, and finds out whether it carries the value without loss.
+/// Writes JSON text, and checks whether it carries the value without loss.
 pub(super) struct JsonWriter<'o> {
     out: &'o mut String,
-    /// Whether the text, pickled again, gives an equal value of the same types.
+    /// Whether pickling the text again gives an equal value of the same types.
     pub(super) lossless: bool,
-    /// What was met first that Python's JSON writer refuses.
+    /// The first part that Python's JSON writer refuses.
     pub(super) not_json: Option<NotJson>,
-    /// The class that was met first whose objects only Python can read.
+    /// The first class whose objects only Python can read.
     pub(super) unreadable: Option<Box<str>>,
-    /// Whether there are objects of classes that are not known.
+    /// Whether there are objects of unknown classes.
     pub(super) has_foreign: bool,
 }
 
@@ -32,18 +32,18 @@ impl<'o> JsonWriter<'o> {
         self.not_json.get_or_insert(NotJson::Kind(kind));
     }
 
-    /// An object of a class that is not known. Gives what it reads as.
+    /// Handles an object of an unknown class. Returns the parts that it reads as.
     fn object<'p>(&mut self, objects: &'p Objects<'_>, id: Id, hashed: bool) -> Option<Parts<'p>> {
         (self.lossless, self.has_foreign) = (false, true);
         let found = match objects.get(id) {
             Object::Instance(instance) => reading(objects, instance),
             _ => None,
         };
-        // In a key there is no dictionary, whose keys would be gone through by recursion.
+        // A key holds no dictionary, because its keys would be walked by recursion.
         let found = found.filter(|found| !hashed || matches!(found.plain, Plain::Value(_)));
         let is_json = found.as_ref().is_some_and(|found| found.is_json);
         if !is_json && !matches!(self.not_json, Some(NotJson::Class(_))) {
-            // It says more than the kind of another value.
+            // The class says more than the kind of another value.
             self.not_json = Some(NotJson::Class(global::name(objects, id).into()));
         }
         match found?.plain {
@@ -74,7 +74,7 @@ impl<'o> JsonWriter<'o> {
         if number.is_finite() {
             write_float(self.out, &shortest(number));
         } else if number.is_nan() {
-            // The word says nothing of the sign that some machines give it.
+            // JSON's `NaN` does not carry the sign that some machines set.
             self.lossless &= number.to_bits() == f64::NAN.to_bits();
             self.out.push_str("NaN");
         } else {
@@ -173,7 +173,7 @@ impl Writer for JsonWriter<'_> {
         }
     }
 
-    /// Keys that are no strings become strings, as Python does for numbers.
+    /// Converts a key that is not a string to a string, as Python does for numbers.
     fn key(&mut self, objects: &Objects<'_>, key: Id, budget: &mut Budget) -> Result<bool, PickleError> {
         let object = objects.get(key);
         if let Object::Str(text) = object {
@@ -194,7 +194,7 @@ impl Writer for JsonWriter<'_> {
         }
         let mut text = String::new();
         let mut writer = JsonWriter::new(&mut text);
-        // A key can be hashed, so it holds no dictionary whose keys would bring us here again.
+        // A key is hashable, so it holds no dictionary whose keys would recurse into this function.
         walk_in(objects, key, &mut writer, budget, true)?;
         self.has_foreign |= writer.has_foreign;
         self.unreadable = self.unreadable.take().or(writer.unreadable);
@@ -223,8 +223,8 @@ impl Writer for JsonWriter<'_> {
     }
 }
 
-/// Appends the inside of a JSON string. False when the text has both halves of a surrogate pair as
-/// characters of their own, which JSON cannot tell from the one character.
+/// Appends the inside of a JSON string. Returns false when the text has the two halves of a surrogate pair as
+/// separate characters, which JSON cannot distinguish from the one character.
 pub(super) fn write_escaped(out: &mut String, text: &[u8]) -> bool {
     if let Ok(text) = std::str::from_utf8(text) {
         value::write_escaped(out, text);
@@ -244,14 +244,14 @@ pub(super) fn write_escaped(out: &mut String, text: &[u8]) -> bool {
             after_high = high;
             rest = &rest[3..];
         } else {
-            // The machine has checked the text.
+            // Unreachable for valid input: the machine has checked the text.
             return false;
         }
     }
     lossless
 }
 
-/// How Django's `DjangoJSONEncoder` spells dates and numbers, without its rounding.
+/// Formats dates and numbers as Django's `DjangoJSONEncoder` does, without its rounding.
 fn made(objects: &Objects<'_>, class: Class, arguments: &[&Object<'_>]) -> Option<String> {
     let zone = |zone: &[&Object<'_>]| zone.first().map_or(Some(String::new()), |zone| offset(objects, zone));
     match (class, arguments) {
@@ -283,7 +283,7 @@ fn time(state: &[u8]) -> Option<String> {
     Some(if microseconds == 0 { whole } else { format!("{whole}.{microseconds:06}") })
 }
 
-/// `+02:00`, or the name in brackets of a zone whose offset a time zone database would have to tell.
+/// `+02:00`, or the name in brackets of a zone whose offset only a time zone database could tell.
 fn offset(objects: &Objects<'_>, zone: &Object<'_>) -> Option<String> {
     let Object::Made(class, arguments) = zone else { return None };
     match (class, arguments.first().map(|id| objects.get(*id))) {

@@ -19,17 +19,17 @@ pub(super) struct Machine<'a> {
     position: usize,
     objects: Objects<'a>,
     stack: Vec<Id>,
-    /// How high the stack was at each mark.
+    /// The stack's height at each mark.
     marks: Vec<usize>,
     memo: Memo,
-    /// How many more steps there may be; copying a list costs as many as it is long.
+    /// The remaining steps; copying a list costs one step per item.
     steps: usize,
-    /// How many more bytes may be copied out of texts.
+    /// The remaining bytes that may be copied from texts.
     copies: usize,
     protocol: u8,
 }
 
-/// What opcodes remember under a number. Python numbers from 0 without gaps.
+/// The memo: objects that opcodes store under a number. Python numbers them from 0 without gaps.
 #[derive(Default)]
 struct Memo {
     dense: Vec<Id>,
@@ -56,7 +56,7 @@ impl Memo {
     }
 }
 
-/// So much is there at once, as small sessions need.
+/// Allocated at once, enough for small sessions.
 const FEW: usize = 16;
 
 impl<'a> Machine<'a> {
@@ -74,7 +74,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Everything that the pickle describes, and which object it is a pickle of.
+    /// Runs the pickle; returns all objects that it describes, and the id of the result.
     pub(super) fn run(mut self) -> Result<(Objects<'a>, Id), PickleError> {
         loop {
             self.spend(1)?;
@@ -136,7 +136,7 @@ impl<'a> Machine<'a> {
                 text::check(text)?;
                 self.push(Object::Str(text.into()));
             }
-            // Strings of Python 2. Python 3 reads them as ASCII too.
+            // Python 2 strings. Python 3 reads them as ASCII too.
             b'T' | b'U' => {
                 let text = self.sized(if opcode == b'U' { 1 } else { 4 })?;
                 if !text.is_ascii() {
@@ -228,7 +228,8 @@ impl<'a> Machine<'a> {
                     return Err(PickleError::Malformed("a state for something that has none"));
                 }
             }
-            // Python 2's way to make an object, which Python 3 does not write. Refused by the name of what it would call.
+            // Python 2's way to make an object, which Python 3 does not write. Refused, with the name of the
+            // class it would call.
             b'o' => {
                 let callable = self.pop_mark()?.first().copied();
                 return Err(match callable.filter(|callable| global::is_class(&self.objects, *callable)) {
@@ -241,14 +242,14 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Calls nothing: describes what the class would make.
+    /// Describes the object that the class would make; calls nothing.
     fn reduce(&mut self) -> Result<(), PickleError> {
         let parts = self.pop_many(2)?;
         let Object::Class(class) = *self.objects.get(parts[0]) else {
             return self.push_instance(Making::Reduce, parts);
         };
         let Object::Tuple(arguments) = self.objects.get(parts[1]) else { return Err(STACK) };
-        // Its text is looked through, each time that it is used.
+        // Counts as work, because its text is checked at each use.
         if let (Class::Decimal, Some(Object::Str(text))) =
             (class, arguments.first().map(|text| self.objects.get(*text)))
         {
@@ -322,7 +323,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// A class or function, known or not. It is not looked up.
+    /// Pushes a class or function, known or not. It is not looked up.
     fn push_class(&mut self, module: Cow<'a, [u8]>, name: Cow<'a, [u8]>) -> Result<(), PickleError> {
         let object = match Class::find(&module, &name) {
             Some(class) => Object::Class(class),
@@ -332,7 +333,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Makes nothing: notes what Python would make of these parts.
+    /// Records the parts from which Python would make an object; makes nothing.
     fn push_instance(&mut self, making: Making, parts: Vec<Id>) -> Result<(), PickleError> {
         let is_callable = global::is_class(&self.objects, parts[0]);
         let has_arguments = matches!(self.objects.get(parts[1]), Object::Tuple(_));
@@ -344,7 +345,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// An integer of any length. Its decimal text is made once, and paid for here.
+    /// Pushes an integer of any length. Its decimal text is made once, and its cost is counted here.
     fn push_whole(&mut self, bytes: Cow<'a, [u8]>) -> Result<(), PickleError> {
         let bytes = match bytes {
             Cow::Borrowed(bytes) => Cow::Borrowed(integer::trim(bytes)),
@@ -366,7 +367,7 @@ impl<'a> Machine<'a> {
         self.stack.push(id);
     }
 
-    /// How much of the stack belongs to the innermost mark, and is out of reach below it.
+    /// The stack height at the innermost mark; opcodes cannot pop below it.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
@@ -378,7 +379,7 @@ impl<'a> Machine<'a> {
         self.stack.pop().ok_or(STACK)
     }
 
-    /// Exactly so many, the lowest first.
+    /// Pops exactly `count` values, the lowest first.
     fn pop_many(&mut self, count: usize) -> Result<Vec<Id>, PickleError> {
         match self.stack.len().checked_sub(count) {
             Some(start) if start >= self.floor() => Ok(self.stack.split_off(start)),
@@ -403,14 +404,14 @@ impl<'a> Machine<'a> {
         self.take(N)?.try_into().map_err(|_| TRUNCATED)
     }
 
-    /// Little-endian.
+    /// Reads a little-endian number.
     fn number(&mut self, width: usize) -> Result<u64, PickleError> {
         let mut bytes = [0; 8];
         bytes[..width].copy_from_slice(self.take(width)?);
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// Bytes after their length.
+    /// Reads a length, then that many bytes.
     fn sized(&mut self, width: usize) -> Result<&'a [u8], PickleError> {
         let length = self.number(width)?;
         self.take(usize::try_from(length).map_err(|_| TRUNCATED)?)
@@ -439,7 +440,8 @@ impl<'a> Machine<'a> {
         let line = self.ascii_line()?;
         let object = match (opcode, line) {
             (b'F', line) => Object::Float(line.parse().map_err(|_| NONE)?),
-            // Python takes any two characters that are the number 0 or 1 for a boolean; all but these are refused.
+            // Python reads any two characters that form the number 0 or 1 as a boolean; this reader refuses
+            // all but these.
             (b'I', "00" | "-0") => Object::Bool(false),
             (b'I', "01") => Object::Bool(true),
             (_, line) => {
@@ -452,7 +454,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// How many bytes the length takes that follows this opcode.
+/// The size of the length field after this opcode.
 fn length_of_length(opcode: u8) -> usize {
     match opcode {
         0x8c | b'C' => 1,

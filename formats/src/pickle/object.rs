@@ -1,4 +1,4 @@
-//! What a pickle describes, before it is turned into a session.
+//! The objects that a pickle describes, before they become a session.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -8,10 +8,10 @@ use super::global::{Global, Instance, Plain, reading};
 use super::{PickleError, integer};
 use crate::value::Kind;
 
-/// A place in [`Objects`].
+/// An index into [`Objects`].
 pub(super) type Id = u32;
 
-/// One Python object. Containers refer to what they contain, so sharing costs nothing and nothing nests.
+/// One Python object. Containers refer to their items by id, so sharing costs nothing and nothing nests.
 #[derive(Debug)]
 pub(super) enum Object<'a> {
     None,
@@ -19,23 +19,23 @@ pub(super) enum Object<'a> {
     Int(i64),
     Long(Long<'a>),
     Float(f64),
-    /// UTF-8 in which surrogates may stand alone, Python's `surrogatepass`.
+    /// UTF-8 that may contain lone surrogates, Python's `surrogatepass`.
     Str(Cow<'a, [u8]>),
     Bytes(Cow<'a, [u8]>),
     ByteArray(Cow<'a, [u8]>),
     List(Vec<Id>),
     Tuple(Vec<Id>),
-    /// Keys and values in turn.
+    /// Alternating keys and values.
     Dict(Vec<Id>),
     Set(Vec<Id>),
     FrozenSet(Vec<Id>),
-    /// A class or function by itself, on the way to something else.
+    /// A bare class or function, not yet called.
     Class(Class),
-    /// One that is not known.
+    /// An unknown class or function.
     Global(Box<Global<'a>>),
-    /// The object that Python would make with one that is not known.
+    /// The object that Python would make with an unknown class or function.
     Instance(Box<Instance>),
-    /// A class with the arguments that make the value. They were checked.
+    /// A class with the checked arguments that make the value.
     Made(Class, Vec<Id>),
     /// A UUID; empty until its state has been set.
     Uuid(Option<Uuid>),
@@ -54,7 +54,7 @@ impl<'a> Long<'a> {
         Long { bytes, decimal: OnceCell::new() }
     }
 
-    /// The decimal text, unless Python would refuse to write it. Made once, however often the number is used.
+    /// The decimal text, unless Python would refuse to write it. Made once, even if the number is used often.
     pub(super) fn decimal(&self) -> Option<&str> {
         self.decimal.get_or_init(|| integer::to_decimal(&self.bytes).map(String::into_boxed_str)).as_deref()
     }
@@ -67,10 +67,10 @@ pub(super) struct Uuid {
     pub(super) is_safe: Option<i64>,
 }
 
-/// The sort of an object, for its reader.
+/// The kind of an object as a reader sees it.
 pub(super) fn kind_of(objects: &Objects<'_>, id: Id) -> Result<Kind, PickleError> {
     let mut object = objects.get(id);
-    // What is one value may be another's one value; more often than that, it is just an object.
+    // A wrapper may wrap another wrapper; beyond this depth it counts as an object.
     for _ in 0..8 {
         let Object::Instance(instance) = object else { return object.kind() };
         match reading(objects, instance).map(|reading| reading.plain) {
@@ -84,7 +84,7 @@ pub(super) fn kind_of(objects: &Objects<'_>, id: Id) -> Result<Kind, PickleError
 }
 
 impl Object<'_> {
-    /// What to call it; an error for what is no value.
+    /// The object's kind; an error for objects that are not values.
     pub(super) fn kind(&self) -> Result<Kind, PickleError> {
         Ok(match self {
             Object::None => Kind::None,
@@ -111,7 +111,7 @@ impl Object<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Objects<'a> {
     all: Vec<Object<'a>>,
-    /// Whether there are classes among them that are not known.
+    /// Whether any object is of an unknown class.
     pub(super) has_foreign: bool,
 }
 

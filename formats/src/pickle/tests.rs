@@ -2,7 +2,7 @@ use super::*;
 
 const LIMIT: usize = 1 << 20;
 
-/// A dictionary whose one value is what these opcodes make.
+/// A dictionary with one value, made by these opcodes.
 fn session_of(opcodes: &[u8]) -> Vec<u8> {
     [b"\x80\x04}\x8c\x01k", opcodes, b"s."].concat()
 }
@@ -11,7 +11,7 @@ fn value_of(opcodes: &[u8]) -> Result<Value, PickleError> {
     read(&session_of(opcodes), LIMIT).map(|data| data.get("k").cloned().unwrap())
 }
 
-/// The class of the object that keeps this value from being read.
+/// The class of the object that prevents this value from being read.
 fn unread(opcodes: &[u8]) -> Option<String> {
     match value_of(opcodes).unwrap().deserialize::<serde_json::Value>() {
         Err(crate::ValueError::PythonObject(class)) => Some(class),
@@ -46,12 +46,12 @@ fn plain_values_become_json() {
         // A backslash after a backslash escapes nothing.
         (b"V\\\\u0041\n", r#""\\\\u0041""#),
         (b"V\\U0010ffff\n", r#""\udbff\udfff""#),
-        // What is remembered under a number again takes the first one's place.
+        // A second store to the same memo number replaces the first.
         (b"K\x01q\x000K\x02q\x000h\x00", "2"),
-        // Strings of Python 2.
+        // Python 2 strings.
         (b"U\x01a", r#""a""#),
         (b"T\x01\x00\x00\x00a", r#""a""#),
-        // A mark is taken away when nothing is above it, and only then.
+        // A mark is removed only when nothing is above it.
         (b"](N0e", "[]"),
         (b"](N00", "[]"),
     ] {
@@ -87,7 +87,7 @@ fn other_values_stay_as_they_are_and_can_be_read() {
         (b"cuuid\nUUID\n)\x81}(\x8c\x03intK\x05ub", Kind::Uuid, r#""00000000-0000-0000-0000-000000000005""#),
         (b"}(K\x01K\x02\x88K\x03u", Kind::Dict, r#"{"1":2,"true":3}"#),
         (b"}(K\x01K\x02\x86K\x03u", Kind::Dict, r#"{"[1,2]":3}"#),
-        // Both halves of a pair, each a character of its own.
+        // The two halves of a pair, as separate characters.
         (b"\x8c\x06\xed\xa0\xbe\xed\xb6\x80", Kind::Str, r#""\ud83e\udd80""#),
         (b"\x8c\x06\xed\xa0\xbe\xed\xb0\x80", Kind::Str, r#""\ud83e\udc00""#),
         (b"cpytz\n_UTC\n)R", Kind::TimeZone, r#""+00:00""#),
@@ -179,7 +179,7 @@ fn classes_take_only_what_python_pickles_them_with() {
         [b"czoneinfo\nZoneInfo._unpickle\n", &name[..], b"K\x01\x86R"].concat()
     };
     assert!(value_of(&zone_name(255)).is_ok());
-    // A class is nothing to read, and an unfinished UUID is no value.
+    // A class is not a value, and neither is an unfinished UUID.
     assert_eq!(unread(b"cbuiltins\nset\n").as_deref(), Some("builtins.set"));
     assert!(value_of(b"cuuid\nUUID\n)\x81").is_err());
     let with_argument = unread(b"cuuid\nUUID\nK\x01\x85\x81}(\x8c\x03intK\x05ub");
@@ -189,7 +189,7 @@ fn classes_take_only_what_python_pickles_them_with() {
     assert!(value_of(b"\x8f(]\x85\x90").is_err(), "a list in a tuple in a set");
 }
 
-/// The last that is one and the first that is none, of dates, times and what else has bounds.
+/// The last valid and the first invalid value of dates, times and other bounded types.
 #[test]
 fn what_lies_beyond_its_bounds_is_no_value() {
     let bytes = |class: &str, state: &[u8], more: &[u8]| {
@@ -279,7 +279,7 @@ fn what_lies_beyond_its_bounds_is_no_value() {
     ];
     for pickle in &bad {
         let refused = match value_of(pickle) {
-            // It is never what a date, a number or the like would be.
+            // Such input never reads as a date, a number or the like.
             Ok(value) => {
                 matches!(value.deserialize::<serde_json::Value>(), Err(crate::ValueError::PythonObject(_)))
             }
@@ -294,7 +294,7 @@ fn limits_hold_to_the_byte_and_for_all_values_together() {
     let pickle = session_of(b"\x8c\x01v");
     assert!(read(&pickle, pickle.len()).is_ok());
     assert_eq!(read(&pickle, pickle.len() - 1), Err(PickleError::TooLarge(pickle.len() - 1)));
-    // One object of bytes many times over: each is small, and all of them are not.
+    // One bytes object used many times: each use is small, the total is not.
     let bytes = [&b"C\x64"[..], &[255; 100], b"\x94"].concat();
     let many = |count: u8| {
         let more: Vec<u8> = (1..count).flat_map(|key| [0x8c, 1, b'a' + key, b'h', 0]).collect();
@@ -302,26 +302,26 @@ fn limits_hold_to_the_byte_and_for_all_values_together() {
     };
     assert!(read(&many(3), 2_000).is_ok());
     assert_eq!(read(&many(10), 2_000), Err(PickleError::TooLarge(2_000)));
-    // So within one value that is JSON.
+    // The same within one value that is JSON.
     let text = [&b"](\x8c\x64"[..], &[b'x'; 100], b"\x94", &b"h\x00".repeat(50), b"e"].concat();
     assert!(read(&session_of(&text), 6_000).is_ok());
     assert_eq!(read(&session_of(&text), 5_000), Err(PickleError::TooLarge(5_000)));
-    // So what is copied on the way and thrown away.
+    // The same for copies that are made on the way and thrown away.
     let names = [&b"c_codecs\nencode\n\x940\x8c\x64"[..], &[b'x'; 100], b"\x940\x8c\x06latin1\x940"].concat();
     let copies = [&names[..], &b"h\x00h\x01h\x02\x86R0".repeat(30), b"N"].concat();
     assert!(read(&session_of(&copies), 10_000).is_ok());
     assert_eq!(read(&session_of(&copies), 2_000), Err(PickleError::TooLong));
-    // So the pickle of a value that is none, which takes more than its JSON.
+    // The same for the pickle of a value that is not JSON, which is larger than its JSON.
     let floats = [&b"(G\x3f\xf8\0\0\0\0\0\0\x94"[..], &b"h\x00".repeat(499), b"t"].concat();
     assert!(read(&session_of(&floats), 7_000).is_ok());
     assert_eq!(read(&session_of(&floats), 3_000), Err(PickleError::TooLarge(3_000)));
-    // As many levels as JSON may have.
+    // The same nesting limit as for JSON.
     for levels in crate::value::MAX_DEPTH - 3..=crate::value::MAX_DEPTH + 1 {
         let pickle = session_of(&[b"(".repeat(levels), b"l".repeat(levels)].concat());
         let json = format!(r#"{{"k":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
         assert_eq!(read(&pickle, LIMIT).is_ok(), SessionData::from_json(&json).is_ok(), "{levels} levels");
     }
-    // What one pass reads: as many entries as it takes, and one more.
+    // Dictionaries at the one-pass reader's entry limit, and one entry more.
     let entries = |count: usize| {
         let entry = |key| [&b"\x8c\x08"[..], format!("{key:08}").as_bytes(), b"K\x01"].concat();
         let entries: Vec<u8> = (0..count).flat_map(entry).collect();
@@ -342,7 +342,7 @@ fn a_key_with_both_halves_of_a_pair_is_refused() {
     assert_eq!(data.to_json(), r#"{"\ud83e":null}"#);
 }
 
-/// What is read in one pass is what the machine reads, and only plain dictionaries are.
+/// The one-pass reader agrees with the machine, and reads plain dictionaries only.
 #[test]
 fn one_pass_reads_what_the_machine_reads() {
     let text = b"\x8c\x01k\x94";
@@ -357,7 +357,7 @@ fn one_pass_reads_what_the_machine_reads() {
         &[b"\x80\x04}\x94(", text, &long, b"\x94u."],
         &[b"\x80\x04}\x94", text, b"G\x3f\xb9\x99\x99\x99\x99\x99\x9as."],
         &[b"\x80\x04}\x94", text, b"G\x80\x00\x00\x00\x00\x00\x00\x00s."],
-        // The later of two values counts, at the place of the first.
+        // The later of two values counts, at the position of the first.
         &[b"\x80\x04}(", text, b"K\x01", b"\x8c\x01aK\x02", text, b"K\x03u."],
         &[b"\x80\x04}(\x8c\x10", b"sixteen letters!\x8c\x11seventeen letters", b"u."],
         &[b"\x80\x04}", text, b"Ns.what follows"],
@@ -368,7 +368,8 @@ fn one_pass_reads_what_the_machine_reads() {
         assert_eq!(read.to_json(), machine.to_json(), "{pickle:?}");
     }
     for value in [
-        // A quote, a line end, what is not ASCII; a list, a long integer, what is no number in JSON, a reference.
+        // A quote, a line end, a character outside of ASCII; a list, a long integer, a number outside of
+        // JSON, a reference.
         &b"\x8c\x01\""[..],
         b"\x8c\x01\n",
         b"\x8c\x02\xc3\xa9",

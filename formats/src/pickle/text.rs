@@ -1,8 +1,8 @@
-//! Python's strings: UTF-8 in which the halves of surrogate pairs may stand alone, its `surrogatepass`.
+//! Python's strings: UTF-8 that may contain lone surrogates, Python's `surrogatepass`.
 
 use super::PickleError;
 
-/// UTF-8, besides that halves of surrogate pairs may stand alone.
+/// Checks that the text is UTF-8, apart from lone surrogates.
 pub(super) fn check(text: &[u8]) -> Result<(), PickleError> {
     let mut rest = text;
     while let Err(error) = std::str::from_utf8(rest) {
@@ -13,7 +13,7 @@ pub(super) fn check(text: &[u8]) -> Result<(), PickleError> {
     Ok(())
 }
 
-/// The half of a surrogate pair that these bytes begin with.
+/// Returns the surrogate that these bytes begin with.
 pub(super) fn surrogate(bytes: &[u8]) -> Option<u16> {
     match *bytes {
         [0xed, middle @ 0xa0..=0xbf, low @ 0x80..=0xbf, ..] => {
@@ -23,7 +23,7 @@ pub(super) fn surrogate(bytes: &[u8]) -> Option<u16> {
     }
 }
 
-/// Appends a character of up to 16 bits, or half of a surrogate pair, in three bytes at most.
+/// Appends a character of up to 16 bits, or a surrogate, as up to three bytes.
 pub(super) fn push_code_point(text: &mut Vec<u8>, code: u32) {
     match char::from_u32(code) {
         Some(character) => text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -35,7 +35,8 @@ pub(super) fn push_code_point(text: &mut Vec<u8>, code: u32) {
     }
 }
 
-/// Python's `raw-unicode-escape`, in which protocol 0 writes strings: latin-1, with `\u` and `\U` for the rest.
+/// Decodes Python's `raw-unicode-escape`, in which protocol 0 writes strings: latin-1, with `\u` and `\U` for
+/// the rest.
 pub(super) fn raw_unicode_escape(line: &[u8]) -> Result<Vec<u8>, PickleError> {
     const NONE: PickleError = PickleError::Malformed("an escape that is none");
     let mut rest = line;

@@ -1,4 +1,4 @@
-//! Goes through one value with everything in it, without recursion and within bounds.
+//! Walks one value and everything in it, without recursion and within bounds.
 
 use std::collections::HashSet;
 
@@ -6,10 +6,10 @@ use super::PickleError;
 use super::object::{Id, Object, Objects};
 use crate::value::MAX_DEPTH;
 
-/// How much a whole session may still take.
+/// The work that the rest of a session may still take.
 pub(super) struct Budget {
     pub(super) steps: usize,
-    /// How many bytes are written and put aside.
+    /// The bytes written and buffered so far.
     pub(super) taken: usize,
     pub(super) limit: usize,
 }
@@ -25,27 +25,27 @@ impl Budget {
     }
 }
 
-/// What a value contains.
+/// The parts of a value.
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'o> {
     pub(super) layout: Layout,
     pub(super) ids: &'o [Id],
 }
 
-/// How what a value contains is to be understood.
+/// How a value's parts are to be interpreted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
     Sequence,
-    /// Keys and values in turn.
+    /// Alternating keys and values.
     Dictionary,
-    /// The one part stands for the value.
+    /// The single part stands for the value.
     Itself,
 }
 
-/// Writes a value down as it is gone through.
+/// Writes a value during the walk.
 pub(super) trait Writer {
-    /// A value begins, which must be hashable when `hashed`. Gives what is to follow, and then
-    /// [`close`](Writer::close); none when the value is written.
+    /// A value begins, which must be hashable when `hashed`. Returns the parts to walk, followed by
+    /// [`close`](Writer::close); `None` when the value is already written.
     fn open<'o>(
         &mut self,
         objects: &'o Objects<'_>,
@@ -53,16 +53,17 @@ pub(super) trait Writer {
         hashed: bool,
     ) -> Result<Option<Parts<'o>>, PickleError>;
 
-    /// The next part of a value follows; `position` counts from 0, and keys and values of a dictionary apart.
+    /// The next part of a value follows; `position` counts from 0, keys and values of a dictionary
+    /// separately.
     fn before(&mut self, objects: &Objects<'_>, id: Id, layout: Layout, position: usize);
 
-    /// A dictionary's key. True when it has been written, false when it is to be gone through as a value.
+    /// A dictionary's key. Returns true when it has been written, false when it is to be walked as a value.
     fn key(&mut self, objects: &Objects<'_>, key: Id, budget: &mut Budget) -> Result<bool, PickleError>;
 
-    /// A value that was opened is complete.
+    /// An opened value is complete.
     fn close(&mut self, objects: &Objects<'_>, id: Id, layout: Layout);
 
-    /// How much was written so far.
+    /// The size written so far.
     fn size(&self) -> usize;
 }
 
@@ -70,11 +71,11 @@ struct Open<'o> {
     id: Id,
     parts: Parts<'o>,
     position: usize,
-    /// Whether it is inside of a key or of a set, where Python takes only what can be hashed.
+    /// Whether the walk is inside a key or a set, where Python takes only hashable values.
     hashed: bool,
 }
 
-/// Goes through a value from outside to inside, in order.
+/// Walks a value from outside to inside, in order.
 pub(super) fn walk<W: Writer>(
     objects: &Objects<'_>,
     root: Id,
@@ -107,7 +108,7 @@ pub(super) fn walk_in<W: Writer>(
         let is_key = parts.layout == Layout::Dictionary && position % 2 == 0;
         let object = objects.get(id);
         let is_set = matches!(object, Object::Set(_) | Object::FrozenSet(_));
-        // Whether an object can be hashed is for its class to say, whatever it is made of.
+        // An object's class decides whether it is hashable, regardless of its parts.
         let is_made = matches!(object, Object::Instance(_)) && parts.layout == Layout::Sequence;
         let hashed = current.hashed && !is_made || is_key || is_set;
         if is_key {
@@ -138,7 +139,7 @@ fn begin<'o, W: Writer>(
     let parts = writer.open(objects, id, hashed)?;
     budget.check_size(writer.size())?;
     if let Some(parts) = parts {
-        // The session is one level, as in JSON.
+        // The session counts as one level, as in JSON.
         if open.len() + 1 >= MAX_DEPTH {
             return Err(PickleError::TooDeep);
         }
@@ -147,7 +148,7 @@ fn begin<'o, W: Writer>(
     Ok(())
 }
 
-/// The parts of an object; none for those that are one value.
+/// Returns the parts of an object; `None` for an object without parts.
 pub(super) fn parts<'o>(object: &'o Object<'_>) -> Option<Parts<'o>> {
     let (layout, ids) = match object {
         Object::Dict(parts) => (Layout::Dictionary, parts),
@@ -162,7 +163,7 @@ pub(super) fn parts<'o>(object: &'o Object<'_>) -> Option<Parts<'o>> {
     Some(Parts { layout, ids })
 }
 
-/// The objects that a value holds more than once, or that hold themselves.
+/// Finds the objects that a value contains more than once, or that contain themselves.
 pub(super) fn shared(
     objects: &Objects<'_>,
     root: Id,

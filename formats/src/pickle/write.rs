@@ -11,9 +11,9 @@ use super::walk::{Budget, Layout, Parts, Writer, parts};
 use super::{PickleError, integer, text};
 use crate::value::{Unit, Units, Value, ValueError};
 
-/// The pickle of a session, from its keys as they are escaped in JSON, and its values.
+/// Writes the pickle of a session from its keys, escaped as in JSON, and its values.
 pub fn write<'v>(entries: impl Iterator<Item = (&'v str, &'v Value)> + Clone) -> Result<Vec<u8>, ValueError> {
-    // Before a text stands its length, for which there is room where JSON has quotes, and a little more.
+    // Each text has a length prefix, which takes little more than JSON's quotes.
     let length = |(key, value): (&str, &Value)| key.len() + value.json().len() + 8;
     let mut out = Vec::with_capacity(8 + entries.clone().map(length).sum::<usize>());
     out.extend_from_slice(&[0x80, 4, b'}']);
@@ -27,7 +27,7 @@ pub fn write<'v>(entries: impl Iterator<Item = (&'v str, &'v Value)> + Clone) ->
         match value.pickled() {
             Some(opcodes) => out.extend_from_slice(opcodes),
             None => {
-                // A list or dictionary out of a signed text was not looked into yet.
+                // A list or dictionary from a signed text has not been checked yet.
                 value.check()?;
                 json(&mut out, value.json())?;
             }
@@ -40,8 +40,8 @@ pub fn write<'v>(entries: impl Iterator<Item = (&'v str, &'v Value)> + Clone) ->
     Ok(out)
 }
 
-/// Writes what JSON text says. The text was checked, so that its brackets match and no nesting has to be kept
-/// track of.
+/// Writes the value of a JSON text. The text was checked, so its brackets match and no nesting has to be
+/// tracked.
 fn json(out: &mut Vec<u8>, json: &str) -> Result<(), ValueError> {
     let mut rest = json;
     while let Some(first) = rest.bytes().next() {
@@ -75,7 +75,7 @@ fn inside(rest: &str) -> &str {
         if rest.as_bytes()[end] == b'"' {
             return &rest[..end];
         }
-        // What is escaped ends nothing.
+        // An escaped character does not end the string.
         end += 2;
     }
     rest
@@ -151,7 +151,7 @@ fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     sized(out, [b'C', b'B', 0x8e], bytes);
 }
 
-/// Bytes after their length, by the opcodes for a length of one, four and eight bytes.
+/// Writes a length and bytes, with the opcodes for lengths of one, four and eight bytes.
 fn sized(out: &mut Vec<u8>, opcodes: [u8; 3], bytes: &[u8]) {
     if let Ok(length) = u8::try_from(bytes.len()) {
         out.extend_from_slice(&[opcodes[0], length]);
@@ -165,27 +165,28 @@ fn sized(out: &mut Vec<u8>, opcodes: [u8; 3], bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Writes a value out of another pickle.
+/// Writes a value from another pickle.
 #[derive(Default)]
 pub(super) struct PickleWriter {
     pub(super) out: Vec<u8>,
-    /// The objects that are written once and referred to after; none where each is written where it is used.
+    /// The objects that are written once and then referred to; empty when each is written wherever it is
+    /// used.
     shared: HashSet<Id>,
-    /// Under which number Python remembers an object.
+    /// The memo number of each object.
     memo: HashMap<Id, u32>,
-    /// The classes and objects that are not known.
+    /// The unknown classes and objects.
     pub(super) reached: Vec<Id>,
 }
 
 impl PickleWriter {
-    /// For a value with objects of classes that are not known: what they share may be what they change, and they may
-    /// hold themselves.
+    /// Creates a writer for a value with objects of unknown classes: they may depend on sharing, and may
+    /// contain themselves.
     pub(super) fn sharing(shared: HashSet<Id>) -> PickleWriter {
         PickleWriter { shared, ..PickleWriter::default() }
     }
 
-    /// Has Python remember what it has just made. The numbers begin at 0 in each value: a later one takes the place of
-    /// an earlier value's, which nobody refers to any more.
+    /// Stores the last object in Python's memo. Numbers begin at 0 in each value and replace an earlier
+    /// value's entries, which nothing refers to any more.
     fn remember(&mut self, id: Id) {
         if !self.shared.contains(&id) {
             return;
@@ -195,7 +196,8 @@ impl PickleWriter {
         numbered(&mut self.out, [b'q', b'r'], number);
     }
 
-    /// The opcodes between the parts of an object: the call that makes it, and the beginning and end of what fills it.
+    /// Writes the opcodes between the parts of an object: the call that makes it, and the beginning and end
+    /// of its contents.
     fn between(&mut self, id: Id, instance: &Instance, position: usize) {
         let head = instance.head();
         let (items, pairs) = (head + instance.items, head + instance.items + instance.pairs);
@@ -218,7 +220,7 @@ impl PickleWriter {
     }
 }
 
-/// An opcode for a number of one byte, or of four.
+/// Writes an opcode with a one-byte or a four-byte number.
 fn numbered(out: &mut Vec<u8>, opcodes: [u8; 2], number: u32) {
     if let Ok(number) = u8::try_from(number) {
         out.extend_from_slice(&[opcodes[0], number]);
@@ -274,7 +276,7 @@ impl Writer for PickleWriter {
                 }
             }
             Object::Class(class) | Object::Made(class, _) => class.write(out),
-            // Never as lines: a name could end one.
+            // Never in the line-based form: a name could contain a line end.
             Object::Global(global) => {
                 string(out, &global.module);
                 string(out, &global.name);
@@ -286,7 +288,7 @@ impl Writer for PickleWriter {
                 object.kind()?;
             }
         }
-        // A tuple, a frozen set and what a call makes are there when their parts are.
+        // A tuple, a frozen set and the result of a call exist only after their parts.
         if !matches!(object, Object::Tuple(_) | Object::FrozenSet(_) | Object::Made(..) | Object::Instance(_))
         {
             self.remember(id);

@@ -1,17 +1,17 @@
-//! Keys and values in order.
+//! Ordered keys and values.
 
 use indexmap::IndexMap;
 
 use crate::value::{Text, Value};
 
-/// Up to so many keys are compared one by one: faster than hashing them, and one allocation instead of two.
+/// Up to this many keys are compared one by one: faster than hashing, with one allocation instead of two.
 const FEW: usize = 16;
 
 /// An ordered dictionary: small ones are a list, larger ones an [`IndexMap`].
 #[derive(Clone)]
 pub(super) enum Entries {
     Few(Vec<(Text, Value)>),
-    /// Boxed, because a store in memory keeps room for the larger kind in each session.
+    /// Boxed, because a store in memory reserves room for the largest variant in each session.
     Many(Box<IndexMap<Text, Value>>),
 }
 
@@ -23,10 +23,10 @@ impl Entries {
         }
     }
 
-    /// Puts a value; a key that is there already keeps its place.
+    /// Sets a value; an existing key keeps its position.
     #[inline]
     pub(super) fn insert(&mut self, key: Text, value: Value) -> Option<Value> {
-        // Entries of a small dictionary are written where they stay, without a copy in between.
+        // Entries of a small dictionary are written in place, without an intermediate copy.
         match self {
             Entries::Few(list) if list.len() < FEW && list.iter().all(|entry| entry.0 != key) => {
                 if list.is_empty() {
@@ -55,7 +55,7 @@ impl Entries {
         }
     }
 
-    /// Takes a value out; the others keep their order.
+    /// Removes a value; the others keep their order.
     pub(super) fn remove(&mut self, key: &str) -> Option<Value> {
         match self {
             Entries::Few(list) => {
@@ -96,7 +96,7 @@ impl Default for Entries {
     }
 }
 
-/// As Python's dictionaries, equal also in another order.
+/// Equal regardless of order, as Python's dictionaries.
 impl PartialEq for Entries {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len()

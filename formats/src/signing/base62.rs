@@ -2,7 +2,7 @@
 
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// The number in base 62, with a minus sign when it is negative.
+/// Encodes a number in base 62, with a minus sign when it is negative.
 ///
 /// ```
 /// use cloakroom::signing::base62;
@@ -32,7 +32,7 @@ pub(crate) fn encode_into(out: &mut String, number: i128) {
         put((rest % 62) as u64);
         rest /= 62;
     }
-    // Times fit here, where dividing is much faster.
+    // Times fit into 64 bits, where division is much faster.
     let mut rest = rest as u64;
     loop {
         put(rest % 62);
@@ -44,8 +44,8 @@ pub(crate) fn encode_into(out: &mut String, number: i128) {
     out.extend(digits[start..].iter().map(|digit| char::from(*digit)));
 }
 
-/// The number of a base 62 text; `None` when it is empty, holds another character or is beyond 127 bits.
-/// A lone minus sign is 0, as in Django.
+/// Decodes a base 62 text; `None` when it is empty, has another character or exceeds 127 bits. A lone minus
+/// sign is 0, as in Django.
 ///
 /// ```
 /// use cloakroom::signing::base62;
@@ -71,8 +71,8 @@ pub fn decode(text: &str) -> Option<i128> {
     Some(if negative { -number } else { number })
 }
 
-/// [`decode`], where what is beyond 127 bits is a number all the same: the largest or the smallest there is.
-/// Python has no such limit, and takes a time that far off for the future or the past.
+/// Like [`decode`], but a number beyond 127 bits becomes the largest or smallest number. Python has no such
+/// limit and treats such a time as far in the future or the past.
 pub(crate) fn decode_saturating(text: &str) -> Option<i128> {
     let far_off = || {
         let digits = text.strip_prefix('-').unwrap_or(text);

@@ -9,7 +9,7 @@ pub(crate) fn encode_url_safe_into(out: &mut String, bytes: &[u8]) {
     URL_SAFE_NO_PAD.encode_append(bytes, out);
 }
 
-/// [`encode_url_safe_into`] without a String, for what is at most 64 bytes long.
+/// [`encode_url_safe_into`] without a String, for at most 64 bytes.
 pub(crate) fn encode_url_safe_short(bytes: &[u8]) -> ([u8; 88], usize) {
     let mut out = [0; 88];
     let length = URL_SAFE_NO_PAD.encode(bytes, out.as_mut_slice().as_out()).len();
@@ -20,11 +20,11 @@ pub(crate) fn encode_standard(bytes: &[u8]) -> String {
     STANDARD.encode_to_string(bytes)
 }
 
-/// Django's `b64_decode`: adds the padding that the length asks for, then reads as Python does. What was read lies
+/// Django's `b64_decode`: adds the padding that the length requires, then reads as Python does. The result is
 /// at the buffer's beginning.
 pub(crate) fn decode_url_safe<'a>(text: &str, buffer: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     make_room(buffer, text.len());
-    // Nearly all texts; what Python reads besides is found out one by one.
+    // Fast path for nearly all texts; the other forms that Python accepts are decoded character by character.
     if let Ok(length) = URL_SAFE_NO_PAD.decode(text.as_bytes(), buffer.as_out()).map(|decoded| decoded.len())
     {
         return buffer.get(..length);
@@ -38,13 +38,13 @@ pub(crate) fn decode_url_safe<'a>(text: &str, buffer: &'a mut Vec<u8>) -> Option
     decode_leniently(standard.chain(std::iter::repeat_n(b'=', padding)), buffer)
 }
 
-/// Python's `base64.b64decode(text)`. What was read is the buffer's.
+/// Python's `base64.b64decode(text)`. The result borrows the buffer.
 pub(crate) fn decode_standard<'a>(text: &str, buffer: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     decode_leniently(text.bytes(), buffer)
 }
 
-/// Python's `binascii.a2b_base64` outside of its strict mode: characters of no meaning are passed over,
-/// a complete padding ends the text, and what is left of the last group must be padded.
+/// Python's `binascii.a2b_base64` outside of its strict mode: characters outside of the alphabet are skipped,
+/// a complete padding ends the text, and an incomplete last group must be padded.
 fn decode_leniently(text: impl Iterator<Item = u8>, out: &mut Vec<u8>) -> Option<&[u8]> {
     out.clear();
     out.reserve(text.size_hint().0 / 4 * 3 + 3);

@@ -1,10 +1,10 @@
-//! What is signed: JSON in base64, compressed when that pays.
+//! The signed payload: JSON in base64, compressed when that pays.
 
 use super::base64::{decode_url_safe, encode_url_safe_into};
 use crate::compression::Effort;
 use crate::compression::scratch::{self, Scratch};
 
-/// When JSON is compressed with zlib before it is signed. A leading `.` marks it; Django reads both.
+/// When to compress JSON with zlib before signing. A leading `.` marks compressed text; Django reads both.
 ///
 /// ```
 /// use cloakroom::signing::{Compression, SecretKey, Signer};
@@ -18,24 +18,24 @@ use crate::compression::scratch::{self, Scratch};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// Never. The fastest, and the longest text.
+    /// Never compresses: the fastest, and the longest text.
     Never,
-    /// Tried for every payload and kept when it is at least 2 bytes shorter, and as hard as zlib's level 6 does:
-    /// Django's `compress=True`.
+    /// Tries every payload at zlib's level 6 and keeps the result if it is at least 2 bytes shorter: Django's
+    /// `compress=True`.
     Always,
-    /// Tried from this many bytes of JSON on, and as hard as pays: texts are a few per cent longer than Django's, in
-    /// less than its time.
+    /// Tries from this many bytes of JSON on, with a faster effort: texts are a few per cent longer than
+    /// Django's, in less time.
     AtLeast(usize),
 }
 
 impl Default for Compression {
-    /// From 1 kB on. Compressing is the dearest step of a write by far, and saves little below that.
+    /// From 1 kB on. Compression is by far the slowest step of a write, and saves little below that.
     fn default() -> Self {
         Compression::AtLeast(1_024)
     }
 }
 
-/// How large a payload may become when it is decompressed, unless the settings say otherwise: 16 MiB.
+/// The default limit for a decompressed payload: 16 MiB.
 ///
 /// ```
 /// use cloakroom::{Settings, signing::DEFAULT_MAX_DECOMPRESSED_BYTES};
@@ -51,14 +51,14 @@ pub(crate) fn encode_payload_into(out: &mut String, json: &str, compression: Com
         Compression::Never | Compression::AtLeast(_) => None,
     };
     let put = |out: &mut String, mark: &str, carried: &[u8]| {
-        // With room for the time and the signature.
+        // Reserves room for the time and the signature too.
         out.reserve(carried.len().div_ceil(3) * 4 + 64);
         out.push_str(mark);
         encode_url_safe_into(out, carried);
     };
     let Some(effort) = effort else { return put(out, "", json.as_bytes()) };
     scratch::with(|Scratch { deflate, zlib, .. }| {
-        // The mark of a compressed text counts.
+        // The mark of a compressed text counts towards its length.
         match deflate.run(json.as_bytes(), effort, json.len().saturating_sub(1), zlib) {
             Some(compressed) => put(out, ".", compressed),
             None => put(out, "", json.as_bytes()),
@@ -66,7 +66,7 @@ pub(crate) fn encode_payload_into(out: &mut String, json: &str, compression: Com
     });
 }
 
-/// The bytes that were signed, decompressed; to be called only after the signature was checked.
+/// Decodes and decompresses a signed payload. Call it only after verifying the signature.
 pub(crate) fn decode_payload<'a>(
     payload: &str,
     max_decompressed_bytes: usize,

@@ -1,5 +1,5 @@
-//! From JSON text in Python's dialect to Rust values. Reading checks the text: what a list or dictionary of a
-//! signed session holds was not looked at before.
+//! Reads JSON text in Python's dialect into Rust values. Reading checks the text: the lists and dictionaries
+//! of a signed session were not checked before.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -12,12 +12,12 @@ pub(super) fn from_json<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
     T::deserialize(&mut Reader { json, position: 0, depth: 0 })
 }
 
-/// Whether this number is a float to Python.
+/// Whether Python reads this number as a float.
 pub(super) fn is_float(number: &str) -> bool {
     number.contains(['.', 'e', 'E', 'N', 'I'])
 }
 
-/// Says which types differ and never what the value is: it may be a secret.
+/// Names the types that differ, never the value: it may be a secret.
 #[derive(Debug)]
 pub(super) struct Error(String);
 
@@ -95,7 +95,7 @@ impl<'de> Reader<'de> {
         if self.take(byte) { Ok(()) } else { Err(not_json(())) }
     }
 
-    /// The inside of the string that comes next, still escaped.
+    /// Reads the next string's contents, still escaped.
     fn raw_string(&mut self) -> Result<&'de str, Error> {
         self.expect(b'"')?;
         let start = self.position;
@@ -115,7 +115,7 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// A number or a word.
+    /// Reads a number or a word.
     fn token(&mut self) -> Result<&'de str, Error> {
         self.skip_white_space();
         let start = self.position;
@@ -124,7 +124,7 @@ impl<'de> Reader<'de> {
     }
 
     fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
-        // Typed reading recurses, so it stops earlier than carrying does; as deep as serde_json goes.
+        // Typed reading recurses, so it stops earlier than carrying does, at serde_json's depth.
         if self.depth >= MAX_VALUE_DEPTH {
             return Err(Error(format!(
                 "nested more than {MAX_VALUE_DEPTH} deep; take the value's JSON text instead"
@@ -137,7 +137,7 @@ impl<'de> Reader<'de> {
     }
 }
 
-/// Without the reason: where in the text it is would not help to mend a Rust type.
+/// Drops the reason: a position in the text would not help to fix a Rust type.
 fn not_json<T>(_reason: T) -> Error {
     Error("the stored text is not JSON".into())
 }
@@ -151,7 +151,7 @@ fn float(token: &str) -> Option<f64> {
     }
 }
 
-/// Gives a number or word to the visitor. With `as_float`, an integer becomes a float, as the type asks.
+/// Passes a number or word to the visitor. With `as_float` an integer becomes a float, as the type requires.
 fn visit_token<'de, V: Visitor<'de>>(token: &str, as_float: bool, visitor: V) -> Result<V::Value, Error> {
     match token {
         "null" => return visitor.visit_unit(),
@@ -256,7 +256,7 @@ struct Elements<'a, 'de> {
 }
 
 impl Elements<'_, '_> {
-    /// Whether another element follows; passes the comma in front of it.
+    /// Whether another element follows; skips the comma in front of it.
     fn more(&mut self, close: u8) -> Result<bool, Error> {
         if self.reader.peek() == Some(close) {
             return Ok(false);
@@ -289,7 +289,7 @@ impl<'de> de::MapAccess<'de> for Elements<'_, 'de> {
     }
 }
 
-/// A dictionary key: always a string in JSON, read as the number or bool it was in Python when asked for.
+/// A dictionary key: always a string in JSON, read as the original number or bool when the type asks for one.
 struct MapKey<'a, 'de>(&'a mut Reader<'de>);
 
 macro_rules! plain_keys {

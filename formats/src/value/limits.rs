@@ -1,13 +1,14 @@
-//! The limits of a new value, so that every reader gives it back: this library's typed one, and Python's.
+//! The limits of a new value, which make sure that every reader can read it: this library's typed one, and
+//! Python's.
 
 use super::{MAX_VALUE_DEPTH, ValueError};
 
 /// Python's own limit for integers in text: `sys.set_int_max_str_digits`.
 pub(crate) const MAX_DIGITS: usize = 4_300;
 
-/// Whether a new value keeps to the limits. Its text was checked: it is JSON.
+/// Checks that a new value keeps to the limits. Its text has already been checked as JSON.
 pub(super) fn check(json: &str) -> Result<(), ValueError> {
-    // Neither limit can be passed by less.
+    // A shorter text can exceed neither limit.
     if json.len() <= 2 * MAX_VALUE_DEPTH {
         return Ok(());
     }
@@ -37,12 +38,12 @@ pub(super) fn check(json: &str) -> Result<(), ValueError> {
     if deepest > MAX_VALUE_DEPTH { Err(ValueError::TooDeep { depth: deepest }) } else { Ok(()) }
 }
 
-/// Where the string ends whose first byte between the quotes is here.
+/// Finds the end of a string; `position` is the first byte after the opening quote.
 fn after_string(bytes: &[u8], mut position: usize) -> usize {
     loop {
         match bytes.get(position) {
             Some(b'"') | None => return position + 1,
-            // What is escaped ends nothing.
+            // An escaped character does not end the string.
             Some(b'\\') => position += 2,
             Some(_) => position += 1,
         }

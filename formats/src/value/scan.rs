@@ -1,9 +1,9 @@
 //! Checks JSON text as Python's `json.loads` would, without building anything and without recursion.
 //!
-//! Half of what decoding a large session costs on top of its signature happens here, so three things are
-//! unusual. Where a string ends is looked up in a bit mask of 64 bytes ([`masks`]); digits are counted 8 at a
-//! time. And what is not inlined gets the [`Scanner`]'s fields and gives back a position: as long as nobody holds
-//! the scanner's address, it stays in registers.
+//! Apart from the signature, half of the time for decoding a large session is spent here, so three things are
+//! unusual. The end of a string is looked up in a bit mask of 64 bytes ([`masks`]). Digits are counted 8 at a
+//! time. Functions that are not inlined take the [`Scanner`]'s fields and return a position: as long as
+//! nothing takes the scanner's address, it stays in registers.
 
 mod masks;
 mod nested;
@@ -31,7 +31,7 @@ impl fmt::Display for SyntaxError {
     }
 }
 
-/// The place of the one value in this text.
+/// Finds the one value in this text.
 pub(super) fn value(bytes: &[u8]) -> Result<Range<usize>, SyntaxError> {
     let mut scanner = Scanner::new(bytes);
     scanner.next();
@@ -43,28 +43,28 @@ pub(super) fn value(bytes: &[u8]) -> Result<Range<usize>, SyntaxError> {
     Ok(start..end)
 }
 
-/// How far the lists and dictionaries inside a session are looked into.
+/// How deeply the lists and dictionaries inside a session are checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Nested {
-    /// As far as the session itself.
+    /// Fully, like the session itself.
     Checked,
-    /// To their end, for text that is genuinely signed; the rest is checked when a value is read.
+    /// Only located, for text that is genuinely signed; the rest is checked when a value is read.
     Passed,
 }
 
-/// Where the string ends whose first byte between the quotes is here.
+/// Finds the end of a string; `position` is the first byte after the opening quote.
 pub(super) fn after_string(bytes: &[u8], position: usize) -> Result<usize, SyntaxError> {
     let mut scanner = Scanner { position, ..Scanner::new(bytes) };
     scanner.skip_plain();
     after_special(bytes, scanner.position, scanner.block, scanner.special)
 }
 
-/// Where the number or word ends that begins here.
+/// Finds the end of the number or word that begins here.
 pub(super) fn after_number_or_word(bytes: &[u8], position: usize) -> Result<usize, SyntaxError> {
     Scanner { position, ..Scanner::new(bytes) }.after_number()
 }
 
-/// The entries of the dictionary that this text is, in order and with repeated keys; `None` when the text
+/// Returns the entries of the dictionary in this text, in order and with repeated keys; `None` when the text
 /// is another kind of value.
 #[inline]
 pub(crate) fn dictionary(
@@ -109,7 +109,8 @@ pub(crate) fn dictionary(
     Ok(Some(()))
 }
 
-/// Django reads JSON bytes as latin-1. ASCII passes through; other bytes inside strings become escapes.
+/// Converts latin-1 bytes, as Django reads JSON. ASCII passes unchanged; other bytes inside strings become
+/// escapes.
 pub(crate) fn normalize_latin1(bytes: &[u8]) -> Result<Cow<'_, str>, SyntaxError> {
     match std::str::from_utf8(bytes) {
         Ok(text) if text.is_ascii() => Ok(Cow::Borrowed(text)),
@@ -127,7 +128,7 @@ fn latin1_to_ascii(bytes: &[u8]) -> Result<String, SyntaxError> {
     Ok(super::text::to_ascii(&latin1).into_owned())
 }
 
-/// Where reading stands, and which bytes of the 64 around it are special.
+/// The position, and which of the 64 bytes around it are special.
 #[derive(Clone, Copy)]
 struct Scanner<'a> {
     bytes: &'a [u8],
@@ -141,7 +142,7 @@ impl<'a> Scanner<'a> {
         Scanner { bytes, position: 0, block: usize::MAX, special: 0 }
     }
 
-    /// The byte here; 0, which is nowhere right, at the end of the text.
+    /// The byte here; 0 at the end of the text, which is valid nowhere.
     #[inline(always)]
     fn byte(&self) -> u8 {
         self.byte_at(self.position)
@@ -152,7 +153,7 @@ impl<'a> Scanner<'a> {
         self.bytes.get(position).copied().unwrap_or(0)
     }
 
-    /// Passes white space and gives the byte after it.
+    /// Skips white space and returns the byte after it.
     #[inline(always)]
     fn next(&mut self) -> u8 {
         let byte = self.byte();
@@ -173,7 +174,7 @@ impl<'a> Scanner<'a> {
         if self.position == self.bytes.len() { Ok(()) } else { self.fail("more text after the value") }
     }
 
-    /// Passes one value, which `outside` containers enclose.
+    /// Skips one value, which `outside` containers enclose.
     #[inline(always)]
     fn value(&mut self, outside: usize) -> Result<(), SyntaxError> {
         match self.byte() {
@@ -187,7 +188,7 @@ impl<'a> Scanner<'a> {
 
     #[inline(never)]
     fn after_container(self, outside: usize) -> Result<usize, SyntaxError> {
-        // What is passed in lives in memory; this need not.
+        // A borrowed scanner lives in memory; a local copy can stay in registers.
         let mut scanner = Scanner { position: self.position, ..Scanner::new(self.bytes) };
         let mut open = Open::default();
         let mut byte = scanner.byte();
@@ -217,7 +218,7 @@ impl<'a> Scanner<'a> {
                     }
                 }
                 is_empty = false;
-                // The last value has ended: close what ends with it, up to the next value.
+                // The last value has ended: close the containers that end with it, up to the next value.
                 loop {
                     if byte != close {
                         return scanner.fail("expected ',' or the end of the list or dictionary");
@@ -238,7 +239,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes `"key":`, and gives the byte after it.
+    /// Skips `"key":`, and returns the byte after it.
     #[inline(always)]
     fn key(&mut self) -> Result<u8, SyntaxError> {
         if self.byte() != b'"' {
@@ -267,7 +268,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Passes `"key":`. Gives the key's place between the quotes, and whether it is plain ASCII.
+    /// Skips `"key":`. Returns the key's range between the quotes, and whether it is plain ASCII.
     #[inline(always)]
     fn top_level_key(&mut self) -> Result<(Range<usize>, bool), SyntaxError> {
         if self.byte() != b'"' {
@@ -287,7 +288,7 @@ impl<'a> Scanner<'a> {
         Ok((start..end, plain))
     }
 
-    /// Passes a value that is no list and no dictionary and begins with this byte.
+    /// Skips a value that begins with this byte and is neither a list nor a dictionary.
     #[inline(always)]
     fn scalar(&mut self, byte: u8) -> Result<(), SyntaxError> {
         match byte {
@@ -306,7 +307,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Passes what a string may hold as it is: printable ASCII besides `"` and `\`.
+    /// Skips the unescaped part of a string: printable ASCII except `"` and `\`.
     #[inline(always)]
     fn skip_plain(&mut self) {
         loop {
@@ -341,9 +342,9 @@ impl<'a> Scanner<'a> {
 
     #[inline(always)]
     fn after_number(&self) -> Result<usize, SyntaxError> {
-        // Most numbers have at most 7 digits and no sign: one look at 8 bytes.
+        // Fast path for most numbers, at most 7 digits without a sign: one look at 8 bytes.
         if let Some(chunk) = self.bytes.get(self.position..).and_then(|rest| rest.first_chunk::<8>()) {
-            // Looking at the chunk's first byte by itself would make the compiler load it in pieces.
+            // Reading the chunk's first byte separately would make the compiler load the chunk in pieces.
             let word = u64::from_le_bytes(*chunk);
             let length = digits_of(word);
             if (1..8).contains(&length) && (word as u8 != b'0' || length == 1) {
@@ -373,7 +374,7 @@ fn after_white_space(bytes: &[u8], position: usize) -> usize {
     position + bytes.iter().skip(position).take_while(white).count()
 }
 
-/// Where a string ends, from a special byte in it on.
+/// Finds the end of a string, starting at a special byte in it.
 #[inline(never)]
 fn after_special(bytes: &[u8], position: usize, block: usize, special: u64) -> Result<usize, SyntaxError> {
     let mut scanner = Scanner { bytes, position, block, special };
@@ -425,7 +426,7 @@ impl Open {
         self.depth += 1;
     }
 
-    /// Closes the innermost; tells whether the one around it is a dictionary, if there is one.
+    /// Closes the innermost container; tells whether the enclosing one is a dictionary, if there is one.
     #[inline(always)]
     fn pop(&mut self) -> Option<bool> {
         self.depth -= 1;
@@ -438,8 +439,8 @@ fn closing(is_dictionary: bool) -> u8 {
     if is_dictionary { b'}' } else { b']' }
 }
 
-/// The length of `-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?` at the start of the text, as Python
-/// matches it: a part that is not complete is left to be an error of what follows.
+/// The length of `-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?` at the start of the text, as Python matches
+/// it: an incomplete part is left over, and becomes an error of the following token.
 #[inline(never)]
 fn number_length(bytes: &[u8]) -> usize {
     let sign = usize::from(bytes.first() == Some(&b'-'));
@@ -478,10 +479,10 @@ fn after_digits(bytes: &[u8], mut position: usize) -> usize {
 /// A byte of 1 in each place.
 const ONES: u64 = u64::MAX / 255;
 
-/// How many of these 8 bytes, from the first on, are digits.
+/// The number of leading digits in these 8 bytes.
 #[inline(always)]
 fn digits_of(word: u64) -> usize {
-    // Digits become 0 to 9; of the others, either the highest bit is set or adding sets it.
+    // Digits become 0 to 9. For other bytes the highest bit is set, or the addition sets it.
     let values = word ^ (ONES * 0x30);
     let others = (((values & (ONES * 0x7f)) + ONES * 0x76) | values) & (ONES * 0x80);
     others.trailing_zeros() as usize / 8

@@ -13,14 +13,14 @@ pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error>
     to_json_inside(value, 0)
 }
 
-/// The JSON of what `depth` lists and dictionaries enclose.
+/// Writes the JSON of a value that `depth` lists and dictionaries enclose.
 fn to_json_inside<T: Serialize + ?Sized>(value: &T, depth: usize) -> Result<String, Error> {
     let mut writer = Writer { out: String::with_capacity(32), depth, foreign: false };
     value.serialize(&mut writer)?;
     if !writer.foreign {
         return Ok(writer.out);
     }
-    // Somebody else's JSON is in it: whether Python reads the whole is still to be seen.
+    // The text contains JSON from elsewhere, so it must still be checked whether Python reads it.
     let checked = super::Value::from_json(&writer.out).map_err(|error| Error(error.to_string()))?;
     Ok(checked.json().to_owned())
 }
@@ -45,7 +45,7 @@ impl ser::Error for Error {
 struct Writer {
     out: String,
     depth: usize,
-    /// Whether text was put in that was JSON already.
+    /// Whether it contains text that was already JSON.
     foreign: bool,
 }
 
@@ -83,7 +83,7 @@ impl Writer {
         })
     }
 
-    /// One more list or dictionary. Writing recurses, so that this keeps the stack from overflowing, too.
+    /// Enters a list or dictionary. Writing recurses, so this limit also protects the stack.
     fn enter(&mut self) -> Result<(), Error> {
         if self.depth >= MAX_VALUE_DEPTH {
             return Err(Error(format!(
@@ -105,8 +105,8 @@ impl Writer {
     }
 }
 
-/// The shortest digits that read as this float, in the form `1.5e-7`, for [`write_float`]. Of two that are equally near
-/// Python takes the even one, where Rust takes the larger; both are near enough only from 16 digits on.
+/// The shortest digits that read as this float, in the form `1.5e-7`, for [`write_float`]. Of two equally
+/// near candidates Python takes the even one and Rust the larger; such ties occur only from 16 digits on.
 pub(crate) fn shortest(float: f64) -> String {
     let shortest = format!("{float:e}");
     let digits = shortest.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
@@ -303,12 +303,12 @@ struct Compound<'a> {
     disguise: Option<Disguise>,
 }
 
-/// What serde_json hands over as the one field of a structure, as text.
+/// A special structure of serde_json whose only field is text.
 #[derive(Clone, Copy)]
 enum Disguise {
-    /// Its numbers, with its feature `arbitrary_precision`.
+    /// A number, with serde_json's feature `arbitrary_precision`.
     Number,
-    /// Its `RawValue`: JSON as it was read.
+    /// A `RawValue`: JSON as it was read.
     Json,
 }
 
@@ -433,7 +433,8 @@ impl ser::SerializeMap for Compound<'_> {
     type Ok = ();
     type Error = Error;
 
-    /// Keys become strings as in Python: numbers by their text, `True` as `"true"`, `None` as `"null"`.
+    /// Writes a key as a string, as Python does: numbers by their text, `True` as `"true"`, `None` as
+    /// `"null"`.
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
         self.comma();
         let text = to_json_inside(key, self.writer.depth)?;

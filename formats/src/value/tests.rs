@@ -51,7 +51,7 @@ fn floats_are_spelled_as_python_spells_them() {
         (1e16, "1e+16"),
         (1.234_567_890_123_456_8e17, "1.2345678901234568e+17"),
         (1.5e300, "1.5e+300"),
-        // Each is as near to another text of as many digits; the even one is Python's.
+        // Each is equally near to another text with as many digits; Python takes the even one.
         (-6_594_736_080_302_253.0 / 4.0, "-1648684020075563.2"),
         (6_594_736_080_302_255.0 / 4.0, "1648684020075563.8"),
         (9_007_199_254_740_993.0, "9007199254740992.0"),
@@ -138,7 +138,7 @@ fn json_as_serde_json_read_it_is_stored_as_that_json() {
     assert!(Value::serialize(&deep).is_ok() && Value::serialize(&[&deep]).is_err(), "its nesting counts");
 }
 
-/// What serde_json, which reads no deeper than 128, does not make.
+/// A depth that serde_json, which stops at 128, does not produce.
 struct RawDeep {
     deep: String,
 }
@@ -258,7 +258,7 @@ enum Deep {
     List(Vec<Deep>),
 }
 
-/// Whatever is taken comes back as the same type, and the first level that would not is refused.
+/// Every accepted value reads back as the same type, and the first level that would not is refused.
 #[test]
 fn what_is_set_is_read_back_or_refused() {
     type Wrap = fn(Deep) -> Deep;
@@ -277,7 +277,7 @@ fn what_is_set_is_read_back_or_refused() {
             assert!(error.to_string().contains("128"), "{levels} levels: {error}");
         }
     }
-    // One after the other, each counts for itself.
+    // Siblings do not add up: each counts for itself.
     let wide: Vec<Deep> =
         (0..300).map(|_| Deep::Tuple(1, Box::new(Deep::New(Box::new(Deep::End))))).collect();
     assert_eq!(Value::serialize(&wide).unwrap().deserialize::<Vec<Deep>>().unwrap(), wide);
@@ -289,7 +289,7 @@ fn what_is_set_is_read_back_or_refused() {
     }
 }
 
-/// A key of a dictionary is written on its own, and its levels count all the same.
+/// A dictionary key is written separately, and its levels still count.
 #[test]
 fn a_deep_key_does_not_overflow_the_stack() {
     struct Key(usize);
@@ -377,7 +377,7 @@ fn debug_shows_no_contents() {
     assert_eq!(shown, "SessionData(1 keys) Value(a str, 10 bytes)");
 }
 
-/// What only the signature vouches for is carried as it is, and refused by whoever looks.
+/// Parts that only the signature vouches for are carried as they are, and refused when they are read.
 #[test]
 fn damage_inside_a_signed_value_is_found_when_it_is_read() {
     let json = r#"{"a":[1,,nope],"b":{"c":"\x"},"d":[1]}"#;

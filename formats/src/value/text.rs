@@ -17,14 +17,14 @@ pub struct Text {
 }
 
 impl Text {
-    /// The text, as JSON spells it.
+    /// The text, escaped as in JSON.
     #[inline]
     pub fn as_str(&self) -> &str {
-        // The range was checked when it was made, and ASCII has no other boundaries.
+        // The range was checked when it was created, and every byte of ASCII is a boundary.
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// A key as it is kept: escaped.
+    /// Escapes a key for storage.
     pub fn of_key(key: &str) -> Text {
         Text::from(&*escape_key(key))
     }
@@ -32,7 +32,7 @@ impl Text {
     /// Whether it is this text.
     #[inline]
     pub fn is(&self, text: &str) -> bool {
-        // Mostly the lengths differ already.
+        // Usually the lengths already differ.
         self.end - self.start == text.len() && self.as_str() == text
     }
 
@@ -56,7 +56,7 @@ impl From<&str> for Text {
 impl PartialEq for Text {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        // Mostly the lengths differ already.
+        // Usually the lengths already differ.
         self.end - self.start == other.end - other.start && self.as_str() == other.as_str()
     }
 }
@@ -128,8 +128,8 @@ pub(crate) fn write_unit(out: &mut String, unit: u16) {
     let _ = write!(out, "\\u{unit:04x}");
 }
 
-/// The form in which dictionary keys are kept and compared: the escaped text that Python would write,
-/// without the quotes. Most keys are that already.
+/// The form in which dictionary keys are stored and compared: the escaped text that Python would write,
+/// without the quotes. Most keys need no change.
 pub(crate) fn escape_key(key: &str) -> Cow<'_, str> {
     if first_to_escape(key.as_bytes()).is_none() {
         return Cow::Borrowed(key);
@@ -139,7 +139,7 @@ pub(crate) fn escape_key(key: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Brings the inside of a scanned JSON string into the form of [`escape_key`]; lone surrogates stay.
+/// Converts the inside of a scanned JSON string to the form of [`escape_key`]; lone surrogates stay.
 pub(crate) fn canonical_key(raw: &str) -> String {
     let mut out = String::with_capacity(raw.len());
     for unit in Units(raw) {
@@ -151,7 +151,7 @@ pub(crate) fn canonical_key(raw: &str) -> String {
     out
 }
 
-/// The key as a Rust string. Half a surrogate pair, which Rust cannot hold, becomes U+FFFD.
+/// The key as a Rust string. A lone surrogate, which Rust cannot hold, becomes U+FFFD.
 pub fn unescape_key(key: &str) -> String {
     Units(key)
         .map(|unit| match unit {
@@ -161,7 +161,7 @@ pub fn unescape_key(key: &str) -> String {
         .collect()
 }
 
-/// The string between the quotes of a scanned JSON string; an error for half a surrogate pair.
+/// Unescapes the inside of a scanned JSON string; an error for a lone surrogate.
 pub(super) fn unescape(raw: &str) -> Result<Cow<'_, str>, LoneSurrogate> {
     if !raw.contains('\\') {
         return Ok(Cow::Borrowed(raw));
@@ -178,7 +178,8 @@ pub(super) fn unescape(raw: &str) -> Result<Cow<'_, str>, LoneSurrogate> {
 
 pub(super) struct LoneSurrogate;
 
-/// Escapes what is not ASCII in JSON text. Outside of strings that yields text which is no JSON either.
+/// Escapes non-ASCII characters in JSON text. Outside of strings the result is not JSON, as the input was
+/// not.
 pub(super) fn to_ascii(json: &str) -> Cow<'_, str> {
     if json.is_ascii() {
         return Cow::Borrowed(json);
@@ -189,7 +190,7 @@ pub(super) fn to_ascii(json: &str) -> Cow<'_, str> {
         if character.is_ascii() {
             out.push(character);
         } else if after_backslash {
-            // No escape in JSON; `\x` is none either, so it is refused later.
+            // JSON has no escape `\x`, so it is refused later.
             out.push('x');
         } else {
             write_escape(&mut out, character);
@@ -204,7 +205,7 @@ pub(crate) enum Unit {
     LoneSurrogate(u16),
 }
 
-/// The characters of the inside of a scanned JSON string.
+/// Iterates over the characters inside a scanned JSON string.
 pub(crate) struct Units<'a>(pub(crate) &'a str);
 
 impl Units<'_> {

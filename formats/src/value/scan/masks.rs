@@ -1,8 +1,8 @@
-//! Which of 64 bytes are of a kind, a bit for each, the first byte's lowest.
+//! Bit masks that mark bytes of a kind in 64 bytes; the lowest bit is the first byte.
 
 use wide::u8x16;
 
-/// The n-th 64 bytes of the text. Behind its end there are zeros, which JSON holds nowhere.
+/// The n-th 64 bytes of the text, padded with zeros, which JSON never contains.
 #[inline(always)]
 fn block_of(bytes: &[u8], block: usize) -> [u8; 64] {
     let rest = bytes.get(block * 64..).unwrap_or_default();
@@ -14,8 +14,8 @@ fn block_of(bytes: &[u8], block: usize) -> [u8; 64] {
     chunk
 }
 
-/// The bytes of the text's n-th block of 64 that a string may not hold as they are: `"`, `\`, control
-/// characters and what is not ASCII. What lies behind the end of the text is special too.
+/// Marks the bytes in the text's n-th block of 64 that cannot stand unescaped in a string: `"`, `\`, control
+/// characters and non-ASCII bytes. Bytes beyond the end of the text are marked too.
 #[inline(never)]
 pub(super) fn special_bytes(bytes: &[u8], block: usize) -> u64 {
     special_bytes_of(&block_of(bytes, block))
@@ -26,7 +26,7 @@ fn special_bytes_of(chunk: &[u8; 64]) -> u64 {
     mask(chunk, special)
 }
 
-/// As [`special_bytes`], of 16 bytes. They are also those that Python escapes in a string.
+/// [`special_bytes`] for 16 bytes. These are also the bytes that Python escapes in a string.
 #[inline(always)]
 pub(in crate::value) fn special_of_16(chunk: &[u8; 16]) -> u32 {
     special(u8x16::new(*chunk)).to_bitmask()
@@ -34,7 +34,7 @@ pub(in crate::value) fn special_of_16(chunk: &[u8; 16]) -> u32 {
 
 #[inline(always)]
 fn special(bytes: u8x16) -> u8x16 {
-    // Above `~` and below the space are the bytes that are at least so far from the space.
+    // Bytes above `~` and below the space are at least this far from the space.
     let from_space = bytes - u8x16::splat(b' ');
     let not_printable = from_space.max(u8x16::splat(b'~' - b' ' + 1)).simd_eq(from_space);
     equal(bytes, b'"') | equal(bytes, b'\\') | not_printable
@@ -63,30 +63,30 @@ fn control(bytes: u8x16) -> u8x16 {
     bytes.min(u8x16::splat(b' ' - 1)).simd_eq(bytes)
 }
 
-/// Reads a text block by block and knows what in it is a string.
+/// Reads a text block by block and tracks which parts are strings.
 pub(super) struct Strings {
-    /// All ones inside of a string.
+    /// All ones inside a string.
     inside: u64,
     /// 1 if the first byte of the next block is escaped.
     escaped: u64,
 }
 
-/// A block outside of whose strings one may look around.
+/// A block with masks of its bytes outside of strings.
 pub(super) struct Block {
     pub(super) chunk: [u8; 64],
     /// Brackets outside of strings.
     pub(super) brackets: u64,
-    /// What is not allowed where it stands: control characters in strings, backslashes elsewhere.
+    /// Misplaced bytes: control characters in strings, backslashes outside of them.
     pub(super) wrong: u64,
 }
 
 impl Strings {
-    /// To begin outside of a string.
+    /// Starts outside of a string.
     pub(super) fn new() -> Strings {
         Strings { inside: 0, escaped: 0 }
     }
 
-    /// The text's n-th block of 64, from this one of its bytes on.
+    /// Reads the text's n-th block of 64, starting at its byte `first`.
     #[inline(always)]
     pub(super) fn next(&mut self, bytes: &[u8], block: usize, first: usize) -> Block {
         let chunk = block_of(bytes, block);
@@ -99,7 +99,7 @@ impl Strings {
         // Compact JSON has no control characters at all.
         let controls = if any_control(&chunk) { mask(&chunk, control) & from } else { 0 };
         let strings = up_to_each(quotes) ^ self.inside;
-        // The highest bit tells how the next block begins.
+        // The highest bit is the state at the start of the next block.
         self.inside = (strings as i64 >> 63) as u64;
         // `[` and `{`, `]` and `}` differ in one bit.
         let brackets = mask(&chunk, |bytes| {
@@ -110,15 +110,15 @@ impl Strings {
         Block { chunk, brackets, wrong: controls & strings | backslashes & !strings }
     }
 
-    /// The bytes after an odd number of backslashes.
+    /// Marks the bytes after an odd number of backslashes.
     #[inline(always)]
     fn escaped(&mut self, backslashes: u64) -> u64 {
         const EVEN: u64 = u64::MAX / 3;
-        // A backslash that is escaped itself escapes nothing.
+        // An escaped backslash escapes nothing.
         let backslashes = backslashes & !self.escaped;
         let follows = backslashes << 1 | self.escaped;
-        // Adding the first of a run clears the run and sets the bit behind it. Whether that is escaped depends
-        // on whether the run began and ends on the same kind of place, odd or even.
+        // Adding the first bit of a run clears the run and sets the bit behind it. That byte is escaped if
+        // its position and the run's start differ in parity.
         let begins_odd = backslashes & !EVEN & !follows;
         let (sum, carry) = begins_odd.overflowing_add(backslashes);
         self.escaped = u64::from(carry);
@@ -126,7 +126,7 @@ impl Strings {
     }
 }
 
-/// For each place, whether an odd number of bits is set up to and including it.
+/// For each position, whether an odd number of bits is set up to and including it.
 #[inline(always)]
 fn up_to_each(mut bits: u64) -> u64 {
     for shift in [1, 2, 4, 8, 16, 32] {
@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn strings_are_told_from_what_is_around_them() {
-        // The plain way, byte by byte, against blocks of all kinds of runs of backslashes and quotes.
+        // Compares with the simple byte-by-byte way, on blocks with all kinds of runs of backslashes and
+        // quotes.
         let mut random = 0x9e37_79b9_7f4a_7c15_u64;
         for _ in 0..2_000 {
             let text: Vec<u8> = (0..256)

@@ -1,10 +1,11 @@
-//! Passes a list or dictionary without looking at what is between its brackets.
+//! Skips a list or dictionary without checking its contents.
 
 use super::masks::{Block, Strings};
 use super::{MAX_DEPTH, Open, SyntaxError, closing, failure};
 
-/// Where the list or dictionary ends that begins here, which `outside` containers enclose. Its brackets match and
-/// nest no deeper than the limit, and its strings end and hold no control characters; nothing else is checked.
+/// Finds the end of the list or dictionary that begins here, which `outside` containers enclose. Checks only
+/// that brackets match and nest no deeper than the limit, and that strings end and hold no control
+/// characters.
 #[inline(never)]
 pub(super) fn after_container(bytes: &[u8], start: usize, outside: usize) -> Result<usize, SyntaxError> {
     let mut strings = Strings::new();

@@ -32,7 +32,7 @@ fn nesting_ends_at_the_limit_and_closes_in_order() {
     }
 }
 
-/// Every length and place in the text, against a number at its end, where fewer than 8 bytes follow.
+/// Tests every length and position in the text, with a number at its end, where fewer than 8 bytes follow.
 #[test]
 fn numbers_and_strings_end_where_they_end() {
     let numbers =

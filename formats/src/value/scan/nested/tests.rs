@@ -1,5 +1,4 @@
-//! What passing accepts, beside what the scanner and the reader accept, on texts that are JSON and on texts that
-//! nearly are.
+//! Compares skipping with the scanner and the reader, on texts that are JSON and texts that are nearly JSON.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -95,7 +94,7 @@ impl Random {
         out.push(if is_dictionary { '}' } else { ']' });
     }
 
-    /// Changes, removes or doubles a few bytes.
+    /// Changes, removes or duplicates a few bytes.
     fn damage(&mut self, text: &mut Vec<u8>) {
         const BYTES: &[u8] = b"\"\"\\[]{},: \n\x01\x00\x7f0-.enNutax";
         for _ in 0..1 + self.below(3) {
@@ -114,7 +113,7 @@ impl Random {
     }
 }
 
-/// Where the full scanner finds the end.
+/// The end that the full scanner finds.
 fn checked(bytes: &[u8], start: usize) -> Result<usize, SyntaxError> {
     Scanner { position: start, ..Scanner::new(bytes) }.after_container(1)
 }
@@ -161,7 +160,7 @@ enum Key {
     Other,
 }
 
-/// Reading ends, without a panic, and gives a value only where the whole text is JSON.
+/// Reading terminates without a panic, and gives a value only where the whole text is JSON.
 fn read<T: DeserializeOwned>(text: &str) {
     if de::from_json::<T>(text).is_ok() {
         assert_eq!(value(text.as_bytes()), Ok(0..text.len()), "{text}");
@@ -219,6 +218,6 @@ fn brackets_match_and_nesting_ends_at_the_limit() {
     ] {
         assert!(after_container(wrong.as_bytes(), 0, 1).is_err(), "{wrong}");
     }
-    // What lies behind the end is somebody else's.
+    // Bytes beyond the end do not matter.
     assert_eq!(after_container(b"[]\\\"\n", 0, 1), Ok(2));
 }
