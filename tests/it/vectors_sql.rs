@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use cloakroom::chrono::TimeDelta;
-use cloakroom::store::table::{CreateTable, MigrationRecord};
+use cloakroom::store::table::{TableCreation, MigrationRecord};
 use cloakroom::store::{Record, Updated};
 use cloakroom::{ManualClock, Session, SessionData, SessionKey, SessionMiddleware, SessionStore, Settings};
 use serde_json::{Value as Json, json};
@@ -54,13 +54,13 @@ fn db_rows(kind: Kind, database: &str) {
 
 /// A store on the table that this library makes.
 async fn store(raw: &Raw, settings: &Settings) -> Arc<dyn SessionStore> {
-    assert_eq!(raw.create_table(MigrationRecord::IfDjango).await, CreateTable::Created);
+    assert_eq!(raw.create_table(MigrationRecord::IfDjango).await, TableCreation::Created);
     cloakroom::connect(&raw.url, settings).await.unwrap()
 }
 
 async fn schema(raw: &mut Raw, case: &Json) {
-    assert_eq!(raw.create_table(MigrationRecord::IfDjango).await, CreateTable::Created);
-    assert_eq!(raw.create_table(MigrationRecord::IfDjango).await, CreateTable::AlreadyThere);
+    assert_eq!(raw.create_table(MigrationRecord::IfDjango).await, TableCreation::Created);
+    assert_eq!(raw.create_table(MigrationRecord::IfDjango).await, TableCreation::AlreadyThere);
     if raw.kind == Kind::Mariadb {
         let made = raw.rows("SHOW CREATE TABLE django_session").await;
         assert_eq!(json!([made[0][1]]), case["create_statements"]);
@@ -150,7 +150,7 @@ async fn key_lookup(raw: &Raw, case: &Json) -> Reproduced {
 }
 
 async fn migration_row(raw: &mut Raw, case: &Json) {
-    assert_eq!(raw.create_table(MigrationRecord::Always).await, CreateTable::Created);
+    assert_eq!(raw.create_table(MigrationRecord::Always).await, TableCreation::Created);
     let row = raw.rows("SELECT app, name, applied FROM django_migrations").await.remove(0);
     assert_eq!([row[0].as_str(), &row[1]], [text(case, "app"), text(case, "name")]);
     // PostgreSQL prints no zeros at a fraction's end.

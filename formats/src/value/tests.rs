@@ -236,7 +236,7 @@ fn types_that_differ_are_named_and_contents_are_not() {
 }
 
 #[test]
-fn t15_depth_has_a_limit_and_no_stack_is_overflown() {
+fn depth_has_a_limit_and_no_stack_is_overflown() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert!(Value::from_stored_json(&nested(900)).is_ok());
     assert!(Value::from_stored_json(&nested(MAX_DEPTH - 1)).is_ok());

@@ -49,7 +49,7 @@ fn what_django_saved_after_the_comparison_stays() {
 }
 
 #[test]
-fn t01_what_was_removed_after_the_comparison_stays_removed() {
+fn what_was_removed_after_the_comparison_stays_removed() {
     let place = tempfile::tempdir().unwrap();
     let (folder, name) = folder(place.path());
     folder.add(&name, b"first", SystemTime::now()).unwrap();
@@ -63,7 +63,7 @@ fn t01_what_was_removed_after_the_comparison_stays_removed() {
 }
 
 #[test]
-fn t29_a_session_renewed_after_the_cleaner_looked_survives() {
+fn a_session_renewed_after_the_cleaner_looked_survives() {
     let place = tempfile::tempdir().unwrap();
     let (folder, name) = folder(place.path());
     for renewed_by_django in [true, false] {
@@ -95,7 +95,7 @@ fn t29_a_session_renewed_after_the_cleaner_looked_survives() {
 }
 
 #[test]
-fn t29_a_session_that_is_being_renewed_survives() {
+fn a_session_that_is_being_renewed_survives() {
     let place = tempfile::tempdir().unwrap();
     let (folder, name) = folder(place.path());
     folder.add(&name, b"expired", SystemTime::now()).unwrap();
