@@ -11,6 +11,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use self::commands::{
     change_secret, check, clear_sessions, copy, count, create_table, decode, delete, demo, encode, list,
@@ -174,9 +177,12 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Runtime::new()?)
 }
 
-/// Warnings and errors of the library; `RUST_LOG=debug` shows more. Neither keys nor secrets are in them.
+/// Warnings and errors of the library; `RUST_LOG=debug`, or a level for each target, shows more. Neither keys nor secrets
+/// are in them.
 fn log_to_standard_error() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| lines::LogLines).init();
+    // Levels by target are enough here. `EnvFilter` also looks at spans and fields, and needs a regex engine for it.
+    let levels: Option<Targets> = std::env::var("RUST_LOG").ok().and_then(|levels| levels.parse().ok());
+    let levels = levels.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(|| lines::LogLines);
+    lines.finish().with(levels).init();
 }

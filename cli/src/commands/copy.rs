@@ -410,7 +410,6 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cloakroom::store::Cursor;
     use cloakroom::{MemoryStore, SessionKey};
 
     /// Somebody logs out after the session was listed: it must not live on at the target.
