@@ -12,10 +12,10 @@
 //!
 //! ```
 //! use chrono::DateTime;
-//! use cloakroom_formats::{SessionCodec, SessionCodecConfig};
+//! use cloakroom_formats::{SessionCodec, SessionCodecConfig, SessionData};
 //!
 //! let codec = SessionCodec::new(SessionCodecConfig::new("django-insecure-x"));
-//! let text = codec.encode(&r#"{"visits":7}"#.parse()?, DateTime::UNIX_EPOCH)?;
+//! let text = codec.encode(&SessionData::from_json(r#"{"visits":7}"#)?, DateTime::UNIX_EPOCH)?;
 //! assert_eq!(codec.decode(&text)?.read("visits")?, Some(7));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
