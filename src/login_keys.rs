@@ -61,8 +61,10 @@ impl Listed {
     pub fn user_id(&self) -> Result<Option<String>, Error> {
         let unknown = |why: String| Err(StoreError::new("", StoreErrorKind::Unreadable, why).into());
         match &self.session {
-            Ok(loaded) if loaded.genuine => user_id_in(&loaded.data),
-            Ok(_) => unknown("the session is not signed with this secret".to_owned()),
+            Ok(loaded) => match loaded.data() {
+                Some(data) => user_id_in(data),
+                None => unknown("the session is not signed with this secret".to_owned()),
+            },
             Err(error) => unknown(error.to_string()),
         }
     }

@@ -36,7 +36,7 @@ use crate::site::error::Error;
 use crate::site::session_key::{KeyGenerator, RandomKeys, SessionKey};
 use crate::site::settings::Settings;
 use crate::store::contract::SessionStore;
-use crate::store::loaded::Version;
+use crate::store::loaded::{Content, Version};
 use crate::telemetry::{Operation, Warnings, spans};
 use crate::user_sessions::UserSessions;
 
@@ -208,17 +208,17 @@ impl Session {
             Origin::NotAKey => None,
             _ => return Ok(()),
         };
-        let loaded =
-            loaded.filter(|(_, loaded)| !absolute_lifetime::is_over(&loaded.data, self.settings(), now));
-        match loaded {
-            Some((session_key, loaded)) if loaded.genuine => {
-                self.note_stored(&loaded.data);
+        let is_over = |data: &SessionData| absolute_lifetime::is_over(data, self.settings(), now);
+        let loaded = loaded.filter(|(_, loaded)| !loaded.data().is_some_and(is_over));
+        match loaded.map(|(session_key, loaded)| (session_key, loaded.version, loaded.content)) {
+            Some((session_key, version, Content::Genuine(data))) => {
+                self.note_stored(&data);
                 let mut state = self.inner.state();
-                state.origin = Origin::Stored(session_key.clone(), loaded.version);
-                state.data = loaded.data;
+                state.origin = Origin::Stored(session_key.clone(), version);
+                state.data = data;
                 state.mark_start(self.settings(), now);
             }
-            Some(_) => {
+            Some((.., Content::NotGenuine)) => {
                 self.inner.state().origin = Origin::NotGenuine;
                 self.site().warnings.not_genuine(now);
             }

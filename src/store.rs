@@ -44,7 +44,7 @@ pub use contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 #[cfg(feature = "file")]
 pub use file::FileStore;
 pub use listing::{Count, Listed, Listing, Paged, Pages};
-pub use loaded::{Loaded, Version};
+pub use loaded::{Content, Loaded, Version};
 pub use memory::MemoryStore;
 pub use moving::MovingStore;
 pub(crate) use secret_check::check_secret;

@@ -135,11 +135,11 @@ pub(crate) trait CallOutcome {
 }
 
 macro_rules! outcomes {
-    ($($type:ty { $($pattern:pat => $name:literal),+ })+) => {$(
+    ($($type:ty { $($pattern:pat $(if $guard:expr)? => $name:literal),+ })+) => {$(
         impl CallOutcome for $type {
             fn outcome(&self) -> &'static str {
                 match self {
-                    $($pattern => $name,)+
+                    $($pattern $(if $guard)? => $name,)+
                 }
             }
         }
@@ -148,8 +148,8 @@ macro_rules! outcomes {
 
 outcomes! {
     Option<Loaded> {
-        Some(Loaded { genuine: true, .. }) => "found",
-        Some(Loaded { genuine: false, .. }) => "not_genuine",
+        Some(loaded) if loaded.is_genuine() => "found",
+        Some(_) => "not_genuine",
         None => "absent"
     }
     Created { Created::Created(_) => "created", Created::KeyTaken => "key_taken" }

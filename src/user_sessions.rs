@@ -462,12 +462,14 @@ impl UserSessions {
             let loads = self.load_each(chunk, now).await?;
             for (entry, loaded) in chunk.iter().zip(loads) {
                 let (expire_date, its_user) = match loaded {
-                    // Signed with another secret: whose it is, is not known.
-                    Ok(Some(loaded)) if !loaded.genuine => {
-                        look.not_genuine += 1;
-                        continue;
-                    }
-                    Ok(Some(loaded)) => (loaded.expire_date, user_id_in(&loaded.data)),
+                    Ok(Some(loaded)) => match loaded.data() {
+                        Some(data) => (loaded.expire_date, user_id_in(data)),
+                        // Signed with another secret: its user is not known.
+                        None => {
+                            look.not_genuine += 1;
+                            continue;
+                        }
+                    },
                     Ok(None) => (None, Ok(None)),
                     Err(error) if error.kind() == StoreErrorKind::Unreadable => (None, Err(error.into())),
                     Err(error) => return Err(error.into()),

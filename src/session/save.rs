@@ -21,7 +21,7 @@ use crate::site::error::{Error, StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::site::settings::ConcurrentChanges;
 use crate::store::contract::{Created, Record, Rotated, Updated};
-use crate::store::loaded::Version;
+use crate::store::loaded::{Content, Version};
 use crate::telemetry::{self, Operation, spans};
 
 /// How many new keys are tried before the generator is taken for broken.
@@ -351,15 +351,15 @@ impl Session {
         let loading = self.site().store.load_for_update(&session_key, self.now());
         let loaded = telemetry::call(Operation::Load, loading).await?;
         let Some(loaded) = loaded else { return Err(Error::Interrupted) };
-        if !loaded.genuine {
+        let Content::Genuine(data) = loaded.content else {
             // It has not ended: whoever has the secret serves it.
             let message = "the session was signed with another secret since it was loaded; nothing was written. Give all \
                            servers of the site the same SECRET_KEY and SECRET_KEY_FALLBACKS";
             let store = self.site().store.name();
             return Err(StoreError::new(store, StoreErrorKind::Unreadable, message).into());
-        }
+        };
         attempt.origin = Origin::Stored(session_key, loaded.version);
-        self.redo(attempt, loaded.data)
+        self.redo(attempt, data)
     }
 
     pub(super) fn redo<C: Redo>(&self, attempt: &mut Attempt<C>, data: SessionData) -> Result<(), Error> {

@@ -48,7 +48,7 @@ use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Count, Listed, Listing};
-use crate::store::loaded::{Loaded, Version};
+use crate::store::loaded::{Content, Loaded, Version};
 
 pub(super) use self::copy::CopyVersion;
 pub(super) use self::late_cache::{LateCache, OpeningCache};
@@ -196,13 +196,14 @@ impl CachedDbStore {
             return Ok(None);
         };
         let mut cache = None;
-        let is_worth_a_copy = row.genuine && !(row.data.is_empty() && matches!(seen, Seen::Nothing));
+        let is_worth_a_copy =
+            row.data().is_some_and(|data| !(data.is_empty() && matches!(seen, Seen::Nothing)));
         if let Some(record) = record(&row, now).filter(|_| is_worth_a_copy)
             && let Put::Done(version) = self.copies.put(session_key, record, seen, start).await
         {
             cache = Some(version);
         }
-        row.version = CopyVersion::of(row.data.clone(), Some(row.version), cache);
+        row.version = CopyVersion::of(row.content.clone(), Some(row.version), cache);
         Ok(Some(row))
     }
 
@@ -222,7 +223,9 @@ impl CachedDbStore {
         }
         match self.database.load(session_key, now).await? {
             None => Ok(Expected::Missing),
-            Some(row) if row.genuine && row.data == copy.data => Ok(Expected::Row(Some(row.version))),
+            Some(row) if row.is_genuine() && row.content == copy.content => {
+                Ok(Expected::Row(Some(row.version)))
+            }
             Some(_) => {
                 // So that loading again does not find the same old copy.
                 self.repair(session_key, now).await;
@@ -268,7 +271,7 @@ impl CachedDbStore {
                 Seen::Copy(_) => {}
             }
             let row = match self.database.load(session_key, now).await {
-                Ok(Some(row)) if row.genuine => row,
+                Ok(Some(row)) if row.is_genuine() => row,
                 Ok(_) => return self.copies.bury(session_key, false).await,
                 Err(_) => break,
             };
@@ -285,7 +288,7 @@ impl CachedDbStore {
 
 /// What to put into the cache for a row, if the database tells when it ends.
 fn record(row: &Loaded, now: DateTime<Utc>) -> Option<Record<'_>> {
-    row.expire_date.map(|expire_date| Record { data: &row.data, expire_date, now })
+    Some(Record { data: row.data()?, expire_date: row.expire_date?, now })
 }
 
 /// What a comparison in the database comes to.
@@ -307,9 +310,9 @@ impl SessionStore for CachedDbStore {
         let (seen, copy) = self.copies.look(session_key, now).await;
         match copy.filter(|copy| self.copies.believes(session_key, copy, now)) {
             Some(copy) => {
-                let version = CopyVersion::of(copy.data.clone(), None, Some(copy.version));
+                let version = CopyVersion::of(copy.content.clone(), None, Some(copy.version));
                 // When the copy ends is not when the session does.
-                Ok(Some(Loaded { data: copy.data, version, expire_date: None, genuine: true }))
+                Ok(Some(Loaded { content: copy.content, version, expire_date: None }))
             }
             None => self.load_row(session_key, now, seen, start).await,
         }
@@ -331,7 +334,7 @@ impl SessionStore for CachedDbStore {
             return Ok(Created::KeyTaken);
         };
         let cache = self.publish(session_key, record, Seen::Nothing, start).await;
-        Ok(Created::Created(CopyVersion::of(record.data.clone(), Some(row), cache)))
+        Ok(Created::Created(CopyVersion::of(Content::Genuine(record.data.clone()), Some(row), cache)))
     }
 
     async fn update(
@@ -350,7 +353,7 @@ impl SessionStore for CachedDbStore {
         Ok(match outcome {
             Updated::Updated(row) => {
                 let cache = self.publish(session_key, record, seen, start).await;
-                Updated::Updated(CopyVersion::of(record.data.clone(), Some(row), cache))
+                Updated::Updated(CopyVersion::of(Content::Genuine(record.data.clone()), Some(row), cache))
             }
             Updated::Missing => {
                 // What is seen as nothing may have been the tombstone, removed to write in its place.
@@ -381,7 +384,7 @@ impl SessionStore for CachedDbStore {
                 // A failure of the cache is no error here: it would keep the new key from the client.
                 self.copies.bury(session_key, true).await;
                 let cache = self.publish(new_session_key, record, Seen::Nothing, start).await;
-                Rotated::Rotated(CopyVersion::of(record.data.clone(), Some(row), cache))
+                Rotated::Rotated(CopyVersion::of(Content::Genuine(record.data.clone()), Some(row), cache))
             }
             Rotated::Missing => {
                 self.copies.bury(session_key, false).await;

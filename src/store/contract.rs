@@ -17,7 +17,7 @@ use crate::site::session_key::SessionKey;
 /// - *Absent* is `None` or an outcome, never an error; an error means that nothing is known.
 /// - *Expired* is absent: an entry is there while `expire_date > now`. One that ends exactly now is absent,
 ///   and still not removed by `clear_expired`.
-/// - *Not genuine* (the signature does not match) is present with [`Loaded::genuine`] false and no data.
+/// - *Not genuine* (the signature does not match) is present as [`Content::NotGenuine`](super::loaded::Content::NotGenuine).
 ///   The session acts as new, and what is stored stays as it is.
 /// - *Unreadable* (genuine, but not to be carried without loss) is an error of
 ///   [`StoreErrorKind::Unreadable`]; the entry stays.
@@ -70,7 +70,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
     /// assert!(store.load(&key, now).await?.is_none(), "absent is no error");
     /// store.create(&key, record).await?;
-    /// assert_eq!(store.load(&key, now).await?.unwrap().data.read("visits")?, Some(1));
+    /// assert_eq!(store.load(&key, now).await?.unwrap().data().unwrap().read("visits")?, Some(1));
     /// assert!(store.load(&key, record.expire_date).await?.is_none(), "it ends exactly then");
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
@@ -138,7 +138,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     ///     panic!("it is there");
     /// };
     /// let loaded = store.load(&key, now).await?.unwrap();
-    /// assert_eq!((loaded.version, loaded.data), (version, data));
+    /// assert_eq!((&loaded.version, loaded.data()), (&version, Some(&data)));
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     async fn update(

@@ -301,12 +301,12 @@ impl SessionStore for FileStore {
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let Some(found) = self.find(session_key).await? else { return Ok(None) };
         let read = self.shared.read(&found);
-        let (data, expire_date, genuine) = read.map_err(|error| self.explain(Failure::Unreadable(error)))?;
+        let (content, expire_date) = read.map_err(|error| self.explain(Failure::Unreadable(error)))?;
         if expire_date <= now {
             return Ok(None);
         }
         let version = Version::from_bytes(found.text);
-        Ok(Some(Loaded { data, version, expire_date: Some(expire_date), genuine }))
+        Ok(Some(Loaded { content, version, expire_date: Some(expire_date) }))
     }
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use cloakroom_formats::SessionData;
 
-/// A session as the store has it.
+/// An entry as the store has it: a session, or a text that was not signed with this secret.
 ///
 /// ```
 /// use cloakroom::chrono::{TimeDelta, Utc};
-/// use cloakroom::store::Record;
+/// use cloakroom::store::{Content, Record};
 /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -20,20 +20,66 @@ use cloakroom_formats::SessionData;
 /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
 /// store.create(&key, record).await?;
 /// let loaded = store.load(&key, now).await?.unwrap();
-/// assert_eq!((loaded.data, loaded.expire_date), (data.clone(), Some(record.expire_date)));
-/// assert!(loaded.genuine);
+/// assert_eq!((loaded.data(), loaded.expire_date), (Some(&data), Some(record.expire_date)));
+/// assert!(matches!(loaded.content, Content::Genuine(_)));
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// Its data; empty when not genuine.
-    pub data: SessionData,
-    /// What is stored, to tell later whether it still is.
+    /// The session's data, where the entry is genuine.
+    pub content: Content,
+    /// The version of the entry, to tell later whether it still is what was loaded.
     pub version: Version,
-    /// When it ends, where the store knows.
+    /// When the session ends, where the store knows.
     pub expire_date: Option<DateTime<Utc>>,
-    /// Whether what is stored was signed with this secret.
-    pub genuine: bool,
+}
+
+/// What a stored entry holds.
+///
+/// ```
+/// use cloakroom::SessionData;
+/// use cloakroom::store::Content;
+///
+/// assert_eq!(Content::Genuine(SessionData::new()).data(), Some(&SessionData::new()));
+/// assert_eq!(Content::NotGenuine.data(), None);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Content {
+    /// A session.
+    Genuine(SessionData),
+    /// A text that was not signed with this secret. It acts as a new session, and what is stored stays as it is.
+    NotGenuine,
+}
+
+impl Content {
+    /// The data of a genuine entry.
+    pub fn data(&self) -> Option<&SessionData> {
+        match self {
+            Content::Genuine(data) => Some(data),
+            Content::NotGenuine => None,
+        }
+    }
+
+    /// The data of a genuine entry.
+    pub fn into_data(self) -> Option<SessionData> {
+        match self {
+            Content::Genuine(data) => Some(data),
+            Content::NotGenuine => None,
+        }
+    }
+}
+
+impl Loaded {
+    /// The session's data, where the entry is genuine.
+    pub fn data(&self) -> Option<&SessionData> {
+        self.content.data()
+    }
+
+    /// Whether the entry was signed with this secret, or needs no signature.
+    pub fn is_genuine(&self) -> bool {
+        self.data().is_some()
+    }
 }
 
 /// What a store compares to tell whether an entry is still what was loaded: the stored bytes themselves,

@@ -17,7 +17,7 @@ use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Count, Listed, Listing, Paged, Pages, end_of};
-use crate::store::loaded::{Loaded, Version};
+use crate::store::loaded::{Content, Loaded, Version};
 
 /// Keeps sessions in memory. Django's counterpart is the cache back end on `LocMemCache`.
 ///
@@ -131,10 +131,9 @@ impl Slot {
 
     fn loaded(&self) -> Loaded {
         Loaded {
-            data: self.data.clone(),
+            content: Content::Genuine(self.data.clone()),
             version: Version::from_number(self.version),
             expire_date: Some(self.expire_date),
-            genuine: true,
         }
     }
 

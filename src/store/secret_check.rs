@@ -89,7 +89,7 @@ async fn sample(store: &dyn SessionStore) -> Result<Sample, StoreError> {
         let Some(page) = listing.next_page(PAGE, now).await? else { break };
         for listed in page.iter().filter(|listed| !listed.is_expired(now)) {
             match &listed.session {
-                Ok(loaded) if loaded.genuine => sample.genuine += 1,
+                Ok(loaded) if loaded.is_genuine() => sample.genuine += 1,
                 Ok(_) => sample.not_genuine += 1,
                 // Another serializer, or damage: it says nothing about the secret.
                 Err(_) => {}

@@ -4,13 +4,13 @@ use std::fmt;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use cloakroom_formats::{DecodeError, SessionCodec, SessionData};
+use cloakroom_formats::{DecodeError, SessionCodec};
 
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
-use crate::store::loaded::{Loaded, Version};
+use crate::store::loaded::{Content, Loaded, Version};
 
 /// Keeps each session in its user's cookie: readable by the user, and signed so that it cannot be changed.
 ///
@@ -86,17 +86,15 @@ impl SessionStore for SignedCookieStore {
         let text = session_key.as_str();
         match self.codec.decode_modern(text, now, Some(self.max_age)) {
             Ok(data) => Ok(Some(Loaded {
-                data,
+                content: Content::Genuine(data),
                 version: Version::from_bytes(text.as_bytes()),
                 expire_date: None,
-                genuine: true,
             })),
             // The cookie is all there is of the session, so it must not be taken for an ended one, and deleted.
             Err(DecodeError::BadSignature) if text.matches(':').count() >= 2 => Ok(Some(Loaded {
-                data: SessionData::new(),
+                content: Content::NotGenuine,
                 version: Version::from_bytes(text.as_bytes()),
                 expire_date: None,
-                genuine: false,
             })),
             Err(DecodeError::BadSignature | DecodeError::Expired(_)) => Ok(None),
             Err(error) => {

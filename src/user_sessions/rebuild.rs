@@ -172,7 +172,10 @@ impl UserSessions {
 
 /// The entry of a session in which this user is logged in.
 fn entry(listed: &Listed, user_id: String, settings: &Settings, now: DateTime<Utc>) -> Entry {
-    let sets_its_expiry = listed.session.as_ref().is_ok_and(|loaded| loaded.data.get(EXPIRY_KEY).is_some());
+    let sets_its_expiry = listed
+        .session
+        .as_ref()
+        .is_ok_and(|loaded| loaded.data().is_some_and(|data| data.contains_key(EXPIRY_KEY)));
     let saved = match listed.expire_date {
         Some(expire_date) if !sets_its_expiry => {
             expire_date.checked_sub_signed(settings.cookie_age).filter(|saved| *saved < now)

@@ -58,7 +58,7 @@ impl Site {
     }
 
     async fn cached_json(&self) -> Option<String> {
-        self.cached().await.map(|copy| copy.data.to_json())
+        self.cached().await.map(|copy| copy.data().unwrap().to_json())
     }
 
     /// Puts into the cache what Django puts there: with the session's whole age.
@@ -89,7 +89,7 @@ async fn load(store: &Arc<CachedDbStore>) -> Option<String> {
 }
 
 async fn load_at(store: &Arc<CachedDbStore>, now: DateTime<Utc>) -> Option<String> {
-    store.load(&key(), now).await.unwrap().map(|loaded| loaded.data.to_json())
+    store.load(&key(), now).await.unwrap().map(|loaded| loaded.data().unwrap().to_json())
 }
 
 /// Runs a call in the background until it is held up at this gate.

@@ -22,7 +22,7 @@ async fn create(store: &Arc<dyn SessionStore>, json: &str) -> SessionKey {
 }
 
 async fn load(store: &Arc<dyn SessionStore>, session_key: &SessionKey) -> Option<String> {
-    store.load(session_key, Utc::now()).await.unwrap().map(|loaded| loaded.data.to_json())
+    store.load(session_key, Utc::now()).await.unwrap().map(|loaded| loaded.data().unwrap().to_json())
 }
 
 async fn open(url: &str) -> Arc<dyn SessionStore> {
@@ -104,14 +104,15 @@ async fn carried(store: Arc<dyn SessionStore>) {
     let original = SessionData::from_pickle(pickled, 1_000).unwrap();
     let session_key = SessionKey::random().unwrap();
     store.create(&session_key, record(&original, TimeDelta::hours(1))).await.unwrap();
-    let mut loaded = store.load(&session_key, Utc::now()).await.unwrap().unwrap();
-    assert_eq!(loaded.data.read::<(u8, u8)>("t").unwrap(), Some((1, 2)));
-    assert_eq!(loaded.data.read::<String>("d").unwrap().as_deref(), Some("2024-01-02"));
-    loaded.data.write("new", &1).unwrap();
-    let record = record(&loaded.data, TimeDelta::hours(1));
+    let loaded = store.load(&session_key, Utc::now()).await.unwrap().unwrap();
+    let mut changed = loaded.data().unwrap().clone();
+    assert_eq!(changed.read::<(u8, u8)>("t").unwrap(), Some((1, 2)));
+    assert_eq!(changed.read::<String>("d").unwrap().as_deref(), Some("2024-01-02"));
+    changed.write("new", &1).unwrap();
+    let record = record(&changed, TimeDelta::hours(1));
     let updated = store.update(&session_key, Some(&loaded.version), record).await.unwrap();
     assert!(matches!(updated, Updated::Updated(_)));
-    let loaded = store.load(&session_key, Utc::now()).await.unwrap().unwrap().data;
+    let loaded = store.load(&session_key, Utc::now()).await.unwrap().unwrap().data().unwrap().clone();
     assert_eq!((loaded.get("t"), loaded.get("d")), (original.get("t"), original.get("d")));
     assert_eq!(loaded.read::<u8>("new").unwrap(), Some(1));
 }
@@ -334,7 +335,7 @@ mod memcached {
         for (number, session_key) in keys.iter().enumerate() {
             match store.load(session_key, Utc::now()).await.unwrap() {
                 Some(loaded) => {
-                    assert_eq!(loaded.data.read::<usize>("number").unwrap(), Some(number));
+                    assert_eq!(loaded.data().unwrap().read::<usize>("number").unwrap(), Some(number));
                     kept += 1;
                 }
                 None => {

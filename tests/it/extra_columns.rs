@@ -141,7 +141,7 @@ async fn what_a_constraint_refuses_is_an_error_of_each_writing_call(database: Da
             assert!(error.to_string().contains("constraint of the table"), "{constraint}: {error}");
         }
         assert!(!store.exists(free, now()).await.unwrap());
-        let kept = store.load(taken, now()).await.unwrap().unwrap().data.to_json();
+        let kept = store.load(taken, now()).await.unwrap().unwrap().data().unwrap().to_json();
         assert_eq!(kept, r#"{"_auth_user_id":"7"}"#, "{constraint}");
         // With a unique column, too, a key that is taken is one.
         let outcome = store.rotate(taken, None, other, record(&data(r#"{"_auth_user_id":"8"}"#))).await;
@@ -165,7 +165,7 @@ async fn a_value_that_the_column_cannot_hold_is_refused(database: Database) {
         let error = store.update(&session_key, None, record(&data(json))).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
         assert!(!format!("{error} {error:?}").contains("secret name"), "{error:?}");
-        assert_eq!(store.load(&session_key, now()).await.unwrap().unwrap().data.to_json(), "{}");
+        assert_eq!(store.load(&session_key, now()).await.unwrap().unwrap().data().unwrap().to_json(), "{}");
     }
 }
 

@@ -71,7 +71,7 @@ async fn create(store: &dyn SessionStore) -> (SessionKey, Version) {
 /// The session's number, which must be there.
 async fn load(store: &dyn SessionStore, session_key: &SessionKey) -> Result<usize, StoreError> {
     let loaded = store.load(session_key, Utc::now()).await?.expect("the session is gone");
-    Ok(number_of(session_key, &loaded.data))
+    Ok(number_of(session_key, &loaded.data().unwrap().clone()))
 }
 
 async fn update(
@@ -164,7 +164,7 @@ async fn wait_until_healed(name: &str, store: &dyn SessionStore, session_key: &S
     loop {
         match store.load(session_key, Utc::now()).await {
             Ok(Some(loaded)) => {
-                number_of(session_key, &loaded.data);
+                number_of(session_key, &loaded.data().unwrap().clone());
                 return start.elapsed();
             }
             Ok(None) => panic!("{name}: the session is gone"),

@@ -42,8 +42,8 @@ async fn create(store: &Arc<dyn SessionStore>, session_key: &SessionKey, json: &
 
 async fn load(store: &Arc<dyn SessionStore>, session_key: &SessionKey) -> Option<String> {
     store.load(session_key, now()).await.unwrap().map(|loaded| {
-        assert!(loaded.genuine);
-        loaded.data.to_json()
+        assert!(loaded.is_genuine());
+        loaded.data().unwrap().to_json()
     })
 }
 

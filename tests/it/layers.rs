@@ -222,7 +222,7 @@ struct Paths {
 
 impl Paths {
     /// The path from the crate's root; none when it leads out of the crate.
-    fn from_root(&self, path: &[String]) -> Option<Vec<String>> {
+    fn to_root(&self, path: &[String]) -> Option<Vec<String>> {
         let mut base = match path.first().map(String::as_str) {
             Some("crate") => Vec::new(),
             Some("super" | "self") => self.module.clone(),
@@ -239,7 +239,7 @@ impl Paths {
     }
 
     fn add(&mut self, path: &[String]) {
-        self.found.extend(self.from_root(path));
+        self.found.extend(self.to_root(path));
     }
 
     fn add_tree(&mut self, before: &[String], tree: &syn::UseTree, exports: bool) {
@@ -259,12 +259,12 @@ impl Paths {
         // In a map, a path may begin with one of its modules.
         let is_from_here = !matches!(path.first().map(String::as_str), Some("crate" | "super" | "self"));
         let path = if is_from_here { [vec!["self".to_owned()], path].concat() } else { path };
-        let mut target = self.from_root(&path).unwrap_or_default();
+        let mut target = self.to_root(&path).unwrap_or_default();
         if target.last() == path.last() && path.last().is_some_and(|last| last == "self") {
             target.pop();
         }
         if let Some(name) = target.last() {
-            let exported = [&self.module[..], &[name.clone()]].concat();
+            let exported = [&self.module[..], std::slice::from_ref(name)].concat();
             if exported != target {
                 self.exported.insert(exported, target);
             }

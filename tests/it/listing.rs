@@ -102,8 +102,8 @@ fn unreadable_text() -> String {
 fn check_sorts(listed: &[Listed], good: &SessionKey) {
     let find = |key: &str| listed.iter().find(|listed| listed.session_key.as_str() == key).unwrap();
     assert_eq!(listed.len(), 3);
-    assert!(find(good.as_str()).session.as_ref().unwrap().genuine);
-    assert!(!find("forged00").session.as_ref().unwrap().genuine);
+    assert!(find(good.as_str()).session.as_ref().unwrap().is_genuine());
+    assert!(!find("forged00").session.as_ref().unwrap().is_genuine());
     let error = find("unreadable").session.as_ref().unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unreadable);
     assert!(!format!("{error} {listed:?}").contains(good.as_str()));

@@ -246,7 +246,7 @@ fn follow(orders: &mut Orders, broken: Broken, scene: Scene) -> Result<(), Strin
         return Err("a session that was logged out lives on under another key".to_owned());
     }
     if !scene.logout && !scene.login {
-        let data = stored.ok_or("the session is gone")?.data;
+        let data = stored.ok_or("the session is gone")?.data().unwrap().clone();
         if data.len() != 3 || data.read::<u32>("counter") != Ok(Some(2)) {
             return Err(format!("an update was lost: {}", data.to_json()));
         }

@@ -37,8 +37,13 @@ async fn create(store: &dyn SessionStore) -> SessionKey {
 /// The number in a session; nothing but it may be there.
 async fn read(store: &dyn SessionStore, key: &SessionKey) -> Result<Option<u64>, StoreError> {
     Ok(store.load(key, Utc::now()).await?.map(|loaded| {
-        assert_eq!(loaded.data.len(), 1, "{:?}", loaded.data.iter().map(|(key, _)| key).collect::<Vec<_>>());
-        loaded.data.read("number").unwrap().unwrap()
+        assert_eq!(
+            loaded.data().unwrap().len(),
+            1,
+            "{:?}",
+            loaded.data().unwrap().iter().map(|(key, _)| key).collect::<Vec<_>>()
+        );
+        loaded.data().unwrap().read("number").unwrap().unwrap()
     }))
 }
 
@@ -46,7 +51,7 @@ async fn read(store: &dyn SessionStore, key: &SessionKey) -> Result<Option<u64>,
 async fn add_one(store: &dyn SessionStore, key: &SessionKey) -> Result<bool, StoreError> {
     loop {
         let Some(loaded) = store.load_for_update(key, Utc::now()).await? else { return Ok(false) };
-        let read: u64 = loaded.data.read("number").unwrap().unwrap();
+        let read: u64 = loaded.data().unwrap().read("number").unwrap().unwrap();
         match store.update(key, Some(&loaded.version), record(&number(read + 1))).await? {
             Updated::Updated(_) => return Ok(true),
             Updated::Missing => return Ok(false),

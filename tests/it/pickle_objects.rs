@@ -337,6 +337,6 @@ mod in_redis {
         session.set("b", 2).unwrap();
         session.save().await.unwrap();
         let row = database.load(&session_key, Utc::now()).await.unwrap().unwrap();
-        assert_eq!(row.data.to_json(), r#"{"status":"new","b":2}"#);
+        assert_eq!(row.data().unwrap().to_json(), r#"{"status":"new","b":2}"#);
     }
 }

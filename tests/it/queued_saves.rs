@@ -50,7 +50,7 @@ impl Site {
     }
 
     async fn stored(&self, session_key: &SessionKey) -> Option<SessionData> {
-        self.store.load(session_key, Utc::now()).await.unwrap().map(|loaded| loaded.data)
+        self.store.load(session_key, Utc::now()).await.unwrap().map(|loaded| loaded.data().unwrap().clone())
     }
 
     /// How many requests counted themselves.

@@ -96,7 +96,7 @@ async fn of_acknowledged_writes_a_killed_primary_loses_the_last_alone() {
     for (number, session_key, when) in &acknowledged {
         match store.load(session_key, Utc::now()).await.unwrap() {
             Some(loaded) => {
-                let found = loaded.data.read::<usize>("number").unwrap();
+                let found = loaded.data().unwrap().read::<usize>("number").unwrap();
                 assert_eq!(found, Some(*number), "another session's data");
             }
             None => {

@@ -39,7 +39,7 @@ async fn after_a_fail_over_the_new_primary_is_asked() {
     wait_until_info(&watched.replica, "role:master").await;
     let loaded = store.load(&keys[0], Utc::now()).await.unwrap().unwrap();
     let record = cloakroom::store::Record {
-        data: &loaded.data,
+        data: &loaded.data().unwrap().clone(),
         expire_date: Utc::now() + chrono::TimeDelta::hours(1),
         now: Utc::now(),
     };

@@ -36,7 +36,7 @@ async fn update(name: &str, store: &dyn SessionStore, session_key: &SessionKey, 
 
 async fn load(store: &dyn SessionStore, session_key: &SessionKey) -> usize {
     let loaded = store.load(session_key, Utc::now()).await.unwrap().expect("the session is gone");
-    loaded.data.read("number").unwrap().unwrap()
+    loaded.data().unwrap().read("number").unwrap().unwrap()
 }
 
 fn open(runtime: &Runtime, url: &str) -> Arc<dyn SessionStore> {

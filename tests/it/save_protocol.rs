@@ -193,7 +193,7 @@ async fn cycling_keeps_the_data_and_kills_the_old_key() {
         assert_ne!(new_key, old_key);
         assert!(store.load(&old_key, Utc::now()).await.unwrap().is_none(), "{name}");
         let moved = store.load(&new_key, Utc::now()).await.unwrap().unwrap();
-        assert_eq!(moved.data.to_json(), r#"{"start":true}"#, "{name}");
+        assert_eq!(moved.data().unwrap().to_json(), r#"{"start":true}"#, "{name}");
         // And once more, from where it is now.
         session.cycle_key().unwrap();
         session.save().await.unwrap();
@@ -257,7 +257,7 @@ async fn a_taken_key_is_tried_once_and_its_session_stays() {
                 assert!(matches!(saved, Err(Error::KeysTaken { .. })), "{name}");
             }
             let stored = store.load(&theirs, Utc::now()).await.unwrap().unwrap();
-            assert_eq!(stored.data.to_json(), r#"{"start":true}"#, "{name}");
+            assert_eq!(stored.data().unwrap().to_json(), r#"{"start":true}"#, "{name}");
         }
     }
 }

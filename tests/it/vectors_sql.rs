@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use cloakroom::chrono::TimeDelta;
-use cloakroom::store::table::{TableCreation, MigrationRecord};
+use cloakroom::store::table::{MigrationRecord, TableCreation};
 use cloakroom::store::{Record, Updated};
 use cloakroom::{ManualClock, Session, SessionData, SessionKey, SessionMiddleware, SessionStore, Settings};
 use serde_json::{Value as Json, json};
@@ -111,8 +111,9 @@ async fn row(raw: &mut Raw, case: &Json) {
     raw.execute("DELETE FROM django_session").await;
     raw.execute(&format!("INSERT INTO django_session VALUES ('{key}', '{data}', '{expiry}')")).await;
     let loaded = store.load(&session_key, now).await.unwrap().expect("Django's row is found");
-    assert_eq!(Python::from_session(&loaded.data), Python::from_vector(&case["decoded"]));
-    let record = Record { data: &loaded.data, expire_date: loaded.expire_date.unwrap(), now };
+    assert_eq!(Python::from_session(&loaded.data().unwrap().clone()), Python::from_vector(&case["decoded"]));
+    let record =
+        Record { data: &loaded.data().unwrap().clone(), expire_date: loaded.expire_date.unwrap(), now };
     let updated = store.update(&session_key, Some(&loaded.version), record).await.unwrap();
     assert!(matches!(updated, Updated::Updated(_)));
     assert_eq!(raw.rows(all).await[0][2], expiry, "the expiry that was read is written as it was");

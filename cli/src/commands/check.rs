@@ -89,7 +89,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         while let Some(page) = walk.next().await? {
             let live: Vec<&Listed> = page.iter().filter(|listed| report.is_live(listed, now)).collect();
             let data: Vec<&SessionData> =
-                live.iter().filter_map(|listed| Some(&listed.session.as_ref().ok()?.data)).collect();
+                live.iter().filter_map(|listed| listed.session.as_ref().ok()?.data()).collect();
             let found = match &logins {
                 Some(logins) => logins.look(&data).await?,
                 None => Vec::new(),

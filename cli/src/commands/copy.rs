@@ -235,8 +235,8 @@ impl Copy {
         let known = page.iter().map(|listed| Ok(Some(record.known(&listed.session_key)?.0)));
         let known = known.collect::<anyhow::Result<Vec<_>>>()?;
         let states = page.iter().filter_map(|listed| {
-            let session = listed.session.as_ref().ok().filter(|session| session.genuine)?;
-            Some((&listed.session_key, State::of(&session.data, listed.expire_date)))
+            let data = listed.session.as_ref().ok()?.data()?;
+            Some((&listed.session_key, State::of(data, listed.expire_date)))
         });
         record.begin(states)?;
         Ok(known)
@@ -254,16 +254,16 @@ impl Copy {
         let failed = |why: &dyn std::fmt::Display| Ok((Fate::Failed(format!("{id}: {why}")), None));
         match entry::State::of(&listed, now) {
             entry::State::Expired => return Ok((Fate::Expired, None)),
-            entry::State::NotGenuine => return failed(&"not genuine: not signed with this secret"),
-            entry::State::Live | entry::State::Unreadable => {}
+            entry::State::Live | entry::State::NotGenuine | entry::State::Unreadable => {}
         }
-        let session = match &listed.session {
-            Ok(session) => session,
+        let data = match listed.session.as_ref().map(|session| session.data()) {
+            Ok(Some(data)) => data,
+            Ok(None) => return failed(&"not genuine: not signed with this secret"),
             Err(error) => return failed(error),
         };
         let now = SystemClock.now();
         let expire_date = listed.expire_date.unwrap_or(now + self.cookie_age).min(last_date());
-        let record = Record { data: &session.data, expire_date, now };
+        let record = Record { data, expire_date, now };
         let fate = match known {
             Some(known) => self.bring_up_to_date(&listed, known, record).await,
             None => self.write(&listed, record).await,
@@ -273,7 +273,7 @@ impl Copy {
             Err(error) if error.kind() == StoreErrorKind::Refused => return failed(&error),
             Err(error) => return Err(error).context("the target"),
         };
-        let state = State::of(&session.data, listed.expire_date);
+        let state = State::of(data, listed.expire_date);
         match fate {
             Fate::Copied | Fate::Replaced => {}
             Fate::There => return Ok((fate, Some(state))),
@@ -282,7 +282,7 @@ impl Copy {
         let read_back = self.target.load(&listed.session_key, now).await.context("the target")?;
         let came_back = read_back.is_some_and(|loaded| {
             let off = loaded.expire_date.map_or(TimeDelta::zero(), |end| (end - expire_date).abs());
-            loaded.genuine && is_same(&loaded.data, &session.data) && off <= TimeDelta::seconds(1)
+            loaded.data().is_some_and(|there| is_same(there, data)) && off <= TimeDelta::seconds(1)
         });
         // Whoever logged out meanwhile was told that the session is dead.
         if !self.source.exists(&listed.session_key, now).await.context("the source")? {
@@ -309,7 +309,7 @@ impl Copy {
             there => there?,
         };
         let expected = match &there {
-            Some(there) if there.genuine && is_same(&there.data, record.data) => {
+            Some(there) if there.data().is_some_and(|data| is_same(data, record.data)) => {
                 return Ok(Fate::There);
             }
             Some(_) if !self.overwrite => return Ok(Fate::Kept),

@@ -71,8 +71,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
             }
             Err(error) => return Err(error.into()),
         };
-        let data = json_on_one_line(loaded.data.to_json());
-        if !loaded.genuine {
+        let data = json_on_one_line(loaded.data().map_or_else(|| "{}".to_owned(), |data| data.to_json()));
+        if !loaded.is_genuine() {
             fail("not genuine: it was not signed with this secret, or for another session class");
         }
         let listed = Listed { session_key, expire_date: loaded.expire_date, session: Ok(loaded) };

@@ -55,7 +55,7 @@ pub(crate) async fn open_of(site: &Site, url: &StoreUrl) -> anyhow::Result<Front
 /// Whether the cache has something of this session that Django would answer with.
 pub(crate) async fn holds(cache: &dyn SessionStore, session_key: &SessionKey) -> anyhow::Result<bool> {
     match cache.load(session_key, SystemClock.now()).await {
-        Ok(copy) => Ok(copy.is_some_and(|copy| !copy.data.is_empty())),
+        Ok(copy) => Ok(copy.is_some_and(|copy| copy.data().is_some_and(|data| !data.is_empty()))),
         Err(error) if error.kind() == StoreErrorKind::Unreadable => Ok(true),
         Err(error) => Err(error.into()),
     }

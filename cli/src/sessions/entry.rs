@@ -57,7 +57,7 @@ impl Entry {
             error: match loaded {
                 Err(error) => Some(error.to_string()),
                 // What is not genuine holds nobody, and its state says so.
-                Ok(loaded) => user.err().filter(|_| loaded.genuine).map(|error| error.to_string()),
+                Ok(loaded) => user.err().filter(|_| loaded.is_genuine()).map(|error| error.to_string()),
             },
         }
     }
@@ -80,7 +80,7 @@ impl State {
         match &listed.session {
             _ if listed.is_expired(now) => State::Expired,
             Err(_) => State::Unreadable,
-            Ok(loaded) if !loaded.genuine => State::NotGenuine,
+            Ok(loaded) if !loaded.is_genuine() => State::NotGenuine,
             Ok(_) => State::Live,
         }
     }

@@ -193,8 +193,8 @@ async fn legacy_text_and_an_old_hash_are_renewed() {
     let (code, done) = change(&options);
     assert_eq!((code, numbers(&done, &DONE)), (0, vec![5, 3, 0, 0]), "{done}");
     let loaded = open_with(&url, NEW).await.load(&key, cloakroom::chrono::Utc::now()).await.unwrap().unwrap();
-    let hash = loaded.data.read::<String>("_auth_user_hash").unwrap().unwrap();
+    let hash = loaded.data().unwrap().read::<String>("_auth_user_hash").unwrap().unwrap();
     let settings = cloakroom::Settings::new(NEW);
     assert!(cloakroom::auth::verify_session_auth_hash(&hash, &site.password(1), &settings));
-    assert!(!open(&url).await.load(&key, cloakroom::chrono::Utc::now()).await.unwrap().unwrap().genuine);
+    assert!(!open(&url).await.load(&key, cloakroom::chrono::Utc::now()).await.unwrap().unwrap().is_genuine());
 }

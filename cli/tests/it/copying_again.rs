@@ -25,7 +25,7 @@ fn is_reported(ran: &Ran, code: i32, of: Value) {
 }
 
 async fn json_of(store: &dyn SessionStore, key: &SessionKey) -> Option<String> {
-    store.load(key, Utc::now()).await.unwrap().map(|loaded| loaded.data.to_json())
+    store.load(key, Utc::now()).await.unwrap().map(|loaded| loaded.data().unwrap().to_json())
 }
 
 async fn change(store: &dyn SessionStore, key: &SessionKey, json: &str) {

@@ -31,7 +31,7 @@ use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
-use crate::store::loaded::{Loaded, Version};
+use crate::store::loaded::{Content, Loaded, Version};
 use crate::store::url::without_login;
 
 /// memcached's own limit.
@@ -316,10 +316,9 @@ impl SessionStore for MemcachedStore {
         let data =
             decode(&self.format, &reply, self.limit).map_err(|error| error.into_store_error("memcached"))?;
         Ok(data.map(|data| Loaded {
-            data,
+            content: Content::Genuine(data),
             version: Version::from_number(reply.version),
             expire_date,
-            genuine: true,
         }))
     }
 

@@ -54,7 +54,7 @@ use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
-use crate::store::loaded::{Loaded, Version};
+use crate::store::loaded::{Content, Loaded, Version};
 use crate::store::url::StoreUrl;
 
 /// Keeps sessions in Redis, in the entries that Django's cache back ends read and write.
@@ -337,11 +337,10 @@ impl SessionStore for RedisStore {
         };
         let data = self.format.decode(&entry, self.limit).map_err(|error| error.into_store_error("redis"))?;
         Ok(data.map(|data| Loaded {
-            data,
+            content: Content::Genuine(data),
             version: Version::from_bytes(entry),
             // The server knows, and sessions need not be asked about it.
             expire_date: milliseconds.map(|left| ends_in(now, TimeDelta::try_milliseconds(left))),
-            genuine: true,
         }))
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use cloakroom_formats::SessionData;
 
 use super::distrust::Distrust;
 use super::pause::Pause;
@@ -13,14 +12,15 @@ use crate::site::clock::Clock;
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::store::contract::{Created, Record, SessionStore, Updated};
-use crate::store::loaded::{CompositeVersion, Loaded, Version};
+use crate::store::loaded::{CompositeVersion, Content, Loaded, Version};
+use cloakroom_formats::SessionData;
 
 /// Clocks and units differ by no more between a cache and its users.
 const SLACK: TimeDelta = TimeDelta::seconds(2);
 
 /// What a `CachedDbStore` compares: the data, and the versions behind it as far as they are known.
 pub(crate) struct CopyVersion {
-    pub(super) data: SessionData,
+    pub(super) content: Content,
     /// That of the row; none when the data came from the cache, which does not know it.
     pub(super) database: Option<Version>,
     /// That of the copy.
@@ -29,7 +29,7 @@ pub(crate) struct CopyVersion {
 
 impl CompositeVersion for CopyVersion {
     fn is(&self, other: &dyn CompositeVersion) -> bool {
-        (other as &dyn Any).downcast_ref::<CopyVersion>().is_some_and(|other| self.data == other.data)
+        (other as &dyn Any).downcast_ref::<CopyVersion>().is_some_and(|other| self.content == other.content)
     }
 
     /// A caller that reads the stored bytes wants the row's, which this is not.
@@ -39,8 +39,8 @@ impl CompositeVersion for CopyVersion {
 }
 
 impl CopyVersion {
-    pub(super) fn of(data: SessionData, database: Option<Version>, cache: Option<Version>) -> Version {
-        Version::composite(CopyVersion { data, database, cache })
+    pub(super) fn of(content: Content, database: Option<Version>, cache: Option<Version>) -> Version {
+        Version::composite(CopyVersion { content, database, cache })
     }
 
     pub(super) fn from(version: &Version) -> Option<&CopyVersion> {
@@ -86,11 +86,13 @@ impl Copies {
         }
         match self.pause.watch(self.cache.load(session_key, now)).await {
             Ok(None) => (Seen::Nothing, None),
-            Ok(Some(copy)) if !copy.genuine => (Seen::Copy(copy.version), None),
-            Ok(Some(copy)) if copy.data.is_empty() => (Seen::Empty, None),
-            // An object that the database holds as plain JSON: the member of an `Enum`, which no JSON tells.
-            Ok(Some(copy)) if !copy.data.is_json() => (Seen::Empty, None),
-            Ok(Some(copy)) => (Seen::Copy(copy.version.clone()), Some(copy)),
+            Ok(Some(copy)) => match copy.data() {
+                None => (Seen::Copy(copy.version), None),
+                Some(data) if data.is_empty() => (Seen::Empty, None),
+                // An object that the database holds as plain JSON: the member of an `Enum`, which no JSON tells.
+                Some(data) if !data.is_json() => (Seen::Empty, None),
+                Some(_) => (Seen::Copy(copy.version.clone()), Some(copy)),
+            },
             // Such as a pickle of more than plain types: the row may be readable all the same.
             Err(error) if error.kind() == StoreErrorKind::Unreadable => (Seen::Empty, None),
             Err(error) => {

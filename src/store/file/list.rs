@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use cloakroom_formats::{DecodeError, SessionData};
+use cloakroom_formats::DecodeError;
 
 use super::error::{Failure, Task, doing};
 use super::folder::{FileName, Found};
@@ -13,7 +13,7 @@ use super::{FileStore, Shared};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::listing::{Listed, Paged};
-use crate::store::loaded::{Loaded, Version};
+use crate::store::loaded::{Content, Loaded, Version};
 
 /// The walk, as the listing keeps it.
 type Walk = Arc<Mutex<fs::ReadDir>>;
@@ -71,10 +71,10 @@ impl Shared {
             Ok(found) => {
                 let found = found?;
                 match self.read(&found) {
-                    Ok((data, expire_date, genuine)) => {
+                    Ok((content, expire_date)) => {
                         let version = Version::from_bytes(found.text);
                         let expire_date = Some(expire_date);
-                        (expire_date, Ok(Loaded { data, version, expire_date, genuine }))
+                        (expire_date, Ok(Loaded { content, version, expire_date }))
                     }
                     Err(error) => (None, Err(Failure::Unreadable(error))),
                 }
@@ -85,14 +85,11 @@ impl Shared {
         Some(Listed { session_key, expire_date, session })
     }
 
-    /// The session in a file that was found, when it ends, and whether it is genuine.
-    pub(super) fn read(
-        &self,
-        found: &Found,
-    ) -> Result<(SessionData, chrono::DateTime<chrono::Utc>, bool), DecodeError> {
+    /// The content of a file that was found, and when it ends.
+    pub(super) fn read(&self, found: &Found) -> Result<(Content, DateTime<Utc>), DecodeError> {
         match self.decode(found) {
-            Ok((data, expire_date)) => Ok((data, expire_date, true)),
-            Err(DecodeError::BadSignature) => Ok((SessionData::new(), self.usual_end(found.modified), false)),
+            Ok((data, expire_date)) => Ok((Content::Genuine(data), expire_date)),
+            Err(DecodeError::BadSignature) => Ok((Content::NotGenuine, self.usual_end(found.modified))),
             Err(error) => Err(error),
         }
     }

@@ -7,7 +7,7 @@ use cloakroom_formats::{SessionData, Value};
 
 use crate::site::error::{Error, StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
-use crate::store::loaded::{CompositeVersion, Loaded, Version};
+use crate::store::loaded::{CompositeVersion, Content, Loaded, Version};
 
 /// The key in a session's data that holds the mark.
 const MARK: &str = "_cloakroom_moving";
@@ -47,10 +47,11 @@ pub(super) enum Entry {
 impl Entry {
     /// Reads the mark, and takes it from the data.
     pub(super) fn of(mut loaded: Loaded) -> Entry {
-        let Ok(Some(mark)) = loaded.data.read::<String>(MARK) else { return Entry::Session(loaded, false) };
+        let Content::Genuine(data) = &mut loaded.content else { return Entry::Session(loaded, false) };
+        let Ok(Some(mark)) = data.read::<String>(MARK) else { return Entry::Session(loaded, false) };
         let Some((word, nonce)) = mark.split_once(' ') else { return Entry::Session(loaded, false) };
         let nonce = Nonce(nonce.to_owned());
-        loaded.data.remove(MARK);
+        data.remove(MARK);
         match word {
             PROVISIONAL => Entry::Provisional(nonce, loaded),
             FORWARD => Entry::Forward(nonce, loaded.version),
@@ -108,19 +109,18 @@ pub(super) enum Place {
 #[derive(Clone)]
 pub(super) struct Found {
     pub(super) place: Place,
-    pub(super) data: SessionData,
+    pub(super) content: Content,
     /// As its store has it.
     pub(super) version: Version,
     pub(super) expire_date: Option<DateTime<Utc>>,
-    pub(super) genuine: bool,
     /// Whether another move is under way, or was when its process died.
     pub(super) is_claimed: bool,
 }
 
 impl Found {
     pub(super) fn new(place: Place, loaded: Loaded) -> Found {
-        let Loaded { data, version, expire_date, genuine } = loaded;
-        Found { place, data, version, expire_date, genuine, is_claimed: false }
+        let Loaded { content, version, expire_date } = loaded;
+        Found { place, content, version, expire_date, is_claimed: false }
     }
 
     pub(super) fn session(place: Place, loaded: Loaded, is_claimed: bool) -> Found {
@@ -130,9 +130,8 @@ impl Found {
     /// The session as the caller of [`MovingStore`](super::MovingStore) gets it.
     pub(super) fn loaded(self) -> Loaded {
         Loaded {
-            data: self.data.clone(),
+            content: self.content.clone(),
             expire_date: self.expire_date,
-            genuine: self.genuine,
             version: match self.place {
                 Place::New => self.version,
                 Place::Arriving(_) | Place::Old => Version::composite(MovingVersion(self)),
@@ -146,10 +145,9 @@ impl Found {
             Some(MovingVersion(found)) => found.clone(),
             None => Found {
                 place: Place::New,
-                data: SessionData::new(),
+                content: Content::Genuine(SessionData::new()),
                 version: version.clone(),
                 expire_date: None,
-                genuine: true,
                 is_claimed: false,
             },
         }

@@ -10,6 +10,7 @@ use super::entry::{Found, Place};
 use super::{MovingStore, NAME, busy};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::store::contract::{Progress, Record, SessionStore, Updated};
+use crate::store::loaded::Content;
 
 /// The counts of one [`MovingStore::move_rest`].
 ///
@@ -118,7 +119,8 @@ impl MovingStore {
                 return Ok(None);
             }
             found.expire_date = found.expire_date.or(expire_date);
-            let Found { genuine: true, expire_date: Some(expire_date), ref data, .. } = found else {
+            let Found { content: Content::Genuine(ref data), expire_date: Some(expire_date), .. } = found
+            else {
                 return Ok(Some(false));
             };
             let data = data.clone();

@@ -70,12 +70,15 @@ impl MovingStore {
         let expire_date = found.expire_date.unwrap_or(record.expire_date);
         let as_found = |data| Record { data, expire_date, now: record.now };
         // From here on no other move of this session can be decided.
-        let data = entry::claimed(&found.data, &nonce)?;
+        let empty = SessionData::new();
+        // An entry that is not genuine is replaced by whoever asks for that without having loaded it.
+        let stored = found.content.data().unwrap_or(&empty);
+        let data = entry::claimed(stored, &nonce)?;
         let claim = match self.old.update(key, Some(&found.version), as_found(&data)).await? {
             Updated::Updated(claim) => claim,
             Updated::Missing | Updated::Changed => return self.missing_or_changed(key, record.now).await,
         };
-        let data = entry::provisional(&found.data, &nonce)?;
+        let data = entry::provisional(stored, &nonce)?;
         let version = match self.reserve(key, as_found(&data), &nonce).await? {
             Reserved::Reserved(version) => version,
             Reserved::Taken => return self.missing_or_changed(key, record.now).await,
@@ -120,7 +123,9 @@ impl MovingStore {
                 other => other.version().clone(),
             };
             let claimed = self.old.load_for_update(key, BEFORE_ALL).await?;
-            if !claimed.is_some_and(|claimed| entry::is_claimed(&claimed.data, nonce)) {
+            if !claimed
+                .is_some_and(|claimed| claimed.data().is_some_and(|data| entry::is_claimed(data, nonce)))
+            {
                 return Ok(Reserved::Taken);
             }
             if let Updated::Updated(version) = self.new.update(key, Some(&version), record).await? {

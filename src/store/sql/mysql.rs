@@ -261,10 +261,10 @@ impl SessionStore for MysqlStore {
         let Some(row) = self.read(session_key, now).await? else { return Ok(None) };
         let options = &self.shared.options;
         let bytes = row.session_data.ok_or_else(|| Failure::NotText.explain(options))?;
-        let (data, genuine) = table::decode(&self.codec, &bytes)
+        let content = table::decode(&self.codec, &bytes)
             .map_err(|error| Failure::Unreadable(error).explain(options))?;
         let expire_date = row.expire_date.map(|time| self.time_zone.from_wall_clock(time));
-        Ok(Some(Loaded { data, version: Version::from_bytes(bytes), expire_date, genuine }))
+        Ok(Some(Loaded { content, version: Version::from_bytes(bytes), expire_date }))
     }
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {

@@ -356,10 +356,10 @@ impl SessionStore for PostgresStore {
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let Some(row) = self.read(session_key, now).await? else { return Ok(None) };
         let text = row.session_data.ok_or_else(|| Failure::NotText.explain(&self.options))?;
-        let (data, genuine) = table::decode_text(&self.codec, &text)
+        let content = table::decode_text(&self.codec, &text)
             .map_err(|error| Failure::Unreadable(error).explain(&self.options))?;
         let expire_date = row.expire_date.and_then(Timestamp::to_utc);
-        Ok(Some(Loaded { data, version: Version::from_bytes(text), expire_date, genuine }))
+        Ok(Some(Loaded { content, version: Version::from_bytes(text), expire_date }))
     }
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {

@@ -324,10 +324,10 @@ impl SessionStore for SqliteStore {
             .await?;
         let Some((session_data, expire_date)) = row else { return Ok(None) };
         let session_data = session_data.ok_or_else(|| Failure::NotText.explain(&self.options))?;
-        let (data, genuine) = table::decode(&self.codec, &session_data)
+        let content = table::decode(&self.codec, &session_data)
             .map_err(|error| Failure::Unreadable(error).explain(&self.options))?;
         let expire_date = self.parse_time(expire_date.as_deref());
-        Ok(Some(Loaded { data, version: Version::from_bytes(session_data), expire_date, genuine }))
+        Ok(Some(Loaded { content, version: Version::from_bytes(session_data), expire_date }))
     }
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {

@@ -14,7 +14,7 @@ use md5::{Digest, Md5};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::listing::Listed;
-use crate::store::loaded::{Loaded, Version};
+use crate::store::loaded::{Content, Loaded, Version};
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(super) use batch_size::BatchSize;
@@ -236,16 +236,15 @@ pub(super) fn index_name(table: &str, column: &str, suffix: &str, max_length: us
 
 /// The session in a stored text, and whether it was signed with this secret. What was not reads as empty,
 /// as in Django; the session that comes of it warns.
-pub(super) fn decode(codec: &SessionCodec, stored: &[u8]) -> Result<(SessionData, bool), DecodeError> {
-    std::str::from_utf8(stored)
-        .map_or_else(|_| Ok((SessionData::new(), false)), |text| decode_text(codec, text))
+pub(super) fn decode(codec: &SessionCodec, stored: &[u8]) -> Result<Content, DecodeError> {
+    std::str::from_utf8(stored).map_or(Ok(Content::NotGenuine), |text| decode_text(codec, text))
 }
 
 /// As [`decode`], of what is known to be text.
-pub(super) fn decode_text(codec: &SessionCodec, text: &str) -> Result<(SessionData, bool), DecodeError> {
+pub(super) fn decode_text(codec: &SessionCodec, text: &str) -> Result<Content, DecodeError> {
     match codec.decode(text) {
-        Ok(data) => Ok((data, true)),
-        Err(DecodeError::BadSignature) => Ok((SessionData::new(), false)),
+        Ok(data) => Ok(Content::Genuine(data)),
+        Err(DecodeError::BadSignature) => Ok(Content::NotGenuine),
         Err(error) => Err(error),
     }
 }
@@ -259,8 +258,8 @@ pub(super) fn listed(
     explain: impl Fn(Option<DecodeError>) -> StoreError,
 ) -> Listed {
     let read = |stored: Vec<u8>| {
-        let (data, genuine) = decode(codec, &stored).map_err(|error| explain(Some(error)))?;
-        Ok(Loaded { data, version: Version::from_bytes(stored), expire_date, genuine })
+        let content = decode(codec, &stored).map_err(|error| explain(Some(error)))?;
+        Ok(Loaded { content, version: Version::from_bytes(stored), expire_date })
     };
     let session = stored.map_or_else(|| Err(explain(None)), read);
     Listed { session_key, expire_date, session }

@@ -192,7 +192,7 @@ async fn a_late_refill_does_not_bring_back_a_cycled_key() {
     reader.await.unwrap();
     assert_eq!(load(&site.store).await, None);
     let moved = site.store.load(&new_key, now()).await.unwrap().unwrap();
-    assert_eq!(moved.data.to_json(), r#"{"a":2}"#);
+    assert_eq!(moved.data().unwrap().to_json(), r#"{"a":2}"#);
 }
 
 /// A reader that the database kept waiting for longer than half a tombstone's life fills nothing.

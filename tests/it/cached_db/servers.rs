@@ -49,7 +49,7 @@ async fn djangos_late_refill_is_refused_on_cache_servers() {
         let data = data(r#"{"a":1}"#);
         let record = Record { data: &data, expire_date: now + TimeDelta::days(14), now };
         let load = async |store: &Arc<dyn SessionStore>| {
-            store.load(&session_key, now).await.unwrap().map(|loaded| loaded.data.to_json())
+            store.load(&session_key, now).await.unwrap().map(|loaded| loaded.data().unwrap().to_json())
         };
         assert!(matches!(store.create(&session_key, record).await.unwrap(), Created::Created(_)));
         let copy = entries.load(&session_key, now).await.unwrap().expect("the copy is where Django looks");

@@ -28,7 +28,7 @@ async fn a_clock_a_day_off_ends_sessions_a_day_off_and_removes_none_by_reading()
         let right = Utc::now();
         let is_there = async |session_key: &SessionKey, now| {
             store.load(session_key, now).await.unwrap().is_some_and(|loaded| {
-                number_of(session_key, &loaded.data);
+                number_of(session_key, &loaded.data().unwrap().clone());
                 true
             })
         };
@@ -187,7 +187,7 @@ async fn signed_cookies_of_another_clock() {
     let cookie = SessionKey::from_trusted(std::str::from_utf8(version.as_bytes().unwrap()).unwrap());
     for (days, there) in [(-10_000, true), (-1, true), (0, true), (13, true), (15, false), (10_000, false)] {
         let loaded = store.load(&cookie, now + TimeDelta::days(days)).await.unwrap();
-        let is_there = loaded.is_some_and(|loaded| loaded.genuine && !loaded.data.is_empty());
+        let is_there = loaded.is_some_and(|loaded| loaded.is_genuine() && !loaded.data().unwrap().is_empty());
         assert_eq!(is_there, there, "{days} days");
     }
     for now in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {

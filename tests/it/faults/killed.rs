@@ -68,9 +68,9 @@ async fn save_for_ever(url: &str) {
 /// What is stored under a key; it must be whole.
 async fn stored(store: &dyn SessionStore, session_key: &SessionKey) -> Option<usize> {
     let loaded = store.load(session_key, Utc::now()).await.unwrap()?;
-    assert!(loaded.genuine);
-    let number = loaded.data.read("number").unwrap().unwrap();
-    assert_eq!(loaded.data, numbered(number), "torn");
+    assert!(loaded.is_genuine());
+    let number = loaded.data().unwrap().read("number").unwrap().unwrap();
+    assert_eq!(loaded.data().unwrap().clone(), numbered(number), "torn");
     Some(number)
 }
 

@@ -205,7 +205,9 @@ async fn soak(test: &str, name: &str, url: String, mut server: Server) {
         let loaded = store.load(&session_key, Utc::now()).await.unwrap();
         let loaded =
             loaded.unwrap_or_else(|| panic!("{name}: a session of {} writes is gone", client.acknowledged));
-        client.check(&loaded.data).unwrap_or_else(|wrong| panic!("{name}: at the end: {wrong}"));
+        client
+            .check(&loaded.data().unwrap().clone())
+            .unwrap_or_else(|wrong| panic!("{name}: at the end: {wrong}"));
         checked += 1;
         all.written += client.counts.written;
         all.read += client.counts.read;

@@ -52,11 +52,11 @@ async fn a_save_that_is_cancelled_is_done_by_the_next_one() {
             }
         }
         let before = store.load(&session_key, Utc::now()).await.unwrap().unwrap();
-        assert_eq!(before.data.to_json(), r#"{"start":true}"#, "{name}: nothing was written");
+        assert_eq!(before.data().unwrap().to_json(), r#"{"start":true}"#, "{name}: nothing was written");
         gate.go_on.notify_one();
         session.save().await.unwrap();
         let after = store.load(&session_key, Utc::now()).await.unwrap().unwrap();
-        assert_eq!(after.data.to_json(), r#"{"start":true,"counter":1}"#, "{name}");
+        assert_eq!(after.data().unwrap().to_json(), r#"{"start":true,"counter":1}"#, "{name}");
     }
 }
 
@@ -84,7 +84,7 @@ async fn a_failed_save_leaves_the_changes_to_the_next_one() {
     });
     saved.unwrap();
     let stored = store.load(&session_key, Utc::now()).await.unwrap().unwrap();
-    assert_eq!(stored.data.read::<u32>("counter").unwrap(), Some(2));
+    assert_eq!(stored.data().unwrap().read::<u32>("counter").unwrap(), Some(2));
 }
 
 /// Stops before each update until it is told to go on, or fails it.

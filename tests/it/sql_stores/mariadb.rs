@@ -184,7 +184,7 @@ async fn an_alias_of_a_key_finds_nothing() {
         assert_eq!(rotated, cloakroom::store::Rotated::Missing);
         assert_eq!(store.create(&alias, record(&data("{}"))).await.unwrap(), Created::KeyTaken);
     }
-    assert_eq!(store.load(&key, now()).await.unwrap().unwrap().data.to_json(), r#"{"mine":1}"#);
+    assert_eq!(store.load(&key, now()).await.unwrap().unwrap().data().unwrap().to_json(), r#"{"mine":1}"#);
 }
 
 /// Stored texts that differ in case only are different texts.

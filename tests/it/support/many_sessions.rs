@@ -40,7 +40,7 @@ pub(crate) async fn load_all(store: &Arc<dyn SessionStore>, keys: &[SessionKey])
         match store.load(session_key, Utc::now()).await {
             Ok(Some(loaded)) => {
                 assert_eq!(
-                    loaded.data.read::<usize>("number").unwrap(),
+                    loaded.data().unwrap().read::<usize>("number").unwrap(),
                     Some(number),
                     "another session's data"
                 );

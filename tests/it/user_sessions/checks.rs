@@ -276,7 +276,7 @@ async fn keys_of(site: &Site, user_id: &str) -> BTreeSet<String> {
     let mut listing = store.list().unwrap();
     while let Some(page) = listing.next_page(100, now).await.unwrap() {
         for listed in page {
-            let data = &listed.session.as_ref().unwrap().data;
+            let data = &listed.session.as_ref().unwrap().data().unwrap().clone();
             if !listed.is_expired(now)
                 && data.read::<String>(auth::USER_ID_KEY).unwrap().as_deref() == Some(user_id)
             {

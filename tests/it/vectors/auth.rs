@@ -104,7 +104,10 @@ async fn flow(case: &Json) {
     let mut stored = Vec::new();
     for key in case["before"]["session_key"].as_str().into_iter().chain([NEW_KEY]) {
         if let Some(loaded) = store.load(&SessionKey::from_trusted(key), now).await.unwrap() {
-            assert_eq!(Python::from_session(&loaded.data), Python::from_vector(&expected["session"]));
+            assert_eq!(
+                Python::from_session(&loaded.data().unwrap().clone()),
+                Python::from_vector(&expected["session"])
+            );
             stored.push(key);
         }
     }

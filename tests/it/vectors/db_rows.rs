@@ -121,8 +121,9 @@ async fn row(case: &Json) {
     connection.execute("UPDATE django_session SET session_data = ?1, expire_date = ?2", django).unwrap();
     let session_key = SessionKey::from_trusted(text(case, "session_key"));
     let loaded = store.load(&session_key, now).await.unwrap().expect("Django's row is found");
-    assert_eq!(Python::from_session(&loaded.data), Python::from_vector(&case["decoded"]));
-    let record = Record { data: &loaded.data, expire_date: loaded.expire_date.unwrap(), now };
+    assert_eq!(Python::from_session(&loaded.data().unwrap().clone()), Python::from_vector(&case["decoded"]));
+    let record =
+        Record { data: &loaded.data().unwrap().clone(), expire_date: loaded.expire_date.unwrap(), now };
     let updated = store.update(&session_key, Some(&loaded.version), record).await.unwrap();
     assert!(matches!(updated, Updated::Updated(_)));
     let again: String =

@@ -243,8 +243,8 @@ impl Stage {
         for session_key in keys {
             // A tombstone reads as an empty session, which no scenario has.
             let loaded = entries.load(&session_key, now).await.unwrap();
-            if let Some(loaded) = loaded.filter(|loaded| !loaded.data.is_empty()) {
-                found.push((session_key, loaded.data.to_json()));
+            if let Some(loaded) = loaded.filter(|loaded| !loaded.data().unwrap().is_empty()) {
+                found.push((session_key, loaded.data().unwrap().to_json()));
             }
         }
         let expected = expected.iter().filter(|entry| !entry["cache_key"].is_null());

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use cloakroom::chrono::{DateTime, Utc};
-use cloakroom::store::{Listed, Loaded, Record, StoreUrlParts, Updated};
+use cloakroom::store::{Content, Listed, Loaded, Record, StoreUrlParts, Updated};
 use cloakroom::{
     Clock, SessionCodec, SessionData, SessionKey, SessionStore, StoreErrorKind, SystemClock, auth,
 };
@@ -97,9 +97,8 @@ impl Change {
             seen.listed += page.len() as u64;
             let live: Vec<Listed> = page.into_iter().filter(|listed| !listed.is_expired(now)).collect();
             let empty = SessionData::new();
-            let data = live.iter().map(|listed| match &listed.session {
-                Ok(loaded) if loaded.genuine => &loaded.data,
-                _ => &empty,
+            let data = live.iter().map(|listed| {
+                listed.session.as_ref().ok().and_then(|loaded| loaded.data()).unwrap_or(&empty)
             });
             let logins = self.logins.look(&data.collect::<Vec<_>>()).await?;
             let has_failed = AtomicBool::new(false);
@@ -133,10 +132,10 @@ impl Change {
         let Ok(mut loaded) = session else { return Ok(SessionResult::left(Reason::Unreadable)) };
         let mut login = login;
         for _ in 0..ATTEMPTS {
-            if !loaded.genuine {
-                return Ok(SessionResult::left(Reason::NotGenuine));
-            }
             let is_of_old_secret = self.is_signed_with_old_secret(&loaded);
+            let Content::Genuine(mut data) = loaded.content else {
+                return Ok(SessionResult::left(Reason::NotGenuine));
+            };
             let new_hash = match &login {
                 Login::Under { secret: 1.., now } => Some(now.clone()),
                 _ => None,
@@ -144,7 +143,7 @@ impl Change {
             let (signed_anew, renewed) = (is_of_old_secret, new_hash.is_some());
             if !signed_anew && !renewed {
                 let is_login = matches!(login, Login::Under { .. });
-                let copy = if is_login { self.copy(&session_key, &loaded.data).await? } else { Copy::Right };
+                let copy = if is_login { self.copy(&session_key, &data).await? } else { Copy::Right };
                 return Ok(SessionResult {
                     copy_renewed: copy == Copy::Renewed,
                     left: (copy == Copy::Unknown).then_some(Reason::CacheFailed),
@@ -161,16 +160,14 @@ impl Change {
                 });
             }
             if let Some(hash) = &new_hash {
-                loaded.data.write(auth::HASH_SESSION_KEY, hash)?;
+                data.write(auth::HASH_SESSION_KEY, hash)?;
             }
             let now = SystemClock.now();
-            let record =
-                Record { data: &loaded.data, expire_date: expire_date.unwrap_or_else(last_date), now };
+            let record = Record { data: &data, expire_date: expire_date.unwrap_or_else(last_date), now };
             match self.rows.update(&session_key, Some(&loaded.version), record).await {
                 Ok(Updated::Updated(_)) => {
                     // Of a text that was only signed anew, the copy is what it was.
-                    let copy =
-                        if renewed { self.copy(&session_key, &loaded.data).await? } else { Copy::Right };
+                    let copy = if renewed { self.copy(&session_key, &data).await? } else { Copy::Right };
                     let left = (copy == Copy::Unknown).then_some(Reason::CacheFailed);
                     return Ok(SessionResult {
                         signed_anew,
@@ -202,7 +199,8 @@ impl Change {
     }
 
     async fn login(&self, loaded: &Loaded) -> anyhow::Result<Login> {
-        Ok(self.logins.look(&[&loaded.data]).await?.pop().unwrap_or(Login::Unknown))
+        let empty = SessionData::new();
+        Ok(self.logins.look(&[loaded.data().unwrap_or(&empty)]).await?.pop().unwrap_or(Login::Unknown))
     }
 
     /// Caches keep no signatures.
@@ -238,11 +236,12 @@ impl Copies {
     async fn is_older(&self, session_key: &SessionKey, row: &SessionData) -> Option<bool> {
         let cache = self.cache.as_ref().filter(|_| !self.has_failed.load(Ordering::Relaxed))?;
         match cache.load(session_key, SystemClock.now()).await {
-            Ok(Some(copy)) if copy.data.contains_key(auth::USER_ID_KEY) => {
+            Ok(copy) => {
                 let hash = |data: &SessionData| data.read::<String>(auth::HASH_SESSION_KEY).ok().flatten();
-                Some(hash(&copy.data) != hash(row))
+                let is_older =
+                    |data: &SessionData| data.contains_key(auth::USER_ID_KEY) && hash(data) != hash(row);
+                Some(copy.as_ref().and_then(|copy| copy.data()).is_some_and(is_older))
             }
-            Ok(_) => Some(false),
             Err(error) => {
                 self.has_failed.fetch_or(is_unavailable(&error), Ordering::Relaxed);
                 None

@@ -45,11 +45,11 @@ impl Copy {
                 }
             };
             let target = State::of_loaded(&there);
-            if there.genuine && source.is(&target) {
+            if there.is_genuine() && source.is(&target) {
                 return Ok(Fate::There);
             }
-            if !there.genuine || !known.has_written(&target) {
-                return Ok(if there.genuine && known.is_copied(&source) {
+            if !there.is_genuine() || !known.has_written(&target) {
+                return Ok(if there.is_genuine() && known.is_copied(&source) {
                     Fate::ChangedAtTarget
                 } else {
                     Fate::Conflict(format!("{}: changed at the source and at the target", key.public_id()))
@@ -141,7 +141,7 @@ impl Copy {
             Err(error) if error.kind() == StoreErrorKind::Unreadable => return conflict(),
             Err(error) => return Err(error).context("the target"),
         };
-        if !there.genuine || !known.has_written(&State::of_loaded(&there)) {
+        if !there.is_genuine() || !known.has_written(&State::of_loaded(&there)) {
             return conflict();
         }
         // A store deletes whatever is there. Emptied first, by comparison, it is surely what was looked at.

@@ -32,7 +32,7 @@ impl State {
     }
 
     pub(super) fn of_loaded(loaded: &Loaded) -> State {
-        State::of(&loaded.data, loaded.expire_date)
+        State::of(loaded.data().unwrap_or(&SessionData::new()), loaded.expire_date)
     }
 
     pub(super) fn is(&self, other: &State) -> bool {

@@ -91,15 +91,15 @@ impl View {
             Some(session_key) => site.store.load(session_key, now).await?,
             None => None,
         };
-        let data = loaded.as_ref().map(|loaded| loaded.data.clone()).unwrap_or_default();
+        let data = loaded.as_ref().and_then(|loaded| loaded.data().cloned()).unwrap_or_default();
         let coat = loaded.map(|loaded| Coat {
             text: match loaded.version.as_bytes() {
                 Some(bytes) => StoredText::of(bytes),
                 None => StoredText::WouldBe(
-                    site.codec.encode(&loaded.data, now).unwrap_or_else(|error| error.to_string()),
+                    site.codec.encode(&data, now).unwrap_or_else(|error| error.to_string()),
                 ),
             },
-            tokens: tokens(&loaded.data.to_json()),
+            tokens: tokens(&data.to_json()),
             end: loaded.expire_date.map(|end| End::of(end, now)),
         });
         let is_framework = |key: &str| key.starts_with('_') || key == TEST_COOKIE_NAME;

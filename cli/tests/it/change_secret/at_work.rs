@@ -63,8 +63,8 @@ async fn what_the_site_saves_meanwhile_is_kept_and_signed_anew() {
     {
         let key = cloakroom::SessionKey::from_trusted(key);
         let loaded = store.load(&key, Utc::now()).await.unwrap().unwrap();
-        assert!(loaded.genuine);
-        assert_eq!(loaded.data.read("visits").unwrap(), Some(visits));
+        assert!(loaded.is_genuine());
+        assert_eq!(loaded.data().unwrap().read("visits").unwrap(), Some(visits));
     }
 }
 

@@ -40,9 +40,10 @@ async fn prepared(url: &str, folder: &std::path::Path) -> Vec<String> {
 async fn signed_anew(store: &dyn SessionStore) -> u64 {
     let (mut listing, mut count) = (store.list().unwrap(), 0);
     while let Some(page) = listing.next_page(1_000, Utc::now()).await.unwrap() {
-        count +=
-            page.iter().filter(|listed| listed.session.as_ref().is_ok_and(|loaded| loaded.genuine)).count()
-                as u64;
+        count += page
+            .iter()
+            .filter(|listed| listed.session.as_ref().is_ok_and(|loaded| loaded.is_genuine()))
+            .count() as u64;
     }
     count
 }

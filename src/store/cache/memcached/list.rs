@@ -12,7 +12,7 @@ use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::cache::format::ends_in;
 use crate::store::listing::{Count, Listed, Paged};
-use crate::store::loaded::{Loaded, Version};
+use crate::store::loaded::{Content, Loaded, Version};
 
 /// Where the listing is. memcached gives all names in one go, and ends the connection of who reads slowly, so
 /// that a server's keys are kept here: about 33 bytes each.
@@ -110,7 +110,7 @@ impl MemcachedStore {
             Ok(None) => return Ok(None),
             Ok(Some(data)) => {
                 let version = Version::from_number(reply.version);
-                Ok(Loaded { data, version, expire_date, genuine: true })
+                Ok(Loaded { content: Content::Genuine(data), version, expire_date })
             }
             Err(error) => Err(error.into_store_error("memcached")),
         };

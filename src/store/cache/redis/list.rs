@@ -11,7 +11,7 @@ use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::store::cache::format::ends_in;
 use crate::store::listing::{Count, Listed, Paged};
-use crate::store::loaded::{Loaded, Version};
+use crate::store::loaded::{Content, Loaded, Version};
 
 /// How far the scan has come. The server keeps nothing of it.
 #[derive(Clone)]
@@ -112,7 +112,8 @@ impl RedisStore {
             Ok(Reply::BulkString(entry)) => match self.format.decode(&entry, self.limit) {
                 Ok(None) => return Ok(None),
                 Ok(Some(data)) => {
-                    Ok(Loaded { data, version: Version::from_bytes(entry), expire_date, genuine: true })
+                    let content = Content::Genuine(data);
+                    Ok(Loaded { content, version: Version::from_bytes(entry), expire_date })
                 }
                 Err(error) => Err(error.into_store_error("redis")),
             },

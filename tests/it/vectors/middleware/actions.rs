@@ -147,10 +147,11 @@ impl View {
     async fn other_request_sets(&self, session_key: &str, key: &str, value: &Json) {
         let session_key = SessionKey::from_trusted(session_key);
         let before: DateTime<Utc> = NaiveDateTime::default().and_utc();
-        let mut loaded = self.store.load(&session_key, before).await.unwrap().unwrap();
-        loaded.data.write(key, value).unwrap();
+        let loaded = self.store.load(&session_key, before).await.unwrap().unwrap();
+        let mut changed = loaded.data().unwrap().clone();
+        changed.write(key, value).unwrap();
         let record =
-            Record { data: &loaded.data, expire_date: loaded.expire_date.unwrap(), now: DateTime::default() };
+            Record { data: &changed, expire_date: loaded.expire_date.unwrap(), now: DateTime::default() };
         self.store.update(&session_key, None, record).await.unwrap();
     }
 }
