@@ -327,14 +327,23 @@ impl<'a> Request<'a> {
 
     /// The cookie that deletes the client's.
     fn removal(&self) -> String {
-        let setting =
-            |name: &str, default: &str| self.case["settings"][name].as_str().unwrap_or(default).to_owned();
-        let (path, same_site) =
-            (setting("SESSION_COOKIE_PATH", "/"), setting("SESSION_COOKIE_SAMESITE", "Lax"));
-        format!(
-            "{}=\"\"; expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path={path}; SameSite={same_site}",
-            self.cookie_name()
-        )
+        let (name, settings) = (self.cookie_name(), &self.case["settings"]);
+        let domain = settings["SESSION_COOKIE_DOMAIN"].as_str();
+        let path = settings["SESSION_COOKIE_PATH"].as_str().unwrap_or("/");
+        let same_site = settings.get("SESSION_COOKIE_SAMESITE").map_or(Some("Lax"), Json::as_str);
+        // Browsers take these only with it.
+        let is_secure =
+            same_site == Some("None") || name.starts_with("__Secure-") || name.starts_with("__Host-");
+        let attributes = [
+            domain.map(|domain| format!("Domain={domain}")),
+            Some("expires=Thu, 01 Jan 1970 00:00:00 GMT".to_owned()),
+            Some("Max-Age=0".to_owned()),
+            Some(format!("Path={path}")),
+            same_site.map(|same_site| format!("SameSite={same_site}")),
+            is_secure.then(|| "Secure".to_owned()),
+        ];
+        let attributes: Vec<String> = attributes.into_iter().flatten().collect();
+        format!("{name}=\"\"; {}", attributes.join("; "))
     }
 }
 
