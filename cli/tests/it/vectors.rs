@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cloakroom::{SessionCodec, Settings};
 use serde_json::Value;
 
 use crate::support::command::{cloakroom, run};
@@ -78,15 +79,19 @@ fn text_of(case: &Case) -> &str {
     case.content["encoded"].as_str().unwrap()
 }
 
-/// The dictionary in a text of Django before 4.0, and how that text is signed.
+/// The JSON in a text of Django before 4.0, and how that text is signed.
 fn signed_with_sha1(case: &Value) -> Option<(Signed, String)> {
     let text = case["encoded"].as_str()?;
-    let class = case["class_qualname"].as_str().or(case["class_name"].as_str());
-    let salt = format!("django.contrib.sessions.{}", class?);
-    let signed = signature::signed(case, text, &salt, class).filter(|signed| *signed != Signed::Modern)?;
-    let json = signature::json_in(text)?;
-    let is_dictionary = serde_json::from_str::<serde_json::Map<String, Value>>(&json).is_ok();
-    is_dictionary.then_some((signed, json))
+    let class = case["class_qualname"].as_str().or(case["class_name"].as_str())?;
+    let salt = format!("django.contrib.sessions.{class}");
+    let signed =
+        signature::signed(case, text, &salt, Some(class)).filter(|signed| *signed != Signed::Modern)?;
+    let mut settings = Settings::new(case["secret_key"].as_str()?);
+    let fallbacks = case["secret_key_fallbacks"].as_array().into_iter().flatten();
+    settings.secret_key_fallbacks = fallbacks.filter_map(Value::as_str).map(Into::into).collect();
+    settings.session_class = class.to_owned();
+    let json = SessionCodec::new(&settings).decode_json(text).ok()?;
+    serde_json::from_str::<Value>(&json).is_ok().then_some((signed, json))
 }
 
 /// `serialized` is exact text; `decoded` is what Django read, with the values' spelling lost.

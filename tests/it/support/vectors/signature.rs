@@ -40,6 +40,7 @@ pub(crate) fn signed(case: &Json, text: &str, salt: &str, class: Option<&str>) -
 /// The JSON in a text of either layout; none where the text is compressed or broken.
 pub(crate) fn json_in(text: &str) -> Option<String> {
     let bytes = match text.split_once(':') {
+        Some((payload, _)) if payload.starts_with('.') => return None,
         Some((payload, _)) => decode(payload, '-', '_')?,
         None => legacy_parts(text)?.1,
     };
