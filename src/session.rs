@@ -1,4 +1,4 @@
-//! The session of one request: a dictionary that knows what was looked at and what was changed.
+//! The session of one request: a dictionary that tracks reads and changes.
 
 mod absolute_lifetime;
 mod changes;
@@ -46,7 +46,7 @@ pub use self::session_use::SessionUse;
 pub use self::test_cookie::{TEST_COOKIE_NAME, TEST_COOKIE_VALUE};
 pub use self::typed_key::{AsKey, Key};
 
-/// What all sessions of a site share.
+/// The state that all sessions of a site share.
 #[derive(Clone)]
 pub(crate) struct Site {
     pub(crate) store: Arc<dyn SessionStore>,
@@ -55,7 +55,7 @@ pub(crate) struct Site {
     pub(crate) keys: Arc<dyn KeyGenerator>,
     pub(crate) user_sessions: Option<UserSessions>,
     pub(crate) warnings: Arc<Warnings>,
-    /// The queues of requests that save one session.
+    /// The queues of requests that save the same session.
     queues: Arc<Queues>,
     moves: Arc<Moves>,
 }
@@ -75,10 +75,10 @@ impl Site {
     }
 }
 
-/// A session that is loaded: it reads and writes like Django's `request.session`.
+/// A loaded session: it reads and writes like Django's `request.session`.
 ///
 /// It is a handle: clones are the same session, so an authentication layer and the handler see each other's
-/// changes. What is changed is saved by the middleware after the response was made, or at once by
+/// changes. Changes are saved by the middleware after the response was made, or at once by
 /// [`save`](Session::save).
 ///
 /// ```
@@ -103,62 +103,63 @@ struct Inner {
     site: Arc<Site>,
     /// Whether the request brought a session cookie, whatever its value.
     cookie_sent: bool,
-    /// Whether the request brought several of the name.
+    /// Whether the request brought several cookies of the session's name.
     several_cookies: bool,
-    /// Whether the session was saved under a key that the client was not told yet.
+    /// Whether the session was saved under a key that the client has not been told.
     untold: AtomicBool,
     state: Mutex<State>,
     login_tracking: Mutex<user_session::LoginTracking>,
-    /// Held while loading or saving, so that each happens once at a time.
+    /// Held while loading or saving, so that only one of them runs at a time.
     busy: tokio::sync::Mutex<()>,
 }
 
 struct State {
-    /// The key to report; that of a pending rotation once there is one.
+    /// The key to report; during a pending rotation the new one.
     session_key: Option<SessionKey>,
     origin: Origin,
     data: SessionData,
-    /// What was done to `data` since it was loaded or saved.
+    /// The changes to `data` since it was loaded or saved.
     changes: Changes,
-    /// What is to be written although no key changed: `modified` set by hand, a new key.
+    /// Whether a save is needed even without changed keys: `modified` set by hand, or a new key.
     unsaved: bool,
     accessed: bool,
     modified: bool,
-    /// Whether the response's headers went out. What is changed from then on, only the application can save.
+    /// Whether the response's headers were sent. From then on only the application can save changes.
     is_finished: bool,
-    /// Whether anything was changed since, and not saved.
+    /// Whether there are unsaved changes made after that.
     is_late: bool,
-    /// Whether a user logged in, and the login is not saved.
+    /// Whether there is an unsaved login.
     is_login: bool,
-    /// How many sessions this was before: a new one begins at a logout.
+    /// How many sessions this handle was before: a logout starts a new one.
     number: u32,
-    /// The closures that compute a value at the moment.
+    /// The closures that are computing a value.
     modifying: Vec<Modifying>,
 }
 
-/// Where the data came from, and so what saving must do.
+/// Where the data came from, which decides how saving works.
 #[derive(Clone, Debug)]
 enum Origin {
     /// Not loaded yet; the cookie holds this key.
     NotLoaded(SessionKey),
-    /// Not loaded yet; the cookie holds what cannot be a key. Loading will find nothing, without asking.
+    /// Not loaded yet; the cookie holds text that cannot be a key. Loading will find nothing, without a round
+    /// trip.
     NotAKey,
-    /// Nothing is stored: saving creates.
+    /// Not stored: saving creates it.
     New,
-    /// Stored under this key in this version: saving replaces, or moves to the key reported.
+    /// Stored under this key in this version: saving replaces it, or moves it to the reported key.
     Stored(SessionKey, Version),
     /// Stored, but not signed with this secret. It stays as it is: saving creates another session.
     NotGenuine,
 }
 
 impl Session {
-    /// A new, empty session outside of any request, for scripts and tests.
+    /// Creates a new, empty session outside of any request, for scripts and tests.
     pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Session {
         Session { inner: LazySession::new(Arc::new(Site::new(store, settings)), None, false).inner }
     }
 
-    /// The stored session under this key, outside of any request: `SessionStore(session_key=…)` in Django.
-    /// The session is new and empty when there is none.
+    /// Opens the stored session under this key, outside of any request: `SessionStore(session_key=…)` in
+    /// Django. The session is new and empty when there is none.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -223,7 +224,7 @@ impl Session {
                 self.site().warnings.not_genuine(now);
             }
             None => {
-                // The client's key is never adopted.
+                // A key chosen by the client is never adopted.
                 let mut state = self.inner.state();
                 state.origin = Origin::New;
                 state.session_key = None;
@@ -248,14 +249,15 @@ impl Session {
 
     fn change(&self, change: Change) {
         let pointless = self.inner.state().change(change);
-        // Not before nothing is locked: closures are the application's to drop.
+        // Dropped only when nothing is locked: closures may run application code.
         drop(pointless);
     }
 
-    /// Decides by the value under a key what to do, and does it if the value is still the same; else decides again.
+    /// Decides from the value under a key which change to make, and makes it if the value is still the same;
+    /// else decides again.
     ///
-    /// `decide` is the application's code (a closure, `Serialize`, `Deserialize`), so nothing is locked while it runs,
-    /// and it may use the session. What it changes under this key itself, its outcome overwrites.
+    /// `decide` is application code (a closure, `Serialize`, `Deserialize`), so nothing is locked while it
+    /// runs, and it may use the session. Its outcome overwrites changes that it makes itself under this key.
     fn exchange<T>(
         &self,
         key: &str,
@@ -281,7 +283,7 @@ impl Session {
         }
     }
 
-    /// The value under this key, or none. Django's `session.get(key)`.
+    /// Returns the value under this key, if any. Django's `session.get(key)`.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -295,18 +297,18 @@ impl Session {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     ///
-    /// A stored null, Python's `None`, is found by types that take it, such as `Option<u32>`; for others there is
-    /// nothing.
+    /// A stored null, Python's `None`, is a value for types that take it, such as `Option<u32>`; for other
+    /// types it counts as no value.
     ///
     /// # Errors
-    /// [`Error::Value`] when it is of another type; it stays as it is.
+    /// [`Error::Value`] when the value is of another type; it stays as it is.
     pub fn get<T: DeserializeOwned>(&self, key: impl AsKey<T>) -> Result<Option<T>, Error> {
         let key = key.as_key();
-        // Read from a copy, because `Deserialize` is the application's.
+        // Read from a copy, because `Deserialize` is application code.
         self.get_value(key).map_or(Ok(None), |value| value.read()).map_err(value_error(key))
     }
 
-    /// The value under this key as it is stored, to pass on or to look at its JSON text.
+    /// Returns the value under this key as it is stored, to pass it on or to look at its JSON text.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -322,7 +324,7 @@ impl Session {
         self.read(|data| data.get(key).cloned())
     }
 
-    /// Puts a value. Django's `session[key] = value`. Counts as a change also when the value is the same.
+    /// Sets a value. Django's `session[key] = value`. Setting an equal value counts as a change too.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -346,7 +348,7 @@ impl Session {
         Ok(())
     }
 
-    /// Puts a value that is in its stored form already.
+    /// Sets a value that is already in its stored form.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -361,8 +363,8 @@ impl Session {
         self.change(Change::Set(Text::of_key(key), value));
     }
 
-    /// Changes the value under a key from what it is then. Should another request have changed the session
-    /// meanwhile, `modify` runs again on that request's value when saving: no increment is lost.
+    /// Computes a new value from the current one. If another request changes the session meanwhile, saving
+    /// runs `modify` again on that request's value: no increment is lost.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -374,9 +376,9 @@ impl Session {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     ///
-    /// The closure may use the session, and may run more than once, also in another request's task: here, when
-    /// another thread changed the value meanwhile, and when saving. What it changes under this key itself, its outcome
-    /// overwrites. A stored null is no value, unless the type takes it.
+    /// The closure may use the session. It may run more than once, even in another request's task: here, when
+    /// another thread changed the value meanwhile, and when saving. Its outcome overwrites changes that it
+    /// makes itself under this key. A stored null is no value, unless the type takes it.
     ///
     /// # Errors
     /// [`Error::Value`] when the stored value is of another type, or the new one has no counterpart in JSON.
@@ -398,7 +400,8 @@ impl Session {
         })
     }
 
-    /// Removes a key; tells whether it was there. Django's `del session[key]`, which raises `KeyError` instead.
+    /// Removes a key; returns whether it existed. Django's `del session[key]`, which raises `KeyError`
+    /// instead.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -421,7 +424,8 @@ impl Session {
         found
     }
 
-    /// Removes a key and gives its value. Django's `session.pop(key, None)`. A key that is not there is no change.
+    /// Removes a key and returns its value. Django's `session.pop(key, None)`. Removing a missing key is not
+    /// a change.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -434,10 +438,10 @@ impl Session {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     ///
-    /// A null is removed, too; it is the outcome for types that take it, and nothing for others.
+    /// A null is removed, too. Types that take null get it; for others the result is `None`.
     ///
     /// # Errors
-    /// [`Error::Value`] when it is of another type; then it stays.
+    /// [`Error::Value`] when the value is of another type; then it stays.
     pub fn pop<T: DeserializeOwned>(&self, key: impl AsKey<T>) -> Result<Option<T>, Error> {
         let key = key.as_key();
         self.exchange(key, |before| {
@@ -446,7 +450,8 @@ impl Session {
         })
     }
 
-    /// The value under this key; puts `default` there first when there is none. Django's `session.setdefault`.
+    /// Returns the value under this key; sets `default` first when there is none. Django's
+    /// `session.setdefault`.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -459,8 +464,8 @@ impl Session {
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     ///
-    /// Django gives a stored `None` back. So does this for types that take null, such as `Option<u32>`; others cannot
-    /// hold it, and get the default, which takes its place.
+    /// Django returns a stored `None`. This does so for types that take null, such as `Option<u32>`. Other
+    /// types cannot hold it: they get the default, which replaces the null.
     ///
     /// # Errors
     /// As [`get`](Session::get) and [`set`](Session::set).
@@ -480,7 +485,7 @@ impl Session {
         Ok(there.unwrap_or(default))
     }
 
-    /// Puts several values. Django's `session.update(dict)`; counts as a change also when there are none.
+    /// Sets several values. Django's `session.update(dict)`; counts as a change even when there are none.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -494,7 +499,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Value`] when one has no counterpart in JSON; then none is put.
+    /// [`Error::Value`] when one has no counterpart in JSON; then none is set.
     pub fn update<K: AsRef<str>, T: Serialize>(
         &self,
         entries: impl IntoIterator<Item = (K, T)>,
@@ -543,7 +548,7 @@ impl Session {
         self.read(|data| data.iter().map(|(key, _)| key).collect())
     }
 
-    /// The values in order, as they are stored. Django's `session.values()`.
+    /// The stored values in order. Django's `session.values()`.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -576,7 +581,7 @@ impl Session {
         self.read(|data| data.iter().map(|(key, value)| (key, value.clone())).collect())
     }
 
-    /// The data as a whole: a copy.
+    /// Returns a copy of all data.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -593,7 +598,7 @@ impl Session {
         self.read(SessionData::clone)
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -608,8 +613,9 @@ impl Session {
         self.read(SessionData::len)
     }
 
-    /// Removes all keys, also those that another request is adding meanwhile; the session itself stays, with
-    /// its key and, where there is an absolute age, its beginning. Django's `session.clear()`. To log out, [`flush`](Session::flush).
+    /// Removes all keys, including keys that another request is adding meanwhile. The session itself stays,
+    /// with its key and, if there is an absolute lifetime, its start time. Django's `session.clear()`. For a
+    /// logout use [`flush`](Session::flush).
     ///
     /// ```
     /// use std::sync::Arc;
@@ -628,7 +634,7 @@ impl Session {
         self.change(Change::Clear);
     }
 
-    /// Whether there is neither a key nor data: a session that nothing was ever put in. Django's `is_empty`.
+    /// Whether the session has neither a key nor data, because nothing was ever set. Django's `is_empty`.
     /// Does not count as access.
     ///
     /// ```
@@ -645,7 +651,7 @@ impl Session {
         self.inner.state().is_empty()
     }
 
-    /// The key under which the session is or will be stored; none before a new session is first saved.
+    /// The key under which the session is or will be stored; `None` before a new session is first saved.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -663,12 +669,12 @@ impl Session {
         self.inner.state().session_key.clone()
     }
 
-    /// Whether the data was looked at, in which case the response varies on the cookie.
+    /// Whether the data was read; then the response varies on the cookie.
     pub fn accessed(&self) -> bool {
         self.inner.state().accessed
     }
 
-    /// Says that the data was looked at, or takes that back. Django's `session.accessed = …`.
+    /// Marks the data as read or unread. Django's `session.accessed = …`.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -683,7 +689,7 @@ impl Session {
         self.inner.state().accessed = accessed;
     }
 
-    /// Whether the data was changed, in which case the middleware saves it and sends the cookie.
+    /// Whether the data was changed; then the middleware saves it and sends the cookie.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -701,8 +707,8 @@ impl Session {
         self.inner.state().modified
     }
 
-    /// Has the session saved although nothing changed, which prolongs it; or takes back that anything did.
-    /// Django's `session.modified = …`.
+    /// Forces a save even without changes, which extends the session; `false` clears the mark that the data
+    /// changed. Django's `session.modified = …`.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -752,7 +758,7 @@ impl State {
         !has_key && self.data.is_empty()
     }
 
-    /// Makes a change; gives those that it makes pointless, to be dropped where nothing is locked.
+    /// Makes a change. Returns the changes that it makes pointless, to be dropped outside of any lock.
     #[must_use]
     fn change(&mut self, change: Change) -> Changes {
         change.apply(&mut self.data);
@@ -768,7 +774,8 @@ impl State {
         self.is_late |= self.is_finished;
     }
 
-    /// Begins a new, empty session; gives the changes of the one before, to be dropped where nothing is locked.
+    /// Begins a new, empty session. Returns the previous session's changes, to be dropped outside of any
+    /// lock.
     #[must_use]
     fn reset(&mut self) -> Changes {
         self.session_key = None;
@@ -798,7 +805,7 @@ impl fmt::Debug for Session {
             let state = self.inner.state();
             (state.data.clone(), state.accessed, state.modified)
         };
-        // Where it is written to is the application's.
+        // Formatted without the lock, because the formatter's target is application code.
         formatter
             .debug_struct("Session")
             .field("data", &data)

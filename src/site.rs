@@ -1,4 +1,4 @@
-//! The settings of one site, and the terms that every layer above speaks in: keys, times and errors.
+//! The settings of one site, and the terms that all layers above share: keys, times and errors.
 
 pub(crate) mod clock;
 pub(crate) mod error;

@@ -1,4 +1,4 @@
-//! The end of a session that no activity puts off: [`Settings::absolute_lifetime`].
+//! The absolute lifetime, which no activity extends: [`Settings::absolute_lifetime`].
 
 use chrono::{DateTime, Utc};
 use cloakroom_formats::private::Text;
@@ -9,8 +9,8 @@ use super::{Session, State};
 use crate::site::error::Error;
 use crate::site::settings::Settings;
 
-/// The key in the session that says when it began, in whole Unix seconds, where there is an absolute age. Django
-/// carries it along like any other.
+/// The session key that holds the session's start time, in whole Unix seconds, if there is an absolute
+/// lifetime. Django preserves it like any other key.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -26,9 +26,12 @@ use crate::site::settings::Settings;
 pub const SESSION_STARTED_KEY: &str = "_session_started";
 
 impl Session {
-    /// Has the absolute age count from now on, because the user has just proved who it is. [`auth::login`](crate::auth::login)
-    /// does so; a login of another kind calls it beside [`cycle_key`](Session::cycle_key), which does not: a key is also
-    /// changed when nobody entered a password. Does nothing where there is no absolute age.
+    /// Restarts the absolute lifetime, because the user has just authenticated. Does nothing without an
+    /// absolute lifetime.
+    ///
+    /// [`auth::login`](crate::auth::login) calls it. A login of another kind calls it beside
+    /// [`cycle_key`](Session::cycle_key), which does not restart it: a key also changes when nobody entered a
+    /// password.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -44,7 +47,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// None that can be met: a number can always be stored.
+    /// None in practice: a number can always be stored.
     pub fn restart_absolute_age(&self) -> Result<(), Error> {
         if self.settings().absolute_lifetime.is_some() {
             self.set(SESSION_STARTED_KEY, self.now().timestamp())?;
@@ -52,7 +55,7 @@ impl Session {
         Ok(())
     }
 
-    /// When this session ends however active it is; none where there is no absolute age.
+    /// When the absolute lifetime of this session ends; `None` without an absolute lifetime.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -76,8 +79,8 @@ impl Session {
 }
 
 impl State {
-    /// Puts the beginning into a session that has none. Nobody looked at the data, and a retry keeps the
-    /// beginning that another request wrote.
+    /// Adds the start time to a session without one. This does not count as access, and a retry keeps a start
+    /// time that another request wrote.
     pub(super) fn mark_start(&mut self, settings: &Settings, now: DateTime<Utc>) {
         if settings.absolute_lifetime.is_none() || self.data.contains_key(SESSION_STARTED_KEY) {
             return;
@@ -90,12 +93,12 @@ impl State {
     }
 }
 
-/// Whether a stored session has ended by its absolute age. What is no beginning, nobody can count from: it has.
+/// Whether a stored session's absolute lifetime has ended. An unreadable start time counts as expired.
 pub(super) fn is_over(data: &SessionData, settings: &Settings, now: DateTime<Utc>) -> bool {
     data.contains_key(SESSION_STARTED_KEY) && end(data, settings, now).is_some_and(|end| end <= now)
 }
 
-/// When a session with this data ends; one without a beginning begins now.
+/// When the absolute lifetime of a session with this data ends; a session without a start time starts now.
 pub(super) fn end(data: &SessionData, settings: &Settings, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let age = settings.absolute_lifetime?;
     let started = match data.get(SESSION_STARTED_KEY) {
@@ -104,6 +107,6 @@ pub(super) fn end(data: &SessionData, settings: &Settings, now: DateTime<Utc>) -
             started.deserialize::<i64>().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0))
         }
     };
-    // Beyond the end of time there is no end to cut to.
+    // On overflow no cap applies.
     Some(started.map_or(now, |started| started.checked_add_signed(age).unwrap_or(DateTime::<Utc>::MAX_UTC)))
 }

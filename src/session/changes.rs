@@ -1,4 +1,4 @@
-//! What a request did to its session, to be done again on top of what another request saved meanwhile.
+//! Records a request's changes, to replay them on data that another request saved meanwhile.
 
 use std::sync::Arc;
 
@@ -8,23 +8,23 @@ use cloakroom_formats::{Kind, SessionData, Value, ValueError};
 use super::SESSION_STARTED_KEY;
 use crate::site::error::Error;
 
-/// Computes a value from the one that is there.
+/// Computes a value from the current one.
 pub(super) type Replay = Arc<dyn Fn(Option<&Value>) -> Result<Value, ValueError> + Send + Sync>;
 
-/// One change. The keys are escaped, and share their text with the data.
+/// One change. Keys are escaped, and share their text with the data.
 #[derive(Clone)]
 pub(super) enum Change {
     Set(Text, Value),
-    /// Set where there was nothing; another request's value stays.
+    /// Sets a missing key; another request's value stays.
     SetDefault(Text, Value),
     Remove(Text),
-    /// Computed from the value that was there: what came out here, and how to compute it again.
+    /// Computed from the previous value: the result, and the function to compute it again.
     Modify(Text, Value, Replay),
     Clear,
 }
 
 impl Change {
-    /// Does the change for the first time.
+    /// Makes the change for the first time.
     pub(super) fn apply(&self, data: &mut SessionData) {
         match self {
             Change::Set(key, value) | Change::SetDefault(key, value) | Change::Modify(key, value, _) => {
@@ -43,10 +43,10 @@ impl Change {
         }
     }
 
-    /// Does the change again on other data.
+    /// Makes the change again on other data.
     fn replay(&self, data: &mut SessionData) -> Result<(), Error> {
         match self {
-            // As when it was done first, a null is no value.
+            // A null is no value, as when the change was first made.
             Change::SetDefault(key, _)
                 if data.get_escaped(key.as_str()).is_some_and(|value| value.kind() != Kind::None) => {}
             Change::Modify(key, _, modify) => {
@@ -60,12 +60,12 @@ impl Change {
     }
 }
 
-/// The changes in their order. Dropping them runs the application's code, as closures may hold anything.
+/// The changes in order. Dropping them runs application code, because closures may hold anything.
 #[derive(Clone, Default)]
 pub(super) struct Changes(Vec<Change>);
 
 impl Changes {
-    /// Adds a change; gives those that it makes pointless, to be dropped where nothing is locked.
+    /// Adds a change. Returns the changes that it makes pointless, to be dropped outside of any lock.
     #[must_use]
     pub(super) fn push(&mut self, change: Change) -> Changes {
         let pointless = match &change {
@@ -77,13 +77,13 @@ impl Changes {
         Changes(pointless)
     }
 
-    /// Puts changes in front that were made before these.
+    /// Inserts earlier changes at the front.
     pub(super) fn prepend(&mut self, mut earlier: Changes) {
         earlier.0.append(&mut self.0);
         self.0 = earlier.0;
     }
 
-    /// Puts changes behind these; tells how many there were before.
+    /// Appends later changes; returns how many there were before.
     pub(super) fn append(&mut self, mut later: Changes) -> usize {
         let before = self.0.len();
         self.0.append(&mut later.0);
@@ -98,14 +98,14 @@ impl Changes {
         self.replay_from(0, data)
     }
 
-    /// Does those changes again that come after the first so many.
+    /// Replays the changes after the first `first` ones.
     pub(super) fn replay_from(&self, first: usize, data: &mut SessionData) -> Result<(), Error> {
         self.0[first..].iter().try_for_each(|change| change.replay(data))
     }
 }
 
 impl Change {
-    /// Whether it is about the value under this key.
+    /// Whether the change affects the value under this key.
     pub(super) fn concerns(&self, key: &Text) -> bool {
         self.key().is_none_or(|own| own == key)
     }

@@ -1,4 +1,4 @@
-//! The session's own expiry: Django's `set_expiry` and what is asked of it.
+//! The session's own expiry: Django's `set_expiry` and its getters.
 
 use cloakroom_formats::private::{StoredExpiry, Text};
 use cloakroom_formats::{EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, Moment};
@@ -8,7 +8,7 @@ use super::changes::Change;
 use crate::site::error::Error;
 
 impl Session {
-    /// Says when this session ends. Django's `set_expiry`.
+    /// Sets when this session expires. Django's `set_expiry`.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -23,7 +23,7 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Expiry`] when the end lies outside of the years 1 to 9999.
+    /// [`Error::Expiry`] when the expiry is outside of the years 1 to 9999.
     pub fn set_expiry(&self, expiry: impl Into<Expiry>) -> Result<(), Error> {
         match expiry.into().to_stored(self.now(), self.settings().time_zone)? {
             Some(value) => self.change(Change::Set(Text::of_key(EXPIRY_KEY), value)),
@@ -38,7 +38,7 @@ impl Session {
         self.read(|data| StoredExpiry::read(data.get(EXPIRY_KEY)))
     }
 
-    /// How long the session lives from now on, were it saved now. Django's `get_expiry_age()`.
+    /// How long the session would live if it were saved now. Django's `get_expiry_age()`.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -52,12 +52,12 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`ExpiryError`] when the session holds an expiry that is none; [`set_expiry`](Session::set_expiry) mends it.
+    /// [`ExpiryError`] when the stored expiry is invalid; [`set_expiry`](Session::set_expiry) repairs it.
     pub fn get_expiry_age(&self) -> Result<ExpiryAge, ExpiryError> {
         self.get_expiry_age_from(Moment::at(self.now(), self.settings().time_zone))
     }
 
-    /// How long the session lives from a moment on. Django's `get_expiry_age(modification=…)`.
+    /// How long the session lives from a given moment. Django's `get_expiry_age(modification=…)`.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -76,7 +76,7 @@ impl Session {
         self.stored_expiry().age(modification, self.settings().cookie_age)
     }
 
-    /// When the session ends, were it saved now. Django's `get_expiry_date()`.
+    /// When the session would expire if it were saved now. Django's `get_expiry_date()`.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -91,12 +91,13 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// As [`get_expiry_age`](Session::get_expiry_age), and when the end lies beyond the year 9999.
+    /// As [`get_expiry_age`](Session::get_expiry_age), and when the expiry is after the year 9999.
     pub fn get_expiry_date(&self) -> Result<Moment, ExpiryError> {
         self.get_expiry_date_from(Moment::at(self.now(), self.settings().time_zone))
     }
 
-    /// When the session ends if it was last changed at a moment. Django's `get_expiry_date(modification=…)`.
+    /// When the session expires if it was last changed at the given moment. Django's
+    /// `get_expiry_date(modification=…)`.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -131,7 +132,7 @@ impl Session {
         self.stored_expiry().at_browser_close(self.settings().expire_at_browser_close)
     }
 
-    /// The usual age of a session. Django's `get_session_cookie_age`.
+    /// The default age of a session. Django's `get_session_cookie_age`.
     ///
     /// ```
     /// use std::sync::Arc;

@@ -1,8 +1,9 @@
-//! Several requests' changes in one write.
+//! Saves the changes of several requests in one write.
 //!
-//! The write belongs to nobody's request alone: all whose changes it carries wait for it, and whichever of them is
-//! there moves it on. So a client that hangs up neither takes the others' changes along nor has them made twice.
-//! Rejected: a task of its own for the write, which needs a runtime that outlives all who wait.
+//! The write belongs to no single request: all requests with changes in it wait for it, and any of them that
+//! is still there drives it. So a client that disconnects neither loses the others' changes nor causes them
+//! to be made twice. Rejected: a separate task for the write, which needs a runtime that outlives all waiting
+//! requests.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -24,13 +25,13 @@ use crate::site::error::{Error, StoreError, StoreErrorKind};
 pub(super) struct Rider {
     pub(super) session: Session,
     pub(super) changes: Changes,
-    /// When it stops waiting.
+    /// The end of its waiting time.
     pub(super) end: Instant,
-    /// Closed when it is gone.
+    /// Closed when the request is gone.
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
-/// How saving ended, for one rider.
+/// The outcome of the save for one rider.
 pub(super) struct Answer {
     pub(super) writes: u32,
     pub(super) outcome: Result<Saved, Failure>,
@@ -38,11 +39,11 @@ pub(super) struct Answer {
 
 pub(super) enum Failure {
     Error(Error),
-    /// Its own closure panicked, in another request's task.
+    /// The request's own closure panicked, in another request's task.
     Panic(Box<dyn Any + Send>),
 }
 
-/// A write that is under way for several requests.
+/// A write in progress for several requests.
 pub(super) struct Group {
     work: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
 }
@@ -52,7 +53,7 @@ impl Group {
         Arc::new(Group { work: Mutex::new(Some(Box::pin(save_together(turn, riders)))) })
     }
 
-    /// Waits for the answer, and moves the write on for as long as nobody else does.
+    /// Waits for the answer, and drives the write while nobody else does.
     pub(super) async fn ride(&self, mut answer: oneshot::Receiver<Answer>) -> Answer {
         let mut moving = pin!(self.move_on());
         let mut is_moving = true;
@@ -84,7 +85,7 @@ impl Group {
             }
         });
         let ended = ended.await;
-        // Nobody polls it again; those who wait for an answer get none.
+        // The write is never polled again; the waiting requests get no answer.
         *work = None;
         drop(work);
         if let Err(panic) = ended {
@@ -93,8 +94,8 @@ impl Group {
     }
 }
 
-/// Saves what riders changed, in their order, and tells each what came of it. From the end of the last write on there
-/// is nothing to wait for, so that whoever moves this on does not leave before the turn is passed on.
+/// Saves the riders' changes in order, and tells each the outcome. After the last write ends nothing awaits,
+/// so that the driving request does not leave before it passes the turn on.
 async fn save_together(mut turn: Turn, riders: Vec<Rider>) {
     let session_key = turn.session_key().clone();
     let mut stored = turn.stored();
@@ -122,7 +123,8 @@ async fn save_together(mut turn: Turn, riders: Vec<Rider>) {
         };
         let (writes, riders) = (attempt.writes, attempt.changes);
         match outcome {
-            // One request's change may be what the store refuses: one by one, so that it costs nobody else a save.
+            // The store may refuse one request's change: retry them one by one, so that the others still
+            // succeed.
             Err(Error::Store(error)) if error.kind() == StoreErrorKind::Refused && riders.len() > 1 => {
                 batches.extend(riders.into_iter().rev().map(|rider| vec![rider]));
             }
@@ -144,7 +146,7 @@ async fn save_together(mut turn: Turn, riders: Vec<Rider>) {
 }
 
 impl Redo for Vec<Rider> {
-    /// Leaves out those who are gone, and those whose change cannot be made, who are told why.
+    /// Leaves out riders that are gone, and those whose change fails, who are told why.
     fn redo(&mut self, session: &Session, data: SessionData, writes: u32) -> Result<SessionData, Error> {
         let (mut data, now) = (data, session.now());
         for rider in std::mem::take(self) {
@@ -167,7 +169,7 @@ impl Redo for Vec<Rider> {
             };
             let _ = rider.answer.send(Answer { writes, outcome: Err(failure) });
         }
-        // Nobody is left who could be told.
+        // Nobody is left to be told.
         if self.is_empty() { Err(Error::Interrupted) } else { Ok(data) }
     }
 }

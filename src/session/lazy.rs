@@ -1,4 +1,4 @@
-//! A request's session before anybody has asked for it.
+//! A request's session before it is loaded.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +12,8 @@ use super::{Inner, Origin, Session, Site, State};
 use crate::site::error::Error;
 use crate::site::session_key::SessionKey;
 
-/// A session that is loaded when somebody asks for it. The middleware puts one on each request; a request
-/// that does not ask costs the store nothing.
+/// A session that is loaded on first use. The middleware puts one on each request; a request that does not
+/// use it costs the store nothing.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -32,9 +32,9 @@ use crate::site::session_key::SessionKey;
 #[derive(Clone)]
 pub struct LazySession {
     pub(super) inner: Arc<Inner>,
-    /// That of the layer around this one, where there is one.
+    /// The session of the enclosing layer, if there is one.
     around: Option<Arc<LazySession>>,
-    /// Whether a layer further out made this session, and saves it.
+    /// Whether an outer layer made this session, and saves it.
     shared: bool,
 }
 
@@ -42,7 +42,7 @@ impl LazySession {
     pub(crate) fn new(site: Arc<Site>, cookie_value: Option<&str>, several_cookies: bool) -> LazySession {
         let format = &site.settings.session_key_format;
         let origin = match cookie_value {
-            // Django takes fewer than 8 characters for no key at all, and others for a key to look up.
+            // Django treats fewer than 8 characters as no key at all, and looks up all others.
             Some(value) if value.len() < format.min_length => Origin::New,
             Some(value) if site.store.keeps_data_in_cookie() => {
                 Origin::NotLoaded(SessionKey::from_trusted(value))
@@ -80,23 +80,23 @@ impl LazySession {
         LazySession { inner: Arc::new(inner), around: None, shared: false }
     }
 
-    /// This session as that of a layer inside of another.
+    /// Returns this session as that of a layer inside another.
     pub(crate) fn inside(self, around: &LazySession) -> LazySession {
         LazySession { around: Some(Arc::new(around.clone())), ..self }
     }
 
-    /// The session of a layer further out for one inside of it.
+    /// Returns an outer layer's session for a layer inside it.
     pub(crate) fn shared(&self, around: &LazySession) -> LazySession {
         LazySession { shared: true, ..self.clone() }.inside(around)
     }
 
-    /// Whether another layer makes and saves this session.
+    /// Whether another layer made and saves this session.
     #[inline]
     pub(crate) fn is_shared(&self) -> bool {
         self.shared
     }
 
-    /// The sessions of the layers around a request, the innermost first.
+    /// The sessions of the layers around a request, innermost first.
     pub(crate) fn layers(&self) -> impl Iterator<Item = &LazySession> {
         std::iter::successors(Some(self), |session| session.around.as_deref())
     }
@@ -111,13 +111,13 @@ impl LazySession {
         self.inner.several_cookies
     }
 
-    /// Whether the session was saved under a key that the client was not told: from now on it counts as told.
+    /// Whether the session was saved under a key that the client has not been told. Clears the mark.
     #[inline]
     pub(crate) fn take_untold(&self) -> bool {
         self.inner.untold.load(Ordering::Relaxed) && self.inner.untold.swap(false, Ordering::Relaxed)
     }
 
-    /// The session, loaded from the store unless it is already. One round trip at most.
+    /// Loads the session from the store, unless it is already loaded. At most one round trip.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -133,8 +133,8 @@ impl LazySession {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Store`] when the store fails or the session cannot be carried. Nothing is known then, and
-    /// neither the cookie nor what is stored changes.
+    /// [`Error::Store`] when the store fails or the session cannot be carried. The session's state is then
+    /// unknown, and neither the cookie nor the stored session changes.
     pub async fn load(&self) -> Result<Session, Error> {
         let session = Session { inner: Arc::clone(&self.inner) };
         session.load_once().await?;
@@ -146,8 +146,9 @@ impl LazySession {
         loaded.then(|| Session { inner: Arc::clone(&self.inner) })
     }
 
-    /// The facts that the rules need, after a response with this status was made. Its headers count as gone from here on,
-    /// under the lock that is taken anyway, as most requests save nothing.
+    /// Returns the facts that the rules need, after a response with this status was made. Its headers count
+    /// as sent from now on. This is set under the lock that is taken here anyway, because most requests save
+    /// nothing.
     pub(crate) fn session_use(&self, status: u16) -> SessionUse {
         let mut state = self.inner.state();
         state.is_finished = true;
@@ -161,22 +162,24 @@ impl LazySession {
         }
     }
 
-    /// Says whether the response's headers are gone. What is changed afterwards is saved by the application or by nobody.
+    /// Sets whether the response's headers are sent. Later changes are saved only if the application saves
+    /// them.
     pub(crate) fn set_finished(&self, is_finished: bool) {
         self.inner.state().is_finished = is_finished;
     }
 
-    /// Whether a new, empty session: there is neither a key nor data. Django's `is_empty`, which does not load.
+    /// Whether the session is new and empty, with neither a key nor data. Django's `is_empty`, which does not
+    /// load.
     pub fn is_empty(&self) -> bool {
         self.inner.state().is_empty()
     }
 
-    /// The key in the cookie, as long as it may be one, or that of the session once it is loaded. Does not load.
+    /// The key in the cookie if its format is valid, or the session's key once it is loaded. Does not load.
     pub fn session_key(&self) -> Option<SessionKey> {
         self.inner.state().session_key.clone()
     }
 
-    /// Whether a handler looked at the data.
+    /// Whether a handler read the data.
     pub fn accessed(&self) -> bool {
         self.inner.state().accessed
     }

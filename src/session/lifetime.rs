@@ -1,4 +1,4 @@
-//! Sessions begin, move to another key and end.
+//! How sessions begin, move to another key and end.
 
 use std::sync::atomic::Ordering;
 
@@ -9,11 +9,11 @@ use crate::site::session_key::SessionKey;
 use crate::telemetry::{self, Ended, Operation, spans};
 
 impl Session {
-    /// Moves the session to a new key when it is saved, in one step, and keeps its data. To be called when
-    /// the user's rights change, such as at login, so that a key known before is worth nothing.
+    /// Moves the session to a new key when it is saved, in one step, and keeps its data. Call it when the
+    /// user's rights change, such as at login, so that a previously known key becomes useless.
     ///
-    /// Django's `cycle_key` moves at once. Here nothing is written before saving, so that a request which
-    /// fails with 5xx leaves the user's session as it was, and a login costs one write.
+    /// Django's `cycle_key` moves at once. Here nothing is written before saving. So a request that fails
+    /// with 5xx leaves the user's session as it was, and a login costs one write.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -44,8 +44,8 @@ impl Session {
         Ok(())
     }
 
-    /// Starts a new, empty session under a new key; the old one stays in the store. Django's `create`. Signed cookies have
-    /// no keys: there the session stays what it is and its cookie is sent again, as by Django.
+    /// Starts a new, empty session under a new key; the old one stays in the store. Django's `create`. Signed
+    /// cookies have no keys: there the session stays the same and its cookie is sent again, as in Django.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -78,13 +78,14 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the session: removes it from the store at once and forgets its data and key; the middleware
-    /// deletes the cookie. Django's `flush`, the heart of `logout`. What is put in afterwards starts a new
-    /// session.
+    /// Deletes the session and its cookie: removes it from the store at once and forgets its data and key;
+    /// the middleware deletes the cookie. Django's `flush`, the core of `logout`. Values set afterwards start
+    /// a new session.
     ///
-    /// Follows a session that another request has moved to a new key since this one loaded it, and ends it there. It
-    /// follows moves that were made through the same layer. It follows one move by another process if somebody was
-    /// logged in before it and there is an [index of user sessions](crate::user_sessions). Django does not follow.
+    /// If another request has moved the session to a new key since this one loaded it, ends it under the new
+    /// key. This covers moves that were made through the same layer. It covers one move by another process if
+    /// somebody was logged in before it and there is an [index of user sessions](crate::user_sessions).
+    /// Django does not follow moves.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -119,9 +120,9 @@ impl Session {
     }
 
     /// Removes the session from the store at once and nothing else: its data and key stay here, and saving a
-    /// change to them fails with [`Error::Interrupted`]. Django's `delete`. To log out, [`flush`](Session::flush).
-    /// Signed cookies are kept by the browser alone: there the data is forgotten here and the cookie deleted, as by
-    /// Django.
+    /// change to them fails with [`Error::Interrupted`]. Django's `delete`. For a logout use
+    /// [`flush`](Session::flush). Signed cookies are kept by the browser alone: there the data is forgotten
+    /// and the cookie deleted, as in Django.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -180,7 +181,7 @@ impl Session {
         Ok(spans::call(span, Operation::Delete, deleting).await?)
     }
 
-    /// Ends the session under the keys that requests of this process have moved it to.
+    /// Ends the session under the keys to which requests of this process have moved it.
     async fn end_where_it_moved(&self, session_key: &SessionKey) -> Result<bool, Error> {
         let (mut deleted, mut seen) = (false, Vec::new());
         let mut next = self.site().moves.of(session_key);

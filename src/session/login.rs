@@ -1,10 +1,10 @@
-//! A session's knowledge of a login, for the log.
+//! Tracks a session's login, for the log.
 
 use super::{Session, State};
 use crate::login_keys::user_id_in;
 
 impl Session {
-    /// A user logged in: the log tells of it once the session is saved.
+    /// Notes that a user logged in; the log reports it once the session is saved.
     pub(crate) fn note_login(&self) {
         self.inner.state().is_login = true;
     }

@@ -1,4 +1,4 @@
-//! Closures that compute a value while the session is not locked.
+//! Tracks closures that compute a value while the session is unlocked.
 
 use std::thread::ThreadId;
 
@@ -7,22 +7,22 @@ use cloakroom_formats::private::Text;
 use super::changes::Change;
 use super::{Inner, State};
 
-/// A closure that is running.
+/// A running closure.
 pub(super) struct Modifying {
     thread: ThreadId,
     key: Text,
-    /// Whether it changed the value itself.
+    /// Whether the closure changed the value itself.
     is_own: bool,
 }
 
 impl Modifying {
-    /// A change is made by this thread.
+    /// Notes a change made by this thread.
     pub(super) fn notice(&mut self, change: &Change) {
         self.is_own |= self.thread == std::thread::current().id() && change.concerns(&self.key);
     }
 }
 
-/// Notes a closure for as long as it runs.
+/// Registers a closure while it runs.
 pub(super) struct Noted<'a> {
     inner: &'a Inner,
     thread: ThreadId,
@@ -30,7 +30,7 @@ pub(super) struct Noted<'a> {
 }
 
 impl Inner {
-    /// A closure of this thread is about to compute the value under this key.
+    /// Registers that a closure of this thread is about to compute the value under this key.
     pub(super) fn modifying(&self, key: Text) -> Noted<'_> {
         let thread = std::thread::current().id();
         self.state().modifying.push(Modifying { thread, key: key.clone(), is_own: false });
@@ -45,7 +45,7 @@ impl Noted<'_> {
 
     /// Whether the closure itself changed the value.
     pub(super) fn is_own(&self, state: &State) -> bool {
-        // A closure that is called by another comes behind it.
+        // A nested closure comes after the one that called it.
         let last = state.modifying.iter().rfind(|modifying| modifying.thread == self.thread);
         last.is_some_and(|modifying| modifying.is_own)
     }

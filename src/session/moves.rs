@@ -1,4 +1,5 @@
-//! Which sessions moved to another key lately, so that a logout that comes too late for one key finds the next.
+//! Remembers recent moves of sessions to another key, so that a logout that comes too late for one key finds
+//! the next.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -7,12 +8,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::site::session_key::SessionKey;
 
-/// Longer than a request takes that has loaded a session before it moved.
+/// Longer than a request runs that has loaded a session before it moved.
 const KEPT: TimeDelta = TimeDelta::minutes(10);
-/// How many moves are remembered; of more within that time the oldest go.
+/// The number of moves that are remembered; beyond it the oldest are dropped.
 const REMEMBERED: usize = 10_000;
 
-/// Moves are few, and looked up where a logout finds nothing, so a list is enough.
+/// Moves are few, and looked up only when a logout finds nothing, so a list is enough.
 #[derive(Default)]
 pub(crate) struct Moves(Mutex<VecDeque<Move>>);
 
@@ -23,11 +24,11 @@ struct Move {
 }
 
 impl Moves {
-    /// A session is about to move.
+    /// Notes that a session is about to move.
     pub(super) fn note(&self, from: &SessionKey, to: &SessionKey, now: DateTime<Utc>) {
         let moved = Move { from: from.clone(), to: to.clone(), at: now };
         let mut moves = crate::site::lock::lock(&self.0);
-        // `abs` for a clock that was set back.
+        // `abs`, in case the clock was set back.
         let is_old = |moved: &Move| (now - moved.at).abs() > KEPT;
         while moves.len() >= REMEMBERED || moves.front().is_some_and(is_old) {
             moves.pop_front();
@@ -35,7 +36,7 @@ impl Moves {
         moves.push_back(moved);
     }
 
-    /// It is known not to have moved.
+    /// Forgets a move that did not happen.
     pub(super) fn forget(&self, from: &SessionKey, to: &SessionKey) {
         let mut moves = crate::site::lock::lock(&self.0);
         if let Some(position) = moves.iter().rposition(|moved| moved.from == *from && moved.to == *to) {
@@ -43,13 +44,13 @@ impl Moves {
         }
     }
 
-    /// Where a session may have gone from this key. Several requests may have tried to move it.
+    /// The keys to which a session may have moved from this key. Several requests may have tried to move it.
     pub(super) fn of(&self, from: &SessionKey) -> Vec<SessionKey> {
         let moves = crate::site::lock::lock(&self.0);
         moves.iter().filter(|moved| moved.from == *from).map(|moved| moved.to.clone()).collect()
     }
 
-    /// Where a session came from to this key.
+    /// The key from which a session moved to this key.
     pub(super) fn before(&self, to: &SessionKey) -> Option<SessionKey> {
         let moves = crate::site::lock::lock(&self.0);
         moves.iter().rfind(|moved| moved.to == *to).map(|moved| moved.from.clone())

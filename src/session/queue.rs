@@ -1,11 +1,13 @@
-//! Turns: of the requests of this process that save one stored session, one writes and the others wait.
+//! Turns: of this process's requests that save the same stored session, one writes and the others wait.
 //!
-//! Compare-and-swap alone keeps all changes, but 1,000 requests with one cookie then load and write up to a hundred
-//! times each. A request that waits does not load: the one before leaves behind what is stored now. Requests that only
-//! change data are saved together, in one write ([`Group`]). A change of key has a turn of its own.
+//! Compare-and-swap alone keeps all changes, but then 1,000 requests with one cookie load and write up to a
+//! hundred times each. A waiting request does not load: the previous one leaves the stored data behind.
+//! Requests that only change data are saved together, in one write ([`Group`]). A change of key has a turn of
+//! its own.
 //!
-//! Turns save work and decide nothing. A request that leaves its turn in whatever way, by an error, a panic or because
-//! its client is gone, passes it on. What a turn begins from is compared with the store like everything else.
+//! Turns save work and decide nothing. A request that leaves its turn in any way, by an error, a panic or
+//! because its client disconnected, passes it on. The data at the start of a turn is compared with the store
+//! like all other data.
 
 use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{HashMap, VecDeque};
@@ -19,31 +21,31 @@ use super::group::{Group, Rider};
 use crate::site::session_key::SessionKey;
 use crate::store::loaded::Version;
 
-/// Sessions that are saved at the same time rarely meet on one of these locks.
+/// Sessions saved at the same time rarely share one of these locks.
 const SHARDS: usize = 16;
-/// How many requests share one write. While a thread does their changes again, it serves nobody else.
+/// The maximum number of requests in one write. While a thread replays their changes, it serves nobody else.
 const MAX_TOGETHER: usize = 128;
-/// Room for this many sessions is kept when nobody saves.
+/// The capacity for sessions that is kept while nothing is being saved.
 const KEPT: usize = 64;
 
-/// The queues of all sessions that are being saved. A session that nobody saves takes no room.
+/// The queues of all sessions that are being saved. A session that nobody is saving takes no space.
 pub(crate) struct Queues {
     shards: [Mutex<HashMap<SessionKey, VecDeque<Waiting>>>; SHARDS],
     hasher: RandomState,
 }
 
-/// Somebody who waits for a turn.
+/// A request that waits for a turn.
 pub(super) struct Waiting {
-    /// The changes to be saved together with others; none for a save that needs a turn of its own.
+    /// The changes to save together with others; `None` for a save that needs its own turn.
     pub(super) rider: Option<Rider>,
     pub(super) called: oneshot::Sender<Call>,
 }
 
-/// The turn, as a waiting request gets it.
+/// The turn, as a waiting request receives it.
 pub(super) enum Call {
-    /// For the request that is called.
+    /// For the called request alone.
     Alone(Turn),
-    /// For the request that is called and others.
+    /// For the called request and others.
     Together(Arc<Group>),
 }
 
@@ -55,7 +57,7 @@ pub(super) struct Turn {
     is_over: bool,
 }
 
-/// A session as it was just written.
+/// A session as it was last written.
 #[derive(Clone)]
 pub(super) struct Stored {
     pub(super) data: SessionData,
@@ -71,7 +73,7 @@ impl Queues {
         &self.shards[(self.hasher.hash_one(session_key) % SHARDS as u64) as usize]
     }
 
-    /// The turn, if nobody else has it.
+    /// Takes the turn, if nobody else has it.
     pub(super) fn begin(self: &Arc<Self>, session_key: &SessionKey) -> Option<Turn> {
         match crate::site::lock::lock(self.shard(session_key)).entry(session_key.clone()) {
             Entry::Occupied(_) => None,
@@ -82,7 +84,7 @@ impl Queues {
         }
     }
 
-    /// Waits behind the others, or gives the turn if they are done meanwhile.
+    /// Waits behind the others, or returns the turn if they have finished meanwhile.
     pub(super) fn wait(self: &Arc<Self>, session_key: &SessionKey, waiting: Waiting) -> Option<Turn> {
         match crate::site::lock::lock(self.shard(session_key)).entry(session_key.clone()) {
             Entry::Occupied(mut queue) => {
@@ -98,9 +100,10 @@ impl Queues {
         Turn { queues: Arc::clone(self), session_key, stored, is_over: false }
     }
 
-    /// Calls the next; forgets the session where there is none.
+    /// Calls the next request; forgets the session if there is none.
     fn pass_on(self: &Arc<Self>, session_key: &SessionKey, stored: impl FnOnce() -> Option<Stored>) {
-        // Changes of those who are gone are the application's to drop, and so are dropped outside of the lock.
+        // The application's closures in the changes of disconnected requests must be dropped outside of the
+        // lock.
         let mut gone = Vec::new();
         let next = {
             let mut shard = crate::site::lock::lock(self.shard(session_key));
@@ -116,7 +119,7 @@ impl Queues {
         let Some(next) = next else { return };
         let turn = self.turn(session_key.clone(), stored());
         match next {
-            // Whoever is gone since gives the turn back, and dropping it calls the next.
+            // A request that has disconnected since returns the turn, and dropping it calls the next.
             Next::Alone(waiting) => drop(waiting.called.send(Call::Alone(turn))),
             Next::Together(riders, called) => {
                 let group = Group::new(turn, riders);
@@ -133,7 +136,7 @@ enum Next {
     Together(Vec<Rider>, Vec<oneshot::Sender<Call>>),
 }
 
-/// Those at the head of a queue who can be called together.
+/// Takes requests from the head of a queue that can be called together.
 fn next_of(queue: &mut VecDeque<Waiting>, gone: &mut Vec<Waiting>) -> Option<Next> {
     let (mut riders, mut called) = (Vec::new(), Vec::new());
     while riders.len() < MAX_TOGETHER
@@ -160,12 +163,12 @@ impl Turn {
         &self.session_key
     }
 
-    /// The session as the writer before has left it in the store.
+    /// The session as the previous writer left it in the store.
     pub(super) fn stored(&mut self) -> Option<Stored> {
         self.stored.take()
     }
 
-    /// Passes the turn on, with what is stored now.
+    /// Passes the turn on, with the data that is now stored.
     pub(super) fn end(mut self, stored: impl FnOnce() -> Stored) {
         self.is_over = true;
         self.queues.pass_on(&self.session_key, || Some(stored()));
@@ -205,7 +208,7 @@ mod tests {
         let Ok(Call::Alone(turn)) = second_call.try_recv() else { panic!("it is the second's turn") };
         assert!(fourth_call.try_recv().is_err(), "one at a time");
         drop(turn);
-        // Called, and gone before it noticed.
+        // Called, and disconnected before noticing it.
         drop(fourth_call);
         assert!(queues.shards.iter().all(|shard| crate::site::lock::lock(shard).is_empty()));
         let (again, _call) = waiting();

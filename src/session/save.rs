@@ -1,4 +1,5 @@
-//! Saving: compare and swap, and the changes again on top of what another request saved meanwhile.
+//! Saving: compare-and-swap, then a retry that replays the changes on data that another request saved
+//! meanwhile.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::Ordering;
@@ -24,24 +25,24 @@ use crate::store::contract::{Created, Record, Rotated, Updated};
 use crate::store::loaded::{Content, Version};
 use crate::telemetry::{self, Operation, spans};
 
-/// How many new keys are tried before the generator is taken for broken.
+/// The number of new keys to try before the generator is considered broken.
 const MAX_KEY_ATTEMPTS: u32 = 8;
-/// The limit where the settings name one beyond the end of time.
+/// The limit when the configured one overflows the clock.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A write to be tried: the data, and the changes that it was made from.
+/// A write to attempt: the data, and the changes that it includes.
 pub(super) struct Attempt<C> {
     pub(super) origin: Origin,
     pub(super) session_key: Option<SessionKey>,
     pub(super) data: SessionData,
     pub(super) changes: C,
-    /// How many writes were tried.
+    /// The number of attempted writes.
     pub(super) writes: u32,
-    /// When no further write is tried.
+    /// The time after which no further write is attempted.
     pub(super) end: Instant,
 }
 
-/// Changes that can be made again on other data.
+/// Changes that can be replayed on other data.
 pub(super) trait Redo {
     fn redo(&mut self, session: &Session, data: SessionData, writes: u32) -> Result<SessionData, Error>;
 }
@@ -53,13 +54,13 @@ impl Redo for &Changes {
     }
 }
 
-/// A save that succeeded: the session as it is stored now.
+/// A successful save: the session as it is now stored.
 #[derive(Clone)]
 pub(super) struct Saved {
     pub(super) session_key: SessionKey,
     pub(super) version: Version,
     pub(super) data: SessionData,
-    /// The version that the write replaced, as far as it was compared.
+    /// The version that the write replaced, if it was compared.
     replaced: Option<Version>,
 }
 
@@ -69,7 +70,7 @@ struct Unsaved<'a> {
     changes: Changes,
     is_late: bool,
     is_login: bool,
-    /// Which of the sessions that this one has been the changes belong to.
+    /// The number of the session that the changes belong to, among those that this handle has been.
     number: u32,
     is_saved: bool,
 }
@@ -89,7 +90,7 @@ impl Drop for Unsaved<'_> {
     }
 }
 
-/// What came of one attempt.
+/// The outcome of one attempt.
 enum WriteOutcome {
     Saved(SessionKey, Version),
     Missing,
@@ -101,12 +102,13 @@ impl Session {
     /// Writes the session to the store now. The middleware does so after the response was made; call it to be
     /// sure that the data is stored before going on. Django's `save()`.
     ///
-    /// A change after the response's headers went out, by a stream or by a task that outlives the request, is
-    /// saved by this call alone; a warning tells of what is never saved. No response carries a key that is new by then:
-    /// put something into the session, or call [`cycle_key`](Session::cycle_key), before the handler returns.
+    /// After the response's headers were sent, changes by a stream or by a task that outlives the request are
+    /// saved only by this call; a warning in the log reports changes that are never saved. No response
+    /// carries a key that is new by then. So set a value, or call [`cycle_key`](Session::cycle_key), before
+    /// the handler returns.
     ///
-    /// Requests of one process that save the same session at the same time share writes. All in all a save takes at
-    /// most [`Settings::save_timeout`](crate::Settings::save_timeout), and one call of the store more.
+    /// Requests of one process that save the same session at the same time share writes. A save takes at most
+    /// [`Settings::save_timeout`](crate::Settings::save_timeout) in total, and one store call more.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -121,17 +123,17 @@ impl Session {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Interrupted`] when the session was deleted meanwhile: it is not brought back.
-    /// [`Error::Conflict`] as the settings' `concurrent_changes` say. [`Error::SaveTimedOut`], [`Error::Store`] and
-    /// [`Error::Expiry`]. After an error the changes are still there, and the next save tries again.
+    /// [`Error::Interrupted`] when the session was deleted meanwhile: it is not restored. [`Error::Conflict`]
+    /// as the setting `concurrent_changes` says. [`Error::SaveTimedOut`], [`Error::Store`] and
+    /// [`Error::Expiry`]. After an error the changes are still there, and the next save retries them.
     pub async fn save(&self) -> Result<(), Error> {
         let (saved, redone) = self.save_unsaved().await?;
-        // Only now, when nothing is locked: closures are the application's to drop.
+        // Dropped only now, when nothing is locked: closures may run application code.
         drop(saved);
         redone
     }
 
-    /// Gives the changes that are saved, and what came of those that were made while saving.
+    /// Returns the saved changes, and the outcome of changes that were made during the save.
     async fn save_unsaved(&self) -> Result<(Changes, Result<(), Error>), Error> {
         let limit = self.settings().save_timeout;
         let end = Instant::now().checked_add(limit).unwrap_or_else(|| Instant::now() + LONGEST);
@@ -178,7 +180,7 @@ impl Session {
         Ok((saved_changes, redone))
     }
 
-    /// Takes over what is stored now. What was changed while saving is still to be saved, on top of it.
+    /// Takes over the stored data. Changes made during the save are applied on top and remain unsaved.
     fn take_over(
         &self,
         saved: Saved,
@@ -207,15 +209,15 @@ impl Session {
             let newer = {
                 let mut state = self.inner.state();
                 if state.number != unsaved.number {
-                    // Another session has begun here meanwhile.
+                    // A new session has begun here meanwhile.
                     break false;
                 }
                 if state.changes.is_empty() {
                     state.changes = std::mem::take(&mut unsaved.changes);
                     state.data = data;
-                    // The cookie is what was saved, so it is sent, as by Django's `signed_cookies`.
+                    // The cookie is the saved session, so it is sent, as by Django's `signed_cookies`.
                     state.modified |= self.site().store.keeps_data_in_cookie();
-                    // Unless the key was cycled once more meanwhile.
+                    // Unless the key was cycled again meanwhile.
                     if state.session_key == reported_key {
                         state.session_key = Some(session_key.clone());
                     }
@@ -224,7 +226,7 @@ impl Session {
                 }
                 std::mem::take(&mut state.changes)
             };
-            // Without the lock, as closures may use the session. What they change is newer still.
+            // Unlocked, because closures may use the session. Changes that they make are newer still.
             let first = unsaved.changes.append(newer);
             redone = redone.and(unsaved.changes.replay_from(first, &mut data));
         };
@@ -235,13 +237,13 @@ impl Session {
         redone
     }
 
-    /// Saves if anything is not saved yet, or if `prolong`ing was asked for.
+    /// Saves if there are unsaved changes, or if `prolong` is set.
     pub(crate) async fn save_if_needed(&self, prolong: bool) -> Result<(), Error> {
         let unsaved = self.inner.state().unsaved;
         if unsaved || prolong { self.save().await } else { Ok(()) }
     }
 
-    /// Saves after those who came before, and together with those who came at the same time.
+    /// Saves after earlier requests, and together with concurrent ones.
     async fn save_in_turn(&self, attempt: &mut Attempt<&Changes>) -> Result<Saved, Error> {
         let Origin::Stored(stored_key, version) = attempt.origin.clone() else {
             return self.save_with_retries(attempt).await;
@@ -342,7 +344,7 @@ impl Session {
         }
     }
 
-    /// Loads what another request saved, and puts this request's changes on top.
+    /// Loads the data that another request saved, and replays this request's changes on it.
     pub(super) async fn rebase<C: Redo>(
         &self,
         attempt: &mut Attempt<C>,
@@ -378,7 +380,8 @@ impl Session {
                 let new_key = attempt.session_key.as_ref().filter(|session_key| *session_key != stored_key);
                 if let Some(new_key) = new_key {
                     self.record_login(&attempt.data, new_key, Some(stored_key)).await?;
-                    // Before the move, so that nobody who finds the old key empty fails to find the new one.
+                    // Noted before the move, so that a request that no longer finds the old key can find the
+                    // new one.
                     self.site().moves.note(stored_key, new_key, now);
                     let rotating = store.rotate(stored_key, expected, new_key, record);
                     let outcome = match telemetry::call(Operation::Save, rotating).await? {
@@ -401,7 +404,8 @@ impl Session {
                 })
             }
             origin => {
-                // A key reported for a new session was made here; that of a session which is not genuine was not.
+                // A new session's reported key was generated here; that of a session that is not genuine was
+                // not.
                 let own_key = attempt.session_key.clone().filter(|_| !matches!(origin, Origin::NotGenuine));
                 let session_key = match own_key {
                     Some(session_key) => session_key,
@@ -430,13 +434,13 @@ impl Session {
     }
 }
 
-/// How waiting for a turn ended.
+/// The outcome of waiting for a turn.
 enum Waited {
     Turn(Turn),
     Saved(Saved),
 }
 
-/// Waits until then at the longest. Outside of a runtime there are no timers.
+/// Waits at most until `end`. Outside of a runtime there are no timers, so it waits without a limit.
 async fn in_time<T>(end: Instant, future: impl Future<Output = T>) -> Option<T> {
     match Handle::try_current() {
         Ok(_) => tokio::time::timeout_at(end, future).await.ok(),
@@ -444,14 +448,14 @@ async fn in_time<T>(end: Instant, future: impl Future<Output = T>) -> Option<T> 
     }
 }
 
-/// Waits before the next attempt: not at all at first, then a random time that grows to 16 ms.
+/// Waits before the next attempt: first not at all, then a random time that grows to 16 ms.
 async fn back_off(attempts: u32) {
     if attempts < 2 {
         return tokio::task::yield_now().await;
     }
     let limit = 1_000u64 << attempts.min(4);
     let mut random = [0; 8];
-    // Without random bytes everybody waits equally long, which is only slower.
+    // Without random bytes all requests wait equally long, which is only slower.
     let _ = getrandom::fill(&mut random);
     tokio::time::sleep(Duration::from_micros(u64::from_ne_bytes(random) % limit)).await;
 }

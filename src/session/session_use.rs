@@ -1,6 +1,6 @@
-//! The facts about a request's session that the rules of the middleware need.
+//! The facts about a request's session that the middleware's rules need.
 
-/// What happened to a session during a request.
+/// A summary of a session's use during a request.
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -23,10 +23,10 @@ pub struct SessionUse {
     pub cookie_sent: bool,
     /// Whether the session has neither key nor data.
     pub empty: bool,
-    /// Whether a handler looked at the data.
+    /// Whether a handler read the data.
     pub accessed: bool,
     /// Whether a handler changed the data.
     pub modified: bool,
-    /// Whether what is stored was signed with this secret, as far as is known.
+    /// Whether the stored session was signed with this secret, as far as is known.
     pub genuine: bool,
 }

@@ -1,4 +1,4 @@
-//! The mark that shows whether a browser keeps cookies.
+//! The test cookie, which shows whether a browser keeps cookies.
 
 use super::Session;
 use crate::site::error::Error;
@@ -19,7 +19,7 @@ pub const TEST_COOKIE_NAME: &str = "testcookie";
 pub const TEST_COOKIE_VALUE: &str = "worked";
 
 impl Session {
-    /// Puts the mark that shows at the next request whether the browser keeps cookies.
+    /// Sets the test value; the next request shows whether the browser keeps cookies.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -36,12 +36,12 @@ impl Session {
         self.set(TEST_COOKIE_NAME, TEST_COOKIE_VALUE.to_owned())
     }
 
-    /// Whether the mark of an earlier request came back.
+    /// Whether the test value of an earlier request came back.
     pub fn test_cookie_worked(&self) -> bool {
         self.read(|data| data.get(TEST_COOKIE_NAME).is_some_and(|value| value.json() == "\"worked\""))
     }
 
-    /// Removes the mark; tells whether it was there, where Django raises `KeyError`.
+    /// Removes the test value. Returns false if it was missing, where Django raises `KeyError`.
     pub fn delete_test_cookie(&self) -> bool {
         self.remove(TEST_COOKIE_NAME)
     }

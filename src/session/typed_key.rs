@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
-/// A session key of the dictionary together with the type of its value.
+/// A session key together with the type of its value.
 ///
 /// ```
 /// use cloakroom::Key;
@@ -17,7 +17,7 @@ pub struct Key<T> {
 }
 
 impl<T> Key<T> {
-    /// A key of this name.
+    /// Creates a key of this name.
     pub const fn new(name: &'static str) -> Key<T> {
         Key { name: Cow::Borrowed(name), value: PhantomData }
     }
@@ -28,7 +28,8 @@ impl<T> Key<T> {
     }
 }
 
-/// The key that [`Session::get`](crate::Session::get) and its like take: any text, or a [`Key`] that fixes the type.
+/// The key argument of [`Session::get`](crate::Session::get) and similar methods: any text, or a [`Key`] that
+/// fixes the type.
 ///
 /// ```
 /// use std::sync::Arc;

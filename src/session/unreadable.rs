@@ -1,4 +1,4 @@
-//! Ending a session that cannot be loaded.
+//! Ends a session that cannot be loaded.
 
 use std::sync::Arc;
 
@@ -7,8 +7,9 @@ use crate::site::error::{Error, StoreErrorKind};
 use crate::telemetry::{Operation, spans};
 
 impl LazySession {
-    /// Ends the session, also one that is genuine and cannot be read: a logout that needs none of the data. The
-    /// middleware deletes the cookie. Django's counterpart is `flush`, which reads what it cannot read as empty.
+    /// Ends the session even if it is genuine but cannot be read: a logout that needs none of the data. The
+    /// middleware deletes the cookie. Django's counterpart is `flush`, which reads an unreadable session as
+    /// empty.
     ///
     /// A session that can be loaded is ended as by [`Session::flush`].
     ///

@@ -1,4 +1,4 @@
-//! What a session tells the index of user sessions, where the site has one.
+//! Keeps the index of user sessions up to date, if the site has one.
 
 use cloakroom_formats::SessionData;
 
@@ -10,18 +10,18 @@ use crate::site::session_key::SessionKey;
 use crate::store::user_session_index::Client;
 use crate::user_sessions::{UserSession, UserSessions};
 
-/// What of this request concerns the index.
+/// This request's state for the index.
 #[derive(Default)]
 pub(super) struct LoginTracking {
     client: Client,
-    /// Who is logged in in the session as it is stored.
+    /// The user who is logged in in the stored session.
     user_id: Option<String>,
-    /// A session that this request ended, whose entry is to go.
+    /// A session that this request ended, whose index entry must be removed.
     ended: Option<(String, SessionKey)>,
 }
 
 impl LazySession {
-    /// Says where the request comes from, for the [index of user sessions](crate::user_sessions).
+    /// Sets the client that the request comes from, for the [index of user sessions](crate::user_sessions).
     ///
     /// ```
     /// use cloakroom::user_sessions::{Client, UserSessions};
@@ -46,7 +46,7 @@ impl LazySession {
 }
 
 impl Session {
-    /// Says where the request comes from, for the [index of user sessions](crate::user_sessions).
+    /// Sets the client that the request comes from, for the [index of user sessions](crate::user_sessions).
     ///
     /// ```
     /// use cloakroom::user_sessions::{Client, UserSessions};
@@ -68,7 +68,7 @@ impl Session {
         lock(&self.inner.login_tracking).client = client;
     }
 
-    /// The index of user sessions, where the site has one: `SessionMiddleware::with_user_sessions`.
+    /// The index of user sessions, if the site has one: `SessionMiddleware::with_user_sessions`.
     ///
     /// ```
     /// use cloakroom::user_sessions::UserSessions;
@@ -87,7 +87,7 @@ impl Session {
         self.site().user_sessions.as_ref()
     }
 
-    /// The keys that are this session: where it is stored, and where it will be.
+    /// All keys of this session: where it is stored, and where it will be.
     pub(crate) fn own_keys(&self) -> Vec<SessionKey> {
         let state = self.inner.state();
         let stored = match &state.origin {
@@ -97,7 +97,7 @@ impl Session {
         stored.into_iter().chain(state.session_key.clone()).collect()
     }
 
-    /// Before a session with this data is written under this key: notes the user who is logged in.
+    /// Records the logged-in user before a session with this data is written under this key.
     pub(super) async fn record_login(
         &self,
         data: &SessionData,
@@ -108,26 +108,28 @@ impl Session {
         let Some(user_id) = indexed_user(data) else { return Ok(()) };
         let client = lock(&self.inner.login_tracking).client.clone();
         user_sessions.see(&user_id, session_key, moved_from, client, self.now()).await?;
-        // What this request ended before, a listing removes: a login shall cost one round trip more, not two.
+        // The next listing removes the entry of a session that this request ended: a login costs one extra
+        // round trip, not two.
         lock(&self.inner.login_tracking).ended = None;
         Ok(())
     }
 
-    /// As [`record_login`](Session::record_login), of a session that is stored already: when it fails, the next request tries
-    /// again.
+    /// Like [`record_login`](Session::record_login), for a session that is already stored: when it fails, the
+    /// next request tries again.
     pub(super) async fn record_login_again(&self, data: &SessionData, session_key: &SessionKey) {
         self.record_login(data, session_key, None).await.unwrap_or_else(|error| warn(&error));
     }
 
-    /// After a session with this data was loaded or saved.
+    /// Called after a session with this data was loaded or saved.
     pub(super) fn note_stored(&self, data: &SessionData) {
         if self.user_sessions().is_some() {
             lock(&self.inner.login_tracking).user_id = indexed_user(data);
         }
     }
 
-    /// After the session moved away from this key. Its entry stays, as by it a logout in another process finds the
-    /// session; that of the key before is done with, so that of a session which moves all the time two are left.
+    /// Called after the session moved away from this key. Its entry stays, because a logout in another
+    /// process finds the session through it. The entry of the key before is removed, so a session that keeps
+    /// moving leaves two entries.
     pub(super) fn note_left_key(&self, session_key: &SessionKey) {
         if self.user_sessions().is_some() {
             let before = self.site().moves.before(session_key);
@@ -136,13 +138,13 @@ impl Session {
         }
     }
 
-    /// After the session was removed from this key.
+    /// Called after the session was removed from this key.
     pub(super) fn note_ended(&self, session_key: &SessionKey) {
         let mut tracking = lock(&self.inner.login_tracking);
         tracking.ended = tracking.user_id.take().map(|user_id| (user_id, session_key.clone()));
     }
 
-    /// Ends the session where it has gone from this key, as the index knows; tells whether it was there.
+    /// Ends the session that moved away from this key, as recorded in the index; returns whether it existed.
     pub(super) async fn end_by_index(&self, session_key: &SessionKey) -> Result<bool, Error> {
         let user_id = lock(&self.inner.login_tracking).user_id.clone();
         match self.user_sessions().zip(user_id) {
@@ -151,7 +153,8 @@ impl Session {
         }
     }
 
-    /// At the end of a request: notes the user of a session that was only read, and forgets one that was ended.
+    /// At the end of a request, records the user of a session that was only read, and removes one that was
+    /// ended.
     pub(crate) async fn finish_login_tracking(&self) {
         let Some(user_sessions) = self.user_sessions() else { return };
         let seen = {
@@ -176,8 +179,8 @@ impl Session {
 }
 
 impl UserSessions {
-    /// Ends all sessions of this user but the current one, also when that is about to move to a new key; tells how
-    /// many. To be called after a change of password.
+    /// Ends all sessions of this user except the current one, even if that is about to move to a new key.
+    /// Returns how many it ended. Call it after a change of password.
     ///
     /// ```
     /// use cloakroom::user_sessions::UserSessions;
@@ -206,13 +209,13 @@ impl UserSessions {
 }
 
 impl UserSession {
-    /// Whether it is the session of this request.
+    /// Whether this is the session of the request.
     pub fn is_current(&self, session: &Session) -> bool {
         session.own_keys().contains(&self.entry.session_key)
     }
 }
 
-/// The user under whom the index has the session. An id that nobody can read logs nobody in here either.
+/// The user under whom the index lists the session. An unreadable id logs nobody in here either.
 fn indexed_user(data: &SessionData) -> Option<String> {
     user_id_in(data).ok().flatten()
 }

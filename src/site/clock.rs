@@ -1,4 +1,4 @@
-//! Where the time comes from.
+//! The source of the current time.
 
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::lock::lock;
 
-/// Tells the time. Everything here asks a clock, so that tests need not wait.
+/// Tells the time. All code here asks a clock, so that tests need not wait.
 ///
 /// ```
 /// use cloakroom::{Clock, chrono::{DateTime, Utc}};
@@ -23,7 +23,7 @@ use super::lock::lock;
 /// assert_eq!(Epoch.now().timestamp(), 0);
 /// ```
 pub trait Clock: Send + Sync + 'static {
-    /// The time now, in whole microseconds as Python's `datetime` has it.
+    /// The current time, in whole microseconds as in Python's `datetime`.
     fn now(&self) -> DateTime<Utc>;
 }
 
@@ -39,7 +39,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
-        // From the microseconds at once: to cut them off a date is several times as dear.
+        // Built from microseconds directly: truncating a date is several times slower.
         let microseconds = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => since.as_micros() as i64,
             Err(error) => -(error.duration().as_micros() as i64),
@@ -48,7 +48,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is set, for tests.
+/// A clock for tests that stands still until it is set.
 ///
 /// ```
 /// use cloakroom::{Clock, ManualClock};
@@ -61,12 +61,12 @@ impl Clock for SystemClock {
 pub struct ManualClock(Mutex<DateTime<Utc>>);
 
 impl ManualClock {
-    /// A clock that shows this time.
+    /// Creates a clock that shows this time.
     pub fn new(now: DateTime<Utc>) -> Self {
         ManualClock(Mutex::new(now))
     }
 
-    /// A clock that shows this Unix time; 1970 when it is out of range.
+    /// Creates a clock that shows this Unix time; 1970 when it is out of range.
     pub fn at_unix_seconds(seconds: i64) -> Self {
         ManualClock::new(DateTime::from_timestamp(seconds, 0).unwrap_or_default())
     }

@@ -1,4 +1,4 @@
-//! What can go wrong, in the caller's terms.
+//! The errors, in the caller's terms.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use cloakroom_formats::{ExpiryError, ValueError};
 
 /// Why a session could not be loaded, read, changed or saved.
 ///
-/// A session that is absent, expired or not signed with this secret is not an error: it is empty.
+/// A session that is missing, expired or not signed with this secret is not an error: it is empty.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -24,47 +24,49 @@ use cloakroom_formats::{ExpiryError, ValueError};
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A stored value is not of the type that was asked for, or a value cannot be stored. The data stays.
+    /// A stored value is not of the requested type, or a value cannot be stored. The data stays.
     #[error("session key {key:?}: {source}")]
     Value {
-        /// The key in the session, as the application wrote it.
+        /// The session key, as the application wrote it.
         key: String,
-        /// What does not fit.
+        /// The mismatch.
         source: ValueError,
     },
-    /// The store failed. Nothing is known of the session: it is not "not found".
+    /// The store failed. The state of the session is unknown: this does not mean "not found".
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The session was deleted (logged out) while this request changed it. Django's `SessionInterrupted`.
+    /// The session was deleted, such as by a logout, while this request changed it. Django's
+    /// `SessionInterrupted`.
     #[error(
         "the session was deleted before the request completed; the user may have logged out in a concurrent request"
     )]
     Interrupted,
-    /// Another request changed the session meanwhile, and the policy is to refuse.
+    /// Another request changed the session meanwhile, and the settings say to refuse.
     #[error("the session was changed by other requests meanwhile; given up after {attempts} attempts")]
     Conflict {
-        /// How often saving was tried.
+        /// The number of save attempts.
         attempts: u32,
     },
-    /// Other requests kept the session busy for all of [`Settings::save_timeout`](crate::Settings::save_timeout). The
-    /// changes are not saved, or nobody knows: they are still in the session, and saving can be tried again.
+    /// Other requests kept the session busy for all of
+    /// [`Settings::save_timeout`](crate::Settings::save_timeout). The changes are still in the session,
+    /// unsaved or in an unknown state, and saving can be retried.
     #[error(
         "the session could not be saved within {limit:?}, in {attempts} attempts, because other requests keep changing \
          it; write to it in fewer requests, or raise the setting `save_timeout`"
     )]
     SaveTimedOut {
-        /// The setting.
+        /// The value of the setting.
         limit: Duration,
-        /// How many writes were tried; none when others had not finished theirs.
+        /// The number of attempted writes; 0 when other requests had not finished theirs.
         attempts: u32,
     },
-    /// Every newly made key was taken already. Django's `CreateError`.
+    /// Every newly generated key was already taken. Django's `CreateError`.
     #[error("no free session key after {attempts} attempts; is the key generator random?")]
     KeysTaken {
-        /// How many keys were tried.
+        /// The number of keys tried.
         attempts: u32,
     },
-    /// The session's expiry is not one.
+    /// The stored expiry is invalid.
     #[error(transparent)]
     Expiry(#[from] ExpiryError),
     /// The operating system gave no random bytes for a new key.
@@ -75,17 +77,18 @@ pub enum Error {
         "no session on this request; put `SessionLayer` (tower, axum) or `SessionTransform` (actix-web) around this handler"
     )]
     NoLayer,
-    /// A request passed through two session layers of one cookie or header that do not share their store, or their index
-    /// of user sessions: whichever saved last would take the other's session away.
+    /// A request passed through two session layers with the same cookie or header, but different stores or
+    /// different indexes of user sessions. The layer that saved last would overwrite the other layer's
+    /// session.
     #[error(
         "two session layers of {of} around one handler, each with a store or an index of user sessions of its own; \
          make the layer once and give each router a clone, or give one another name"
     )]
     LayersDiffer {
-        /// The place from which both layers take the session key, such as ``the cookie `sessionid` ``.
+        /// The place where both layers look for the session key, such as ``the cookie `sessionid` ``.
         of: String,
     },
-    /// A handler is for users who are logged in, and nobody is: [`auth::UserId`](crate::auth::UserId).
+    /// The handler requires a logged-in user, and nobody is logged in: [`auth::UserId`](crate::auth::UserId).
     #[error("nobody is logged in")]
     NotLoggedIn,
 }
@@ -105,11 +108,11 @@ pub struct StoreError {
     store: &'static str,
     kind: StoreErrorKind,
     message: String,
-    /// Shared, as one failure may be told to several requests.
+    /// Shared, because one failure may be reported to several requests.
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What sort of failure it was: whether to try again, to call the operator, or to look at one entry.
+/// The kind of failure: whether to retry, to call the operator, or to look at one entry.
 ///
 /// ```
 /// use cloakroom::{Settings, StoreErrorKind};
@@ -126,19 +129,21 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// The store cannot be reached or did not answer in time. The same call may succeed later.
     Unavailable,
-    /// The store is not what the settings say: a missing file or table, no permission to write, another version.
+    /// The store does not match the settings: a missing file or table, no permission to write, another
+    /// version.
     Misconfigured,
     /// The entry is genuine but cannot be carried without loss. It stays as it is.
     Unreadable,
-    /// The store does not take this value, for example because it is too large.
+    /// The store does not accept this value, for example because it is too large.
     Refused,
-    /// This kind of store cannot do such a thing, for example list sessions that are kept in cookies.
+    /// This kind of store does not support the operation, for example listing sessions that are kept in
+    /// cookies.
     Unsupported,
 }
 
 impl StoreError {
-    /// An error of a store: `store` is its short name, empty where it concerns no store in particular; `message` says what is
-    /// wrong and what to do.
+    /// Creates a store's error. `store` is its short name, empty if the error concerns no particular store;
+    /// `message` says what is wrong and what to do.
     ///
     /// ```
     /// use cloakroom::{StoreError, StoreErrorKind};
@@ -150,13 +155,13 @@ impl StoreError {
         StoreError { store, kind, message: message.into(), source: None }
     }
 
-    /// The error of a store that cannot keep what the session holds.
+    /// Creates the error of a store that cannot keep the session's data.
     pub(crate) fn not_carried(store: &'static str, error: ValueError) -> Self {
         let message = format!("the session {error}; nothing was written");
         StoreError::new(store, StoreErrorKind::Refused, message).with_source(error)
     }
 
-    /// Keeps the error that caused this one.
+    /// Adds the error that caused this one.
     ///
     /// ```
     /// use std::{error::Error, io};
@@ -172,7 +177,7 @@ impl StoreError {
         self
     }
 
-    /// What sort of failure it was.
+    /// The kind of failure.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
     }
@@ -186,14 +191,15 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.store {
-            // A URL that names none, or no store in particular.
+            // A URL without a store's name, or an error of no particular store.
             "" => write!(formatter, "session store: {}", self.message),
             store => write!(formatter, "session store {store}: {}", self.message),
         }
     }
 }
 
-/// The message, and the causes that it does not tell: it is what Rust prints of an error that `main` returns.
+/// Shows the message, and the causes that it does not mention: Rust prints this form of an error that `main`
+/// returns.
 impl fmt::Debug for StoreError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut said = self.to_string();

@@ -1,14 +1,15 @@
-//! The ticket: the key under which the store keeps a session.
+//! The session key, under which the store keeps a session.
 
 use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-/// The key of one session: what the cookie holds and what the store looks up.
+/// The key of one session: the cookie holds it and the store looks it up.
 ///
-/// Whoever knows a session key is that session's user, so [`Debug`](fmt::Debug) does not show it and there
-/// is no `Display`; [`as_str`](SessionKey::as_str) says in the code that a key leaves.
+/// Anyone who knows a session key can act as that session's user. So [`Debug`](fmt::Debug) does not show it
+/// and there is no `Display`; a call of [`as_str`](SessionKey::as_str) marks the places in the code where a
+/// key leaves.
 ///
 /// Django's counterpart is `SessionBase.session_key`.
 ///
@@ -29,14 +30,14 @@ const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 const LENGTH: usize = 32;
 
 impl SessionKey {
-    /// A new key: 32 characters of `[a-z0-9]` from the operating system's random source.
+    /// Generates a new key: 32 characters of `[a-z0-9]` from the operating system's random source.
     ///
     /// Django's counterpart is `SessionBase._get_new_session_key`.
     ///
     /// # Errors
     /// When the operating system gives no random bytes.
     pub fn random() -> Result<SessionKey, crate::Error> {
-        // 252 is the largest multiple of 36 in a byte; what lies above would favour some characters.
+        // 252 is the largest multiple of 36 in a byte; larger values would favour some characters.
         let mut text = String::with_capacity(LENGTH);
         let mut bytes = [0u8; 48];
         while text.len() < LENGTH {
@@ -55,15 +56,16 @@ impl SessionKey {
         SessionKey(text.into())
     }
 
-    /// The key's text, for the cookie and the store; never for a log.
+    /// The key's text, for the cookie and the store. Never log it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Names the session without opening it, for logs and traces: the first 12 hexadecimal digits of the SHA-256
-    /// of the key's text. The command `cloakroom` prints the same; so does `printf %s KEY | sha256sum | cut -c1-12`.
+    /// A public name for the session, for logs and traces: the first 12 hexadecimal digits of the SHA-256 of
+    /// the key's text. The command `cloakroom` prints the same; so does `printf %s KEY | sha256sum | cut
+    /// -c1-12`.
     ///
-    /// A random key has 165 bits, so nobody finds it by trying.
+    /// It does not give access: a random key has 165 bits, so nobody can find it by trying.
     ///
     /// ```
     /// use cloakroom::SessionKey;
@@ -82,19 +84,20 @@ impl fmt::Debug for SessionKey {
     }
 }
 
-/// Which cookie values may be session keys at all. What does not fit never reaches a store.
+/// The rule for cookie values that may be session keys. Other values never reach a store.
 ///
-/// A key from a cookie is untrusted, and stores differ in what they take for equal: MariaDB's usual collation
-/// finds `KEY`, `key` and `key ` in the same row, a file name can climb out of its folder, and PostgreSQL
-/// refuses a NUL. Django itself accepts any text of 8 characters or more.
+/// A key from a cookie is untrusted, and stores differ in which keys they treat as equal. MariaDB's usual
+/// collation finds `KEY`, `key` and `key ` in the same row; a file name can escape from its folder;
+/// PostgreSQL refuses a NUL. Django itself accepts any text of 8 characters or more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionKeyFormat {
-    /// The fewest characters; 8, as Django. [`Settings::validate`](crate::Settings::validate) takes no less.
+    /// The minimum length. Default: 8, as in Django. [`Settings::validate`](crate::Settings::validate)
+    /// refuses less.
     pub min_length: usize,
-    /// The most characters; 40, the width of Django's column.
+    /// The maximum length. Default: 40, the width of Django's column.
     pub max_length: usize,
-    /// Characters besides `a` to `z` and `0` to `9`, for sites with a key generator of their own; none. Neither `/` nor
-    /// `\` nor what a cookie cannot hold.
+    /// Characters allowed besides `a` to `z` and `0` to `9`, for sites with their own key generator. Default:
+    /// none. `/`, `\` and characters that a cookie cannot hold are refused.
     pub extra_chars: String,
 }
 
@@ -105,7 +108,7 @@ impl Default for SessionKeyFormat {
 }
 
 impl SessionKeyFormat {
-    /// The key in this cookie value, if it can be one.
+    /// Parses a cookie value; `None` if it cannot be a key.
     ///
     /// ```
     /// use cloakroom::SessionKeyFormat;
@@ -122,7 +125,7 @@ impl SessionKeyFormat {
             return None;
         }
         let usual = |byte: u8| byte.is_ascii_lowercase() | byte.is_ascii_digit();
-        // Without a way out of the loop, many bytes are compared at once.
+        // Without an early exit, many bytes are compared at once.
         let allowed = text.bytes().fold(true, |all, byte| all & usual(byte))
             || !self.extra_chars.is_empty()
                 && text
@@ -132,13 +135,13 @@ impl SessionKeyFormat {
     }
 }
 
-/// Where new session keys come from. Tests replace it to force the same key twice.
+/// Generates new session keys. Tests replace it to force the same key twice.
 pub trait KeyGenerator: Send + Sync + 'static {
-    /// A key that nobody can guess.
+    /// Returns a key that nobody can guess.
     fn generate(&self) -> Result<SessionKey, crate::Error>;
 }
 
-/// [`SessionKey::random`], the generator unless another is given.
+/// The default generator, [`SessionKey::random`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RandomKeys;
 

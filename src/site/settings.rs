@@ -1,4 +1,4 @@
-//! Django's session settings, by their names, and what goes beyond them.
+//! Django's session settings under their own names, and this library's additions.
 
 mod cookie_scope;
 mod secret;
@@ -17,7 +17,7 @@ pub(crate) use cookie_scope::NamePrefix;
 pub use secret::SecretCheck;
 pub use validate::SettingsError;
 
-/// The settings of one site. To share sessions with a Django site, give both the same.
+/// The settings of one site. To share sessions with a Django site, give both the same values.
 ///
 /// ```
 /// use cloakroom::{SameSite, Settings};
@@ -31,74 +31,82 @@ pub use validate::SettingsError;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// `SECRET_KEY`: signs what is stored.
+    /// `SECRET_KEY`: signs the stored sessions.
     pub secret_key: SecretKey,
-    /// `SECRET_KEY_FALLBACKS`: older secrets, which verify and never sign. None.
+    /// `SECRET_KEY_FALLBACKS`: older secrets, which verify but never sign. Default: none.
     pub secret_key_fallbacks: Vec<SecretKey>,
-    /// What [`connect`](crate::connect) does when most of the stored sessions are not signed with these secrets: it
-    /// fails.
+    /// How [`connect`](crate::connect) reacts when most of the stored sessions are not signed with these
+    /// secrets. Default: it fails.
     pub secret_check: SecretCheck,
-    /// `SESSION_COOKIE_NAME`: `sessionid`. Names are case-sensitive.
+    /// `SESSION_COOKIE_NAME`. Names are case-sensitive. Default: `sessionid`.
     pub cookie_name: String,
-    /// `SESSION_COOKIE_AGE`: 14 days. How long a session lives after it was last saved, unless it has an
-    /// expiry of its own. A store whose sessions live for another time is given settings, and a layer, of its own:
-    /// Django's session class that overrides `get_session_cookie_age`.
+    /// `SESSION_COOKIE_AGE`: the idle timeout, counted from the last save, of sessions without their own
+    /// expiry. Default: 14 days. For a store whose sessions live for another time, create separate settings
+    /// and a separate layer: the counterpart of a Django session class that overrides
+    /// `get_session_cookie_age`.
     pub cookie_age: TimeDelta,
-    /// `SESSION_COOKIE_DOMAIN`: none, which means the host that sent the cookie.
+    /// `SESSION_COOKIE_DOMAIN`. Default: none, which means the host that set the cookie.
     pub cookie_domain: Option<String>,
-    /// `SESSION_COOKIE_PATH`: `/`.
+    /// `SESSION_COOKIE_PATH`. Default: `/`.
     pub cookie_path: String,
-    /// `SESSION_COOKIE_SECURE`: false. Set it wherever the site is served over HTTPS.
+    /// `SESSION_COOKIE_SECURE`. Set it wherever the site is served over HTTPS. Default: false.
     pub cookie_secure: bool,
-    /// `SESSION_COOKIE_HTTPONLY`: true.
+    /// `SESSION_COOKIE_HTTPONLY`. Default: true.
     pub cookie_httponly: bool,
-    /// `SESSION_COOKIE_SAMESITE`: `Lax`; `None` leaves the attribute out, as Django's `False` and `None` do.
+    /// `SESSION_COOKIE_SAMESITE`. `None` omits the attribute, as Django's `False` and `None` do. Default:
+    /// `Lax`.
     pub cookie_samesite: Option<SameSite>,
-    /// `SESSION_SAVE_EVERY_REQUEST`: false. Whether each request prolongs the session.
+    /// `SESSION_SAVE_EVERY_REQUEST`: whether each request extends the session. Default: false.
     pub save_every_request: bool,
-    /// `SESSION_EXPIRE_AT_BROWSER_CLOSE`: false. Applies to sessions without an expiry of their own.
+    /// `SESSION_EXPIRE_AT_BROWSER_CLOSE`, for sessions without their own expiry. Default: false.
     pub expire_at_browser_close: bool,
-    /// `USE_TZ` and `TIME_ZONE`: aware.
+    /// `USE_TZ` and `TIME_ZONE`. Default: aware.
     pub time_zone: TimeZone,
-    /// The `__qualname__` of the site's session class, which is part of the signature's salt:
-    /// `SessionStore`. Only a site with a session class of its own needs another.
+    /// The `__qualname__` of the site's session class, which is part of the signature's salt. Change it only
+    /// for a site with its own session class. Default: `SessionStore`.
     pub session_class: String,
-    /// Which signed text to write: modern. Set legacy while a Django before 3.1 reads the same store.
+    /// Which signed text to write. Set legacy while a Django before 3.1 reads the same store. Default:
+    /// modern.
     pub text_format: TextFormat,
-    /// The hash of new logins' session auth hash: SHA-256. SHA-1 while a Django before 3.1 shares the sessions.
+    /// The hash of new logins' session auth hash. Set SHA-1 while a Django before 3.1 shares the sessions.
+    /// Default: SHA-256.
     pub auth_hash_algorithm: Algorithm,
-    /// Whether a login with a SHA-1 session auth hash counts, as in Django 3.1 and 3.2: false. Set it while
-    /// logins made by a Django before 3.1 shall last.
+    /// Whether a login with a SHA-1 session auth hash counts, as in Django 3.1 and 3.2. Set it to keep logins
+    /// made by a Django before 3.1. Default: false.
     pub accept_sha1_auth_hash: bool,
-    /// When to compress what is stored: from 1 kB on.
+    /// When to compress stored sessions. Default: from 1 kB on.
     pub compression: Compression,
-    /// The most bytes of a session as JSON, or as a pickle: 16 MiB. More is neither saved nor, compressed or not, loaded.
+    /// The maximum size of a session as JSON, or as a pickle. A larger session is neither saved nor loaded,
+    /// compressed or not. Default: 16 MiB.
     pub max_decompressed_bytes: usize,
-    /// Which cookie values are looked up at all: 8 to 40 characters of `[a-z0-9]`.
+    /// Which cookie values are looked up at all. Default: 8 to 40 characters of `[a-z0-9]`.
     pub session_key_format: SessionKeyFormat,
-    /// What happens when another request changed the session meanwhile: both changes are kept.
+    /// How to save when another request has changed the session meanwhile. Default: both changes are kept.
     pub concurrent_changes: ConcurrentChanges,
-    /// How long saving is tried when other requests keep changing the same session: 30 seconds. Then it fails with
-    /// [`Error::SaveTimedOut`](crate::Error::SaveTimedOut). Up to a day. A call of the store that is under way by then
-    /// has the store's own time limit.
+    /// How long saving is retried while other requests keep changing the same session. Then it fails with
+    /// [`Error::SaveTimedOut`](crate::Error::SaveTimedOut). At most a day. A store call that is in progress
+    /// by then has the store's own time limit. Default: 30 seconds.
     pub save_timeout: Duration,
-    /// What answers a request that changed a session which was deleted meanwhile: Django's 400.
+    /// The response to a request that changed a session which was deleted meanwhile. Default: Django's 400.
     pub interrupted: InterruptedSession,
-    /// How long a session lives at the most, from its first save or from
-    /// [`auth::login`](crate::auth::login), however active it is: no limit. The beginning is kept in the session
-    /// under [`SESSION_STARTED_KEY`](crate::SESSION_STARTED_KEY), which Django carries along; a session without one, such as
-    /// Django's, begins when it is first loaded here. Checked when loading; expiries are cut to it.
+    /// The absolute lifetime: how long a session lives at most, from its first save or from
+    /// [`auth::login`](crate::auth::login), regardless of activity. Default: no limit. The start time is kept
+    /// in the session under [`SESSION_STARTED_KEY`](crate::SESSION_STARTED_KEY), which Django preserves. A
+    /// session without one, such as Django's, starts when it is first loaded here. Loading checks the limit,
+    /// and expiries are capped to it.
     pub absolute_lifetime: Option<TimeDelta>,
-    /// Whether a request with several cookies of the session's name counts as one without a session: false, which
-    /// takes the last as Django does. Two of a name mean that somebody planted one, from a neighbouring subdomain
-    /// or another path, or that the cookie's scope was changed: [`former_cookies`](Settings::former_cookies). The cookies
-    /// are left alone: deleting would take the user's own and leave the planted one.
+    /// Whether a request with several cookies of the session's name counts as one without a session.
+    /// Otherwise the last cookie counts, as in Django. Two cookies of the name mean that somebody planted
+    /// one, from a neighbouring subdomain or another path, or that the cookie's scope was changed:
+    /// [`former_cookies`](Settings::former_cookies). The cookies are not deleted: that would remove the
+    /// user's own and leave the planted one. Default: false.
     pub reject_duplicate_cookies: bool,
-    /// Where cookies of the session's name were set before `cookie_domain`, `cookie_path` or `cookie_partitioned` was
-    /// changed: none. A browser that keeps such a cookie sends it beside the present one, for as long as it lives:
-    /// two cookies of the name, of which the wrong one may count, or none. So each response that sets or deletes the
-    /// session's cookie deletes those, and so does the response to a request with several. Leave them here until the
-    /// last such cookie has ended: for the former `cookie_age`.
+    /// The scopes in which session cookies were set before `cookie_domain`, `cookie_path` or
+    /// `cookie_partitioned` was changed. Default: none. A browser that still has such a cookie sends it
+    /// beside the current one. The wrong one of the two may then count, or neither. So each response that
+    /// sets or deletes the session's cookie deletes the former ones, and so does the response to a request
+    /// with several. Keep the scopes listed until the last such cookie has expired: for the former
+    /// `cookie_age`.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -117,15 +125,16 @@ pub struct Settings {
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     pub former_cookies: Vec<CookieScope>,
-    /// Whether a response that sets or deletes the cookie gets `Cache-Control: no-store` in place of what the
-    /// handler said: false. A response that gives a key in a header always gets it: [`Transport::Header`].
+    /// Whether a response that sets or deletes the cookie gets `Cache-Control: no-store`, replacing the
+    /// handler's value. A response that gives a key in a header always gets it: [`Transport::Header`].
+    /// Default: false.
     pub send_no_store: bool,
-    /// Whether the cookie is `Partitioned`, which gives each site that embeds this one its own: false.
+    /// Whether the cookie is `Partitioned`, so that each embedding site gets its own. Default: false.
     pub cookie_partitioned: bool,
-    /// Whether the header that deletes the cookie carries all attributes of the one that set it: false, which
-    /// leaves out `HttpOnly` and mostly `Secure`, as Django does.
+    /// Whether the header that deletes the cookie carries all attributes of the one that set it. Otherwise it
+    /// omits `HttpOnly` and mostly `Secure`, as Django does. Default: false.
     pub full_removal_cookie: bool,
-    /// How the session key travels: in a cookie.
+    /// How the session key travels. Default: in a cookie.
     pub transport: Transport,
 }
 
@@ -174,8 +183,8 @@ impl Settings {
         }
     }
 
-    /// As strict as browsers allow, for sites that are served over HTTPS. Each part is a field of its own, to be
-    /// loosened or tightened. A Django site that shares the sessions needs the first three too.
+    /// The strictest settings that browsers allow, for sites that are served over HTTPS. Each part is a
+    /// separate field that can be changed. A Django site that shares the sessions needs the first three too.
     ///
     /// | what | value |
     /// |---|---|
@@ -183,11 +192,11 @@ impl Settings {
     /// | `cookie_secure`, `cookie_httponly` | true |
     /// | `cookie_samesite` | `Lax` |
     /// | `cookie_age` | a day after it was last saved |
-    /// | `absolute_lifetime` | a week after the login |
+    /// | `absolute_lifetime` | a week after the login, at most |
     /// | `reject_duplicate_cookies`, `send_no_store`, `full_removal_cookie` | true |
     ///
-    /// `Lax`, because with `Strict` who follows a link from elsewhere comes without a session; a page that
-    /// then writes to its session would give that user a new, empty one in place of the login.
+    /// `Lax`, because with `Strict` a user who follows a link from elsewhere arrives without a session. A
+    /// page that then writes to its session would replace the login by a new, empty session.
     ///
     /// ```
     /// use cloakroom::Settings;
@@ -220,16 +229,20 @@ pub enum Transport {
     /// In the cookie that the other settings describe.
     #[default]
     Cookie,
-    /// In a header of this name, for clients that keep no cookies, such as mobile applications: usually
-    /// `X-Session-Token`. The response gives the key under the same name when a cookie would be set, and an empty
-    /// one when it would be deleted; responses vary on it. Cookies are not looked at, and nothing is sent
-    /// by a browser on its own, so that requests cannot be forged from other sites.
+    /// In a header of this name, for clients without cookies, such as mobile applications: usually
+    /// `X-Session-Token`.
     ///
-    /// A response with the header has `Cache-Control: no-store`, whatever the handler and the settings say. Without it a
-    /// shared cache would give one client's key to others: those that send no key are all alike to `Vary`.
+    /// The response gives the key under the same name when a cookie would be set, and an empty value when it would
+    /// be deleted; responses vary on it. Cookies are ignored. A browser sends nothing on its own, so requests
+    /// cannot be forged from other sites.
     ///
-    /// Where the client is a script in a page, any other script in that page can read the key, which `HttpOnly`
-    /// prevents; and from another origin it sees the header only if `Access-Control-Expose-Headers` names it.
+    /// A response with the header has `Cache-Control: no-store`, regardless of the handler and the settings.
+    /// Otherwise a shared cache would give one client's key to others: `Vary` does not distinguish clients that
+    /// send no key.
+    ///
+    /// If the client is a script in a page, any other script in that page can read the key, which `HttpOnly`
+    /// would prevent. A script from another origin sees the header only if `Access-Control-Expose-Headers` names
+    /// it.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -270,7 +283,7 @@ pub enum SameSite {
     Strict,
     /// Also sent when the user follows a link to the site.
     Lax,
-    /// Sent always; browsers ask for `Secure` with it.
+    /// Always sent; browsers require `Secure` with it.
     None,
 }
 
@@ -289,7 +302,7 @@ impl SameSite {
     }
 }
 
-/// What saving does when another request has changed the session since this one loaded it.
+/// How to save when another request has changed the session since this one loaded it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -310,18 +323,18 @@ impl SameSite {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConcurrentChanges {
-    /// The session is loaded again and this request's changes are applied on top: no change is lost,
-    /// and of two values for one key the later stays.
+    /// Loads the session again and applies this request's changes on top: no change is lost, and of two
+    /// values for one key the later stays.
     #[default]
     Merge,
-    /// The whole session is overwritten with what this request saw: Django's way, which loses the other change.
+    /// Overwrites the whole session with this request's data: Django's way, which loses the other change.
     LastWriteWins,
-    /// Saving fails with [`Error::Conflict`](crate::Error::Conflict).
+    /// Fails with [`Error::Conflict`](crate::Error::Conflict).
     Reject,
 }
 
-/// What answers a request that changed a session which was deleted meanwhile, such as by a logout in another
-/// window. Whichever it is, the session is not brought back and the request's changes to it are dropped.
+/// The response to a request that changed a session which was deleted meanwhile, such as by a logout in
+/// another window. In either case the session is not restored, and the request's changes to it are dropped.
 ///
 /// ```
 /// use cloakroom::{InterruptedSession, Settings};
@@ -333,11 +346,11 @@ pub enum ConcurrentChanges {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InterruptedSession {
-    /// A 400 takes the place of the handler's response: Django's way, which raises `SessionInterrupted`.
+    /// Replaces the handler's response by a 400: Django's way, which raises `SessionInterrupted`.
     #[default]
     BadRequest,
-    /// The handler's response goes out and the cookie is deleted, as if the request had come without a session.
-    /// A login that the browser has made meanwhile under a cookie of the same name ends with it.
+    /// Sends the handler's response and deletes the cookie, as if the request had come without a session.
+    /// This also ends a login that the browser has made meanwhile under a cookie of the same name.
     ContinueAnonymously,
 }
 

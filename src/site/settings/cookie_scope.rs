@@ -1,8 +1,8 @@
-//! The attributes by which browsers tell cookies apart, and those that a cookie's name demands.
+//! The attributes by which browsers distinguish cookies, and the attributes that a cookie's name requires.
 
 use super::Settings;
 
-/// Where a cookie is sent: what browsers tell two cookies of one name apart by. For
+/// The scope of a cookie: the attributes by which browsers distinguish two cookies of one name. For
 /// [`former_cookies`](Settings::former_cookies).
 ///
 /// ```
@@ -21,12 +21,12 @@ pub struct CookieScope {
     pub domain: Option<String>,
     /// As [`cookie_path`](Settings::cookie_path).
     pub path: String,
-    /// As [`cookie_partitioned`](Settings::cookie_partitioned): false, unless it is set.
+    /// As [`cookie_partitioned`](Settings::cookie_partitioned). Default: false.
     pub partitioned: bool,
 }
 
 impl CookieScope {
-    /// That of a cookie without a `Domain`, which the host alone is sent that set it.
+    /// The scope of a cookie without a `Domain`, which is sent only to the host that set it.
     ///
     /// ```
     /// use cloakroom::CookieScope;
@@ -37,7 +37,7 @@ impl CookieScope {
         CookieScope { domain: None, path: path.into(), partitioned: false }
     }
 
-    /// That of a cookie for a domain and the hosts below it.
+    /// The scope of a cookie for a domain and the hosts below it.
     ///
     /// ```
     /// use cloakroom::CookieScope;
@@ -49,9 +49,9 @@ impl CookieScope {
         CookieScope { domain: Some(domain.into()), path: path.into(), partitioned: false }
     }
 
-    /// Whether a cookie of these settings is in it.
+    /// Whether these settings give a cookie this scope.
     pub(super) fn is_that_of(&self, settings: &Settings) -> bool {
-        // A leading dot means nothing to browsers, and hosts are the same in capitals.
+        // Browsers ignore a leading dot, and host names ignore case.
         let host = |domain: &Option<String>| {
             domain.as_deref().map(|domain| domain.trim_start_matches('.').to_ascii_lowercase())
         };
@@ -61,10 +61,10 @@ impl CookieScope {
     }
 }
 
-/// How a cookie's name begins, where browsers keep it only with certain attributes. They ignore case in it.
+/// A prefix of a cookie's name that makes browsers require certain attributes. They ignore its case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NamePrefix {
-    /// Nothing that matters.
+    /// No special prefix.
     None,
     /// `__Secure-`: `Secure`.
     Secure,

@@ -1,25 +1,26 @@
-//! The secret: where a service takes it from, and what happens at the start when it is the wrong one.
+//! Where a service reads the secret, and how it reacts at the start to a wrong one.
 
 use std::env::{self, VarError};
 
 use super::{Settings, SettingsError};
 
-/// The variable of the secret.
+/// The environment variable of the secret.
 const SECRET_KEY: &str = "SECRET_KEY";
-/// The variable of [`Settings::secret_check`].
+/// The environment variable of [`Settings::secret_check`].
 const SECRET_CHECK: &str = "CLOAKROOM_SECRET_CHECK";
 
-/// What [`connect`](crate::connect), [`connect_or_create`](crate::connect_or_create) and
-/// [`UserSessions::connect`](crate::UserSessions::connect) do about a secret that does not fit the store.
+/// How [`connect`](crate::connect), [`connect_or_create`](crate::connect_or_create) and
+/// [`UserSessions::connect`](crate::UserSessions::connect) react to a secret that does not match the store.
 ///
-/// They read a sample of the stored sessions: one page of 100. Expired and unreadable ones do not count. When most of
-/// the others, and at least 3, are not signed with the secret, its fallbacks and the session class of the settings,
-/// the secret is taken for wrong. Fewer are a warning in the log. A sample that cannot be read within 2 seconds is a
-/// warning, too. Stores that sign nothing are not asked: memory, Redis, memcached. Nor are cookies, which only browsers
-/// have. The stores' own constructors, such as `PostgresStore::open`, do not check.
+/// They read a sample of the stored sessions: one page of 100. Expired and unreadable sessions do not count.
+/// The secret is considered wrong when most of the others, and at least 3, are not signed with the secret,
+/// its fallbacks and the session class of the settings. Fewer cause a warning in the log, and so does a
+/// sample that cannot be read within 2 seconds. Stores without signatures are not checked: memory, Redis,
+/// memcached. Cookies are not either, as only browsers have them. The stores' own constructors, such as
+/// `PostgresStore::open`, do not check.
 ///
-/// A secret that leaked is replaced on purpose and without a fallback. Then start with [`Warn`](SecretCheck::Warn), until
-/// most of the sessions are new ones.
+/// A leaked secret is replaced on purpose and without a fallback. Then start with [`Warn`](SecretCheck::Warn)
+/// until most of the sessions are new.
 ///
 /// ```
 /// use cloakroom::{SecretCheck, Settings};
@@ -31,17 +32,17 @@ const SECRET_CHECK: &str = "CLOAKROOM_SECRET_CHECK";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecretCheck {
-    /// The store is not opened: the error names the settings to compare.
+    /// Refuses to open the store: the error names the settings to compare.
     #[default]
     Refuse,
-    /// The log warns, and the store is opened.
+    /// Logs a warning and opens the store.
     Warn,
-    /// Nothing is read.
+    /// Reads nothing.
     Skip,
 }
 
 impl Settings {
-    /// [`Settings::new`] with the secret from the environment.
+    /// Returns [`Settings::new`] with the secret from the environment.
     ///
     /// | variable | setting |
     /// |---|---|
@@ -60,7 +61,7 @@ impl Settings {
     /// ```
     ///
     /// # Errors
-    /// When `SECRET_KEY` is not set, empty or no UTF-8, or when `CLOAKROOM_SECRET_CHECK` is another word.
+    /// When `SECRET_KEY` is not set, empty or not UTF-8, or when `CLOAKROOM_SECRET_CHECK` is another word.
     pub fn from_env() -> Result<Settings, SettingsError> {
         let refused = |problem| {
             let remedy = "set it to the Django site's SECRET_KEY, or without Django to 50 random characters that stay \

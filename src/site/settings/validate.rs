@@ -1,4 +1,4 @@
-//! Which settings go together.
+//! Checks which settings work together.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 
 use super::{NamePrefix, SameSite, Settings, Transport};
 
-/// A setting that cannot work: which, why, and what to do. Never shows a secret.
+/// An invalid setting: which one, why, and what to do. Never shows a secret.
 ///
 /// ```
 /// use cloakroom::{SameSite, Settings};
@@ -35,12 +35,12 @@ impl SettingsError {
         self.setting
     }
 
-    /// What is wrong with it.
+    /// The problem.
     pub fn problem(&self) -> &'static str {
         self.problem
     }
 
-    /// What to do.
+    /// The remedy.
     pub fn remedy(&self) -> &'static str {
         self.remedy
     }
@@ -52,7 +52,7 @@ impl fmt::Display for SettingsError {
     }
 }
 
-/// The message: it is what Rust prints of an error that `main` returns.
+/// Shows the message: Rust prints this form of an error that `main` returns.
 impl fmt::Debug for SettingsError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
@@ -61,11 +61,11 @@ impl fmt::Debug for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// What browsers keep of one attribute's value.
+/// The longest attribute value that browsers keep.
 const MAX_ATTRIBUTE_LENGTH: usize = 1_024;
-/// The fewest characters of a session key: Django's `_validate_session_key`.
+/// The minimum length of a session key: Django's `_validate_session_key`.
 const MIN_KEY_LENGTH: usize = 8;
-/// Headers that mean something else.
+/// Headers with another meaning.
 const TAKEN_HEADERS: [&str; 9] = [
     "authorization",
     "cache-control",
@@ -79,9 +79,9 @@ const TAKEN_HEADERS: [&str; 9] = [
 ];
 
 impl Settings {
-    /// Whether these settings go together, so that a mistake is found at the start and not in the browser. The
-    /// layers check it; so does [`connect`](crate::connect), but for the secrets and the cookie's attributes,
-    /// without which a command can clear expired sessions.
+    /// Checks that these settings work together, so that a mistake is found at the start and not in the
+    /// browser. The layers check this. [`connect`](crate::connect) checks it too, except for the secrets and
+    /// the cookie's attributes: a command can clear expired sessions without them.
     ///
     /// ```
     /// use cloakroom::{SameSite, Settings};
@@ -97,7 +97,7 @@ impl Settings {
     /// ```
     ///
     /// # Errors
-    /// The first setting that cannot work.
+    /// The first invalid setting.
     pub fn validate(&self) -> Result<(), SettingsError> {
         self.validate_secrets()?;
         self.validate_stored()?;
@@ -124,7 +124,7 @@ impl Settings {
         reject_if("secret_key_fallbacks", empty, problem, "leave it out")
     }
 
-    /// What concerns stores and saving.
+    /// Checks the settings that concern stores and saving.
     pub(crate) fn validate_stored(&self) -> Result<(), SettingsError> {
         let too_short = |age: TimeDelta| age < TimeDelta::seconds(1);
         let problem = "a session would end before it begins";
@@ -194,7 +194,7 @@ impl Settings {
         Ok(())
     }
 
-    /// What browsers ask of a cookie with this name and these attributes.
+    /// Checks the attributes that browsers require of a cookie with this name.
     fn validate_secure(&self) -> Result<(), SettingsError> {
         let insecure = !self.cookie_secure;
         let prefix = NamePrefix::of(&self.cookie_name);
@@ -258,7 +258,7 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }
 
-/// RFC 6265's `av-octet`, as long as browsers keep it.
+/// RFC 6265's `av-octet`, up to the length that browsers keep.
 fn is_attribute(text: &str) -> bool {
     text.len() <= MAX_ATTRIBUTE_LENGTH && text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b';')
 }
@@ -379,7 +379,7 @@ mod tests {
                 settings.cookie_partitioned = true;
                 settings.former_cookies = vec![CookieScope::of_host("/")];
             },
-            // The cookie's settings are not looked at where there is none.
+            // The cookie's settings are ignored without a cookie.
             |settings| {
                 settings.transport = Transport::Header("X-Session-Token".to_owned());
                 settings.cookie_name = String::new();
