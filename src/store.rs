@@ -1,4 +1,4 @@
-//! Where sessions are kept: the contract of a store, the stores, and how to open one by its URL.
+//! Where sessions are kept: the stores' contract, the stores, and opening one by its URL.
 
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub mod cache;

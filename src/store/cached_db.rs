@@ -1,32 +1,31 @@
 //! A database with a cache in front of it: Django's `cached_db` back end.
 //!
-//! The database decides; the cache holds copies. What is guaranteed, whatever runs at the same time:
+//! The database decides; the cache holds copies. These guarantees hold under any concurrency:
 //!
-//! 1. Every write goes to the database first, with its comparison. A cache that fails keeps no session from
+//! 1. Every write goes to the database first, with its comparison. A failing cache prevents no session from
 //!    being read, created or saved.
 //! 2. A copy is put into the cache only where there is none, or in place of one that was seen *before* the
-//!    database was read or written. So a late writer puts nothing over what came after it.
-//! 3. Logout removes the row, then puts an empty session in the copy's place, for
-//!    [`tombstone_age`](CachedDbOptions::tombstone_age). Nobody here puts anything in its place; Django reads
-//!    it as an empty session, and cannot save it as the row is gone. To this store an empty copy says nothing:
-//!    it asks the database.
-//! 4. A copy lives for [`copy_age`](CachedDbOptions::copy_age) at the most. One that the cache says will live
-//!    longer was put there by Django: the database is asked as well, and the copy replaced or, when the row is
-//!    gone, buried. `RedisStore` and `MemcachedStore` tell it with the engine `cached_db`; a cache that does not
-//!    tell when its entries end is believed.
-//! 5. When the cache fails while a copy should be replaced or removed, this process believes no copy of that
-//!    session for `copy_age`; other processes may see the old copy until it ends, for `copy_age` at the most
-//!    if this library made it. Logout reports the failure as an error, with the row gone: call it again.
-//!
-//! 6. A cache that is silent, and fails only after it has kept a request waiting, is then asked by one request a second
-//!    until it answers; the others do without it, as if it had failed at once. A logout always asks it.
-//!
-//! 7. A cache that is down when the store is opened by a URL is no error: see
+//!    database was read or written. So a late writer never overwrites a newer copy.
+//! 3. Logout removes the row, then replaces the copy by a tombstone, an empty session, for
+//!    [`tombstone_age`](CachedDbOptions::tombstone_age). This library never replaces a tombstone. Django
+//!    reads it as an empty session, and cannot save it as the row is gone. This store ignores an empty copy
+//!    and asks the database.
+//! 4. A copy lives for at most [`copy_age`](CachedDbOptions::copy_age). A copy with a longer remaining life
+//!    comes from Django: then the database is asked as well, and the copy is replaced or, when the row is
+//!    gone, by a tombstone. `RedisStore` and `MemcachedStore` with the engine `cached_db` report the
+//!    remaining life. A cache that does not report it is trusted.
+//! 5. When the cache fails while a copy should be replaced or removed, this process trusts no copy of that
+//!    session for `copy_age`. Other processes may see the old copy until it expires, which takes at most
+//!    `copy_age` if this library made it. Logout reports the failure as an error, with the row gone: call it
+//!    again.
+//! 6. A cache that fails only after it has kept a request waiting is then asked by one request a second until
+//!    it answers. The other requests treat it as failed at once. A logout always asks it.
+//! 7. A cache that is down when the store is opened by a URL is not an error: see
 //!    [`open_cache`](super::open_cache).
 //!
-//! So after a logout that succeeded the session is dead at once, for every process of this library whose cache
-//! is the same; after one that reported an error, and with a cache that is not shared (`memory:` in several
-//! processes), within `copy_age`.
+//! So after a successful logout the session is gone at once, for every process of this library with the same
+//! cache. After a logout that reported an error, and with a cache that is not shared (`memory:` in several
+//! processes), it is gone within `copy_age`.
 
 mod copy;
 mod distrust;
@@ -53,7 +52,7 @@ use crate::store::loaded::{Content, Loaded, Version};
 pub(super) use self::copy::CopyVersion;
 pub(super) use self::late_cache::{LateCache, OpeningCache};
 
-/// Keeps sessions in a database, and copies of those in use in a cache. Django's `cached_db` back end.
+/// Keeps sessions in a database, and copies of active sessions in a cache. Django's `cached_db` back end.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -74,7 +73,7 @@ pub struct CachedDbStore {
     copies: Copies,
 }
 
-/// What a [`CachedDbStore`] is made of, and for how long it believes the cache.
+/// The parts of a [`CachedDbStore`], and how long it trusts the cache.
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -89,23 +88,23 @@ pub struct CachedDbStore {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct CachedDbOptions {
-    /// Where the sessions are: any store with a server side.
+    /// The sessions' store: any store with a server side.
     pub database: Arc<dyn SessionStore>,
-    /// Where the copies are: any store with a server side. `RedisStore` and `MemcachedStore` must have the
+    /// The copies' store: any store with a server side. `RedisStore` and `MemcachedStore` must have the
     /// engine `cached_db`, to share the copies with Django and to tell who made them.
     pub cache: Arc<dyn SessionStore>,
-    /// How long a copy lives before the database is asked again: 5 minutes. It is how long a copy may be old
-    /// after the cache failed.
+    /// How long a copy lives before the database is asked again. It is also the maximum age of an old copy
+    /// after the cache failed. Default: 5 minutes.
     pub copy_age: Duration,
-    /// How long a logged-out session's place in the cache stays taken: 1 minute. A reader that has waited for
-    /// the database for half as long does not put a copy into the cache any more.
+    /// How long a tombstone replaces a logged-out session's copy. A reader that has waited for the database
+    /// for half of this time no longer puts a copy into the cache. Default: 1 minute.
     pub tombstone_age: Duration,
-    /// Tells the time where the contract does not: the machine's clock.
+    /// The clock for calls whose contract passes no time. Default: the machine's clock.
     pub clock: Arc<dyn Clock>,
 }
 
 impl CachedDbOptions {
-    /// Makes the store.
+    /// Creates the store.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -139,7 +138,7 @@ impl CachedDbOptions {
 }
 
 impl CachedDbStore {
-    /// The options for these two stores, which can be changed before [`CachedDbOptions::build`].
+    /// Returns the options for these two stores, which can be changed before [`CachedDbOptions::build`].
     ///
     /// ```
     /// use std::{sync::Arc, time::Duration};
@@ -161,7 +160,7 @@ impl CachedDbStore {
         }
     }
 
-    /// A store with the usual options.
+    /// Creates a store with the default options.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -181,7 +180,7 @@ impl CachedDbStore {
         CachedDbStore::options(database, cache).build()
     }
 
-    /// The session from the database, with a copy of it put where `seen` was.
+    /// Loads the session from the database, and puts a copy where `seen` was.
     async fn load_row(
         &self,
         session_key: &SessionKey,
@@ -207,7 +206,7 @@ impl CachedDbStore {
         Ok(Some(row))
     }
 
-    /// What the database is to compare with: the version of the row from which the copy was made.
+    /// The version for the database's comparison: that of the row from which the copy was made.
     async fn expected_row(
         &self,
         session_key: &SessionKey,
@@ -227,14 +226,14 @@ impl CachedDbStore {
                 Ok(Expected::Row(Some(row.version)))
             }
             Some(_) => {
-                // So that loading again does not find the same old copy.
+                // Repaired, so that the next load does not find the same old copy.
                 self.repair(session_key, now).await;
                 Ok(Expected::Changed)
             }
         }
     }
 
-    /// What is in the cache before the database is written: as the loaded version says, or by asking.
+    /// The cache's state before the database is written: from the loaded version, or by asking.
     async fn seen(&self, session_key: &SessionKey, expected: Option<&Version>, now: DateTime<Utc>) -> Seen {
         match expected.and_then(CopyVersion::from).and_then(|copy| copy.cache.clone()) {
             Some(version) => Seen::Copy(version),
@@ -242,7 +241,8 @@ impl CachedDbStore {
         }
     }
 
-    /// Puts what was just written into the cache; where another writer came in between, what the database has.
+    /// Puts the data just written into the cache; if another writer came in between, puts the database's
+    /// data.
     async fn publish(
         &self,
         session_key: &SessionKey,
@@ -258,14 +258,14 @@ impl CachedDbStore {
         None
     }
 
-    /// Makes the copy what the row is, or buries it.
+    /// Replaces the copy by the row's data, or by a tombstone.
     async fn repair(&self, session_key: &SessionKey, now: DateTime<Utc>) {
         const ATTEMPTS: usize = 16;
         for _ in 0..ATTEMPTS {
             let start = Instant::now();
             let (seen, _) = self.copies.look(session_key, now).await;
             match seen {
-                // Either sends every reader to the database.
+                // Both send every reader to the database.
                 Seen::Nothing | Seen::Empty => return,
                 Seen::Unknown => break,
                 Seen::Copy(_) => {}
@@ -286,14 +286,14 @@ impl CachedDbStore {
     }
 }
 
-/// What to put into the cache for a row, if the database tells when it ends.
+/// The record to put into the cache for a row, if the database tells its expiry.
 fn record(row: &Loaded, now: DateTime<Utc>) -> Option<Record<'_>> {
     Some(Record { data: row.data()?, expire_date: row.expire_date?, now })
 }
 
-/// What a comparison in the database comes to.
+/// The result of a comparison in the database.
 enum Expected {
-    /// The row must be in this version, if any is given.
+    /// The row must be in this version, if one is given.
     Row(Option<Version>),
     Missing,
     Changed,
@@ -356,7 +356,7 @@ impl SessionStore for CachedDbStore {
                 Updated::Updated(CopyVersion::of(Content::Genuine(record.data.clone()), Some(row), cache))
             }
             Updated::Missing => {
-                // What is seen as nothing may have been the tombstone, removed to write in its place.
+                // The empty place may come from a tombstone that was removed to write in its place.
                 self.copies.bury(session_key, matches!(seen, Seen::Nothing)).await;
                 Updated::Missing
             }
@@ -381,7 +381,7 @@ impl SessionStore for CachedDbStore {
         };
         Ok(match outcome {
             Rotated::Rotated(row) => {
-                // A failure of the cache is no error here: it would keep the new key from the client.
+                // A failing cache is not an error here: an error would keep the new key from the client.
                 self.copies.bury(session_key, true).await;
                 let cache = self.publish(new_session_key, record, Seen::Nothing, start).await;
                 Rotated::Rotated(CopyVersion::of(Content::Genuine(record.data.clone()), Some(row), cache))

@@ -1,4 +1,4 @@
-//! Stores by their URLs.
+//! Opens stores by their URLs.
 
 use std::sync::Arc;
 
@@ -21,31 +21,31 @@ use crate::site::settings::Settings;
 /// | `cookie:` | [`SignedCookieStore`] |
 /// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`](super::SqliteStore), feature `sqlite` |
 /// | `file:path/to/folder`, or `file:` for the folder of temporary files | [`FileStore`], feature `file` |
-/// | `cached_db:` and two of these with a bar between: `cached_db:sqlite:path/to/db.sqlite3\|memory:` | [`CachedDbStore`] |
+/// | `cached_db:` and two of these with a bar between them: `cached_db:sqlite:path/to/db.sqlite3\|memory:` | [`CachedDbStore`] |
 /// | `moving:` and two of these, the old one first: `moving:sqlite:path/to/db.sqlite3\|memory:` | [`MovingStore`] |
 /// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
 /// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
 /// | `redis://[user:password@]host:port/database`, `rediss://…`, `redis+cluster://host1,host2`, `redis+sentinel://host1,host2/service` | `RedisStore`, features `redis`, `redis-tls`, `redis-cluster`, `redis-sentinel` |
 /// | `memcached://host:port,host2:port` | `MemcachedStore`, feature `memcached` |
 ///
-/// Paths: `sqlite:db.sqlite3` and `file:sessions` count from the working folder, `sqlite:/srv/db.sqlite3` and
-/// `file:/srv/sessions` are absolute. Behind slashes they are read as where such URLs come from: `sqlite:///db.sqlite3`
-/// is relative and `sqlite:////srv/db.sqlite3` absolute, as for Django (dj-database-url, django-environ) and SQLAlchemy;
-/// `file:///srv/sessions` is absolute, as in every `file:` URL. sqlx and others read `sqlite:///srv/db.sqlite3` as
-/// absolute: when nothing is at the relative path and something at that one, the error says how to write it. In a path
-/// `%3F` is `?`, and so on. Behind `?` there may be, for SQLite, `mode=ro`, `mode=rw` or `mode=rwc`
-/// ([`Mode`](super::sqlite::Mode)), and `timeout=SECONDS` for the lock of another program; anything else is an error.
-/// [`StoreUrl::of_path`] makes the URL of a path.
+/// Paths: `sqlite:db.sqlite3` and `file:sessions` are relative to the working folder;
+/// `sqlite:/srv/db.sqlite3` and `file:/srv/sessions` are absolute. With several slashes each scheme follows
+/// its usual convention: `sqlite:///db.sqlite3` is relative and `sqlite:////srv/db.sqlite3` absolute, as for
+/// Django (dj-database-url, django-environ) and SQLAlchemy; `file:///srv/sessions` is absolute, as in every
+/// `file:` URL. sqlx and others read `sqlite:///srv/db.sqlite3` as absolute. If only that reading finds a
+/// file, the error says how to write it. Percent codes are decoded: in a path `%3F` is `?`. For SQLite a
+/// query may contain `mode=ro`, `mode=rw` or `mode=rwc` ([`Mode`](super::sqlite::Mode)), and
+/// `timeout=SECONDS` for the lock of another program; anything else is an error. [`StoreUrl::of_path`] makes
+/// the URL of a path.
 ///
-/// The URLs of caches may end in what the site's `CACHES` say:
-/// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`, and for a `KEY_FUNCTION` that puts
-/// something else than `KEY_PREFIX:VERSION:` before the key, `entry_prefix=…`. In a `cached_db:` URL the engine
-/// is `cached_db` unless it says otherwise, and a cache that is down is opened later
-/// ([`open_cache`]).
+/// The URLs of caches may end in the settings of the site's `CACHES`:
+/// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`, and for a `KEY_FUNCTION` with
+/// another prefix than `KEY_PREFIX:VERSION:`, `entry_prefix=…`. In a `cached_db:` URL the engine is
+/// `cached_db` unless it says otherwise, and a cache that is down is opened later ([`open_cache`]).
 ///
-/// `moving:OLD|NEW` is divided by `||` where one of the two is a `cached_db:` with a bar of its own:
-/// `moving:cached_db:DATABASE|CACHE||NEW`. Where it is unclear which bar divides, it is an error. The index of user sessions
-/// is the new store's.
+/// In `moving:OLD|NEW` use `||` where one of the two is a `cached_db:` with a bar of its own:
+/// `moving:cached_db:DATABASE|CACHE||NEW`. A URL that could be divided in two ways is an error. The index of
+/// user sessions is the new store's.
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -59,16 +59,16 @@ use crate::site::settings::Settings;
 /// ```
 ///
 /// # Errors
-/// When the URL names no store that is compiled in, the store cannot be opened, or the settings that concern what is
-/// stored do not go together: see [`Settings::validate`]. When most of the stored sessions are not signed with the
-/// settings' secret: see [`SecretCheck`](crate::SecretCheck).
+/// When the URL names no store that is compiled in, when the store cannot be opened, or when settings that
+/// concern storage are invalid: see [`Settings::validate`]. When most of the stored sessions are not signed
+/// with the settings' secret: see [`SecretCheck`](crate::SecretCheck).
 pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
     let store = open(url, settings).await?.store;
     check_secret(&*store, settings).await?;
     Ok(store)
 }
 
-/// A store, and the index of user sessions that it can keep, if it can.
+/// A store, and its index of user sessions, if it can keep one.
 pub(crate) struct Opened {
     pub(crate) store: Arc<dyn SessionStore>,
     pub(crate) index: Option<Arc<dyn UserSessionIndex>>,
@@ -85,7 +85,7 @@ impl Opened {
     }
 }
 
-/// [`connect`], with the index of user sessions, and without a look at the secret.
+/// [`connect`], with the index of user sessions, and without checking the secret.
 pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, StoreError> {
     settings.validate_stored().map_err(|error| {
         StoreError::new("", StoreErrorKind::Misconfigured, error.to_string()).with_source(error)
@@ -137,10 +137,10 @@ async fn open_one(scheme: StoreScheme, url: &str, settings: &Settings) -> Result
     }
 }
 
-/// Opens the cache for a [`CachedDbStore`](crate::CachedDbStore) by its URL. As [`connect`], but for
-/// two things: of Redis and memcached it takes the entries of the engine `cached_db`, unless the URL says otherwise; and a
-/// cache that is down is no error. Then a warning names it, sessions come from the database, and the first request that
-/// finds the cache back opens it.
+/// Opens the cache for a [`CachedDbStore`](crate::CachedDbStore) by its URL. It differs from [`connect`] in
+/// two points. For Redis and memcached it uses the entries of the engine `cached_db`, unless the URL says
+/// otherwise. And a cache that is down is not an error: a warning names it, sessions come from the database,
+/// and the first request that finds the cache back opens it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -155,7 +155,7 @@ async fn open_one(scheme: StoreScheme, url: &str, settings: &Settings) -> Result
 /// ```
 ///
 /// # Errors
-/// As [`connect`], but for [`StoreErrorKind::Unavailable`].
+/// As [`connect`], except [`StoreErrorKind::Unavailable`].
 pub async fn open_cache(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
     let url = StoreUrl::from(url).of_cached_db();
     match connect(url.expose(), settings).await {
@@ -172,7 +172,8 @@ pub async fn open_cache(url: &str, settings: &Settings) -> Result<Arc<dyn Sessio
     }
 }
 
-/// Opens a cache that was down. Opening a `cached_db:` opens its cache: without the box the type would contain itself.
+/// Opens a cache that was down. The box is needed because opening a `cached_db:` opens its cache: otherwise
+/// the type would contain itself.
 fn open_late(url: StoreUrl, settings: Settings) -> OpeningCache {
     Box::pin(async move { connect(url.expose(), &settings).await })
 }
@@ -208,10 +209,10 @@ impl MovingStore {
     }
 }
 
-/// Takes a URL apart as [`connect`] does, and connects to nothing. For the fuzz targets alone.
+/// Parses a URL as [`connect`] does, and connects to nothing. For the fuzz targets alone.
 ///
 /// # Errors
-/// As [`connect`], but for what only connecting finds out.
+/// As [`connect`], except errors that only connecting finds.
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub fn check_url(url: &str, settings: &Settings) -> Result<(), StoreError> {

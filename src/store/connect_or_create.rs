@@ -1,4 +1,4 @@
-//! Opening a store whose table or folder may not be there yet.
+//! Opens a store whose table or folder may not exist yet.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use crate::store::connect::connect;
 use crate::store::contract::SessionStore;
 use crate::store::url::{StoreUrl, StoreUrlParts};
 
-/// Opens the store that a URL names, and makes what it needs first: the session table of a database
-/// ([`create_table`](super::create_table)), a SQLite file, or the folder of a file store; of two stores, both. What is
-/// there stays as it is.
+/// Opens the store that a URL names, and first creates its session table
+/// ([`create_table`](super::create_table)), SQLite file or folder if missing; for two stores, both. Existing
+/// tables, files and folders stay as they are.
 ///
-/// It suits a service of its own. Beside a Django site `manage.py migrate` makes the table; use [`connect`], which never
-/// changes a schema.
+/// Use it for a service without Django. Beside a Django site `manage.py migrate` creates the table; use
+/// [`connect`], which never changes a schema.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")]
@@ -31,7 +31,7 @@ use crate::store::url::{StoreUrl, StoreUrlParts};
 /// ```
 ///
 /// # Errors
-/// When the table, the file or the folder cannot be made; and as [`connect`].
+/// When the table, the file or the folder cannot be created; and as [`connect`].
 pub async fn connect_or_create(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
     create(&StoreUrl::from(url)).await?;
     connect(url, settings).await
@@ -55,7 +55,7 @@ async fn create(url: &StoreUrl) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes the folder of a file store, for this user alone.
+/// Creates the folder of a file store, for this user alone.
 #[cfg(feature = "file")]
 fn make_folder(url: &StoreUrl) -> Result<(), StoreError> {
     let path = super::FileStore::options_of(url.expose())?.path;

@@ -12,28 +12,27 @@ use super::loaded::{Loaded, Version};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 
-/// Keeps sessions. What the words mean here, and what the suite in `cloakroom::conformance` checks:
+/// Keeps sessions. These are the contract's terms; the suite in `cloakroom::conformance` checks them:
 ///
-/// - *Absent* is `None` or an outcome, never an error; an error means that nothing is known.
-/// - *Expired* is absent: an entry is there while `expire_date > now`. One that ends exactly now is absent,
-///   and still not removed by `clear_expired`.
-/// - *Not genuine* (the signature does not match) is present as [`Content::NotGenuine`](super::loaded::Content::NotGenuine).
-///   The session acts as new, and what is stored stays as it is.
-/// - *Unreadable* (genuine, but not to be carried without loss) is an error of
+/// - *Absent* is `None` or an outcome, never an error; after an error the state is unknown.
+/// - *Expired* is absent: an entry is present while `expire_date > now`. One that expires exactly now is
+///   absent, but `clear_expired` does not remove it yet.
+/// - *Not genuine* (the signature does not match) is present with [`Loaded::genuine`] false and no data. The
+///   session acts as new, and the stored entry stays as it is.
+/// - *Unreadable* (genuine, but cannot be carried without loss) is an error of
 ///   [`StoreErrorKind::Unreadable`]; the entry stays.
-/// - *Refused*: what a load would not give back is not written. The call fails with [`StoreErrorKind::Refused`] and what
-///   was there stays.
-/// - *Atomic*: each writing call happens wholly or not at all, for this process and for others, and a
-///   session that was deleted is never brought back by one.
+/// - *Refused*: data that a load would not give back is not written. The call fails with
+///   [`StoreErrorKind::Refused`] and the previous entry stays.
+/// - *Atomic*: each writing call happens completely or not at all, for this process and for others. It never
+///   restores a deleted session.
 /// - *Acknowledged* is written: when a writing call returns, every later load by anyone sees it.
 /// - The time is a parameter: a store that lets the server expire entries derives their time to live from it.
-/// - Dropping a call's future leaves the store whole; the call may or may not have happened.
+/// - Dropping a call's future leaves the store consistent; the call may or may not have happened.
 ///
-/// Whoever implements a store deals with this trait alone; whoever uses sessions, with
-/// [`Session`](crate::Session).
+/// Store implementers need this trait alone; applications use [`Session`](crate::Session).
 #[async_trait]
 pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
-    /// A short name for logs and traces, such as `sqlite`. `other` unless the store has one.
+    /// A short name for logs and traces, such as `sqlite`. Default: `other`.
     ///
     /// ```
     /// use cloakroom::{MemoryStore, SessionStore};
@@ -44,8 +43,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         "other"
     }
 
-    /// Whether the cookie holds the session itself and not a key to it. Then what a writing call returns as
-    /// the version is the new cookie, and takes the session key's place.
+    /// Whether the cookie holds the session itself and not a key to it. Then a writing call returns the new
+    /// cookie as the version, and the cookie replaces the session key.
     ///
     /// ```
     /// use cloakroom::{MemoryStore, SessionStore, Settings, SignedCookieStore};
@@ -57,7 +56,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         false
     }
 
-    /// The session under this key. Django's `SessionBase.load`.
+    /// Loads the session under this key. Django's `SessionBase.load`.
     ///
     /// ```
     /// use cloakroom::chrono::{TimeDelta, Utc};
@@ -76,8 +75,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// ```
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError>;
 
-    /// The session as it is where updates are compared, to do changes again after [`Updated::Changed`]. Only a
-    /// store that loads from copies has more to do than `load`.
+    /// Loads the session from the place where updates are compared, to replay changes after
+    /// [`Updated::Changed`]. It differs from `load` only for a store that loads from copies.
     ///
     /// ```
     /// use cloakroom::chrono::{TimeDelta, Utc};
@@ -101,7 +100,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         self.load(session_key, now).await
     }
 
-    /// Keeps a new session, unless the key is taken: by a live session, an expired one or an unreadable one.
+    /// Stores a new session, unless the key is taken: by a live session, an expired one or an unreadable one.
     /// Django's `save(must_create=True)`.
     ///
     /// ```
@@ -120,8 +119,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// ```
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError>;
 
-    /// Replaces a session if it still is what was loaded as `expected`; without `expected` whatever it is.
-    /// Never creates one. Django's `save()` is this without `expected`.
+    /// Replaces a session if it is still in the version `expected`; without `expected` in any case. Never
+    /// creates one. Django's `save()` is this without `expected`.
     ///
     /// ```
     /// use cloakroom::chrono::{TimeDelta, Utc};
@@ -149,7 +148,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     ) -> Result<Updated, StoreError>;
 
     /// Replaces a session as [`update`](SessionStore::update) does, and moves it to another key in the same
-    /// step: at no time is it under both keys or under none. Part of Django's `cycle_key`.
+    /// step: it is never under both keys or under neither. Part of Django's `cycle_key`.
     ///
     /// ```
     /// use cloakroom::chrono::{TimeDelta, Utc};
@@ -175,7 +174,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         record: Record<'_>,
     ) -> Result<Rotated, StoreError>;
 
-    /// Removes a session for good; tells whether there was one. Django's `delete`.
+    /// Removes a session permanently; returns whether there was one. Django's `delete`.
     ///
     /// ```
     /// use cloakroom::chrono::{TimeDelta, Utc};
@@ -193,7 +192,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// ```
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError>;
 
-    /// Whether the key is taken by a session that has not expired. Django's `exists` counts expired ones too.
+    /// Whether an unexpired session has this key. Django's `exists` counts expired ones too.
     ///
     /// ```
     /// use cloakroom::chrono::{TimeDelta, Utc};
@@ -211,7 +210,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// ```
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError>;
 
-    /// Removes the sessions that expired before `now`, in batches that hold up nobody for long; tells how
+    /// Removes the sessions that expired before `now`, in batches that block nobody for long. Returns how
     /// many. Does nothing where the server expires entries by itself. Django's `clear_expired`.
     ///
     /// ```
@@ -232,9 +231,9 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         self.clear_expired_with_progress(now, &mut |_cleared| ControlFlow::Continue(())).await
     }
 
-    /// Does what [`clear_expired`](SessionStore::clear_expired) does, and after each batch tells `progress` how
-    /// many sessions it has removed so far; when that breaks, it ends there. A store that removes them in one
-    /// go tells once.
+    /// Like [`clear_expired`](SessionStore::clear_expired), and reports the number of removed sessions to
+    /// `progress` after each batch; when `progress` breaks, it stops there. A store that removes them in one
+    /// step reports once.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -289,7 +288,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         Err(StoreError::new("", StoreErrorKind::Unsupported, message))
     }
 
-    /// How many sessions there are. One statement in a database; elsewhere it takes as long as a listing.
+    /// Counts the sessions. One statement in a database; elsewhere it takes as long as a listing.
     ///
     /// ```
     /// use cloakroom::chrono::{TimeDelta, Utc};
@@ -323,9 +322,9 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         Ok(count)
     }
 
-    /// Closes what the store has open and can open again: call it before the process ends, where the store is not dropped
-    /// (in a static, or leaked). With SQLite, the database's file alone then holds everything; other stores have nothing
-    /// to do. The store stays usable.
+    /// Closes all connections and files that the store can open again. Call it before the process ends, if
+    /// the store is not dropped (in a static, or leaked). With SQLite, the database's file alone then
+    /// contains everything; other stores have nothing to do. The store stays usable.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")]
@@ -342,16 +341,16 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// ```
     ///
     /// # Errors
-    /// When what was acknowledged is safe, but could not be brought into its last place, as on a full disk.
+    /// When acknowledged data is safe, but could not be moved to its final place, as on a full disk.
     async fn close(&self) -> Result<(), StoreError> {
         Ok(())
     }
 }
 
-/// How many sessions are looked at in one go where nobody says.
+/// Page size of the default `count`.
 const LISTING_PAGE: usize = 500;
 
-/// What is told how many expired sessions were removed so far, and says whether to go on.
+/// Receives the number of expired sessions removed so far, and decides whether to go on.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -389,13 +388,13 @@ pub type Progress<'a> = dyn FnMut(u64) -> ControlFlow<()> + Send + 'a;
 pub struct Record<'a> {
     /// The data.
     pub data: &'a SessionData,
-    /// When the session ends.
+    /// The session's expiry.
     pub expire_date: DateTime<Utc>,
-    /// The time now.
+    /// The current time.
     pub now: DateTime<Utc>,
 }
 
-/// What came of [`SessionStore::create`].
+/// The outcome of [`SessionStore::create`].
 ///
 /// ```
 /// use cloakroom::chrono::{TimeDelta, Utc};
@@ -413,13 +412,13 @@ pub struct Record<'a> {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Created {
-    /// The session is kept, in this version.
+    /// The session is stored, in this version.
     Created(Version),
     /// The key is taken; nothing was written. Django raises `CreateError`.
     KeyTaken,
 }
 
-/// What came of [`SessionStore::update`].
+/// The outcome of [`SessionStore::update`].
 ///
 /// ```
 /// use cloakroom::chrono::{TimeDelta, Utc};
@@ -444,11 +443,11 @@ pub enum Updated {
     Updated(Version),
     /// There is no such session; nothing was written. Django raises `UpdateError`.
     Missing,
-    /// The session is no longer what was expected; nothing was written.
+    /// The session is no longer in the expected version; nothing was written.
     Changed,
 }
 
-/// What came of [`SessionStore::rotate`].
+/// The outcome of [`SessionStore::rotate`].
 ///
 /// ```
 /// use cloakroom::chrono::{TimeDelta, Utc};
@@ -473,7 +472,7 @@ pub enum Rotated {
     Rotated(Version),
     /// There is no session under the old key; nothing was written.
     Missing,
-    /// The session is no longer what was expected; nothing was written.
+    /// The session is no longer in the expected version; nothing was written.
     Changed,
     /// The new key is taken; nothing was written.
     KeyTaken,

@@ -1,7 +1,7 @@
-//! Sessions as files in one folder: Django's `file` back end, beside a running Django.
+//! Sessions as files in one folder: Django's `file` back end, compatible with a running Django.
 //!
-//! A file's name is the cookie's name followed by the session key, its content the signed text, and its
-//! modification time tells when the session ends: Django counts the cookie's age from it.
+//! A file's name is the cookie's name followed by the session key, and its content is the signed text. Its
+//! modification time determines the expiry: Django counts the cookie's age from it.
 
 mod error;
 mod folder;
@@ -32,14 +32,16 @@ use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, U
 use crate::store::listing::{Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
 
-/// Keeps each session in a file of its own, as Django's `file` back end does, and beside it. On Linux and macOS.
+/// Keeps each session in its own file, as Django's `file` back end does, and concurrently with it. On Linux
+/// and macOS.
 ///
-/// - Files are 0600 whatever the umask, and are replaced in one step: whoever reads sees the old or the new.
-/// - No update is lost between programs that use this library, and no update brings a removed file back, also
-///   while Django removes it. Django's own saves overwrite and may bring back, as they do among themselves.
-/// - A session ends at its modification time plus its age. Where the age is a number in the session
-///   (`set_expiry(300)`), Django's file back end never ends it; this store does. A date in the session
-///   (`set_expiry(datetime)`) counts as it is; the `expire_date` of a record that says otherwise does not.
+/// - Files are 0600 regardless of the umask, and are replaced in one step: a reader sees the old file or the
+///   new one.
+/// - No update is lost between programs that use this library. No update restores a removed file, even if
+///   Django removes it meanwhile. Django's own saves may overwrite and restore, as they do among themselves.
+/// - A session expires at its modification time plus its age. If the age is a number in the session
+///   (`set_expiry(300)`), Django's file back end never expires it; this store does. A date in the session
+///   (`set_expiry(datetime)`) counts as it is, and overrides a different `expire_date` in the record.
 /// - An expired file is absent and stays until [`clear_expired`](SessionStore::clear_expired).
 ///
 /// ```
@@ -69,7 +71,7 @@ struct Shared {
     settings: Settings,
 }
 
-/// Where a [`FileStore`] keeps its sessions, and how.
+/// The options of a [`FileStore`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -88,15 +90,16 @@ struct Shared {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FileOptions {
-    /// The folder: Django's `SESSION_FILE_PATH`. Must be there.
+    /// The folder: Django's `SESSION_FILE_PATH`. It must exist.
     pub path: PathBuf,
-    /// Whether a save waits until it is on the disk: true, which Django does not. Without it a power cut may
-    /// leave a file empty whose save had succeeded; a crash of the program alone leaves it whole either way.
+    /// Whether a save waits until it is on the disk, which Django's does not. Without it a power failure may
+    /// leave an empty file after a successful save; a crash of the program alone leaves the file intact
+    /// either way. Default: true.
     pub durable: bool,
-    /// How long to wait for another program that is about to replace the same session's file: 5 seconds.
+    /// How long to wait for another program that is replacing the same session's file. Default: 5 seconds.
     pub lock_timeout: Duration,
-    /// How old a temporary file must be for `clear_expired` to take it for left behind by a crash, Django's
-    /// too: one hour.
+    /// The age from which `clear_expired` treats a temporary file, Django's too, as left behind by a crash.
+    /// Default: one hour.
     pub leftover_age: Duration,
 }
 
@@ -116,8 +119,8 @@ impl FileOptions {
     /// ```
     ///
     /// # Errors
-    /// When the folder is missing or no folder, does not let this user write, or lies on a file system that
-    /// cannot exchange two files in one step, as NFS.
+    /// When the folder is missing or not a folder, when this user cannot write to it, or when its file system
+    /// cannot exchange two files in one step, such as NFS.
     pub async fn open(self, settings: &Settings) -> Result<FileStore, StoreError> {
         let codec = SessionCodec::new(settings);
         let folder = Folder {
@@ -145,7 +148,7 @@ impl FileOptions {
 }
 
 impl FileStore {
-    /// The options for a folder, which can be changed before [`FileOptions::open`].
+    /// Returns the options for a folder, which can be changed before [`FileOptions::open`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -164,7 +167,8 @@ impl FileStore {
         }
     }
 
-    /// The options for the folder of a URL: `file:FOLDER`, or `file:` for [`default_path`](FileStore::default_path).
+    /// Returns the options for the folder of a URL: `file:FOLDER`, or `file:` for
+    /// [`default_path`](FileStore::default_path).
     ///
     /// ```
     /// use std::path::Path;
@@ -181,7 +185,7 @@ impl FileStore {
         Ok(FileStore::options(url::folder(url)?.unwrap_or_else(FileStore::default_path)))
     }
 
-    /// Opens a folder with the usual options.
+    /// Opens a folder with the default options.
     ///
     /// ```
     /// use cloakroom::chrono::Utc;
@@ -201,7 +205,7 @@ impl FileStore {
         FileStore::options(path).open(settings).await
     }
 
-    /// The folder that Django uses without `SESSION_FILE_PATH`: Python's `tempfile.gettempdir()`.
+    /// Returns the folder that Django uses without `SESSION_FILE_PATH`: Python's `tempfile.gettempdir()`.
     ///
     /// ```
     /// assert!(cloakroom::FileStore::default_path().is_dir());
@@ -212,7 +216,7 @@ impl FileStore {
         named.chain(usual).find(|path| path.is_dir()).unwrap_or_else(std::env::temp_dir)
     }
 
-    /// Does work on files on a thread that may wait. Goes on to its end also when nobody waits for it any more.
+    /// Runs file operations on a thread that may block. They run to the end even if nobody waits any more.
     async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> Task<T> + Send + 'static,
@@ -239,17 +243,17 @@ impl FileStore {
 }
 
 impl Shared {
-    /// The data, and when the session ends. None of Django's forms of expiry is an error here: what Django
-    /// cannot read ends after the site's age, so that nothing stays for ever.
+    /// Decodes the data and the expiry. None of Django's forms of expiry is an error here: a session whose
+    /// expiry Django cannot read expires after the site's age, so that none stays without an expiry.
     fn decode(&self, found: &Found) -> Result<(SessionData, DateTime<Utc>), DecodeError> {
         let text = std::str::from_utf8(&found.text).map_err(|_| DecodeError::BadSignature)?;
-        // Django makes an empty file first when it creates a session, and reads it as an empty session.
+        // Django first creates an empty file for a new session, and reads it as an empty session.
         let data = if text.is_empty() { SessionData::new() } else { self.codec.decode(text)? };
         let expire_date = self.end(&data, found.modified);
         Ok((data, expire_date))
     }
 
-    /// When a session ends that was last modified then.
+    /// The expiry of a session that was last modified at this time.
     fn end(&self, data: &SessionData, modified: DateTime<Utc>) -> DateTime<Utc> {
         let time_zone = self.settings.time_zone;
         StoredExpiry::read(data.get(EXPIRY_KEY))
@@ -262,7 +266,7 @@ impl Shared {
         modified.checked_add_signed(self.settings.cookie_age).unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
-    /// The modification time from which the session's age leads to this end: usually now.
+    /// The modification time that gives this expiry with the session's age: usually now.
     fn modified(&self, record: Record<'_>) -> SystemTime {
         let age = self.end(record.data, record.now) - record.now;
         let fixed = matches!(StoredExpiry::read(record.data.get(EXPIRY_KEY)), StoredExpiry::At(_));
@@ -270,8 +274,8 @@ impl Shared {
         modified.unwrap_or(record.now).into()
     }
 
-    /// Whether to clear this file. One that is not genuine ends after the site's age, as in Django; one that
-    /// cannot be read stays, as it may say itself when it ends.
+    /// Whether to clear this file. A file that is not genuine expires after the site's age, as in Django. An
+    /// unreadable file stays, as it may contain its own expiry.
     fn is_expired(&self, found: &Found, now: DateTime<Utc>) -> bool {
         match self.decode(found) {
             Ok((_, expire_date)) => expire_date < now,
@@ -286,9 +290,9 @@ impl Shared {
     }
 }
 
-/// What the comparison asks for: the stored text, or nothing.
+/// The stored text to compare with, if any.
 fn expected_text(expected: Option<&Version>) -> Option<Vec<u8>> {
-    // A version of another store's is never what is stored here.
+    // Another store's version never equals a stored text.
     expected.map(|version| version.as_bytes().unwrap_or(b"\0").to_vec())
 }
 

@@ -1,4 +1,4 @@
-//! Going through all sessions of a store, page by page.
+//! Lists all sessions of a store, page by page.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::loaded::Loaded;
 
-/// A session as [`SessionStore::list`](super::SessionStore::list) finds it: live, expired, not genuine or
+/// A session in a listing by [`SessionStore::list`](super::SessionStore::list): live, expired, not genuine or
 /// unreadable.
 ///
 /// ```
@@ -33,20 +33,20 @@ use crate::store::loaded::Loaded;
 pub struct Listed {
     /// Its key.
     pub session_key: SessionKey,
-    /// When it ends or ended, where the store knows.
+    /// Its expiry, if the store knows it.
     pub expire_date: Option<DateTime<Utc>>,
-    /// What is stored, or why it cannot be read: an error of [`StoreErrorKind::Unreadable`](crate::StoreErrorKind::Unreadable).
+    /// The session, or why it cannot be read: an error of [`StoreErrorKind::Unreadable`].
     pub session: Result<Loaded, StoreError>,
 }
 
 impl Listed {
-    /// Whether it has expired, and so is absent for everything but the listing.
+    /// Whether it has expired, so that only the listing shows it.
     pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
         self.expire_date.is_some_and(|expire_date| expire_date <= now)
     }
 }
 
-/// How many sessions a store has, as [`SessionStore::count`](super::SessionStore::count) tells.
+/// The number of sessions in a store, from [`SessionStore::count`](super::SessionStore::count).
 ///
 /// ```
 /// use cloakroom::chrono::Utc;
@@ -60,23 +60,25 @@ impl Listed {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Those that have not expired.
+    /// Sessions that have not expired.
     pub live: u64,
-    /// Those that have expired, and wait to be cleared.
+    /// Sessions that have expired and can be cleared.
     pub expired: u64,
-    /// Those that a store which reads each entry could not read. A database counts rows and reads none.
+    /// Entries that could not be read, for a store that reads each entry. A database counts rows and reads
+    /// none.
     pub unreadable: u64,
 }
 
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 impl Count {
-    /// From the live rows and all rows, as a database counts them.
+    /// Computes it from the numbers of live rows and of all rows.
     pub(super) fn of((live, all): (i64, i64)) -> Count {
         Count { live: live.unsigned_abs(), expired: (all - live).unsigned_abs(), unreadable: 0 }
     }
 }
 
-/// All sessions of a store, or all entries of an index, page by page. Memory is needed for one page.
+/// The position in a listing. Each store keeps in it the state to continue; a cursor belongs to the store
+/// that moved it.
 ///
 /// ```
 /// use cloakroom::chrono::Utc;

@@ -1,4 +1,4 @@
-//! A session as a store has it, and the version by which the store compares it.
+//! A session as a store has it, and the version with which the store compares it.
 
 use std::any::Any;
 use std::fmt;
@@ -82,8 +82,8 @@ impl Loaded {
     }
 }
 
-/// What a store compares to tell whether an entry is still what was loaded: the stored bytes themselves,
-/// or a number that changes with each write.
+/// The value that a store compares to detect changes to an entry: the stored bytes themselves, or a number
+/// that changes with each write.
 ///
 /// ```
 /// use cloakroom::store::Version;
@@ -100,31 +100,31 @@ pub struct Version(VersionKind);
 enum VersionKind {
     Bytes(Arc<[u8]>),
     Number(u64),
-    /// Of a store that is made of other stores.
+    /// For a store composed of other stores.
     Composite(Arc<dyn CompositeVersion>),
 }
 
-/// The version of a store that is made of other stores: it holds theirs.
+/// The version of a composite store: it contains the other stores' versions.
 pub(super) trait CompositeVersion: Any + Send + Sync {
     /// Whether this is the same version.
     fn is(&self, other: &dyn CompositeVersion) -> bool;
 
-    /// The version that the session's own store has, where it is known.
+    /// The version in the session's own store, if known.
     fn stored(&self) -> Option<&Version>;
 }
 
 impl Version {
-    /// A version that is the stored bytes.
+    /// Creates a version from the stored bytes.
     pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Version {
         Version(VersionKind::Bytes(bytes.into()))
     }
 
-    /// A version that is a number.
+    /// Creates a version from a number.
     pub fn from_number(number: u64) -> Version {
         Version(VersionKind::Number(number))
     }
 
-    /// The stored bytes; none when the version is a number.
+    /// The stored bytes; `None` when the version is a number.
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match &self.0 {
             VersionKind::Bytes(bytes) => Some(bytes),
@@ -133,7 +133,7 @@ impl Version {
         }
     }
 
-    /// The number; none when the version is bytes.
+    /// The number; `None` when the version is bytes.
     pub fn as_number(&self) -> Option<u64> {
         match self.0 {
             VersionKind::Number(number) => Some(number),
@@ -145,7 +145,7 @@ impl Version {
         Version(VersionKind::Composite(Arc::new(version)))
     }
 
-    /// The version of one kind of composite store.
+    /// Returns the version of one kind of composite store.
     pub(super) fn as_composite<T: CompositeVersion>(&self) -> Option<&T> {
         match &self.0 {
             VersionKind::Composite(version) => (&**version as &dyn Any).downcast_ref(),

@@ -1,4 +1,4 @@
-//! Sessions in this process, for tests and for single-process services that may forget on restart.
+//! Sessions in this process, for tests and for single-process services that may lose them on restart.
 
 mod user_sessions;
 
@@ -53,11 +53,11 @@ struct Slot {
     version: u64,
 }
 
-/// Requests for different sessions rarely meet on one of so many locks.
+/// Requests for different sessions rarely share one of this many locks.
 const SHARDS: usize = 64;
 
 impl MemoryStore {
-    /// An empty store.
+    /// Creates an empty store.
     pub fn new() -> MemoryStore {
         MemoryStore {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -187,7 +187,7 @@ impl SessionStore for MemoryStore {
         record: Record<'_>,
     ) -> Result<Rotated, StoreError> {
         let (old, new) = (self.index(session_key), self.index(new_session_key));
-        // Both locks, always the lower one first, so that two rotations cannot wait for each other.
+        // Takes both locks in ascending order, so that two rotations cannot deadlock.
         let mut lower = crate::site::lock::lock(&self.shards[old.min(new)]);
         let mut higher = (old != new).then(|| crate::site::lock::lock(&self.shards[old.max(new)]));
         let taken = match &higher {

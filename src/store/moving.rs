@@ -1,14 +1,14 @@
-//! Two stores, while a site moves from the old one to the new one without standing still.
+//! Two stores, while a site moves from the old one to the new one without downtime.
 //!
-//! Sessions are read from both. A session that is written moves to the new store; new ones are made there. In a rolling
-//! deployment every process first gets the stores in the other order, `moving:NEW|OLD`, which reads both and writes the old
-//! one as before; then every process gets `moving:OLD|NEW`. Processes with either order work side by side: the rules below
-//! are the same in both directions.
+//! Sessions are read from both. A written session moves to the new store; new ones are created there. In a
+//! rolling deployment every process first gets the stores in the other order, `moving:NEW|OLD`, which reads
+//! both and writes the old one as before; then every process gets `moving:OLD|NEW`. Processes with either
+//! order work side by side: the rules below are the same in both directions.
 //!
 //! # The rules of a move
 //!
-//! There is no transaction over two stores, so that one write in one store has to decide. A mark in the session's data says
-//! what an entry is:
+//! There is no transaction over two stores, so one write in one store has to decide. A mark in the session's
+//! data tells the kind of an entry:
 //!
 //! | entry | means |
 //! |---|---|
@@ -18,38 +18,41 @@
 //!
 //! A move from the old store to the new one is three writes, each by compare-and-swap:
 //!
-//! 1. *Claim*: the old entry, if it still is what was loaded, becomes the same session with this move's claim. The decision of
-//!    every other move then fails, as it needs its own claim. A claim that another move holds is taken only after a short,
-//!    random wait: otherwise many moves at once would take it from each other, and none would be decided.
-//! 2. *Reserve*: the new store gets the session as provisional. It counts for nothing yet. What another move has left there
-//!    makes way only if the claim is still held after that was seen.
-//! 3. *Decide*: the claimed entry becomes a forward. From this write on the session is the new store's.
+//! 1. *Claim*: the old entry, if it still is what was loaded, becomes the same session with this move's
+//!    claim. The decision of every other move then fails, because it needs its own claim. Another move's
+//!    claim is taken over only after a short, random wait. Otherwise many concurrent moves would take it from
+//!    each other, and none would be decided.
+//! 2. *Reserve*: the new store gets the session as provisional. It has no effect yet. Another move's leftover there is
+//!    replaced only if this move still holds the claim after seeing it.
+//! 3. *Decide*: the claimed entry becomes a forward. From this write on the session belongs to the new store.
 //!
-//! The caller's own write follows, in the new store and by compare-and-swap with the provisional entry. The forward is then
-//! removed, if it still is that.
+//! The caller's own write follows, in the new store and by compare-and-swap with the provisional entry. The
+//! forward is then removed, if it is still unchanged.
 //!
-//! So, with every process that writes these sessions using this store:
+//! So, if every process that writes these sessions uses this store:
 //!
 //! - **No lost update.** A write between the load and the claim fails the claim; one between claim and decision fails the
 //!   decision; one after the decision fails the caller's write. Each is [`Updated::Changed`], after which the session is
 //!   loaded again.
 //! - **No return after a logout.** Logout deletes from both stores, the old one first, until a pass finds nothing, and at
-//!   least twice. A move whose claim is deleted cannot decide, and its provisional entry counts for nothing.
-//! - **A crash loses nothing.** Before the decision the old store has the session, after it the new one, in each case with its
-//!   whole time to live. What is left over counts for nothing, makes way for the next move, and ends with its session.
+//!   least twice. A move whose claim is deleted cannot decide, and its provisional entry has no effect.
+//! - **A crash loses nothing.** Before the decision the old store has the session, after it the new one, in
+//!   each case with its whole time to live. Leftovers have no effect, are replaced by the next move, and
+//!   expire with their session.
 //!
-//! # What cannot be had
+//! # Limits
 //!
 //! - A process that knows only one of the stores, such as Django, does not see sessions of the other. To Django, a session
 //!   that moved away is gone: its user has to log in again, and a save in that moment fails (Django answers 400). A write
 //!   of Django before the decision is not lost, as the move fails. Django's save does not compare: one whose load was before
 //!   the decision and whose write falls between the decision and the removal of the forward, some milliseconds later, is lost.
 //!   Move a site with Django by `cloakroom copy --record`.
-//! - A session put into both stores by another program, as by `cloakroom copy`, is read from the new store.
-//! - Absence is not atomic over two stores: a session is absent when two readings of both stores in a row found the same
-//!   nothing. To be missed, a session would have to move three times, to and fro, in between.
-//! - While processes of both orders run, a listing may miss a session that moves backwards meanwhile.
-//! - Two `cached_db:` stores must not share entries of one cache: give them other prefixes.
+//! - A session that another program has put into both stores, such as `cloakroom copy`, is read from the new
+//!   store.
+//! - Absence is not atomic over two stores: a session is absent when two consecutive reads of both stores
+//!   found the same nothing. To be missed, it would have to move three times, back and forth, in between.
+//! - While processes with both orders run, a listing may miss a session that moves backwards meanwhile.
+//! - Two `cached_db:` stores must not share entries of one cache: give them different prefixes.
 
 mod entry;
 mod list;
@@ -74,8 +77,8 @@ use crate::store::loaded::{Loaded, Version};
 
 pub use self::rest::Moved;
 
-/// Reads two stores and writes the new one, while a site moves from one to the other without standing still. The rules are
-/// in the [module](self)'s documentation.
+/// Reads two stores and writes the new one, while a site moves from one to the other without downtime. The
+/// rules are in the [module](self)'s documentation.
 ///
 /// As a URL it is `moving:OLD|NEW`, or `moving:OLD||NEW` where one of the two is a `cached_db:`.
 ///
@@ -105,11 +108,11 @@ pub struct MovingStore {
     new: Arc<dyn SessionStore>,
 }
 
-/// How often a session is looked at again that other processes move or change meanwhile.
+/// How often a session is read again while other processes move or change it.
 const ATTEMPTS: usize = 32;
 
 impl MovingStore {
-    /// The store that reads both and writes the new one.
+    /// Creates the store that reads both and writes the new one.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -137,7 +140,7 @@ impl MovingStore {
         Ok(MovingStore { old, new })
     }
 
-    /// The session, wherever it is. `for_update` asks the stores where they compare.
+    /// Finds the session in either store. `for_update` reads from the places where the stores compare.
     async fn find(
         &self,
         key: &SessionKey,
@@ -161,7 +164,7 @@ impl MovingStore {
                 {
                     return Ok(Some(Found::new(Place::Arriving(forward), loaded)));
                 }
-                // A process of the other order was moving it, and has decided.
+                // A process with the other order was moving it, and has decided.
                 (Some(Entry::Forward(to, _)), Some(Entry::Provisional(nonce, loaded))) if nonce == to => {
                     return Ok(Some(Found::new(Place::Old, loaded)));
                 }
@@ -302,13 +305,13 @@ impl SessionStore for MovingStore {
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
         let mut existed = false;
         for pass in 0..ATTEMPTS {
-            // The old store first: a move to the new one cannot be decided any more. What cannot be deleted in one store
-            // is no reason to leave it in the other.
+            // The old store first: then no move to the new store can be decided any more. A failure in one
+            // store must not prevent the deletion in the other.
             let old = self.old.delete(session_key).await;
             let new = self.new.delete(session_key).await;
             let is_found = old? | new?;
             existed |= is_found;
-            // A process of the other order may have moved it from the one to the other between the two.
+            // A process with the other order may have moved it between the two deletions.
             if !is_found && pass > 0 {
                 return Ok(existed);
             }

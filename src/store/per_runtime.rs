@@ -1,15 +1,15 @@
-//! One value for each Tokio runtime. Connections and the tasks behind them belong to the runtime on which they were made
-//! and end with it, but a store may outlive that runtime, as one in a static does that several `#[tokio::test]`s share,
-//! and may be used on several at once.
+//! One value for each Tokio runtime. Connections and their tasks belong to the runtime on which they were
+//! made and end with it. But a store may outlive a runtime, such as a static that several `#[tokio::test]`s
+//! share, and may be used on several runtimes at once.
 
 use std::sync::Mutex;
 
 use tokio::runtime::{Handle, Id};
 use tokio::task::AbortHandle;
 
-/// Made anew on each runtime where it is asked for.
+/// Created on each runtime on first use.
 pub(super) struct PerRuntime<T> {
-    /// Nearly always one.
+    /// Nearly always a single entry.
     entries: Mutex<Vec<Entry<T>>>,
 }
 
@@ -19,7 +19,7 @@ struct Entry<T> {
     guard: Guard,
 }
 
-/// A task that waits for ever: when it has ended, so has its runtime.
+/// A task that never finishes by itself: when it has ended, its runtime has ended.
 struct Guard(AbortHandle);
 
 impl Drop for Guard {
@@ -33,7 +33,7 @@ impl<T> PerRuntime<T> {
         PerRuntime { entries: Mutex::default() }
     }
 
-    /// Gives the present runtime's value to `take`, made by `make` where there is none yet. Neither may wait.
+    /// Passes the current runtime's value to `take`, created by `make` if missing. Neither may block.
     ///
     /// # Panics
     /// Outside of a Tokio runtime, as `tokio::spawn` does.
@@ -44,7 +44,7 @@ impl<T> PerRuntime<T> {
         if let Some(entry) = entries.iter_mut().find(|entry| entry.runtime == id) {
             return take(&mut entry.value);
         }
-        // Only a runtime that comes anew looks which ones have gone.
+        // Ended runtimes are searched for only when a new one is added.
         entries.retain(|entry| !entry.guard.0.is_finished());
         let guard = Guard(runtime.spawn(std::future::pending::<()>()).abort_handle());
         let mut value = make();

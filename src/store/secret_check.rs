@@ -1,4 +1,4 @@
-//! At the start: whether the secret fits the sessions that are stored.
+//! Checks at the start whether the secret matches the stored sessions.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::settings::{SecretCheck, Settings};
 use crate::store::contract::SessionStore;
 
-/// How many entries one statement reads.
+/// The number of entries that one statement reads.
 const PAGE: usize = 100;
 /// No further page is read once this many entries count.
 const ENOUGH: u32 = 20;
-/// How many pages are read where most entries have expired.
+/// The maximum number of pages, in case most entries have expired.
 const PAGES: u32 = 10;
-/// A start does not wait longer for the sample.
+/// The maximum time that a start waits for the sample.
 const LIMIT: Duration = Duration::from_secs(2);
-/// Fewer entries say nothing: they may be what somebody else left behind.
+/// Fewer entries prove nothing: they may be another program's leftovers.
 const FEWEST: u32 = 3;
 
-/// The live, readable entries of the sample, by kind.
+/// The sample's live, readable entries, by kind.
 #[derive(Default)]
 struct Sample {
     genuine: u32,
@@ -111,7 +111,7 @@ mod tests {
     use crate::store::loaded::Loaded;
     use crate::store::loaded::Version;
 
-    /// A server that takes the question and never answers, or fails.
+    /// A server that accepts the request and then fails, or never answers.
     #[derive(Debug)]
     struct Silent(bool);
 

@@ -1,4 +1,4 @@
-//! Sessions without a server side: the cookie itself holds the data, signed. Django's `signed_cookies`.
+//! Sessions without a server side: the cookie itself holds the signed data. Django's `signed_cookies`.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use crate::site::settings::Settings;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::loaded::{Content, Loaded, Version};
 
-/// Keeps each session in its user's cookie: readable by the user, and signed so that it cannot be changed.
+/// Keeps each session in its user's cookie, readable by the user, and signed so that it cannot be changed.
 ///
-/// What no server keeps, no server can take back: a copy of the cookie stays good until it is
-/// [`cookie_age`](Settings::cookie_age) old, also after logout, and of two requests at once the later cookie
+/// No server can revoke such a session: a copy of the cookie stays valid until it is
+/// [`cookie_age`](Settings::cookie_age) old, even after logout. Of two concurrent requests the later cookie
 /// wins. The session's own expiry is ignored, as in Django.
 ///
 /// ```
@@ -36,11 +36,11 @@ pub struct SignedCookieStore {
     cookie_name: String,
 }
 
-/// What browsers keep at the most of a cookie's name and value together; attributes are measured apart.
+/// The longest cookie name and value together that browsers keep; attributes have their own limit.
 const MAX_COOKIE_LENGTH: usize = 4_096;
 
 impl SignedCookieStore {
-    /// The store of a site: Django's salt, and the settings' cookie age.
+    /// Creates the store of a site, with Django's salt and the settings' cookie age.
     ///
     /// ```
     /// use cloakroom::{SessionStore, Settings, SignedCookieStore};
@@ -90,7 +90,8 @@ impl SessionStore for SignedCookieStore {
                 version: Version::from_bytes(text.as_bytes()),
                 expire_date: None,
             })),
-            // The cookie is all there is of the session, so it must not be taken for an ended one, and deleted.
+            // The cookie is the only copy of the session, so it must not be mistaken for an ended one and
+            // deleted.
             Err(DecodeError::BadSignature) if text.matches(':').count() >= 2 => Ok(Some(Loaded {
                 content: Content::NotGenuine,
                 version: Version::from_bytes(text.as_bytes()),

@@ -1,12 +1,12 @@
-//! The tables of databases, by the URL of the store.
+//! Creates the tables of databases, by the URL of the store.
 
 use super::sql::database::Database;
 use super::sql::table::{MigrationRecord, TableCreation};
 use super::url::{StoreScheme, StoreUrl, StoreUrlParts};
 use crate::site::error::{StoreError, StoreErrorKind};
 
-/// Makes the session table of the store that a URL names, exactly as Django's migration makes it; of a file,
-/// the file too. A table that is there stays as it is.
+/// Creates the session table of the store that a URL names, exactly as Django's migration does; for SQLite,
+/// the file too. An existing table stays as it is.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")]
@@ -22,13 +22,14 @@ use crate::site::error::{StoreError, StoreErrorKind};
 /// ```
 ///
 /// # Errors
-/// When the URL names no store with a table, or the table cannot be made.
+/// When the URL names no store with a table, or the table cannot be created.
 pub async fn create_table(url: &str, record: MigrationRecord) -> Result<TableCreation, StoreError> {
     database(&StoreUrl::from(url).without_cache())?.create_table(record).await
 }
 
-/// Makes the table for the index of user sessions in the store that a URL names: `cloakroom_user_session`. Of a
-/// `cached_db:`, in its database; of a `moving:`, in the new store; Redis needs none. A table that is there stays as it is. Django knows nothing of it.
+/// Creates the table for the index of user sessions, `cloakroom_user_session`, in the store that a URL names.
+/// For `cached_db:` in its database, for `moving:` in the new store; Redis needs none. An existing table
+/// stays as it is. Django does not know this table.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")]
@@ -45,7 +46,7 @@ pub async fn create_table(url: &str, record: MigrationRecord) -> Result<TableCre
 /// ```
 ///
 /// # Errors
-/// When the URL names no store that keeps an index, or the table cannot be made.
+/// When the URL names no store that keeps an index, or the table cannot be created.
 pub async fn create_user_session_table(url: &str) -> Result<TableCreation, StoreError> {
     let url = match StoreUrl::from(url).parts()? {
         StoreUrlParts::Moving { new, .. } => new,
@@ -63,7 +64,7 @@ pub async fn create_user_session_table(url: &str) -> Result<TableCreation, Store
     }
 }
 
-/// The database that a URL names, not connected to yet.
+/// Returns the database that a URL names, without connecting to it.
 pub(super) fn database(url: &StoreUrl) -> Result<Box<dyn Database>, StoreError> {
     match url.scheme() {
         #[cfg(feature = "sqlite")]

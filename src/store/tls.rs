@@ -14,8 +14,8 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 #[cfg(feature = "postgres-tls")]
 use rustls::{DigitallySignedStruct, SignatureScheme};
 
-/// The settings of a connection, with the certificates of this file in PEM to trust, or the system's. Made anew for each
-/// connection, so that certificates may be replaced while the program runs.
+/// The TLS settings of a connection that trusts the certificates in this PEM file, or the system's. Created
+/// anew for each connection, so that certificates can be replaced while the program runs.
 pub(super) fn client_config(root_certificates: Option<&Path>) -> Result<ClientConfig, String> {
     let roots = match root_certificates {
         Some(path) => from_file(path)?,
@@ -24,7 +24,7 @@ pub(super) fn client_config(root_certificates: Option<&Path>) -> Result<ClientCo
     Ok(builder(ring())?.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// The settings of a connection that is encrypted to whoever answers. See [`AnyCertificate`].
+/// The TLS settings of an encrypted connection that does not verify the server. See [`AnyCertificate`].
 #[cfg(feature = "postgres-tls")]
 pub(super) fn unverified_client_config() -> Result<ClientConfig, String> {
     let provider = ring();
@@ -41,8 +41,9 @@ fn builder(provider: Arc<CryptoProvider>) -> Result<ConfigBuilder<ClientConfig, 
     builder.map_err(|error| error.to_string())
 }
 
-/// Takes every certificate, as libpq does below `sslmode=verify-ca`: whoever only listens learns nothing, and whoever
-/// answers in the server's place is not found out. That the other side holds the certificate's key is checked.
+/// Accepts every certificate, as libpq does below `sslmode=verify-ca`. This protects against eavesdropping,
+/// but not against an impostor in the server's place. The check that the other side holds the certificate's
+/// key remains.
 #[cfg(feature = "postgres-tls")]
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
@@ -98,7 +99,7 @@ fn from_file(path: &Path) -> Result<RootCertStore, String> {
 
 fn of_the_system() -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    // What a system has gathered may hold certificates that are out of use; the others count.
+    // The system's certificates may include invalid ones; the others are used.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         let message = "this system has no certificates to trust; name a file in `root_certificates`";

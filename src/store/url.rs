@@ -1,4 +1,4 @@
-//! The URLs of stores: the one place that takes them apart and shows them.
+//! The URLs of stores: the one place that parses and displays them.
 
 mod divide;
 mod path;
@@ -22,11 +22,11 @@ pub(super) use shown::without_login;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) use shown::{database_shown, said_by_server};
 
-/// The URL of a store: [`connect`](super::connect()) has the table of them. `Display` and `Debug` hide the secrets in it:
-/// passwords, and each parameter that is not known to hold none.
+/// The URL of a store: [`connect`](super::connect()) has the table of them. `Display` and `Debug` hide its
+/// secrets: passwords, and each parameter that is not known to be harmless.
 ///
-/// Any text can be one, so that a URL with a mistake can be shown too: [`parts`](StoreUrl::parts) finds the mistake.
-/// Where it is unclear which part is a password, too much is hidden rather than too little:
+/// Any text is accepted, so that an invalid URL can be shown too: [`parts`](StoreUrl::parts) finds the
+/// mistake. Where it is unclear which part is a password, too much is hidden rather than too little:
 ///
 /// 1. Everything before the last `@` is the login. Of that the user is shown, up to the first colon.
 /// 2. A port that is not a number may be a password whose `@` is missing, and is hidden.
@@ -45,7 +45,7 @@ pub(super) use shown::{database_shown, said_by_server};
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreUrl(Box<str>);
 
-/// A store URL, taken apart.
+/// A parsed store URL.
 ///
 /// ```
 /// use cloakroom::store::{StoreScheme, StoreUrl, StoreUrlParts};
@@ -65,8 +65,8 @@ pub enum StoreUrlParts {
     CachedDb {
         /// The database.
         database: StoreUrl,
-        /// The cache in front of it. Unless the URL says otherwise, its entries are those of Django's engine `cached_db`:
-        /// with others, Django would not see a logout.
+        /// The cache in front of it. By default its entries are those of Django's engine `cached_db`: with
+        /// others, Django would not see a logout.
         cache: StoreUrl,
     },
     /// `moving:OLD|NEW`.
@@ -79,7 +79,8 @@ pub enum StoreUrlParts {
 }
 
 impl StoreUrl {
-    /// The URL of a file or a folder, with every character percent-encoded that means something in a URL.
+    /// Returns the URL of a file or a folder, with every character percent-encoded that has a meaning in
+    /// URLs.
     ///
     /// ```
     /// use std::path::Path;
@@ -93,7 +94,7 @@ impl StoreUrl {
         StoreUrl::from(path::encoded(scheme.as_str(), path))
     }
 
-    /// The URL itself with its secrets, to open the store with. Never for a log or a message.
+    /// The URL itself with its secrets, for opening the store. Never use it in a log or a message.
     ///
     /// ```
     /// use cloakroom::store::StoreUrl;
@@ -106,7 +107,7 @@ impl StoreUrl {
         &self.0
     }
 
-    /// The store, or the two stores, that the URL names.
+    /// Parses the URL into the store, or the two stores, that it names.
     ///
     /// ```
     /// use cloakroom::store::{StoreScheme, StoreUrl, StoreUrlParts};
@@ -119,8 +120,8 @@ impl StoreUrl {
     /// ```
     ///
     /// # Errors
-    /// [`StoreErrorKind::Misconfigured`] when the scheme is unknown, or when it is unclear where the second of two stores
-    /// begins. The feature of a scheme need not be there.
+    /// [`StoreErrorKind::Misconfigured`] when the scheme is unknown, or when it is unclear where the second
+    /// of two stores begins. The scheme's feature need not be enabled.
     pub fn parts(&self) -> Result<StoreUrlParts, StoreError> {
         let wrong = |message: String| Err(StoreError::new("", StoreErrorKind::Misconfigured, message));
         let (scheme, rest) = self.0.split_once(':').unwrap_or((&self.0, ""));
@@ -150,7 +151,7 @@ impl StoreUrl {
         }
     }
 
-    /// The scheme of one store; none where the URL names two, or none that is known.
+    /// The scheme of one store; `None` if the URL names two stores or no known one.
     ///
     /// ```
     /// use cloakroom::store::{StoreScheme, StoreUrl};
@@ -165,7 +166,7 @@ impl StoreUrl {
         }
     }
 
-    /// The store whose entries last: of a `cached_db:` its database, of any other URL that URL.
+    /// The permanent store: the database of a `cached_db:`, otherwise the URL itself.
     ///
     /// ```
     /// use cloakroom::store::StoreUrl;
@@ -180,8 +181,8 @@ impl StoreUrl {
         }
     }
 
-    /// The same store with a relative path counted from this folder, also inside of `cached_db:` and `moving:`. For URLs
-    /// in a file of settings, whose paths count from where that file lies.
+    /// Resolves a relative path against this folder, also inside of `cached_db:` and `moving:`. For URLs in a
+    /// settings file whose paths are relative to the file.
     ///
     /// ```
     /// use std::path::Path;
@@ -220,7 +221,7 @@ impl StoreUrl {
         StoreUrl::from(format!("{address}?{query}{separator}engine=cached_db"))
     }
 
-    /// The text behind `scheme://`.
+    /// The text after `scheme://`.
     #[cfg(feature = "redis")]
     pub(crate) fn address(&self) -> &str {
         self.0.split_once("://").map_or(&*self.0, |(_, rest)| rest)
@@ -245,7 +246,8 @@ impl From<String> for StoreUrl {
     }
 }
 
-/// From a text, for the configuration of an application. There is no `Serialize`, which would write passwords.
+/// Reads it from text, for an application's configuration. There is no `Serialize`, which would write
+/// passwords.
 impl<'de> Deserialize<'de> for StoreUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(StoreUrl::from)

@@ -1,4 +1,4 @@
-//! The contract between user sessions and what keeps their entries.
+//! The contract between user sessions and the index that keeps their entries.
 
 use std::fmt;
 
@@ -9,9 +9,9 @@ use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::listing::Listing;
 
-/// The most characters of a user's id, in every store.
+/// The maximum number of characters in a user's id, in every store.
 pub const MAX_USER_ID: usize = 255;
-/// The most characters of an address; the rest is cut off.
+/// The maximum number of characters in an address; the rest is cut off.
 ///
 /// ```
 /// use cloakroom::user_sessions::{Client, MAX_ADDRESS};
@@ -20,12 +20,12 @@ pub const MAX_USER_ID: usize = 255;
 /// assert_eq!(client.address().unwrap().len(), MAX_ADDRESS);
 /// ```
 pub const MAX_ADDRESS: usize = 64;
-/// The most characters of a user agent; the rest is cut off.
+/// The maximum number of characters in a user agent; the rest is cut off.
 pub const MAX_USER_AGENT: usize = 255;
 
-/// Where a request came from, as the application knows it: behind a proxy only the application can tell.
+/// Where a request came from, as reported by the application: only the application knows it behind a proxy.
 ///
-/// What is longer than a column is cut, control characters are left out, and an empty text is none.
+/// Text longer than a column is cut, control characters are removed, and an empty text counts as unknown.
 ///
 /// ```
 /// use cloakroom::user_sessions::Client;
@@ -42,7 +42,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of this address and this `User-Agent`, as far as they are known.
+    /// Creates a client with this address and this `User-Agent`, as far as they are known.
     pub fn new(address: Option<&str>, user_agent: Option<&str>) -> Client {
         Client { address: kept(address, MAX_ADDRESS), user_agent: kept(user_agent, MAX_USER_AGENT) }
     }
@@ -63,7 +63,7 @@ fn kept(text: Option<&str>, limit: usize) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// What an index knows of one session of one user. The two together name the entry.
+/// An index entry: one session of one user. The two together identify the entry.
 ///
 /// ```
 /// use cloakroom::chrono::Utc;
@@ -80,20 +80,20 @@ fn kept(text: Option<&str>, limit: usize) -> Option<String> {
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The user's id, as Django keeps it in the session.
+    /// The user's id, as Django stores it in the session.
     pub user_id: String,
     /// The session.
     pub session_key: SessionKey,
-    /// When the user was first seen in it.
+    /// When the user was first seen in the session.
     pub first_seen: DateTime<Utc>,
-    /// When the user was last seen in it.
+    /// When the user was last seen in the session.
     pub last_seen: DateTime<Utc>,
-    /// Where the last request with a client came from.
+    /// The client of the last request that reported one.
     pub client: Client,
 }
 
 impl Entry {
-    /// An entry of a user who is seen now. Indexes keep times to the microsecond.
+    /// Creates an entry for a user who is seen now. Indexes keep times to the microsecond.
     pub fn new(
         user_id: impl Into<String>,
         session_key: SessionKey,
@@ -106,7 +106,7 @@ impl Entry {
 }
 
 impl Entry {
-    /// The place of an entry in the order of users and keys.
+    /// The entry's place in the order of users and keys.
     pub(super) fn place(&self) -> (String, SessionKey) {
         (self.user_id.clone(), self.session_key.clone())
     }
@@ -123,11 +123,11 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// Keeps which sessions a user has, beside the sessions themselves. It may know of sessions that are gone, and not
-/// know of some that live: what a session is, the [`SessionStore`](crate::SessionStore) decides.
+/// Keeps track of each user's sessions, beside the sessions themselves. It may contain sessions that are
+/// gone, and miss some that live: the [`SessionStore`](crate::SessionStore) decides which sessions exist.
 ///
-/// The stores of this library that can keep one implement this too: SQLite, PostgreSQL, MySQL, Redis and memory.
-/// Each call is atomic for each entry, also for other processes.
+/// These stores of this library implement it too: SQLite, PostgreSQL, MySQL, Redis and memory. Each call is
+/// atomic for each entry, across processes too.
 ///
 /// ```
 /// use cloakroom::chrono::Utc;
@@ -144,22 +144,21 @@ impl fmt::Debug for Entry {
 /// ```
 #[async_trait]
 pub trait UserSessionIndex: Send + Sync + fmt::Debug + 'static {
-    /// Whether the index can be used: its table is there.
+    /// Checks that the index is usable: its table exists.
     async fn check(&self) -> Result<(), StoreError>;
 
-    /// Notes that a user is seen in a session. An entry that is there keeps when the user was first seen, gets
-    /// the later of the two times of being seen last, and the client as far as the new one is known. For an entry
-    /// that is not there, the one of the key in `moved_from`, if there is such, gives when the user was first seen and
-    /// what is not known of the client.
+    /// Records that a user was seen in a session. An existing entry keeps its first time, gets the later of
+    /// the two last times, and takes over the known parts of the new client. A missing entry takes its first
+    /// time and the unknown parts of the client from the entry of the key in `moved_from`, if that exists.
     async fn put(&self, entry: &Entry, moved_from: Option<&SessionKey>) -> Result<(), StoreError>;
 
-    /// Adds the entries that are not there, and leaves the others as they are.
+    /// Adds missing entries, and leaves the others as they are.
     async fn fill(&self, entries: &[Entry]) -> Result<(), StoreError>;
 
-    /// All entries of a user, in any order.
+    /// Returns all entries of a user, in any order.
     async fn of_user(&self, user_id: &str) -> Result<Vec<Entry>, StoreError>;
 
-    /// Removes these entries, each a user's id and a session; those not there are passed by.
+    /// Removes these entries, each a user's id and a session; missing ones are ignored.
     async fn remove(&self, entries: &[(&str, &SessionKey)]) -> Result<(), StoreError>;
 
     /// All entries of all users, page by page. What was there from the first call to the last is found at least once.

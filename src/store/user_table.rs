@@ -1,4 +1,4 @@
-//! The table of Django's users, read for their password fields.
+//! Reads password fields from the table of Django's users.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,16 +10,17 @@ use crate::site::error::StoreError;
 
 /// Reads the password field of users by their ids, many in one statement. It never writes.
 ///
-/// [`session_auth_hash`](crate::auth::session_auth_hash) needs the field. The table has the columns `id` and `password`, as
-/// `auth_user` and the table of a custom user model that inherits `AbstractUser`. Of other models, ask Django.
+/// [`session_auth_hash`](crate::auth::session_auth_hash) needs the field. The table must have the columns
+/// `id` and `password`, as `auth_user` and the table of a custom user model that inherits `AbstractUser`
+/// have. For other models, ask Django.
 pub struct UserTable(Box<dyn Passwords>);
 
 impl UserTable {
-    /// Django's own table of users.
+    /// Django's own users table.
     pub const DJANGO_TABLE: &'static str = "auth_user";
 
-    /// The table of this name, in the database of a URL as [`connect`](crate::connect) takes it. PostgreSQL's table may
-    /// have its schema before it: `shop.users`.
+    /// Opens the table of this name, in the database of a URL for [`connect`](crate::connect). A PostgreSQL
+    /// table may be preceded by its schema: `shop.users`.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")]
@@ -40,16 +41,16 @@ impl UserTable {
     /// ```
     ///
     /// # Errors
-    /// [`StoreErrorKind::Misconfigured`] when there is no such table or it lacks a column, or when the URL names no
-    /// database; otherwise as [`connect`](crate::connect).
+    /// [`StoreErrorKind::Misconfigured`] when there is no such table or it lacks a column, or when the URL
+    /// names no database; otherwise as [`connect`](crate::connect).
     pub async fn open(url: &str, table: &str) -> Result<UserTable, StoreError> {
         Ok(UserTable(database(&StoreUrl::from(url))?.users(table).await?))
     }
 
-    /// The password fields of these users by their ids, in one statement. A user who is not there is not in it.
+    /// Returns the password fields of these users by their ids, in one statement. A missing user is left out.
     ///
-    /// An id is text, as in the session. The result has it as it was asked for: a UUID with hyphens, also where the
-    /// database keeps it without.
+    /// An id is text, as in the session. The result uses the requested spelling: a UUID with hyphens, even if
+    /// the database stores it without.
     ///
     /// ```
     /// # #[cfg(feature = "sqlite")]
@@ -75,7 +76,7 @@ impl UserTable {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        // What a database keeps in no text is no user's id.
+        // A text that no database can store is no user's id.
         let asked = ids.iter().filter(|id| !id.contains('\0'));
         let mut asked: Vec<String> =
             asked.flat_map(|id| [Some((*id).to_owned()), without_hyphens(id)]).flatten().collect();
@@ -87,7 +88,7 @@ impl UserTable {
     }
 }
 
-/// The digits of a UUID with hyphens, as Django keeps it where the database has no type for it.
+/// The digits of a UUID with hyphens, as Django stores it where the database has no type for it.
 fn without_hyphens(id: &str) -> Option<String> {
     let is_uuid = id.len() == 36
         && id.bytes().enumerate().all(|(index, byte)| match index {

@@ -1,4 +1,4 @@
-//! The copies in the cache: what is there, and what may be put in its place.
+//! The copies in the cache: reading them, and deciding what may replace them.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use crate::store::contract::{Created, Record, SessionStore, Updated};
 use crate::store::loaded::{CompositeVersion, Content, Loaded, Version};
 use cloakroom_formats::SessionData;
 
-/// Clocks and units differ by no more between a cache and its users.
+/// The maximum difference between the clocks of a cache and its users, and from rounding.
 const SLACK: TimeDelta = TimeDelta::seconds(2);
 
-/// What a `CachedDbStore` compares: the data, and the versions behind it as far as they are known.
+/// The version of a `CachedDbStore`: the data, and the versions behind it as far as they are known.
 pub(crate) struct CopyVersion {
     pub(super) content: Content,
     /// That of the row; none when the data came from the cache, which does not know it.
     pub(super) database: Option<Version>,
-    /// That of the copy.
+    /// The copy's version.
     pub(super) cache: Option<Version>,
 }
 
@@ -32,7 +32,7 @@ impl CompositeVersion for CopyVersion {
         (other as &dyn Any).downcast_ref::<CopyVersion>().is_some_and(|other| self.content == other.content)
     }
 
-    /// A caller that reads the stored bytes wants the row's, which this is not.
+    /// A caller that reads the stored bytes wants the row's, which this version does not have.
     fn stored(&self) -> Option<&Version> {
         None
     }
@@ -48,18 +48,18 @@ impl CopyVersion {
     }
 }
 
-/// What was in a session's place in the cache.
+/// The state of a session's place in the cache.
 pub(super) enum Seen {
     Nothing,
-    /// A tombstone, or the copy of a session that is empty: nobody can tell which. Says nothing, and is
-    /// replaced by nobody: its next writer removes it before asking the database.
+    /// A tombstone, or the copy of an empty session: they cannot be distinguished. It carries no information,
+    /// and nobody replaces it: the next writer removes it before asking the database.
     Empty,
     Copy(Version),
     /// The cache failed.
     Unknown,
 }
 
-/// What came of putting a copy into the cache.
+/// The outcome of putting a copy into the cache.
 pub(super) enum Put {
     Done(Version),
     /// Something else was put there meanwhile.
@@ -71,7 +71,8 @@ pub(super) struct Copies {
     pub(super) cache: Arc<dyn SessionStore>,
     pub(super) copy_age: TimeDelta,
     pub(super) tombstone_age: TimeDelta,
-    /// How long after looking an empty place may be filled: a tombstone put there meanwhile is still there.
+    /// How long after looking an empty place may be filled: a tombstone put there meanwhile still exists
+    /// then.
     pub(super) fill_within: Duration,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) distrust: Distrust,
@@ -79,7 +80,7 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// What is in this session's place, and the copy if there is one to believe or not.
+    /// Returns the state of this session's place, and the copy if there is one, trusted or not.
     pub(super) async fn look(&self, session_key: &SessionKey, now: DateTime<Utc>) -> (Seen, Option<Loaded>) {
         if !self.pause.may_ask() {
             return (Seen::Unknown, None);
@@ -102,10 +103,10 @@ impl Copies {
         }
     }
 
-    /// What is in this session's place before the database is written.
+    /// Returns the state of this session's place before the database is written.
     pub(super) async fn look_before_writing(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Seen {
         match self.look(session_key, now).await.0 {
-            // Were it left, Django would read it until it ends.
+            // Otherwise Django would read it until it expires.
             Seen::Empty => match self.pause.watch(self.cache.delete(session_key)).await {
                 Ok(_) => Seen::Nothing,
                 Err(error) => {
@@ -117,7 +118,7 @@ impl Copies {
         }
     }
 
-    /// Whether this copy can stand for the row.
+    /// Whether this copy can replace reading the row.
     pub(super) fn believes(&self, session_key: &SessionKey, copy: &Loaded, now: DateTime<Utc>) -> bool {
         let latest = now.checked_add_signed(self.copy_age + SLACK).unwrap_or(DateTime::<Utc>::MAX_UTC);
         copy.expire_date.is_none_or(|expire_date| expire_date <= latest)
@@ -161,8 +162,8 @@ impl Copies {
         })
     }
 
-    /// Puts a tombstone in the copy's place; without `always` only if there is something. When the cache
-    /// fails, the copy is not believed for a while.
+    /// Replaces the copy by a tombstone; without `always` only if there is something. When the cache fails,
+    /// the copy is not trusted for a while.
     pub(super) async fn bury(&self, session_key: &SessionKey, always: bool) {
         if !self.pause.may_ask() {
             self.distrust.add(session_key);
@@ -172,7 +173,7 @@ impl Copies {
         }
     }
 
-    /// Puts a tombstone in the copy's place, whether the cache is left alone or not: a logout must try.
+    /// Replaces the copy by a tombstone, even while the cache is paused: a logout must try.
     pub(super) async fn try_to_bury(&self, session_key: &SessionKey, always: bool) -> Result<(), StoreError> {
         const ATTEMPTS: usize = 8;
         let (empty, now) = (SessionData::new(), self.clock.now());

@@ -1,4 +1,4 @@
-//! Sessions whose copies are not believed for a while, as the cache failed when they should have changed.
+//! Sessions whose copies are not trusted for a while, because the cache failed when they should have changed.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::site::session_key::SessionKey;
 
-/// So few sessions share a slot that a failure for one sends hardly anybody else to the database; and so few
-/// slots that a cache which is down for hours takes no memory.
+/// Many slots, so that a failure for one session sends hardly any other to the database; but a fixed number,
+/// so that a cache that is down for hours takes no memory.
 const SLOTS: usize = 4_096;
 
 pub(super) struct Distrust {
-    /// Until when, in milliseconds since `start`.
+    /// The end of the distrust, in milliseconds since `start`.
     slots: Box<[AtomicU64]>,
     hasher: RandomState,
     start: Instant,
@@ -52,7 +52,7 @@ mod tests {
         let distrust = Distrust::new(Duration::from_secs(60));
         distrust.add(&mine);
         assert!(distrust.contains(&mine));
-        // One in 4,096 runs could fail here, but for the keys that this process hashes to the same slot.
+        // One in 4,096 runs would fail here otherwise, when this process hashes both keys to the same slot.
         if !std::ptr::eq(distrust.slot(&mine), distrust.slot(&other)) {
             assert!(!distrust.contains(&other));
         }

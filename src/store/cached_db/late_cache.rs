@@ -1,4 +1,4 @@
-//! A cache that was down when the store was opened: the first request that finds it back opens it.
+//! Opens a cache that was down when the store was opened: the first request that finds it back opens it.
 
 use std::fmt;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ type OpenCache = dyn Fn() -> OpeningCache + Send + Sync;
 pub(in crate::store) struct LateCache {
     open: Box<OpenCache>,
     cache: OnceLock<Arc<dyn SessionStore>>,
-    /// Held by the one request that opens the cache for all; why the last attempt failed.
+    /// Held by the one request that opens the cache for all; contains the last attempt's failure.
     failed: tokio::sync::Mutex<Option<(StoreErrorKind, String)>>,
     attempts: AtomicU64,
 }
@@ -34,7 +34,7 @@ impl LateCache {
         LateCache { open, cache, failed, attempts: AtomicU64::new(0) }
     }
 
-    /// The cache, opened by now. Whoever waits for an attempt shares its failure.
+    /// Returns the opened cache. Requests that wait for an attempt share its failure.
     async fn cache(&self) -> Result<&dyn SessionStore, StoreError> {
         if let Some(cache) = self.cache.get() {
             return Ok(&**cache);

@@ -1,17 +1,17 @@
-//! A cache that keeps requests waiting before it fails is left alone for a while, so that not each request waits for it.
+//! Pauses a cache that keeps requests waiting before it fails, so that not each request waits for it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::site::error::{StoreError, StoreErrorKind};
 
-/// A cache that is down but says so costs nobody anything.
+/// A cache that fails at once costs nobody anything.
 const SLOW: Duration = Duration::from_millis(100);
-/// After so long one request tries again.
+/// After this time one request tries again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Pause {
-    /// When the next request may try, in milliseconds since `start`; 0 while the cache is well.
+    /// When the next request may try, in milliseconds since `start`; 0 while the cache works.
     next_try: AtomicU64,
     start: Instant,
 }
@@ -21,7 +21,7 @@ impl Pause {
         Pause { next_try: AtomicU64::new(0), start: Instant::now() }
     }
 
-    /// Whether the cache is to be asked: always while it is well, else by one request in each pause.
+    /// Whether to ask the cache: always while it works, otherwise one request in each pause.
     pub(super) fn may_ask(&self) -> bool {
         let (next_try, now) = (self.next_try.load(Ordering::SeqCst), self.now());
         if next_try == 0 {
@@ -32,7 +32,7 @@ impl Pause {
             && self.next_try.compare_exchange(next_try, later, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Asks the cache, and notes how that went.
+    /// Asks the cache, and records the result.
     pub(super) async fn watch<T>(
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
@@ -51,7 +51,7 @@ impl Pause {
     }
 
     fn now(&self) -> u64 {
-        // Never 0, which has a meaning of its own.
+        // Never 0, which means that the cache works.
         milliseconds(self.start.elapsed()).max(1)
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with files, and what to do about it.
+//! The errors of file operations, and their remedies.
 
 use std::io;
 use std::path::Path;
@@ -7,19 +7,19 @@ use cloakroom_formats::DecodeError;
 
 use crate::site::error::{StoreError, StoreErrorKind};
 
-/// What work on files gives.
+/// The result of file operations.
 pub(super) type Task<T> = Result<T, Failure>;
 
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// A call of the operating system, by what it was to do.
+    /// An operating system call, with its purpose.
     Io(&'static str, io::Error),
     NotAFolder,
     /// The file system cannot exchange two files.
     NoExchange(io::Error),
-    /// The cookie's name cannot begin a file's name.
+    /// The cookie's name cannot start a file name.
     CookieName,
-    /// The key cannot be part of a file's name.
+    /// The key cannot be part of a file name.
     Key,
     Locked,
     Unreadable(DecodeError),
@@ -31,14 +31,14 @@ pub(super) enum Failure {
     Stopped,
 }
 
-/// Turns an error of the operating system into a [`Failure`] that says what was to be done.
+/// Turns an operating system error into a [`Failure`] with the purpose of the call.
 pub(super) fn doing<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> Failure {
     move |error| Failure::Io(what, error.into())
 }
 
 impl Failure {
-    /// The error for the caller: what is wrong, where, and what to do next. Names no file, as a file's name
-    /// holds the session key.
+    /// The error for the caller: what is wrong, where, and what to do next. Names no file, because a file's
+    /// name contains the session key.
     pub(super) fn explain(self, folder: &Path) -> StoreError {
         use StoreErrorKind::{Misconfigured, Refused, Unavailable, Unreadable};
         let folder = folder.display();

@@ -1,8 +1,8 @@
-//! The folder of session files: what is done to a file, each time in one step for whoever looks at it.
+//! The folder of session files: operations on a file, each atomic for any observer.
 //!
-//! A session's file is never written to; a new file takes its place. Who replaces a file holds the lock
-//! (`flock`) of the file that is to go, so writers of this library wait for each other and for nobody else.
-//! Django takes no lock: what it put in place meanwhile is noticed after the exchange, and put back.
+//! A session's file is never written to; a new file replaces it. A writer holds the lock (`flock`) of the
+//! file that it replaces, so writers of this library wait for each other and for nobody else. Django takes no
+//! lock. A file that it put in place meanwhile is detected after the exchange, and put back.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -17,31 +17,31 @@ use rustix::io::Errno;
 use super::error::{Failure, Task, doing};
 use crate::site::session_key::SessionKey;
 
-/// What names of temporary files begin with. No session's file does, so Django's `clear_expired` passes them by.
+/// The prefix of temporary files. No session's file has it, so Django's `clear_expired` ignores them.
 pub(super) const TEMPORARY: &str = ".cloakroom-";
-/// The longest name of a file on all usual file systems.
+/// The longest file name on all common file systems.
 const MAX_NAME_LENGTH: usize = 255;
 
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
-    /// What names of session files begin with: the cookie's name.
+    /// The prefix of session files: the cookie's name.
     pub(super) prefix: String,
     pub(super) durable: bool,
     pub(super) lock_timeout: Duration,
-    /// The most bytes of a session's file. What is longer holds no session, and is not read.
+    /// The maximum size of a session's file. A longer file holds no session, and is not read.
     pub(super) longest_text: usize,
 }
 
-/// The name of a session's file. Never leaves the folder.
+/// The name of a session's file. It never leaves this folder's code.
 #[derive(Clone, Debug)]
 pub(super) struct FileName(String);
 
-/// Which file it is, whatever its name.
+/// Identifies a file, regardless of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity(u64, u64);
 
-/// A session's file as it was found: whole, as files are replaced and not changed.
+/// A session's file as it was found: consistent, because files are replaced and never changed.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) file: File,
@@ -50,15 +50,15 @@ pub(super) struct Found {
     pub(super) text: Vec<u8>,
 }
 
-/// A file that is on its way to be a session's, or was one. Removed in the end.
+/// A file that will be a session's, or was one. Removed in the end.
 #[derive(Debug)]
 pub(super) struct Temporary {
     pub(super) path: PathBuf,
-    /// As it was written. Open, so that the file system gives its number to no other file meanwhile.
+    /// The written file. Kept open, so that the file system does not reuse its number meanwhile.
     pub(super) file: Option<File>,
 }
 
-/// What came of replacing or moving a file.
+/// The outcome of replacing or moving a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Replaced {
     Done,
@@ -74,7 +74,7 @@ impl Identity {
 }
 
 impl FileName {
-    /// The session key in it.
+    /// The session key in the name.
     pub(super) fn session_key(&self, folder: &Folder) -> &str {
         self.0.strip_prefix(&folder.prefix).unwrap_or(&self.0)
     }
@@ -88,13 +88,13 @@ impl Found {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // Gone already when it took its place; a file that stays behind is removed by `clear_expired`.
+        // It is already gone if it became the session's file; a leftover is removed by `clear_expired`.
         let _ = fs::remove_file(&self.path);
     }
 }
 
 impl Folder {
-    /// Makes sure that this is a folder, and one in which this store can work.
+    /// Checks that this is a folder, and that this store can work in it.
     pub(super) fn check(&self) -> Task<()> {
         self.must_be_there()?;
         let now = SystemTime::now();
@@ -107,7 +107,7 @@ impl Folder {
         }
     }
 
-    /// Tells a session that is not there from a folder that is not: with it all sessions would seem gone.
+    /// Distinguishes a missing session from a missing folder, in which all sessions would seem gone.
     pub(super) fn must_be_there(&self) -> Task<()> {
         match fs::metadata(&self.path) {
             Ok(metadata) if metadata.is_dir() => Ok(()),
@@ -117,12 +117,13 @@ impl Folder {
         }
     }
 
-    /// The name of this session's file; none when the key cannot be part of one, and so is no session's.
+    /// The name of this session's file; `None` when the key cannot be part of a file name, so that no session
+    /// has it.
     pub(super) fn name(&self, session_key: &SessionKey) -> Option<FileName> {
         self.parse(&format!("{}{}", self.prefix, session_key.as_str()))
     }
 
-    /// The name, if a session's file can have it. Django's `_key_to_file` allows the same characters.
+    /// Parses a session file's name. Allows the same characters as Django's `_key_to_file`.
     pub(super) fn parse(&self, name: &str) -> Option<FileName> {
         let session_key = name.strip_prefix(&self.prefix)?;
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -134,8 +135,8 @@ impl Folder {
         self.path.join(&name.0)
     }
 
-    /// The file, read whole. Only a regular file is a session's: no link, which could lead out of the folder,
-    /// and no pipe, which could keep the reader waiting.
+    /// Reads the whole file. Only a regular file is a session's. A link could lead out of the folder, and a
+    /// pipe could block the reader.
     pub(super) fn find(&self, name: &FileName) -> Task<Option<Found>> {
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(self.path_of(name)) {
@@ -161,7 +162,7 @@ impl Folder {
             return too_large(metadata.len());
         }
         let mut text = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(1 << 20) + 1);
-        // It may grow while it is read, and some files of the kernel have no length.
+        // It may grow while it is read, and some kernel files report no length.
         (&mut file).take(limit + 1).read_to_end(&mut text).map_err(doing("read a session's file"))?;
         if text.len() as u64 > limit {
             return too_large(text.len() as u64);
@@ -171,7 +172,8 @@ impl Folder {
         Ok(Some(Found { file, identity: Identity::of(&metadata), modified, text }))
     }
 
-    /// A new file with this text, on the disk already if the folder is durable. 0600, whatever the umask.
+    /// Creates a file with this text, already on the disk if the folder is durable. 0600, regardless of the
+    /// umask.
     pub(super) fn temporary(&self, text: &[u8], modified: SystemTime) -> Task<Temporary> {
         let path = self.temporary_path()?;
         let mut file = OpenOptions::new()
@@ -180,7 +182,7 @@ impl Folder {
             .mode(0o600)
             .open(&path)
             .map_err(doing("make a temporary file"))?;
-        // From here on the file is removed whatever happens.
+        // From here on the file is removed in any case.
         let mut temporary = Temporary { path, file: None };
         let write = |file: &mut File| {
             file.set_permissions(Permissions::from_mode(0o600))?;
@@ -200,7 +202,7 @@ impl Folder {
         Ok(self.path.join(format!("{TEMPORARY}{:016x}", u64::from_ne_bytes(random))))
     }
 
-    /// Gives a new session its file, unless there is something of that name.
+    /// Creates a new session's file, unless the name exists.
     pub(super) fn add(&self, name: &FileName, text: &[u8], modified: SystemTime) -> Task<bool> {
         let temporary = self.temporary(text, modified)?;
         match rename(&temporary.path, &self.path_of(name), RenameFlags::NOREPLACE) {
@@ -210,7 +212,7 @@ impl Folder {
         }
     }
 
-    /// Replaces a file if it holds what is expected.
+    /// Replaces a file if it has the expected content.
     pub(super) fn replace(
         &self,
         name: &FileName,
@@ -230,11 +232,12 @@ impl Folder {
         Ok(outcome)
     }
 
-    /// Replaces a file if it holds what is expected, and gives it another name.
+    /// Replaces a file if it has the expected content, and renames it.
     ///
-    /// First the old file moves to its new name, which ends the old key; then its replacement takes its place.
-    /// After a crash in between the old key is dead, and what the session held before the change lies under
-    /// a key that nobody was told. The other order could leave a login under the key from before it.
+    /// First the old file moves to its new name, which ends the old key; then its replacement takes its
+    /// place. After a crash in between the old key is gone, and the session's data from before the change
+    /// lies under a key that nobody was told. The other order could leave a login under the key from before
+    /// it.
     pub(super) fn move_and_replace(
         &self,
         name: &FileName,
@@ -255,7 +258,8 @@ impl Folder {
             Err(error) => return Err(doing("move a session's file")(error)),
         }
         if expected.is_some() && identity_of(&new_path)? != Some(found.identity) {
-            // Django replaced the file after it was compared: it goes back, unless Django did so once more.
+            // Django replaced the file after it was compared: its file goes back, unless Django has replaced
+            // it again.
             if rename(&new_path, &path, RenameFlags::NOREPLACE).is_err() {
                 let _ = fs::remove_file(&new_path);
             }
@@ -266,7 +270,7 @@ impl Folder {
         Ok(outcome)
     }
 
-    /// The file to replace, locked, and its replacement; or why there is nothing to replace.
+    /// The locked file to replace, and its replacement; or why there is nothing to replace.
     pub(super) fn prepare(
         &self,
         name: &FileName,
@@ -274,7 +278,7 @@ impl Folder {
         text: &[u8],
         modified: SystemTime,
     ) -> Task<Result<(Found, Temporary), Replaced>> {
-        // Written before the file is locked: others need not wait for the disk.
+        // Written before the file is locked, so that others need not wait for the disk.
         let mut temporary = None;
         let deadline = Instant::now() + self.lock_timeout;
         loop {
@@ -287,7 +291,7 @@ impl Folder {
                 None => self.temporary(text, modified)?,
             };
             lock(&found.file, deadline)?;
-            // Whoever held the lock may have replaced the file: then this is another's lock.
+            // The previous holder of the lock may have replaced the file; then this lock is on an old file.
             if self.is_current(name, &found)? {
                 return Ok(Ok((found, replacement)));
             }
@@ -299,8 +303,8 @@ impl Folder {
         Ok(identity_of(&self.path_of(name))? == Some(found.identity))
     }
 
-    /// Exchanges a file and its replacement, which fails when the file was removed: it never comes back. When
-    /// something else than `expected` came out, everything is as it was before.
+    /// Exchanges a file and its replacement. Fails when the file was removed, so it is never restored. If
+    /// something else than `expected` came out, everything is restored.
     pub(super) fn exchange(
         &self,
         name: &FileName,
@@ -319,8 +323,8 @@ impl Folder {
         if expected.is_none() || identity_of(&new.path)? == expected {
             return Ok(Replaced::Done);
         }
-        // Django, which takes no lock, replaced the file after it was compared. Its file goes back; should
-        // Django have replaced ours by then too, the later file is the one to stay.
+        // Django, which takes no lock, replaced the file after it was compared. Its file goes back. If Django
+        // has replaced ours by then too, the later file stays.
         let ours = new.file.as_ref().map(File::metadata).transpose().map_err(doing("look at a new file"))?;
         let mut in_place = ours.as_ref().map(Identity::of);
         let mut held = Vec::new();
@@ -337,7 +341,7 @@ impl Folder {
         }
     }
 
-    /// Waits until what was done to names in the folder is on the disk.
+    /// Waits until changes to names in the folder are on the disk.
     pub(super) fn synchronize(&self) -> Task<()> {
         if !self.durable {
             return Ok(());
@@ -347,7 +351,7 @@ impl Folder {
     }
 }
 
-/// Which file has this name, if any.
+/// Identifies the file with this name, if any.
 pub(super) fn identity_of(path: &Path) -> Task<Option<Identity>> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(Identity::of(&metadata))),
@@ -360,7 +364,7 @@ pub(super) fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), E
     rustix::io::retry_on_intr(|| rustix::fs::renameat_with(CWD, from, CWD, to, flags))
 }
 
-/// Locks a file until it is closed. Asks again and again, as a lock that is waited for has no time limit.
+/// Locks a file until it is closed. Polls, because a blocking lock call has no time limit.
 fn lock(file: &File, deadline: Instant) -> Task<()> {
     let mut pause = Duration::from_micros(50);
     loop {

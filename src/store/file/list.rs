@@ -1,4 +1,4 @@
-//! Listing: one walk through the folder, in the order in which the file system gives its names.
+//! Listing: one walk through the folder, in the file system's order.
 
 use std::fs;
 use std::sync::{Arc, Mutex};
@@ -45,10 +45,10 @@ impl Shared {
         Ok(Arc::new(Mutex::new(entries)))
     }
 
-    /// The next sessions, and whether the walk has come to its end.
+    /// Returns the next sessions, and whether the walk has ended.
     fn page(&self, walk: &Walk, limit: usize) -> Task<(Vec<Listed>, bool)> {
         let (names, is_done) = self.names(walk, limit)?;
-        // Without the lock, as reading may warn, and who listens to that is the application's.
+        // Outside of the lock, because reading may log a warning, and log subscribers are application code.
         Ok((names.iter().filter_map(|name| self.listed(name)).collect(), is_done))
     }
 
@@ -58,13 +58,13 @@ impl Shared {
         while names.len() < limit {
             let Some(entry) = entries.next() else { return Ok((names, true)) };
             let name = entry.map_err(doing("read the folder"))?.file_name();
-            // Names of sessions are ASCII.
+            // Session file names are ASCII.
             names.extend(name.to_str().and_then(|name| self.folder.parse(name)));
         }
         Ok((names, false))
     }
 
-    /// The session in a file; none if it was removed meanwhile.
+    /// The session in a file; `None` if the file was removed meanwhile.
     fn listed(&self, name: &FileName) -> Option<Listed> {
         let session_key = SessionKey::from_trusted(name.session_key(&self.folder));
         let (expire_date, session) = match self.folder.find(name) {

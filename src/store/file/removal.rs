@@ -1,4 +1,4 @@
-//! Removing files: any, and none but the one that was looked at.
+//! Removes files: unconditionally, or only the very file that was looked at.
 
 use rustix::fs::{FlockOperation, RenameFlags};
 use rustix::io::Errno;
@@ -7,18 +7,18 @@ use super::error::{Task, doing};
 use super::folder::{FileName, Folder, Found, Temporary, identity_of, rename};
 
 impl Folder {
-    /// Removes a file; tells whether there was one. The removal waits for nobody.
+    /// Removes a file; returns whether there was one. Does not wait for locks.
     pub(super) fn remove(&self, name: &FileName) -> Task<bool> {
         match rustix::fs::unlink(self.path_of(name)) {
             Ok(()) => self.synchronize().map(|()| true),
             Err(Errno::NOENT) => self.must_be_there().map(|()| false),
-            // A folder is no session.
+            // A folder is not a session.
             Err(Errno::ISDIR | Errno::PERM) if self.path_of(name).is_dir() => Ok(false),
             Err(error) => Err(doing("remove a session's file")(error)),
         }
     }
 
-    /// Removes this very file and none that took its place; tells whether it did. A file that somebody is
+    /// Removes this very file and not one that replaced it; returns whether it did. A file that somebody is
     /// about to replace is left alone.
     pub(super) fn remove_found(&self, name: &FileName, found: &Found) -> Task<bool> {
         match rustix::fs::flock(&found.file, FlockOperation::NonBlockingLockExclusive) {
@@ -32,8 +32,8 @@ impl Folder {
         self.take(name, found)
     }
 
-    /// Removes this very file: takes it away and looks at it again, as Django may renew the session at this
-    /// very moment.
+    /// Removes this very file: renames it away and checks it again, because Django may renew the session
+    /// concurrently.
     pub(super) fn take(&self, name: &FileName, found: &Found) -> Task<bool> {
         let path = self.path_of(name);
         let taken = Temporary { path: self.temporary_path()?, file: None };

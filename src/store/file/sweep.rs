@@ -1,4 +1,4 @@
-//! Cleaning the folder: what expired, and what crashed writers left behind.
+//! Cleans the folder: expired sessions, and leftovers of crashed writers.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -8,22 +8,22 @@ use std::{fs, io};
 use super::error::{Failure, Task, doing};
 use super::folder::{FileName, Folder, Found, TEMPORARY};
 
-/// How many names of files are looked at in one batch.
+/// The number of file names in one batch.
 const BATCH: usize = 1_000;
 
-/// What to remove.
+/// The rules for removal.
 pub(super) struct Rules<'a> {
     pub(super) folder: &'a Folder,
     pub(super) is_expired: &'a dyn Fn(&Found) -> bool,
-    /// How old a temporary file must be to count as left behind.
+    /// The age from which a temporary file counts as left behind.
     pub(super) leftover_age: Duration,
 }
 
-/// One walk through the folder, batch by batch, however large it is.
+/// One walk through the folder in batches, regardless of its size.
 pub(super) struct Sweep {
-    /// The names not yet looked at; none at the end.
+    /// The remaining names; `None` at the end.
     entries: Option<fs::ReadDir>,
-    /// Whether a file was left that could not be looked at. The first one is told of.
+    /// Whether a file was skipped because of an error. Only the first one is reported.
     skipped: bool,
 }
 
@@ -34,12 +34,12 @@ impl Sweep {
         Ok(Sweep { entries: Some(entries), skipped: false })
     }
 
-    /// Whether the walk has come to its end.
+    /// Whether the walk has ended.
     pub(super) fn is_done(&self) -> bool {
         self.entries.is_none()
     }
 
-    /// Goes on for a batch and removes what expired; tells how many sessions.
+    /// Processes a batch and removes expired sessions; returns how many.
     pub(super) fn batch(&mut self, rules: &Rules<'_>) -> Task<u64> {
         let mut cleared = 0;
         for _ in 0..BATCH {
@@ -49,7 +49,7 @@ impl Sweep {
             };
             match rules.apply(&entry.map_err(doing("read the folder"))?) {
                 Ok(removed) => cleared += u64::from(removed),
-                // Another user's file in a shared folder must not keep the others from being cleared.
+                // Another user's file in a shared folder must not prevent clearing the others.
                 Err(failure) if !self.skipped => {
                     self.skipped = true;
                     let error = failure.explain(&rules.folder.path);
@@ -63,10 +63,10 @@ impl Sweep {
 }
 
 impl Rules<'_> {
-    /// Removes what this entry names if it is to go; tells whether that was a session.
+    /// Removes the file of this entry if it should go; returns whether that was a session.
     fn apply(&self, entry: &fs::DirEntry) -> Task<bool> {
         let file_name = entry.file_name();
-        // Names of sessions are ASCII.
+        // Session file names are ASCII.
         let Some(name) = file_name.to_str() else { return Ok(false) };
         match self.folder.parse(name) {
             Some(session) => self.clear(&session),
@@ -82,7 +82,7 @@ impl Rules<'_> {
         }
     }
 
-    /// Whether this library or Django (`<name of a session's file>_out_<8 characters>`) makes such names.
+    /// Whether this library or Django (`<name of a session's file>_out_<8 characters>`) creates such names.
     fn is_temporary(&self, name: &[u8]) -> bool {
         name.starts_with(TEMPORARY.as_bytes())
             || std::str::from_utf8(name)
@@ -91,7 +91,7 @@ impl Rules<'_> {
                 .is_some_and(|(session, random)| random.len() == 8 && self.folder.parse(session).is_some())
     }
 
-    /// Removes a temporary file that nobody is working on any more.
+    /// Removes a temporary file that is no longer in use.
     fn reap(&self, entry: &fs::DirEntry) -> Task<()> {
         let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
         let metadata = match entry.metadata() {
@@ -99,7 +99,8 @@ impl Rules<'_> {
             Err(error) if gone(&error) => return Ok(()),
             Err(error) => return Err(doing("look at a temporary file")(error)),
         };
-        // When it last got a name or content: the modification time is set to what the session needs.
+        // The last change of its name or content: the modification time is set to the value that the session
+        // needs.
         let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(metadata.ctime().max(0).unsigned_abs());
         let age = SystemTime::now().duration_since(changed).unwrap_or_default();
         if !metadata.is_file() || age < self.leftover_age {

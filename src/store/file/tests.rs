@@ -1,4 +1,4 @@
-//! What happens between two steps, when Django comes in between: Django takes no lock.
+//! Tests the moments between two steps in which Django, which takes no lock, may interfere.
 
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
@@ -76,7 +76,7 @@ fn a_session_renewed_after_the_cleaner_looked_survives() {
             let outcome = folder.replace(&name, Some(b"expired"), b"renewed", SystemTime::now()).unwrap();
             assert_eq!(outcome, Replaced::Done);
         }
-        // Nor is it away for a moment: the system notes when a file's name changes.
+        // It is not even away for a moment: the system records when a file's name changes.
         std::thread::sleep(Duration::from_millis(20));
         let named = || std::fs::metadata(place.path().join("sessionidabcdefgh")).unwrap();
         let before = (named().ctime(), named().ctime_nsec());
@@ -84,7 +84,7 @@ fn a_session_renewed_after_the_cleaner_looked_survives() {
         assert_eq!(text(&folder).as_deref(), Some("renewed"));
         assert_eq!((named().ctime(), named().ctime_nsec()), before);
     }
-    // Later still, when the cleaner holds the lock and has looked for the second time.
+    // Even later, when the cleaner holds the lock and has looked for the second time.
     let found = folder.find(&name).unwrap().unwrap();
     django_saves(&folder, "renewed again");
     assert!(!folder.take(&name, &found).unwrap());
@@ -107,7 +107,7 @@ fn a_session_that_is_being_renewed_survives() {
     assert_eq!(text(&folder).as_deref(), Some("renewed"));
 }
 
-/// A writer that waited for the lock holds that of a file which is a session's no more.
+/// A writer that waited for the lock now holds the lock of a file that is no longer a session's.
 #[test]
 fn who_waited_for_the_lock_compares_again() {
     let place = tempfile::tempdir().unwrap();
@@ -121,7 +121,7 @@ fn who_waited_for_the_lock_compares_again() {
             let prepared = folder.prepare(&name, Some(b"first"), b"theirs", SystemTime::now());
             prepared.unwrap().map(|_| "prepared")
         });
-        // It has compared once when there is its temporary file beside mine.
+        // It has compared once when its temporary file is beside mine.
         while files(&folder) < 3 {
             std::thread::yield_now();
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::store::url::PathUrl;
 
-/// The folder of a `file:` URL; none for `file:` alone.
+/// The folder of a `file:` URL; `None` for `file:` alone.
 pub(in crate::store) fn folder(url: &str) -> Result<Option<PathBuf>, StoreError> {
     let wrong = |message: String| Err(StoreError::new("file", StoreErrorKind::Misconfigured, message));
     let Some(parts) = PathUrl::of(url) else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! Entries of either store, with the marks of a move in them.
+//! Entries of either store, with their marks of a move.
 
 use std::any::Any;
 
@@ -9,14 +9,14 @@ use crate::site::error::{Error, StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::store::loaded::{CompositeVersion, Content, Loaded, Version};
 
-/// The key in a session's data that holds the mark.
+/// The session key that holds the mark.
 const MARK: &str = "_cloakroom_moving";
 
 const CLAIMED: &str = "claimed";
 const PROVISIONAL: &str = "provisional";
 const FORWARD: &str = "forward";
 
-/// Tells one move from every other.
+/// Identifies a move.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Nonce(String);
 
@@ -26,7 +26,7 @@ impl Nonce {
     }
 }
 
-/// A key that nobody has.
+/// Generates a key that nobody has.
 pub(super) fn random_key() -> Result<SessionKey, StoreError> {
     SessionKey::random().map_err(|error: Error| {
         let message = "the system gives no random numbers";
@@ -36,16 +36,16 @@ pub(super) fn random_key() -> Result<SessionKey, StoreError> {
 
 /// An entry of one of the two stores.
 pub(super) enum Entry {
-    /// A session, whatever the other store has; and whether a move has claimed it.
+    /// A session, regardless of the other store; and whether a move has claimed it.
     Session(Loaded, bool),
     /// A session if the other store forwards to it; nothing otherwise.
     Provisional(Nonce, Loaded),
-    /// No session here. The session is the other store's.
+    /// No session here: it belongs to the other store.
     Forward(Nonce, Version),
 }
 
 impl Entry {
-    /// Reads the mark, and takes it from the data.
+    /// Reads the mark, and removes it from the data.
     pub(super) fn of(mut loaded: Loaded) -> Entry {
         let Content::Genuine(data) = &mut loaded.content else { return Entry::Session(loaded, false) };
         let Ok(Some(mark)) = data.read::<String>(MARK) else { return Entry::Session(loaded, false) };
@@ -67,22 +67,22 @@ impl Entry {
     }
 }
 
-/// Whether this move holds the claim on an entry, whose data is as it is stored.
+/// Whether this move holds the claim on an entry with this stored data.
 pub(super) fn is_claimed(stored: &SessionData, nonce: &Nonce) -> bool {
     stored.read::<String>(MARK).is_ok_and(|mark| mark == Some(format!("{CLAIMED} {}", nonce.0)))
 }
 
-/// The data of a session that a move has claimed.
+/// Returns the data of a session with a move's claim.
 pub(super) fn claimed(data: &SessionData, nonce: &Nonce) -> Result<SessionData, StoreError> {
     marked(data.clone(), CLAIMED, nonce)
 }
 
-/// The data of a session at the place it moves to.
+/// Returns the provisional data for the place that the session moves to.
 pub(super) fn provisional(data: &SessionData, nonce: &Nonce) -> Result<SessionData, StoreError> {
     marked(data.clone(), PROVISIONAL, nonce)
 }
 
-/// The entry that stays at the place a session has moved from.
+/// Returns the data of the entry that stays at the place that the session moved from.
 pub(super) fn forward(nonce: &Nonce) -> Result<SessionData, StoreError> {
     marked(SessionData::new(), FORWARD, nonce)
 }
@@ -94,18 +94,18 @@ fn marked(mut data: SessionData, word: &str, nonce: &Nonce) -> Result<SessionDat
     Ok(data)
 }
 
-/// Where a session was found.
+/// The store in which a session was found.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Place {
     /// In the new store.
     New,
-    /// In the new store, while the old one still holds this entry, which forwards to it.
+    /// In the new store, while the old store still holds this entry, which forwards to it.
     Arriving(Version),
     /// In the old store.
     Old,
 }
 
-/// A session, and where it is.
+/// A session, and its place.
 #[derive(Clone)]
 pub(super) struct Found {
     pub(super) place: Place,
@@ -139,7 +139,7 @@ impl Found {
         }
     }
 
-    /// The version that the caller has loaded. The new store's versions are as they are.
+    /// Converts the version that the caller has loaded. The new store's versions are used unchanged.
     pub(super) fn expected(version: &Version) -> Found {
         match version.as_composite() {
             Some(MovingVersion(found)) => found.clone(),
@@ -154,7 +154,7 @@ impl Found {
     }
 }
 
-/// The version of a session that is to be brought over before it is written.
+/// The version of a session that must be moved before it is written.
 struct MovingVersion(Found);
 
 impl CompositeVersion for MovingVersion {

@@ -12,7 +12,7 @@ use crate::site::error::{StoreError, StoreErrorKind};
 use crate::store::contract::SessionStore;
 use crate::store::listing::{Listed, Listing};
 
-/// How many sessions are looked up in the other store at the same time.
+/// How many sessions are looked up concurrently in the other store.
 const AT_ONCE: usize = 64;
 
 /// The sessions of the old store, then those of the new one.
@@ -81,7 +81,7 @@ impl MovingStore {
     }
 }
 
-/// The session in an entry, if it is one and not the other store's.
+/// The session in an entry, if it is one and does not belong to the other store.
 async fn session(
     listed: Listed,
     other: &dyn SessionStore,
@@ -95,7 +95,7 @@ async fn session(
     };
     let place = if in_new { Place::New } else { Place::Old };
     let session = match session.map(Entry::of) {
-        // The new store's counts.
+        // The new store's entry counts.
         Ok(Entry::Session(..)) | Err(_)
             if !in_new && matches!(in_other().await?, Some(None | Some(Entry::Session(..)))) =>
         {

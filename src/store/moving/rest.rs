@@ -1,4 +1,4 @@
-//! Bringing over what nobody writes.
+//! Moves the sessions that nobody writes.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::site::error::{StoreError, StoreErrorKind};
 use crate::store::contract::{Progress, Record, SessionStore, Updated};
 use crate::store::loaded::Content;
 
-/// The counts of one [`MovingStore::move_rest`].
+/// The counts of a [`MovingStore::move_rest`] call.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -29,16 +29,17 @@ use crate::store::loaded::Content;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// Sessions that are in the new store now.
+    /// Sessions that are now in the new store.
     pub moved: u64,
-    /// Live sessions that stayed in the old store: unreadable, not signed with this secret, without an end that the old
-    /// store could tell, or refused by the new store.
+    /// Live sessions that stayed in the old store: unreadable, not signed with this secret, without a known
+    /// expiry, or refused by the new store.
     pub left: u64,
 }
 
 impl MovingStore {
-    /// Brings over every session that is still in the old store, while the site runs: those that nobody has written since
-    /// the move began. After it the new store can be used alone. `progress` is told how many were looked at, and breaks off.
+    /// Moves every session that is still in the old store, while the site runs: those that nobody has written
+    /// since the move began. Afterwards the new store can be used alone. `progress` receives how many were
+    /// looked at, and can stop it.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -60,7 +61,7 @@ impl MovingStore {
     /// ```
     ///
     /// # Errors
-    /// When a store fails, or the old one cannot list its sessions. What was moved until then is moved.
+    /// When a store fails, or the old one cannot list its sessions. Sessions moved until then stay moved.
     pub async fn move_rest(
         &self,
         now: DateTime<Utc>,
@@ -106,7 +107,7 @@ impl MovingStore {
         Ok(moved)
     }
 
-    /// Whether the session was brought over; none when it is not in the old store.
+    /// Whether the session was moved; `None` when it is not in the old store.
     async fn move_one(
         &self,
         key: &crate::SessionKey,
@@ -136,7 +137,7 @@ impl MovingStore {
     }
 }
 
-/// How many sessions are brought over at the same time.
+/// How many sessions are moved concurrently.
 const AT_ONCE: usize = 16;
 
 /// How many sessions are in memory at a time.

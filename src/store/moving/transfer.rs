@@ -1,4 +1,4 @@
-//! Bringing a session from the old store to the new one.
+//! Moves a session from the old store to the new one.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use crate::site::session_key::SessionKey;
 use crate::store::contract::{Created, Record, Rotated, SessionStore, Updated};
 use crate::store::loaded::Version;
 
-/// A conditional deletion moves the entry to a key that nobody has, for so long at the most.
+/// A conditional deletion moves the entry to a key that nobody has, for at most this long.
 const AWAY: TimeDelta = TimeDelta::seconds(60);
 
 /// A load at this time finds expired sessions too, with their version.
 pub(super) const BEFORE_ALL: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
-/// As after so many attempts, a claim is left to the move that holds it.
+/// The backoff, in attempts, before another move's claim is taken over.
 const CLAIMED: usize = 4;
 
-/// Waits before an attempt, the longer the more there were, so that of many who want the same one comes through.
+/// Waits before an attempt, longer after more attempts, so that one of many competitors succeeds.
 pub(super) async fn give_way(attempt: usize) -> Result<(), StoreError> {
     // Outside of a runtime there are no timers.
     if attempt == 0 || tokio::runtime::Handle::try_current().is_err() {
@@ -36,9 +36,9 @@ pub(super) async fn give_way(attempt: usize) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The outcome of bringing a session over.
+/// The outcome of moving a session.
 pub(super) enum Brought {
-    /// It is the new store's, in this version, and the old store's entry forwards to it.
+    /// It is now in the new store, in this version, and the old store's entry forwards to it.
     Over {
         version: Version,
         forward: Version,
@@ -47,15 +47,15 @@ pub(super) enum Brought {
     Changed,
 }
 
-/// The outcome of taking the key in the new store.
+/// The outcome of reserving the key in the new store.
 enum Reserved {
     Reserved(Version),
-    /// The new store has a session of its own there, or the claim is lost.
+    /// The new store has another session there, or the claim is lost.
     Taken,
 }
 
 impl MovingStore {
-    /// Brings over a session that is in the old store, with its data as it was found.
+    /// Moves a session that is in the old store, with its data as it was found.
     pub(super) async fn bring_over(
         &self,
         key: &SessionKey,
@@ -63,7 +63,8 @@ impl MovingStore {
         record: Record<'_>,
     ) -> Result<Brought, StoreError> {
         if found.is_claimed {
-            // Moves that take each other's claims away would all be in vain. One whose process died holds up nobody long.
+            // Moves that keep taking each other's claims would all fail. A claim whose process died delays
+            // this one only briefly.
             give_way(CLAIMED).await?;
         }
         let nonce = Nonce::random()?;
@@ -83,7 +84,7 @@ impl MovingStore {
             Reserved::Reserved(version) => version,
             Reserved::Taken => return self.missing_or_changed(key, record.now).await,
         };
-        // This decides: until now the old store has the session, from here on the new one.
+        // This write decides: before it the old store has the session, after it the new one.
         let data = entry::forward(&nonce)?;
         match self.old.update(key, Some(&claim), as_found(&data)).await? {
             Updated::Updated(forward) => Ok(Brought::Over { version, forward }),
@@ -94,11 +95,11 @@ impl MovingStore {
         }
     }
 
-    /// Puts the session in the new store, where it counts for nothing yet.
+    /// Puts the session in the new store, where it has no effect yet.
     ///
-    /// What another move has left there makes way, if the claim is still ours *after* that was seen: that move had its own
-    /// claim before it left anything, so it has lost it, and cannot decide any more. Whoever has lost the claim leaves alone
-    /// what is there: it may be what the next move has decided on.
+    /// Another move's leftover there is replaced if the claim is still ours *after* it was seen. That move
+    /// had its own claim before it left anything, so it has lost its claim and cannot decide any more. If our
+    /// claim is lost, the entry stays: the next move may have decided on it.
     async fn reserve(
         &self,
         key: &SessionKey,
@@ -115,7 +116,7 @@ impl MovingStore {
             };
             let has_expired = there.expire_date.is_some_and(|end| end <= record.now);
             let version = match Entry::of(there) {
-                // A store client that sent the creation twice.
+                // The store's client sent the creation twice.
                 Entry::Provisional(own, there) if own == *nonce => {
                     return Ok(Reserved::Reserved(there.version));
                 }
@@ -135,7 +136,7 @@ impl MovingStore {
         Err(busy())
     }
 
-    /// The answer to a write that found something else than expected: another process may have moved the session.
+    /// The outcome of a write that found an unexpected entry: another process may have moved the session.
     pub(super) async fn missing_or_changed(
         &self,
         key: &SessionKey,
@@ -145,7 +146,7 @@ impl MovingStore {
         Ok(if found.is_some() { Brought::Changed } else { Brought::Missing })
     }
 
-    /// Where to write a session in the new store, after bringing it over if it is in the old one.
+    /// Finds where to write a session in the new store, after moving it if it is in the old one.
     pub(super) async fn in_new(
         &self,
         key: &SessionKey,
@@ -162,8 +163,8 @@ impl MovingStore {
         })
     }
 
-    /// Removes what a move has left, if it still is that. What cannot be removed counts for nothing and ends with its
-    /// session.
+    /// Removes a move's leftover, if it is unchanged. A leftover that cannot be removed has no effect and
+    /// expires with its session.
     pub(super) async fn clean_up(
         &self,
         store: &dyn SessionStore,
@@ -177,8 +178,8 @@ impl MovingStore {
     }
 }
 
-/// Deletes an entry if it still is in this version. To move it to another key is the one conditional way to take an entry
-/// from its key.
+/// Deletes an entry if it is still in this version. Moving it to another key is the only conditional way to
+/// remove an entry from its key.
 async fn delete_if(
     store: &dyn SessionStore,
     key: &SessionKey,

@@ -1,4 +1,4 @@
-//! Where the second store begins in `cached_db:DATABASE|CACHE` and `moving:OLD|NEW`.
+//! Finds the start of the second store in `cached_db:DATABASE|CACHE` and `moving:OLD|NEW`.
 
 use super::scheme::begins_store;
 
@@ -6,11 +6,11 @@ use super::scheme::begins_store;
 pub(super) struct Divided<'a> {
     pub(super) scheme: &'a str,
     pub(super) stores: [&'a str; 2],
-    /// What stands between them.
+    /// The separator between them.
     pub(super) bar: &'static str,
 }
 
-/// The two stores of a URL that names two.
+/// Returns the two stores of a URL that names two.
 pub(super) fn divided(url: &str) -> Option<Divided<'_>> {
     let (scheme, rest) = url.split_once(':')?;
     let (first, second) = match scheme {
@@ -22,7 +22,8 @@ pub(super) fn divided(url: &str) -> Option<Divided<'_>> {
     Some(Divided { scheme, stores: [first, second], bar })
 }
 
-/// The database and the cache. A password may hold a bar, and so may a path: the second store begins with a scheme.
+/// Returns the database and the cache. A password or a path may contain a bar: the second store begins with a
+/// scheme.
 pub(super) fn cached_db(rest: &str) -> Option<(&str, &str)> {
     let bars = || rest.match_indices('|').map(|(bar, _)| bar);
     let bar = bars()
@@ -32,8 +33,8 @@ pub(super) fn cached_db(rest: &str) -> Option<(&str, &str)> {
     Some((&rest[..bar], &rest[bar + 1..]))
 }
 
-/// The old and the new store; none when it is unclear where the second begins. `||` always divides; `|` does where there
-/// is one, and no `cached_db:` with a bar of its own.
+/// Returns the old and the new store; `None` when it is unclear where the second begins. `||` always divides.
+/// `|` divides if there is only one, and no `cached_db:` with a bar of its own.
 pub(super) fn moving(rest: &str) -> Option<(&str, &str)> {
     let divided_by = |bar: &'static str| {
         let mut places =
@@ -48,7 +49,7 @@ pub(super) fn moving(rest: &str) -> Option<(&str, &str)> {
     divided_by("|").filter(|(old, new)| ![old, new].iter().any(|url| url.starts_with("cached_db:")))
 }
 
-/// The scheme of a URL, known or not, and the text behind its colon.
+/// Splits a URL into its scheme, known or not, and the text after its colon.
 pub(super) fn scheme_of(url: &str) -> Option<(&str, &str)> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte);
     url.split_once(':').filter(|(scheme, _)| {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// A URL in its parts: what stands between the scheme and `?`, and what stands behind that.
+/// A parsed URL: the part between the scheme and `?`, and the part after `?`.
 pub(in crate::store) struct PathUrl<'a> {
     pub(in crate::store) scheme: &'a str,
     pub(in crate::store) written: &'a str,
@@ -10,7 +10,7 @@ pub(in crate::store) struct PathUrl<'a> {
 }
 
 impl<'a> PathUrl<'a> {
-    /// The parts of a URL of these schemes.
+    /// Parses a URL of these schemes.
     pub(in crate::store) fn of(url: &'a str) -> Option<PathUrl<'a>> {
         let (address, query) =
             url.split_once('?').map_or((url, None), |(address, query)| (address, Some(query)));
@@ -18,8 +18,8 @@ impl<'a> PathUrl<'a> {
         matches!(scheme, "sqlite" | "file").then_some(PathUrl { scheme, written, query })
     }
 
-    /// The path. In `sqlite:` three slashes are Django's way of writing a relative one; in `file:` the path behind two
-    /// slashes and a host, which is this machine, is absolute.
+    /// The path. In `sqlite:` three slashes begin a relative path, as in Django. In `file:` the path after
+    /// two slashes and a host, which must be this machine, is absolute.
     pub(in crate::store) fn path(&self) -> PathBuf {
         let behind = |prefix| self.written.strip_prefix(prefix);
         let path = match self.scheme {
@@ -29,8 +29,8 @@ impl<'a> PathUrl<'a> {
         to_path(unquoted(path.unwrap_or(self.written)))
     }
 
-    /// The path for those who take three slashes for the beginning of an absolute one, when something is
-    /// there, and nothing is at the place where the path leads.
+    /// The path if three slashes were meant as the start of an absolute one: when a file exists there, and
+    /// none at the relative path.
     pub(in crate::store) fn mistaken(&self, place: &Path) -> Option<PathBuf> {
         let path = self.path();
         if self.scheme != "sqlite" || !self.written.starts_with("///") || path.is_absolute() {
@@ -45,10 +45,10 @@ impl<'a> PathUrl<'a> {
     }
 }
 
-/// The URL of a path: every character percent-encoded that means something in a URL.
+/// The URL of a path, with every character percent-encoded that has a meaning in URLs.
 pub(super) fn encoded(scheme: &str, path: &Path) -> String {
     let mut url = format!("{scheme}:");
-    // What begins with two slashes would be the URL's own.
+    // Two leading slashes would be read as part of the URL's syntax.
     let bytes = path.as_os_str().as_encoded_bytes();
     let slashes = bytes.iter().take_while(|byte| **byte == b'/').count();
     for chunk in bytes[slashes.saturating_sub(1)..].utf8_chunks() {
@@ -63,13 +63,13 @@ pub(super) fn encoded(scheme: &str, path: &Path) -> String {
     url
 }
 
-/// The URL with a relative path counted from this folder.
+/// Resolves a relative path in the URL against this folder.
 pub(super) fn from_folder(url: &str, folder: &Path) -> String {
     let Some(parts) = PathUrl::of(url) else { return url.to_owned() };
     let path = parts.path();
     let is_relative = path.is_relative() && !path.as_os_str().is_empty() && path != Path::new(":memory:");
     let has_host = parts.scheme == "file" && parts.written.starts_with("//");
-    // Opening tells of the mistake.
+    // Opening reports the mistake.
     if !is_relative || has_host || parts.mistaken(&folder.join(&path)).is_some() {
         return url.to_owned();
     }
@@ -77,7 +77,7 @@ pub(super) fn from_folder(url: &str, folder: &Path) -> String {
     encoded(parts.scheme, &folder.join(path)) + &query
 }
 
-/// Without the percent signs. One that begins no code stands for itself, as in Python's `unquote`.
+/// Decodes percent codes. A percent sign without a code stands for itself, as in Python's `unquote`.
 fn unquoted(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

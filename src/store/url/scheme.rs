@@ -1,6 +1,6 @@
 //! The schemes of store URLs, and the message for a URL that names no store.
 
-/// How the URL of one store begins.
+/// The scheme of a store's URL.
 ///
 /// ```
 /// use cloakroom::store::StoreScheme;
@@ -37,7 +37,7 @@ pub enum StoreScheme {
     Memcached,
 }
 
-/// Each scheme by its names, the usual one first, with the feature that it needs.
+/// Each scheme with its names, the usual one first, and the feature that it needs.
 const SCHEMES: [(StoreScheme, &[&str], Option<&str>); 11] = [
     (StoreScheme::Memory, &["memory"], None),
     (StoreScheme::Cookie, &["cookie"], None),
@@ -53,7 +53,7 @@ const SCHEMES: [(StoreScheme, &[&str], Option<&str>); 11] = [
 ];
 
 impl StoreScheme {
-    /// The scheme of this name.
+    /// Finds the scheme of this name.
     pub(super) fn of(name: &str) -> Option<StoreScheme> {
         SCHEMES.iter().find(|(_, names, _)| names.contains(&name)).map(|(scheme, ..)| *scheme)
     }
@@ -68,7 +68,7 @@ impl StoreScheme {
         self.row().0
     }
 
-    /// The feature of this crate that the store needs.
+    /// The feature of this crate that the store needs, if any.
     pub fn feature(self) -> Option<&'static str> {
         self.row().1
     }
@@ -98,7 +98,7 @@ impl StoreScheme {
         matches!(self, StoreScheme::Memory | StoreScheme::Cookie)
     }
 
-    /// The message for a store that was not compiled in.
+    /// The message for a store that is not compiled in.
     pub(in crate::store) fn not_compiled_in(self) -> String {
         let (name, feature) = self.row();
         let feature = feature.unwrap_or_default();
@@ -114,9 +114,10 @@ pub(super) fn begins_store(text: &str) -> bool {
         .is_some_and(|(name, _)| matches!(name, "cached_db" | "moving") || StoreScheme::of(name).is_some())
 }
 
-/// The message for a URL that names no store. It shows the URL only where that is a plain path, as it may hold a password.
+/// The message for a URL that names no store. It shows the URL only if that is a plain path, as it may
+/// contain a password.
 pub(super) fn names_no_store(url: &str) -> String {
-    // A connection string, such as libpq's, has equals signs and blanks.
+    // A connection string, such as libpq's, contains equals signs and spaces.
     let may_be_secret =
         |letter: char| ":@|=?&#'\"".contains(letter) || letter.is_whitespace() || letter.is_control();
     if !url.is_empty() && !url.contains(may_be_secret) {

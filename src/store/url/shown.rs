@@ -1,8 +1,8 @@
-//! URLs of stores, shown without the secrets in them.
+//! Shows store URLs without their secrets.
 
 use super::divide::{self, Divided};
 
-/// The URL without the secrets in it. Where it is unclear what is what, nothing is shown.
+/// The URL without its secrets. Ambiguous parts are hidden.
 pub(super) fn shown(url: &str) -> String {
     let (scheme, rest) = url.split_once(':').unwrap_or_default();
     match scheme.to_ascii_lowercase().as_str() {
@@ -20,20 +20,20 @@ pub(super) fn shown(url: &str) -> String {
     }
 }
 
-/// The part behind the login of an address or of a part of one: behind the last `@`, as passwords may hold some.
+/// The part of an address after the login: after the last `@`, as passwords may contain some.
 pub(in crate::store) fn without_login(text: &str) -> &str {
     text.rsplit('@').next().unwrap_or_default()
 }
 
-/// The name of a database, for messages. Drivers take for it what a URL with a mistake has in its place: the rest of a
-/// password with a slash, or parameters behind another sign than `?`.
+/// The name of a database, for messages. Given a malformed URL, drivers may pass other text as the name: the
+/// rest of a password with a slash, or parameters after another character than `?`.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(in crate::store) fn database_shown(name: &str) -> &str {
     let name = without_login(name);
     name.split(['?', '#', '&', ';', '=']).next().unwrap_or_default()
 }
 
-/// A server's message, which may quote user and database.
+/// A server's message, with the user and the database that it may quote hidden.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(in crate::store) fn said_by_server(message: &str, user: Option<&str>, database: Option<&str>) -> String {
     let user = user.map(|user| (user, user.split(':').next().unwrap_or_default()));
@@ -43,7 +43,7 @@ pub(in crate::store) fn said_by_server(message: &str, user: Option<&str>, databa
         .fold(message.to_owned(), |text, (name, shown)| text.replace(name, shown))
 }
 
-/// Stands for what is not shown.
+/// Replaces hidden text.
 const HIDDEN: &str = "…";
 
 /// Parameters that hold no secrets. `options` is left out on purpose: it can set anything.
@@ -97,13 +97,14 @@ fn one_shown(url: &str) -> String {
                 query.split('&').map(parameter_of_path).collect::<Vec<_>>().join("&")
             )
         }
-        // Only of databases a login without a colon is known to be a user: Redis' own tools take it for a password.
+        // A login without a colon is known to be a user only for databases: Redis' own tools read it as a
+        // password.
         (kind, Some(rest)) => {
             let shows_user = matches!(kind, "postgres" | "postgresql" | "mysql" | "mariadb");
             format!("{scheme}://{}{}", login(rest, shows_user), place(rest))
         }
         (_, None) if rest.is_empty() => url.to_owned(),
-        // With the slashes or the scheme left out, anything may stand anywhere.
+        // Without the slashes or the scheme, any part may be anywhere.
         (_, None) if rest.contains('@') => format!("{scheme}:{}", without_user(rest)),
         (_, None) => format!("{scheme}:{HIDDEN}"),
     }
@@ -120,7 +121,7 @@ fn login(text: &str, shows_lone_user: bool) -> String {
     }
 }
 
-/// The part behind the login.
+/// The part after the login.
 fn place(text: &str) -> String {
     let (hosts, rest) = hosts_and_rest(without_login(text));
     format!("{hosts}{}", path_and_query(rest))
@@ -130,7 +131,7 @@ fn without_user(text: &str) -> String {
     if text.contains('@') { format!("{HIDDEN}@{}", place(text)) } else { place(text) }
 }
 
-/// The hosts, shown, and what follows them.
+/// The hosts, as displayed, and the text after them.
 pub(super) fn hosts_and_rest(text: &str) -> (String, &str) {
     let (hosts, rest) = text.split_at(text.find(['/', '?', '#', '&', ';']).unwrap_or(text.len()));
     let host = |host| match <str>::rsplit_once(host, ':') {
@@ -160,7 +161,7 @@ fn path_and_query(text: &str) -> String {
     shown
 }
 
-/// The part behind the `?` of a path, or between two `&` there. Without a `=` it may be a part of the path.
+/// The part after the `?` of a path, or between two `&` there. Without a `=` it may belong to the path.
 pub(in crate::store) fn parameter_of_path(text: &str) -> String {
     text.split_once('=').map_or_else(|| text.to_owned(), parameter)
 }

@@ -182,7 +182,7 @@ fn what_stands_behind_the_question_mark_is_heeded_or_refused_by_name() {
     assert!(message.contains("`file:srv/sessions`, or `file:///srv/sessions`"), "{message}");
 }
 
-/// Nothing is made or opened where the other reading of three slashes was meant.
+/// Nothing is created or opened where the other reading of three slashes was meant.
 #[cfg(all(feature = "sqlite", feature = "file"))]
 #[test]
 fn three_slashes_before_an_absolute_path_are_explained() {
