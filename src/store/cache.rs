@@ -1,4 +1,4 @@
-//! The caches, and what they share.
+//! The cache stores, and their common code.
 
 mod format;
 #[cfg(feature = "memcached")]

@@ -1,4 +1,4 @@
-//! The databases, and what they share.
+//! The SQL stores, and their common code.
 
 pub(super) mod database;
 mod dialect;

@@ -1,4 +1,4 @@
-//! What cache stores share: how Django's cache API names an entry, and what it writes into it.
+//! The entries of Django's cache API: their names and their contents.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -26,21 +26,21 @@ use crate::store::contract::Record;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheFormat {
-    /// `KEY_PREFIX`: empty.
+    /// `KEY_PREFIX`. Default: empty.
     pub key_prefix: String,
-    /// `VERSION`: 1.
+    /// `VERSION`. Default: 1.
     pub version: u32,
-    /// `KEY_FUNCTION`, where the site has one of its own.
+    /// `KEY_FUNCTION`, if the site has its own.
     pub key_function: Option<KeyFunction>,
-    /// Which session engine's entries these are: those of `cache`.
+    /// The session engine whose entries these are. Default: `cache`.
     pub engine: CacheEngine,
-    /// What the value is: a pickle.
+    /// The value's serialization. Default: a pickle.
     pub serializer: CacheSerializer,
-    /// Whether the value is compressed: no.
+    /// The value's compression. Default: none.
     pub compressor: CacheCompressor,
 }
 
-/// A site's own way to name entries, in place of `KEY_PREFIX:VERSION:key`: Django's `KEY_FUNCTION`.
+/// A site's own naming of entries, in place of `KEY_PREFIX:VERSION:key`: Django's `KEY_FUNCTION`.
 ///
 /// ```
 /// use cloakroom::store::cache::{CacheFormat, KeyFunction};
@@ -57,8 +57,9 @@ pub struct KeyFunction(Arc<MakeKey>);
 type MakeKey = dyn Fn(&str, &str, u32) -> String + Send + Sync;
 
 impl KeyFunction {
-    /// The function takes the entry's own name, `KEY_PREFIX` and `VERSION`, as Django's does, and must give each
-    /// session a name of its own. Sessions can be listed if the name it gives ends in the key.
+    /// Creates it from a function that takes the entry's own name, `KEY_PREFIX` and `VERSION`, as Django's
+    /// does. The function must return a unique name for each session. Sessions can be listed if that name
+    /// ends in the key.
     ///
     /// ```
     /// use cloakroom::store::cache::KeyFunction;
@@ -78,7 +79,7 @@ impl fmt::Debug for KeyFunction {
     }
 }
 
-/// The same function, not one that does the same.
+/// Equal only for the same function, not for one with the same behaviour.
 impl PartialEq for KeyFunction {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -106,7 +107,7 @@ pub enum CacheEngine {
     CachedDb,
 }
 
-/// What a cache back end makes of a session.
+/// How a cache back end serializes a session.
 ///
 /// ```
 /// use cloakroom::store::cache::CacheSerializer;
@@ -116,14 +117,14 @@ pub enum CacheEngine {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheSerializer {
-    /// Django's own back ends, and django-redis unless told otherwise.
+    /// Django's own back ends, and django-redis by default.
     #[default]
     Pickle,
     /// django-redis with `django_redis.serializers.json.JSONSerializer`.
     Json,
 }
 
-/// What a cache back end does with the serialised session.
+/// How a cache back end compresses the serialized session.
 ///
 /// ```
 /// use cloakroom::store::cache::CacheCompressor;
@@ -133,10 +134,10 @@ pub enum CacheSerializer {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheCompressor {
-    /// Nothing.
+    /// No compression.
     #[default]
     None,
-    /// django-redis with `django_redis.compressors.zlib.ZlibCompressor`. Either way is read.
+    /// django-redis with `django_redis.compressors.zlib.ZlibCompressor`. Both forms are always read.
     Zlib,
 }
 
@@ -154,7 +155,7 @@ impl Default for CacheFormat {
     }
 }
 
-/// django-redis compresses what is longer than this.
+/// django-redis compresses values longer than this.
 const SHORTEST_COMPRESSED: usize = 15;
 
 /// Why an entry gives no session.
@@ -183,7 +184,7 @@ impl EntryError {
 }
 
 impl CacheFormat {
-    /// The name of a session's entry. Django's `cache_key_prefix` and `make_key`.
+    /// Returns the name of a session's entry. Django's `cache_key_prefix` and `make_key`.
     pub(crate) fn entry_key(&self, session_key: &SessionKey) -> String {
         let engine = match self.engine {
             CacheEngine::Cache => "django.contrib.sessions.cache",
@@ -195,7 +196,7 @@ impl CacheFormat {
             }
             None => {
                 let (prefix, key) = (&self.key_prefix, session_key.as_str());
-                // With room for the longest version.
+                // Reserves room for the longest version.
                 let mut name = String::with_capacity(prefix.len() + engine.len() + key.len() + 12);
                 name.push_str(prefix);
                 // Writing to a String cannot fail.
@@ -207,7 +208,7 @@ impl CacheFormat {
         }
     }
 
-    /// With what the names of all sessions' entries begin, the session key following.
+    /// Returns the common beginning of all sessions' entry names; the session key follows it.
     pub(crate) fn entry_prefix(&self, store: &'static str) -> Result<String, StoreError> {
         let prefix = self.entry_key(&SessionKey::from_trusted(""));
         let example = "abcdefgh";
@@ -219,11 +220,11 @@ impl CacheFormat {
         Err(StoreError::new(store, StoreErrorKind::Unsupported, message))
     }
 
-    /// The entry of a session, which [`decode`](Self::decode) with the same limit reads again.
+    /// Encodes a session's entry, which [`decode`](Self::decode) with the same limit can read.
     pub(crate) fn encode(&self, data: &SessionData, limit: usize) -> Result<Vec<u8>, ValueError> {
         let plain = match self.serializer {
             CacheSerializer::Pickle => write_pickle_within(data, limit)?,
-            // Python's separators unless told otherwise, so that what nobody changed stays letter for letter.
+            // With Python's default separators, so that unchanged data stays letter for letter.
             CacheSerializer::Json => data.json_to_store(", ", ": ")?.into_bytes(),
         };
         if plain.len() > limit {
@@ -235,7 +236,8 @@ impl CacheFormat {
         })
     }
 
-    /// The session in an entry; none for `None`, which Django's cache API cannot tell from no entry.
+    /// Decodes the session in an entry; `None` for a pickled `None`, which Django's cache API cannot tell
+    /// from a missing entry.
     pub(crate) fn decode(&self, entry: &[u8], limit: usize) -> Result<Option<SessionData>, EntryError> {
         let inflated;
         let plain = if self.compressor == CacheCompressor::Zlib && is_zlib(entry) {
@@ -244,7 +246,7 @@ impl CacheFormat {
         } else {
             entry
         };
-        // Django's Redis back ends keep integers as their digits.
+        // Django's Redis back ends store integers as their digits.
         if plain.first().is_some_and(|first| first.is_ascii_digit() || b"+- ".contains(first)) {
             return Err(EntryError::Integer);
         }
@@ -261,7 +263,7 @@ impl CacheFormat {
         }
     }
 
-    /// Takes what a store's URL says behind the question mark, such as `key_prefix=site1&serializer=json`.
+    /// Applies the query of a store's URL, such as `key_prefix=site1&serializer=json`.
     pub(crate) fn with_query(mut self, store: &'static str, query: &str) -> Result<CacheFormat, StoreError> {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -280,7 +282,7 @@ impl CacheFormat {
                 _ => Err(()),
             };
             known.map_err(|()| {
-                // Where a password holds a question mark, what follows is the rest of it.
+                // If a password contains a question mark, its rest follows here.
                 let is_name = pair.contains('=') && !query.contains('@');
                 let name = if is_name { name } else { "text after `?`" };
                 let message = format!(
@@ -313,18 +315,18 @@ from_str!(CacheEngine: "cache" => Cache, "cached_db" => CachedDb);
 from_str!(CacheSerializer: "pickle" => Pickle, "json" => Json);
 from_str!(CacheCompressor: "none" => None, "zlib" => Zlib);
 
-/// How long the session is to live; nothing or less when it is over.
+/// The session's remaining life; zero or negative when it has expired.
 pub(crate) fn time_to_live(record: Record<'_>) -> TimeDelta {
     record.expire_date - record.now
 }
 
-/// When an entry ends that lives for so long yet. Less than nothing means for ever, to either server.
+/// When an entry with this remaining life expires. A negative TTL means no expiry.
 pub(crate) fn ends_in(now: DateTime<Utc>, left: Option<TimeDelta>) -> DateTime<Utc> {
     let left = left.filter(|left| *left >= TimeDelta::zero());
     left.and_then(|left| now.checked_add_signed(left)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// As django-redis, also where that makes it longer.
+/// Compresses like django-redis, even if that makes the value longer.
 fn deflate(plain: &[u8]) -> Option<Vec<u8>> {
     with_scratch(|Scratch { deflate, zlib, .. }| {
         let longest = plain.len() + plain.len() / 1_000 + 64;
@@ -332,7 +334,7 @@ fn deflate(plain: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Neither a pickle nor JSON begins like that.
+/// Whether it is zlib: neither a pickle nor JSON begins like that.
 fn is_zlib(entry: &[u8]) -> bool {
     match *entry {
         [first, second, ..] => {

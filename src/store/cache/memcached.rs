@@ -1,17 +1,18 @@
 //! Sessions in memcached: Django's `cache` back end on `PyMemcacheCache` or `PyLibMCCache`.
 //!
-//! memcached 1.6 or later. A session ends with a restart of its server, and when memory is short the server
-//! evicts what was not used for long: for sessions that must last, use a database.
+//! Requires memcached 1.6 or later. A restart of the server ends its sessions, and when memory is short the
+//! server evicts entries that were not used for long: for sessions that must last, use a database.
 //!
-//! With several servers a key is kept where pymemcache, Django's `PyMemcacheCache`, looks for it. pylibmc spreads
-//! keys in another way: with several servers it does not find these sessions. A server that is down is an
-//! error for its sessions, at the start too; they are not looked for on another, where they would be "not found".
+//! With several servers a key is stored where pymemcache, Django's `PyMemcacheCache`, looks for it. pylibmc
+//! distributes keys in another way: with several servers it does not find these sessions. A server that is
+//! down is an error for its sessions, at the start too. They are not looked up on another server, where they
+//! would be "not found".
 //!
 //! # Changing the key
-//! memcached changes one entry at a time. So [`rotate`](crate::SessionStore::rotate) writes the session under the
-//! new key, then deletes the old one if it still is what was expected, and if it is not, the new one again.
-//! Should this process die in between, the session as it was before stays under the old key, and nobody knows
-//! the new one, which the server expires.
+//! memcached changes one entry at a time. So [`rotate`](crate::SessionStore::rotate) writes the session under
+//! the new key, then deletes the old one if it is still in the expected version; if it is not, it deletes the
+//! new one again. If this process dies in between, the session from before the change stays under the old
+//! key. Nobody knows the new key, and the server expires it.
 
 mod client;
 mod hash;
@@ -38,9 +39,9 @@ use crate::store::url::without_login;
 const LONGEST_KEY: usize = 250;
 /// The flag of pymemcache and pylibmc for a pickle.
 const PICKLE: u32 = 1;
-/// The flag of both for a value that was compressed with zlib.
+/// Both clients' flag for a value compressed with zlib.
 const COMPRESSED: u32 = 8;
-/// memcached takes larger numbers for a time of day in Unix seconds.
+/// memcached reads larger numbers as absolute Unix times.
 const LONGEST_RELATIVE: i64 = 30 * 24 * 60 * 60;
 
 /// Keeps sessions in memcached, in the entries that Django's cache back ends read and write.
@@ -59,7 +60,7 @@ pub struct MemcachedStore {
     limit: usize,
 }
 
-/// Where a [`MemcachedStore`] keeps its sessions, and how.
+/// The options of a [`MemcachedStore`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,17 +76,17 @@ pub struct MemcachedStore {
 pub struct MemcachedOptions {
     /// The servers as `host` or `host:port`, in the order and spelling of the site's `LOCATION`.
     pub servers: Vec<String>,
-    /// What the site's `CACHES` setting says. Only pickles are known here.
+    /// The site's `CACHES` settings. Only pickles are supported here.
     pub format: CacheFormat,
-    /// How long a call may take, connecting included: 5 seconds.
+    /// The time limit of a call, including connecting. Default: 5 seconds.
     pub timeout: Duration,
-    /// How many calls to one server may be under way at once, each on a connection: 16.
+    /// The maximum number of concurrent calls to one server, each on its own connection. Default: 16.
     pub connections: usize,
 }
 
 impl MemcachedOptions {
-    /// Opens the store and asks each server whether it is there. One of several that is down is no error, but a warning:
-    /// calls for the sessions that it keeps fail until it is back, and the others are served.
+    /// Opens the store and checks that each server answers. If one of several is down, that is not an error
+    /// but a warning: calls for its sessions fail until it is back, and the others are served.
     ///
     /// ```
     /// use cloakroom::store::cache::CacheSerializer;
@@ -101,7 +102,7 @@ impl MemcachedOptions {
     /// ```
     ///
     /// # Errors
-    /// When an address is none, no server answers, or one is no memcached of version 1.6 or later.
+    /// When an address is invalid, no server answers, or one is not memcached 1.6 or later.
     pub async fn open(self, settings: &Settings) -> Result<MemcachedStore, StoreError> {
         let servers = self.servers(settings)?;
         let asked = join_all(servers.iter().map(|server| server.ask("mg cloakroom", None))).await;
@@ -141,7 +142,7 @@ impl MemcachedOptions {
     }
 }
 
-/// `host:port`, `host` or `[::1]:port`, as pymemcache takes it apart.
+/// Splits `host:port`, `host` or `[::1]:port`, as pymemcache does.
 fn split_address(address: &str) -> Option<(&str, u16)> {
     let (host, port) = match address.rsplit_once(':') {
         Some((host, port)) if !address.ends_with(']') => (host, port.parse().ok()?),
@@ -152,7 +153,7 @@ fn split_address(address: &str) -> Option<(&str, u16)> {
 }
 
 impl MemcachedStore {
-    /// The options for these servers, which can be changed before [`MemcachedOptions::open`].
+    /// Returns the options for these servers, which can be changed before [`MemcachedOptions::open`].
     ///
     /// ```
     /// use cloakroom::MemcachedStore;
@@ -171,7 +172,7 @@ impl MemcachedStore {
     }
 
     /// Opens the servers of a URL `memcached://host:port,host2:port?key_prefix=…&version=…&engine=cached_db`
-    /// with the usual options.
+    /// with the default options.
     ///
     /// ```no_run
     /// use cloakroom::{MemcachedStore, SessionStore, Settings};
@@ -197,16 +198,16 @@ impl MemcachedStore {
         Ok(options)
     }
 
-    /// Takes the URL apart, and connects to nothing.
+    /// Parses the URL, without connecting.
     #[cfg(feature = "fuzzing")]
     pub(in crate::store) fn check(url: &str, settings: &Settings) -> Result<(), StoreError> {
         MemcachedStore::options_of(url)?.servers(settings).map(|_| ())
     }
 
-    /// The entry of a session, and the server that keeps it.
+    /// Returns the entry's name for a session, and the server that keeps it.
     fn entry(&self, session_key: &SessionKey) -> Result<(&Server, String), StoreError> {
         let key = self.format.entry_key(session_key);
-        // A space or a line break in a key would be a command of its own.
+        // A space or a line break in a key would inject a command.
         if key.len() > LONGEST_KEY || key.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
             let message =
                 "a session key, or the KEY_PREFIX, has a space or a control character, or is too long";
@@ -225,7 +226,7 @@ impl MemcachedStore {
             .map_err(|error| StoreError::not_carried("memcached", error))
     }
 
-    /// Writes an entry, with `condition` in memcached's words: `ME` to create, `MR` to replace, `C7` for version 7.
+    /// Writes an entry, with memcached's `condition`: `ME` to create, `MR` to replace, `C7` for version 7.
     async fn set(
         &self,
         session_key: &SessionKey,
@@ -234,7 +235,8 @@ impl MemcachedStore {
     ) -> Result<Reply, StoreError> {
         let ((server, key), value) = (self.entry(session_key)?, self.encode(record)?);
         let Some(ends) = end(record)? else {
-            // It is over already: nothing is kept, and the outcome is as if it had been.
+            // The session has already expired: nothing is stored, and the outcome is the same as if it had
+            // been.
             return self.set_nothing(server, &key, condition).await;
         };
         let command = format!("ms {key} {} c F{PICKLE} T{ends} {condition}", value.len());
@@ -262,7 +264,7 @@ impl MemcachedStore {
         Ok(reply.map_err(|failure| explain(server, failure))?.status)
     }
 
-    /// Reads an entry. Asks once more on a new connection, because the server may have closed the old one.
+    /// Reads an entry. Retries once on a new connection, because the server may have closed the old one.
     async fn get(&self, server: &Server, command: &str) -> Result<Reply, StoreError> {
         let reply = match server.ask(command, None).await {
             Err(Failure::Closed | Failure::Io(_)) => server.ask(command, None).await,
@@ -272,13 +274,13 @@ impl MemcachedStore {
     }
 }
 
-/// When the entry is to end, in memcached's words; none when it is over.
+/// The entry's expiry in memcached's form; `None` when it has already expired.
 fn end(record: Record<'_>) -> Result<Option<i64>, StoreError> {
     let left = time_to_live(record);
     if left <= chrono::TimeDelta::zero() {
         return Ok(None);
     }
-    // Whole seconds, and 0 would mean for ever.
+    // Whole seconds; 0 would mean no expiry.
     let seconds = left.num_seconds().max(1);
     if seconds <= LONGEST_RELATIVE {
         return Ok(Some(seconds));
@@ -293,7 +295,8 @@ fn end(record: Record<'_>) -> Result<Option<i64>, StoreError> {
     Ok(Some(ends))
 }
 
-/// The condition that an entry is what was loaded. Number 0 is an unknown version, which no entry has.
+/// The condition that an entry is still in the loaded version. Number 0 is an unknown version, which no entry
+/// has.
 fn is_version(expected: &Version) -> String {
     format!("C{}", expected.as_number().filter(|number| *number > 0).unwrap_or(u64::MAX))
 }
@@ -310,7 +313,8 @@ impl SessionStore for MemcachedStore {
         if reply.status != Status::Done {
             return Ok(None);
         }
-        // The server keeps the time, in seconds of its own: near enough for copies, whose age counts.
+        // The server reports the remaining time in its own seconds: precise enough for copies, whose age
+        // matters.
         let expire_date = reply.seconds_left.filter(|_| self.format.engine == CacheEngine::CachedDb);
         let expire_date = expire_date.map(|left| ends_in(now, TimeDelta::try_seconds(left)));
         let data =
@@ -392,7 +396,7 @@ impl SessionStore for MemcachedStore {
     }
 }
 
-/// The session in an entry, by its flags.
+/// Decodes the session in an entry, according to its flags.
 fn decode(
     format: &CacheFormat,
     reply: &Reply,
@@ -434,7 +438,7 @@ fn explain(server: &Server, failure: Failure) -> StoreError {
 
 impl fmt::Debug for MemcachedOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // There is no login here, but where somebody gave one, it is shown no more than elsewhere.
+        // memcached has no login here; if the URL contains one anyway, it is hidden as everywhere.
         let servers: Vec<&str> = self.servers.iter().map(|server| without_login(server)).collect();
         formatter
             .debug_struct("MemcachedOptions")

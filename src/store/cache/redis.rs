@@ -1,33 +1,35 @@
 //! Sessions in Redis: Django's `cache` back end on its Redis caches, `django.core.cache.backends.redis` and
 //! django-redis.
 //!
-//! Every writing call is one command or one script, so it happens wholly or not at all, for Django too. The
-//! server expires sessions by itself. What it evicts when its memory is full is gone: give sessions a server
-//! (or a `maxmemory-policy`) of their own.
+//! Every writing call is one command or one script, so it happens completely or not at all, for Django too.
+//! The server expires sessions by itself. Entries that it evicts when its memory is full are lost: give
+//! sessions their own server or `maxmemory-policy`.
 //!
-//! `redis://` and `rediss://` are for a server that has all sessions. One node of a cluster has a share of them and would
-//! list, count and end only that, so it is refused at the start, as is a sentinel.
+//! `redis://` and `rediss://` are for a server that has all sessions. One node of a cluster has a share of
+//! them and would list, count and end only that share, so it is refused at the start. A sentinel is refused
+//! too.
 //!
 //! # Redis Cluster
-//! `redis+cluster://` (feature `redis-cluster`) works the same but for
-//! [`rotate`](crate::SessionStore::rotate): the old and the new key live on different servers, and no command
-//! reaches both. There the session is written under the new key, then the old key is deleted if it still is
-//! what was expected, and if it is not, the new key again. Should this process die in between, the session
-//! as it was before stays under the old key, and nobody knows the new one, which the server expires.
+//! `redis+cluster://` (feature `redis-cluster`) works the same, except for
+//! [`rotate`](crate::SessionStore::rotate): the old and the new key are on different servers, and no command
+//! reaches both. There the session is written under the new key, then the old key is deleted if it is still
+//! in the expected version; if it is not, the new key is deleted again. If this process dies in between, the
+//! session from before the change stays under the old key. Nobody knows the new key, and the server expires
+//! it.
 //!
 //! # Redis Sentinel
-//! `redis+sentinel://[user:password@]host1,host2/service[/database]` (feature `redis-sentinel`) asks the sentinels
-//! at these hosts, on port 26379 unless they say another, for the primary of the service, and asks again when it
-//! is lost or has become a replica. User, password and database are those of the server; the sentinels
-//! themselves are asked without a password. A fail-over loses what had not reached the replica: a session of
-//! before may be back, one that was logged out in that moment too. `min-replicas-to-write` on the server bounds how
-//! much that is. While no primary is known, calls fail with
+//! `redis+sentinel://[user:password@]host1,host2/service[/database]` (feature `redis-sentinel`) asks the
+//! sentinels at these hosts, by default on port 26379, for the service's primary. It asks again when the
+//! primary is lost or has become a replica. User, password and database are those of the server; the
+//! sentinels themselves are asked without a password. A failover loses writes that had not reached the
+//! replica: an older version of a session may come back, even a session that was logged out at that moment.
+//! `min-replicas-to-write` on the server limits the loss. While no primary is known, calls fail with
 //! [`StoreErrorKind::Unavailable`](crate::StoreErrorKind::Unavailable).
 //!
 //! # TLS
-//! `rediss://` (feature `redis-tls`) encrypts the connection. The server's certificate must be for the URL's host and
-//! signed by whom the system trusts, or by [`RedisOptions::root_certificates`]. A cluster and what sentinels watch are
-//! spoken to without.
+//! `rediss://` (feature `redis-tls`) encrypts the connection. The server's certificate must be for the URL's
+//! host and signed by an authority that the system trusts, or by [`RedisOptions::root_certificates`].
+//! Connections to a cluster and to servers behind sentinels are not encrypted.
 
 #[cfg(feature = "redis-cluster")]
 mod cluster;
@@ -77,7 +79,7 @@ pub struct RedisStore {
     limit: usize,
 }
 
-/// Where a [`RedisStore`] keeps its sessions, and how.
+/// The options of a [`RedisStore`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -91,21 +93,22 @@ pub struct RedisStore {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RedisOptions {
-    /// `redis://[user:password@]host[:port][/database]`, `rediss://` for the same over TLS, `redis+cluster://` with
-    /// hosts between commas, or `redis+sentinel://` with the hosts of the sentinels and the service.
+    /// `redis://[user:password@]host[:port][/database]`, `rediss://` for the same over TLS,
+    /// `redis+cluster://` with hosts separated by commas, or `redis+sentinel://` with the hosts of the
+    /// sentinels and the service.
     pub url: String,
-    /// A file of certificates in PEM to trust with `rediss://`, in place of the system's: redis-py's `ssl_ca_certs`.
-    /// None.
+    /// A PEM file of certificates to trust with `rediss://`, in place of the system's: redis-py's
+    /// `ssl_ca_certs`. Default: none.
     #[cfg(feature = "redis-tls")]
     pub root_certificates: Option<std::path::PathBuf>,
-    /// What the site's `CACHES` setting says; the URL's query is applied on top.
+    /// The site's `CACHES` settings; the URL's query is applied on top.
     pub format: CacheFormat,
-    /// How long a call may take, reconnecting included: 5 seconds.
+    /// The time limit of a call, including reconnecting. Default: 5 seconds.
     pub timeout: Duration,
 }
 
 impl RedisOptions {
-    /// Takes the URL apart, and connects to nothing.
+    /// Parses the URL, without connecting.
     #[cfg(feature = "fuzzing")]
     pub(in crate::store) fn check(&self) -> Result<(), StoreError> {
         let (url, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
@@ -113,8 +116,8 @@ impl RedisOptions {
         Connection::check(&url.into(), self.timeout)
     }
 
-    /// Opens the store and asks the server whether it is there, and whether it keeps all sessions: one node of a cluster
-    /// and a sentinel are refused, with the scheme to use instead.
+    /// Opens the store and checks that the server answers, and that it keeps all sessions: one node of a
+    /// cluster and a sentinel are refused, and the error names the scheme to use instead.
     ///
     /// ```
     /// use cloakroom::{RedisStore, Settings, StoreErrorKind};
@@ -128,11 +131,12 @@ impl RedisOptions {
     /// ```
     ///
     /// # Errors
-    /// When the URL is none, the server does not answer or refuses the user, or it is not what the URL's scheme says.
+    /// When the URL is invalid, the server does not answer or refuses the user, or the server is of another
+    /// kind than the URL's scheme says.
     pub async fn open(self, settings: &Settings) -> Result<RedisStore, StoreError> {
         let (url, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
         let format = self.format.clone().with_query("redis", query)?;
-        // Keys of one length that differ in one letter lie in two slots of a cluster.
+        // Keys of the same length that differ in one letter are in two slots of a cluster.
         let names = ["a", "b"].map(|last| ["cloakroom", last].concat());
         let names = names.map(|name| format.entry_key(&SessionKey::from_trusted(name)));
         let connection = Connection::open(&url.into(), &self, names).await?;
@@ -141,7 +145,7 @@ impl RedisOptions {
 }
 
 impl RedisStore {
-    /// The options for a server, which can be changed before [`RedisOptions::open`].
+    /// Returns the options for a server, which can be changed before [`RedisOptions::open`].
     ///
     /// ```
     /// use cloakroom::RedisStore;
@@ -160,7 +164,7 @@ impl RedisStore {
         }
     }
 
-    /// Opens a server with the usual options. The URL may end in
+    /// Opens a server with the default options. The URL may end in
     /// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`.
     ///
     /// ```no_run
@@ -196,7 +200,7 @@ impl RedisStore {
         }
     }
 
-    /// [`SessionStore::rotate`] where one script cannot reach both keys.
+    /// [`SessionStore::rotate`] when one script cannot reach both keys.
     async fn rotate_across_servers(
         &self,
         old_key: &str,
@@ -215,13 +219,13 @@ impl RedisStore {
         Ok(outcome)
     }
 
-    /// Creates an entry; false when there is one.
+    /// Creates an entry; returns false when one exists.
     async fn set_new(&self, key: &str, entry: &Entry) -> Result<bool, StoreError> {
         let mut command = redis::Cmd::with_capacity(6, key.len() + entry.value.len() + 32);
         if entry.milliseconds > 0 {
             command.arg("SET").arg(key).arg(&entry.value).arg("NX").arg("PX").arg(entry.milliseconds);
         } else {
-            // It is over already: nothing is kept, and still no key may be used twice.
+            // The session has already expired: nothing is stored, but the key must still be unused.
             command = redis::cmd("EXISTS");
             command.arg(key);
         }
@@ -233,13 +237,13 @@ impl RedisStore {
     }
 }
 
-/// A session as Redis keeps it.
+/// A session's entry in Redis.
 struct Entry {
     value: Vec<u8>,
     milliseconds: i64,
 }
 
-/// A script with what it works on.
+/// A script and its arguments.
 struct Script<'a> {
     code: &'static Code,
     keys: &'a [&'a str],
@@ -263,7 +267,8 @@ const CHANGED: i64 = 1;
 const DONE: i64 = 2;
 const TAKEN: i64 = 3;
 
-/// The beginning of each script. ARGV: whether anything is expected, what, the new value, its milliseconds.
+/// The common beginning of the scripts. ARGV: whether a value is expected, which, the new value, its
+/// milliseconds.
 macro_rules! script {
     ($($line:literal)*) => {
         concat!(
@@ -276,19 +281,19 @@ macro_rules! script {
     };
 }
 
-/// Not of the others' kind: gives the value and its milliseconds, or nothing.
+/// Without the scripts' common beginning: returns the value and its milliseconds, or nothing.
 static LOAD_WITH_AGE: Code = Code::new(
     "local current = redis.call('GET', KEYS[1])\n\
     if not current then return false end\n\
     return {current, redis.call('PTTL', KEYS[1])}",
 );
 
-/// What [`LOAD_WITH_AGE`] gave.
+/// Splits the reply of [`LOAD_WITH_AGE`].
 fn with_age(reply: Reply) -> (Reply, Option<i64>) {
     match reply {
         Reply::Array(parts) => match <[Reply; 2]>::try_from(parts) {
             Ok([entry, Reply::Int(milliseconds)]) => (entry, Some(milliseconds)),
-            // To be taken for what it is: no entry.
+            // Passed on as it is: no entry.
             Ok([_, other]) => (other, None),
             Err(parts) => (Reply::Array(parts), None),
         },
@@ -316,7 +321,7 @@ impl SessionStore for RedisStore {
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let key = self.format.entry_key(session_key);
         let (entry, milliseconds) = match self.format.engine {
-            // How long a copy will live tells who made it; asked for in the same round trip.
+            // The remaining life of a copy tells who made it; it is fetched in the same round trip.
             CacheEngine::CachedDb => {
                 let nothing = Entry { value: Vec::new(), milliseconds: 0 };
                 let reply =
@@ -339,7 +344,7 @@ impl SessionStore for RedisStore {
         Ok(data.map(|data| Loaded {
             content: Content::Genuine(data),
             version: Version::from_bytes(entry),
-            // The server knows, and sessions need not be asked about it.
+            // The server knows the expiry, so the session need not be decoded for it.
             expire_date: milliseconds.map(|left| ends_in(now, TimeDelta::try_milliseconds(left))),
         }))
     }

@@ -1,4 +1,4 @@
-//! The contract of a database that is to be looked at or changed, before there is a store.
+//! The contract of a database that is inspected or changed before a store exists.
 
 use async_trait::async_trait;
 
@@ -9,17 +9,17 @@ use crate::site::error::StoreError;
 /// The options of one kind of database.
 #[async_trait]
 pub(in crate::store) trait Database: Send + Sync {
-    /// Makes the session table.
+    /// Creates the session table.
     async fn create_table(&self, record: MigrationRecord) -> Result<TableCreation, StoreError>;
 
-    /// Makes the table of the index of user sessions.
+    /// Creates the table of the index of user sessions.
     async fn create_user_session_table(&self) -> Result<TableCreation, StoreError>;
 
-    /// Reads users from this table.
+    /// Returns a reader of users from this table.
     async fn users(&self, table: &str) -> Result<Box<dyn Passwords>, StoreError>;
 }
 
-/// Makes the options of a database a [`Database`]: they have methods of these names.
+/// Implements [`Database`] for the options of a database, which have methods with these names.
 macro_rules! database {
     ($options:ty) => {
         #[async_trait::async_trait]

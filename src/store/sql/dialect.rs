@@ -1,4 +1,4 @@
-//! What differs between the databases in the SQL of the two tables.
+//! The differences between the databases in the SQL of the two tables.
 
 use super::table::{Columns, ExtraColumn, index_name};
 
@@ -13,7 +13,7 @@ pub(super) enum Dialect {
     Mysql,
 }
 
-/// The names in the SQL of a session table, between quotes.
+/// The quoted names in the SQL of a session table.
 pub(super) struct Names {
     pub(super) table: String,
     pub(super) key: String,
@@ -23,7 +23,7 @@ pub(super) struct Names {
 }
 
 impl Dialect {
-    /// A name between quotes.
+    /// Quotes a name.
     pub(super) fn quoted(self, name: &str) -> String {
         let quote = match self {
             #[cfg(feature = "mysql")]
@@ -45,7 +45,8 @@ impl Dialect {
         }
     }
 
-    /// The session table as Django's migration `sessions.0001_initial` makes it: what `sqlmigrate` prints.
+    /// The session table as Django's migration `sessions.0001_initial` creates it: the output of
+    /// `sqlmigrate`.
     pub(super) fn session_table(self, table: &str, columns: &Columns) -> String {
         let Names { table: quoted_table, key, data, expiry, .. } = self.names(table, columns, &[]);
         let index =
@@ -66,7 +67,7 @@ impl Dialect {
                  CREATE INDEX {expiry_index} ON {quoted_table} ({expiry});\n",
                 like_index = index(&columns.session_key, "_like"),
             ),
-            // Django's two statements in one, since MySQL cannot undo the first when the second fails.
+            // Django's two statements in one, because MySQL cannot undo the first when the second fails.
             #[cfg(feature = "mysql")]
             Dialect::Mysql => format!(
                 "CREATE TABLE {quoted_table} ({key} varchar(40) NOT NULL PRIMARY KEY, {data} longtext NOT NULL, \
@@ -89,7 +90,7 @@ impl Dialect {
         )
     }
 
-    /// The type of a time, what follows the type of a text, and the end of a table.
+    /// The type of a time, the suffix of a text type, and the end of a table.
     fn types(self) -> (&'static str, &'static str, &'static str) {
         match self {
             #[cfg(feature = "sqlite")]
@@ -101,15 +102,15 @@ impl Dialect {
         }
     }
 
-    /// How long a name may be.
+    /// The maximum length of a name.
     fn longest_name(self) -> usize {
         match self {
             #[cfg(feature = "sqlite")]
             Dialect::Sqlite => 200,
-            // It cuts longer ones.
+            // PostgreSQL cuts longer names.
             #[cfg(feature = "postgres")]
             Dialect::Postgres => 63,
-            // It refuses longer ones.
+            // MySQL refuses longer names.
             #[cfg(feature = "mysql")]
             Dialect::Mysql => 64,
         }
@@ -134,7 +135,7 @@ impl Dialect {
         )
     }
 
-    /// Notes the migration, unless it is noted. Its one parameter is the time now.
+    /// Records the migration, unless it is already recorded. Its one parameter is the current time.
     pub(super) fn note_migration(self) -> String {
         let (parameter, from) = match self {
             #[cfg(feature = "sqlite")]

@@ -1,14 +1,15 @@
 //! Sessions in MySQL or MariaDB: Django's `db` back end, in Django's own table.
 //!
-//! 1. Keys and stored data are compared byte by byte, whatever the collation: MariaDB's usual one takes
-//!    `KEY` and `key ` for `key`.
-//! 2. Saving what is stored already is success: updates count the rows that they found.
-//! 3. Deadlocks and locked rows are tried again until the request's deadline.
+//! 1. Keys and stored data are compared byte by byte, regardless of the collation: MariaDB's usual one treats
+//!    `KEY` and `key ` as equal to `key`.
+//! 2. Saving unchanged data succeeds: updates count the rows that they found, not those that changed.
+//! 3. Deadlocks and locked rows are retried until the request's deadline.
 //! 4. A cancelled request leaves its connection clean.
-//! 5. A connection that has rested is asked before a write whether it still lives. One to a server that only reads is
-//!    given up: the address may lead to another primary.
+//! 5. An idle connection is checked before a write. A connection to a read-only server is dropped: the
+//!    address may now lead to another primary.
 //!
-//! Connections are not encrypted: TLS is not offered for MySQL and MariaDB. Each Tokio runtime has connections of its own.
+//! Connections are not encrypted: TLS is not supported for MySQL and MariaDB. Each Tokio runtime has its own
+//! connections.
 
 mod connections;
 mod error;
@@ -43,7 +44,7 @@ use crate::store::url::database_shown;
 
 pub use super::table::{ColumnValue, Columns, ExtraColumn, MigrationRecord, TableCreation};
 
-/// Keeps sessions in MySQL or MariaDB, in the table that Django's migration makes, beside a running Django.
+/// Keeps sessions in MySQL or MariaDB, in the table that Django's migration creates, beside a running Django.
 ///
 /// ```no_run
 /// use cloakroom::{MysqlStore, Settings};
@@ -67,7 +68,7 @@ struct Shared {
     connections: Connections,
 }
 
-/// Where a [`MysqlStore`] keeps its sessions, and how.
+/// The options of a [`MysqlStore`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -85,25 +86,25 @@ struct Shared {
 pub struct MysqlOptions {
     /// The server, the user and the database.
     pub connection: Opts,
-    /// The table: `django_session`.
+    /// The table. Default: `django_session`.
     pub table: String,
-    /// The table's columns: Django's names.
+    /// The table's columns. Default: Django's names.
     pub columns: Columns,
-    /// Further columns that each save fills, of a table that the site's own migration made: none.
+    /// Further columns that each save fills, for a table from the site's own migration. Default: none.
     pub extra_columns: Vec<ExtraColumn>,
-    /// The table of the [index of user sessions](crate::user_sessions), where the site has one:
-    /// `cloakroom_user_session`. Sites that share a database have one each.
+    /// The table of the [index of user sessions](crate::user_sessions), if the site has one. Each of several
+    /// sites in one database needs its own. Default: `cloakroom_user_session`.
     pub user_session_table: String,
-    /// How long a request waits for its answer: 5 seconds.
+    /// How long a request waits for its answer. Default: 5 seconds.
     pub deadline: Duration,
-    /// How many connections there are at most: 16.
+    /// The maximum number of connections. Default: 16.
     pub connections: usize,
-    /// How many expired sessions are removed in one statement: 1,000.
+    /// The number of expired sessions that one statement removes. Default: 1,000.
     pub clear_batch: u32,
 }
 
 impl MysqlOptions {
-    /// Connects and opens the store. The table must be there; see [`create_table`](Self::create_table).
+    /// Connects and opens the store. The table must exist; see [`create_table`](Self::create_table).
     ///
     /// ```no_run
     /// use cloakroom::{MysqlStore, SessionStore, Settings};
@@ -135,13 +136,13 @@ impl MysqlOptions {
         Ok(MysqlStore { shared, codec: SessionCodec::new(settings), time_zone: settings.time_zone })
     }
 
-    /// The names in the SQL of its table.
+    /// The names in the SQL of the options' table.
     fn names(&self) -> Names {
         DIALECT.names(&self.table, &self.columns, &self.extra_columns)
     }
 
-    /// Which server and database, for messages: without the password, which ends up in the database's name where it
-    /// holds a slash that is not percent-encoded.
+    /// The server and the database, for messages. The password is hidden: if it contains a slash that is not
+    /// percent-encoded, the driver takes its end for the database's name.
     fn place(&self) -> String {
         let opts = &self.connection;
         let database = database_shown(opts.db_name().unwrap_or_default());
@@ -154,14 +155,14 @@ impl MysqlOptions {
 
 const DIALECT: Dialect = Dialect::Mysql;
 
-/// A name between quotes.
+/// Quotes a name.
 fn quoted(name: &str) -> String {
     DIALECT.quoted(name)
 }
 
 impl MysqlStore {
-    /// The options for a URL, `mysql://user:password@host:3306/database` or `mariadb://…`, which can be
-    /// changed before [`MysqlOptions::open`]. Characters that mean something in a URL are percent-encoded;
+    /// Returns the options for a URL, `mysql://user:password@host:3306/database` or `mariadb://…`, which can
+    /// be changed before [`MysqlOptions::open`]. Characters with a meaning in URLs are percent-encoded;
     /// `?socket=` names a Unix socket.
     ///
     /// ```
@@ -175,7 +176,7 @@ impl MysqlStore {
     /// ```
     ///
     /// # Errors
-    /// When it is no such URL.
+    /// When the text is not such a URL.
     pub fn options(url: &str) -> Result<MysqlOptions, StoreError> {
         let options = |connection| MysqlOptions {
             connection,
@@ -196,12 +197,12 @@ impl MysqlStore {
                 Err(StoreError::new("mysql", StoreErrorKind::Misconfigured, message))
             }
             Ok(connection) => Ok(options(connection)),
-            // The driver's own message may hold a part of the password.
+            // The driver's own message may contain a part of the password.
             Err(_) => Err(Failure::Url.explain(&options(Opts::default()))),
         }
     }
 
-    /// Opens a URL with the usual options.
+    /// Opens a URL with the default options.
     ///
     /// ```no_run
     /// use cloakroom::{MysqlStore, SessionStore, Settings};
@@ -219,21 +220,21 @@ impl MysqlStore {
         MysqlStore::options(url)?.open(settings).await
     }
 
-    /// Does a piece of work in a task of its own, which goes on when the request is cancelled.
+    /// Runs a request in its own task, which continues when the caller is cancelled.
     async fn ask<R: Request>(&self, request: R) -> Result<R::Answer, StoreError> {
         let shared = Arc::clone(&self.shared);
         let answer = tokio::spawn(async move { shared.connections.run(&shared.statements, &request).await });
         answer.await.unwrap_or(Err(Failure::Stopped)).map_err(|failure| failure.explain(&self.shared.options))
     }
 
-    /// The row, unless it has expired.
+    /// Reads the row, unless it has expired.
     async fn read(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Stored>, StoreError> {
         let now = self.time_zone.to_wall_clock(now);
         let row = self.ask(Load { key: session_key.clone() }).await?;
         Ok(row.filter(|row| row.expire_date.is_some_and(|expire_date| expire_date > now)))
     }
 
-    /// What a row is to hold.
+    /// The new content of a row.
     fn content(&self, record: Record<'_>) -> Result<Content, StoreError> {
         let expire_date: NaiveDateTime = self.time_zone.to_wall_clock(record.expire_date);
         if !table::python_reads(expire_date.and_utc()) {

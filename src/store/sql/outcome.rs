@@ -1,22 +1,22 @@
-//! What came of a write to a row, and of a call of the store by it.
+//! The outcome of a write to a row, and its translation for the store's caller.
 
 use crate::store::contract::{Created, Rotated, Updated};
 use crate::store::loaded::Version;
 
-/// What came of one write.
+/// The outcome of one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
     Done,
     /// There is no such row.
     Missing,
-    /// The row is no longer what was expected.
+    /// The row no longer has the expected data.
     Changed,
     /// Another row has the new key.
     KeyTaken,
 }
 
 impl WriteOutcome {
-    /// A write that creates a row finds its key taken, whatever else it finds.
+    /// For a write that creates a row, every other outcome means that the key is taken.
     pub(super) fn created(self, version: Version) -> Created {
         match self {
             WriteOutcome::Done => Created::Created(version),

@@ -1,32 +1,32 @@
 //! Sessions in PostgreSQL: Django's `db` back end, in Django's own table.
 //!
-//! One statement serves many requests. While it is under way, the requests that arrive queue up, and the
-//! next statement serves up to 64 of them: a `SELECT` of many keys on one connection, an `UPDATE` of many
-//! rows on another, which compares, swaps and commits for all of them at once. Nothing waits for company: a
-//! request that is alone goes at once.
+//! One statement serves many requests. While it is in progress, arriving requests queue up, and the next
+//! statement serves up to 64 of them: a `SELECT` of many keys on one connection, an `UPDATE` of many rows on
+//! another, which compares, swaps and commits for all of them at once. No request waits for others: a single
+//! request goes at once.
 //!
-//! 1. A row that somebody has locked holds up nobody else: the shared statement skips it, and its request
-//!    waits on a connection of its own.
-//! 2. What the server refuses to a batch is tried one by one.
-//! 3. A cancelled request hurts nobody, and each request has a deadline.
-//! 4. A broken connection is made again; meanwhile requests fail soon, as unavailable.
+//! 1. A locked row delays nobody else: the shared statement skips it, and its request waits on a connection
+//!    of its own.
+//! 2. If the server refuses a batch, its requests are tried one by one.
+//! 3. A cancelled request affects no other, and each request has a deadline.
+//! 4. A broken connection is replaced; meanwhile requests fail quickly, as unavailable.
 //!
 //! # TLS
-//! With the feature `postgres-tls`, the URL's `sslmode` says whether connections are encrypted:
+//! With the feature `postgres-tls`, the URL's `sslmode` decides whether connections are encrypted:
 //!
 //! | `sslmode` | the connection |
 //! |---|---|
-//! | left out, or `prefer` | As libpq's, and so Django's, `prefer`: encrypted where the server can, to whoever answers; plain where it cannot. This keeps out whoever only listens. |
-//! | `require` or `verify-full` | Encrypted, and the server's certificate must be for the URL's host and signed by whom the system trusts, or by [`PostgresOptions::root_certificates`]: libpq's `verify-full`. |
+//! | missing, or `prefer` | As with libpq's, and so Django's, `prefer`: encrypted if the server supports it, without verifying the server; otherwise plain. This protects against eavesdropping only. |
+//! | `require` or `verify-full` | Encrypted, and the server's certificate must be for the URL's host and signed by an authority that the system trusts, or by [`PostgresOptions::root_certificates`]: libpq's `verify-full`. |
 //! | `disable` | Plain. |
 //!
-//! [`PostgresOptions::root_certificates`] alone means `require`. Without the feature, connections are plain, which a
-//! warning tells where the server is on another machine; and `require` is an error.
+//! [`PostgresOptions::root_certificates`] alone means `require`. Without the feature, connections are plain,
+//! with a warning if the server is on another machine; and `require` is an error.
 //!
 //! # Connection poolers
-//! The store connects to PostgreSQL itself. A pooler such as PgBouncer is refused, in whatever mode it pools: it does not
-//! tell that mode, and the store's settings and prepared statements would be met by others that share the pooler's
-//! connections.
+//! The store connects to PostgreSQL directly. A connection pooler such as PgBouncer is refused in any pooling
+//! mode: it does not report the mode, and the store's settings and prepared statements would affect other
+//! clients of the pooler's connections.
 
 mod alone;
 mod clear;
@@ -74,11 +74,11 @@ use crate::store::url::{database_shown, without_login};
 
 pub use super::table::{ColumnValue, Columns, ExtraColumn, MigrationRecord, TableCreation};
 
-/// Keeps sessions in PostgreSQL, in the table that Django's migration makes, beside a running Django.
+/// Keeps sessions in PostgreSQL, in the table that Django's migration creates, beside a running Django.
 ///
-/// It holds two connections, and up to four more while rows are locked by others. They keep prepared statements and
-/// settings, so a pooler between is refused. Each Tokio runtime that it is used on has connections of its own, which end
-/// with that runtime.
+/// It holds two connections, and up to four more while rows are locked by others. They keep prepared
+/// statements and settings, so a connection pooler in between is refused. Each Tokio runtime has its own
+/// connections, which end with that runtime.
 ///
 /// ```no_run
 /// use cloakroom::{PostgresStore, Settings};
@@ -96,7 +96,7 @@ pub struct PostgresStore {
     tasks: PerRuntime<Arc<Tasks>>,
 }
 
-/// Where a [`PostgresStore`] keeps its sessions, and how.
+/// The options of a [`PostgresStore`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -114,33 +114,33 @@ pub struct PostgresStore {
 pub struct PostgresOptions {
     /// The server, the user and the database.
     pub config: Config,
-    /// A file of certificates in PEM to trust, in place of the system's: libpq's `sslrootcert`. Naming one means
-    /// `sslmode=require`, unless the URL says `disable`. None.
+    /// A PEM file of certificates to trust in place of the system's: libpq's `sslrootcert`. Setting it
+    /// implies `sslmode=require`, unless the URL says `disable`. Default: none.
     #[cfg(feature = "postgres-tls")]
     pub root_certificates: Option<std::path::PathBuf>,
-    /// The table: `django_session`.
+    /// The table. Default: `django_session`.
     pub table: String,
-    /// The table's columns: Django's names.
+    /// The table's columns. Default: Django's names.
     pub columns: Columns,
-    /// Further columns that each save fills, of a table that the site's own migration made: none.
+    /// Further columns that each save fills, for a table from the site's own migration. Default: none.
     pub extra_columns: Vec<ExtraColumn>,
-    /// Their types, as the table has them.
+    /// The extra columns' types in the table.
     extra_types: Vec<String>,
     generation: Generation,
-    /// The table of the [index of user sessions](crate::user_sessions), where the site has one:
-    /// `cloakroom_user_session`. Sites that share a database have one each.
+    /// The table of the [index of user sessions](crate::user_sessions), if the site has one. Each of several
+    /// sites in one database needs its own. Default: `cloakroom_user_session`.
     pub user_session_table: String,
-    /// How long a request waits for its answer: 5 seconds.
+    /// How long a request waits for its answer. Default: 5 seconds.
     pub deadline: Duration,
-    /// How many requests share one statement at most: 64.
+    /// The maximum number of requests in one statement. Default: 64.
     pub batch: usize,
-    /// How many expired sessions are removed in one statement at most: 1,000. On a slow machine they are fewer, so that
-    /// no writer waits for long.
+    /// The maximum number of expired sessions that one statement removes. On a slow machine a statement
+    /// removes fewer, so that no writer waits for long. Default: 1,000.
     pub clear_batch: u32,
 }
 
 impl PostgresOptions {
-    /// Connects and opens the store. The table must be there; see [`create_table`](Self::create_table).
+    /// Connects and opens the store. The table must exist; see [`create_table`](Self::create_table).
     ///
     /// ```no_run
     /// use cloakroom::{PostgresStore, SessionStore, Settings};
@@ -154,8 +154,8 @@ impl PostgresOptions {
     /// ```
     ///
     /// # Errors
-    /// When the server cannot be reached, refuses the user, or lacks the table or a column; or when a connection pooler
-    /// answers.
+    /// When the server cannot be reached, refuses the user, or lacks the table or a column; or when a
+    /// connection pooler answers.
     pub async fn open(mut self, settings: &Settings) -> Result<PostgresStore, StoreError> {
         let connect = async {
             let reading = Connection::open(&self).await?;
@@ -174,13 +174,13 @@ impl PostgresOptions {
         Ok(PostgresStore { options, codec: SessionCodec::new(settings), tasks })
     }
 
-    /// The names in the SQL of its table.
+    /// The names in the SQL of the options' table.
     fn names(&self) -> Names {
         DIALECT.names(&self.table, &self.columns, &self.extra_columns)
     }
 
-    /// Which server and database, for messages: without the password, whose end the driver takes for a part of the host
-    /// where it holds an `@` that is not percent-encoded.
+    /// The server and the database, for messages. The password is hidden: if it contains an `@` that is not
+    /// percent-encoded, the driver takes its end for a part of the host.
     fn place(&self) -> String {
         let hosts = self.config.get_hosts().iter().enumerate().map(|(index, host)| {
             let ports = self.config.get_ports();
@@ -200,14 +200,14 @@ impl PostgresOptions {
 
 const DIALECT: Dialect = Dialect::Postgres;
 
-/// A name between quotes.
+/// Quotes a name.
 fn quoted(name: &str) -> String {
     DIALECT.quoted(name)
 }
 
 impl PostgresStore {
-    /// The options for a URL, `postgres://user:password@host:5432/database`, which can be changed before
-    /// [`PostgresOptions::open`]. Characters that mean something in a URL are percent-encoded; `?host=`
+    /// Returns the options for a URL, `postgres://user:password@host:5432/database`, which can be changed
+    /// before [`PostgresOptions::open`]. Characters with a meaning in URLs are percent-encoded; `?host=`
     /// names the folder of a Unix socket.
     ///
     /// ```
@@ -221,7 +221,7 @@ impl PostgresStore {
     /// ```
     ///
     /// # Errors
-    /// When it is no such URL.
+    /// When the text is not such a URL.
     pub fn options(url: &str) -> Result<PostgresOptions, StoreError> {
         let options = |config| PostgresOptions {
             config,
@@ -247,12 +247,12 @@ impl PostgresStore {
             Err(_) if says("sslmode=allow") || says("sslmode=verify-ca") => {
                 Err(Failure::SslMode.explain(&options(Config::new())))
             }
-            // The driver's own message may hold a part of the password.
+            // The driver's own message may contain a part of the password.
             Err(_) => Err(Failure::Url.explain(&options(Config::new()))),
         }
     }
 
-    /// Opens a URL with the usual options.
+    /// Opens a URL with the default options.
     ///
     /// ```no_run
     /// use cloakroom::{PostgresStore, SessionStore, Settings};
@@ -270,7 +270,7 @@ impl PostgresStore {
         PostgresStore::options(url)?.open(settings).await
     }
 
-    /// Those of the present runtime.
+    /// The current runtime's tasks.
     fn tasks(&self) -> Arc<Tasks> {
         self.tasks.with(|| Tasks::unopened(&self.options), |tasks| Arc::clone(tasks))
     }
@@ -289,7 +289,7 @@ impl PostgresStore {
             return Ok(None);
         }
         let (reply, answer) = oneshot::channel();
-        // When the task is gone, with its runtime, the reply is dropped, which the waiting below notices.
+        // If the task ended with its runtime, the reply is dropped, and waiting for the answer reports that.
         let _ = self.tasks().reads.send(Read { session_key: session_key.clone(), reply });
         let row = self.answer(answer).await?;
         let now = Timestamp::from(now);
@@ -324,14 +324,14 @@ impl PostgresStore {
     }
 }
 
-/// libpq's name for what `require` does here.
+/// libpq's name for this library's `require`.
 const VERIFY_FULL: &str = "sslmode=verify-full";
 
 fn has_nul(session_key: &SessionKey) -> bool {
     session_key.as_str().contains('\0')
 }
 
-/// 2000-01-01, from which PostgreSQL counts, in microseconds since 1970.
+/// 2000-01-01, PostgreSQL's epoch, in microseconds since 1970.
 const EPOCH: i64 = 946_684_800_000_000;
 
 impl From<DateTime<Utc>> for Timestamp {
@@ -341,7 +341,7 @@ impl From<DateTime<Utc>> for Timestamp {
 }
 
 impl Timestamp {
-    /// The time; none where it is `infinity` or beyond what can be said here.
+    /// Converts the time; `None` for `infinity` and for times out of chrono's range.
     fn to_utc(self) -> Option<DateTime<Utc>> {
         self.0.checked_add(EPOCH).and_then(DateTime::from_timestamp_micros)
     }

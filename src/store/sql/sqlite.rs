@@ -1,7 +1,7 @@
 //! Sessions in a SQLite file: Django's `db` back end, in Django's own table.
 //!
-//! Readers and the writer work apart: a few threads read, and one thread writes whatever has queued up in
-//! one transaction, so that many requests share one commit. Each save is acknowledged after its commit.
+//! Reads and writes are separate: a few threads read, and one thread writes all queued saves in one
+//! transaction, so that many requests share one commit. Each save is acknowledged after its commit.
 
 mod clear;
 mod connections;
@@ -42,20 +42,21 @@ use crate::store::loaded::{Loaded, Version};
 pub use self::mode::Mode;
 pub use super::table::{ColumnValue, Columns, ExtraColumn, MigrationRecord, TableCreation};
 
-/// Keeps sessions in a SQLite file, in the table that Django's migration makes, beside a running Django.
+/// Keeps sessions in a SQLite file, in the table that Django's migration creates, beside a running Django.
 ///
-/// The file's journal mode is used as it is; `PRAGMA journal_mode = WAL`, once, lets readers and writers
-/// work at the same time, for Django too.
+/// The file's journal mode is not changed. Run `PRAGMA journal_mode = WAL` once to let readers and writers
+/// work concurrently, for Django too.
 ///
-/// Connections are open while there is work. After a quarter of a second without, they are closed, and the file alone
-/// holds everything: SQLite copies the write-ahead log (`-wal`) into it and removes the log, unless another program has
-/// the file open. [`close`](SessionStore::close) does so at once; so does dropping the store, which waits for it, and
-/// on Linux and macOS the return of `main`, for a store in a static. A program that is killed leaves the log, and whoever
-/// opens the file next goes on with it.
+/// Connections are open while there is work. After a quarter of a second without work they are closed, and
+/// the file alone contains everything: SQLite copies the write-ahead log (`-wal`) into it and removes the
+/// log, unless another program has the file open. [`close`](SessionStore::close) does so at once. So does
+/// dropping the store, which waits for it, and on Linux and macOS the return of `main`, for a store in a
+/// static. A killed program leaves the log; the next program that opens the file recovers it.
 ///
-/// The file may be replaced while it is in use (`mv new.db db.sqlite3`, a restore). The next call uses the new file, and
-/// one under way at that moment fails with [`StoreErrorKind::Unavailable`](crate::StoreErrorKind). A program that writes
-/// to the *old* file meanwhile may still damage the new one through the log: in WAL mode, stop the other programs first.
+/// The file may be replaced while it is in use (`mv new.db db.sqlite3`, a restore). The next call uses the
+/// new file, and a call in progress fails with [`StoreErrorKind::Unavailable`](crate::StoreErrorKind). A
+/// program that writes to the *old* file meanwhile may still damage the new one through the log: in WAL mode,
+/// stop the other programs first.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -83,7 +84,7 @@ pub struct SqliteStore {
     threads: Threads,
 }
 
-/// Where a [`SqliteStore`] keeps its sessions, and how.
+/// The options of a [`SqliteStore`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -97,32 +98,33 @@ pub struct SqliteStore {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SqliteOptions {
-    /// The database file. A relative path counts from the working folder at the time of [`open`](Self::open).
+    /// The database file. A relative path is resolved against the working folder at the time of
+    /// [`open`](Self::open).
     pub path: PathBuf,
-    /// Whether the file may be written, and made: [`Mode::ReadWriteCreate`].
+    /// Whether the file may be written and created. Default: [`Mode::ReadWriteCreate`].
     pub mode: Mode,
-    /// The table: `django_session`.
+    /// The table. Default: `django_session`.
     pub table: String,
-    /// The table's columns: Django's names.
+    /// The table's columns. Default: Django's names.
     pub columns: Columns,
-    /// Further columns that each save fills, of a table that the site's own migration made: none.
+    /// Further columns that each save fills, for a table from the site's own migration. Default: none.
     pub extra_columns: Vec<ExtraColumn>,
-    /// The table of the [index of user sessions](crate::user_sessions), where the site has one:
-    /// `cloakroom_user_session`. Sites that share a database have one each.
+    /// The table of the [index of user sessions](crate::user_sessions), if the site has one. Each of several
+    /// sites in one database needs its own. Default: `cloakroom_user_session`.
     pub user_session_table: String,
-    /// How long to wait for a lock that another program holds: 5 seconds, as Django.
+    /// How long to wait for a lock that another program holds. Default: 5 seconds, as in Django.
     pub busy_timeout: Duration,
-    /// How many threads read: 2.
+    /// The number of reading threads. Default: 2.
     pub readers: usize,
-    /// How many saves share one transaction at most: 64.
+    /// The maximum number of saves in one transaction. Default: 64.
     pub write_batch: usize,
-    /// How many expired sessions are removed in one transaction at most: 1,000. On a slow machine they are fewer, so
-    /// that no writer waits for long.
+    /// The maximum number of expired sessions that one transaction removes. On a slow machine a transaction
+    /// removes fewer, so that no writer waits for long. Default: 1,000.
     pub clear_batch: u32,
 }
 
 impl SqliteOptions {
-    /// The options in a URL, as [`connect`](crate::connect) reads it.
+    /// Returns the options in a URL, as [`connect`](crate::connect) reads it.
     ///
     /// ```
     /// use std::path::Path;
@@ -135,12 +137,12 @@ impl SqliteOptions {
     /// ```
     ///
     /// # Errors
-    /// When the URL names no file, or says something that is not known here.
+    /// When the URL names no file, or has an unknown parameter.
     pub fn from_url(url: &str) -> Result<SqliteOptions, StoreError> {
         url::options(url)
     }
 
-    /// Opens the store. The file and the table must be there; see [`create_table`](Self::create_table).
+    /// Opens the store. The file and the table must exist; see [`create_table`](Self::create_table).
     ///
     /// ```
     /// use cloakroom::{SessionStore, Settings, SqliteStore, StoreErrorKind};
@@ -157,7 +159,7 @@ impl SqliteOptions {
     /// ```
     ///
     /// # Errors
-    /// When the file is missing, is no database, is locked or lacks the table or a column.
+    /// When the file is missing, is not a database, is locked, or lacks the table or a column.
     pub async fn open(self, settings: &Settings) -> Result<SqliteStore, StoreError> {
         let threads = Threads::start(&self).await.map_err(|failure| failure.explain(&self))?;
         Ok(SqliteStore {
@@ -169,7 +171,7 @@ impl SqliteOptions {
         })
     }
 
-    /// The names in the SQL of its table.
+    /// The names in the SQL of the options' table.
     fn names(&self) -> Names {
         DIALECT.names(&self.table, &self.columns, &self.extra_columns)
     }
@@ -178,7 +180,7 @@ impl SqliteOptions {
 const DIALECT: Dialect = Dialect::Sqlite;
 
 impl SqliteStore {
-    /// The options for a file, which can be changed before [`SqliteOptions::open`].
+    /// Returns the options for a file, which can be changed before [`SqliteOptions::open`].
     ///
     /// ```
     /// use cloakroom::SqliteStore;
@@ -202,7 +204,7 @@ impl SqliteStore {
         }
     }
 
-    /// Opens a file with the usual options.
+    /// Opens a file with the default options.
     ///
     /// ```
     /// use cloakroom::{SessionStore, Settings, SqliteStore};
@@ -236,7 +238,7 @@ impl SqliteStore {
         self.threads.write(task).await.map_err(|failure| failure.explain(&self.options))
     }
 
-    /// A session as a row holds it.
+    /// Converts a session to a row.
     fn row(&self, record: Record<'_>) -> Result<Row, StoreError> {
         let session_data = self.codec.encode(record.data, record.now);
         Ok(Row {
@@ -273,7 +275,7 @@ impl ToSql for ColumnValue {
 }
 
 impl Row {
-    /// These values, followed by those of the extra columns.
+    /// Returns these values, followed by those of the extra columns.
     fn with_extra<'a>(&'a self, values: &[&'a dyn ToSql]) -> Vec<&'a dyn ToSql> {
         values.iter().copied().chain(self.extra.iter().map(|value| value as &dyn ToSql)).collect()
     }
@@ -283,14 +285,15 @@ impl Row {
     }
 }
 
-/// Python's `str(datetime)`: the fraction only when there is one. Texts of this form sort as the times do.
+/// Python's `str(datetime)`: with a fraction only if it is not zero. Texts of this form sort like their
+/// times.
 fn format_time(wall_clock: NaiveDateTime) -> String {
     let microseconds = wall_clock.nanosecond() / 1_000;
     let whole = wall_clock.format("%Y-%m-%d %H:%M:%S");
     if microseconds == 0 { whole.to_string() } else { format!("{whole}.{microseconds:06}") }
 }
 
-/// The data and the expiry in these columns of a row; nothing where one is no text.
+/// Returns the data and the expiry from these columns of a row; `None` for a column that is not text.
 fn stored(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<(Option<Vec<u8>>, Option<String>)> {
     let data = match row.get_ref(first)? {
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
@@ -299,7 +302,7 @@ fn stored(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<(Option<Vec
     Ok((data, row.get(first + 1).unwrap_or_default()))
 }
 
-/// Whether the key is taken, by this `SELECT`.
+/// Whether the key is taken, according to this `SELECT`.
 fn exists(connection: &Connection, select: &str, session_key: &SessionKey) -> rusqlite::Result<bool> {
     connection.prepare_cached(select)?.exists(params![session_key.as_str()])
 }

@@ -1,4 +1,4 @@
-//! What the SQL stores share: Django's table, and the way from a stored text to a session.
+//! The code that the SQL stores share: Django's table, and decoding a stored text.
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod batch_size;
@@ -19,7 +19,7 @@ use crate::store::loaded::{Content, Loaded, Version};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(super) use batch_size::BatchSize;
 
-/// What `create_table` did.
+/// The outcome of `create_table`.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")]
@@ -35,13 +35,13 @@ pub(super) use batch_size::BatchSize;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableCreation {
-    /// The table was made.
+    /// The table was created.
     Created,
-    /// It was there already, and was left as it is.
+    /// The table existed, and was left as it is.
     AlreadyThere,
 }
 
-/// Whether making the table is noted in `django_migrations`, where Django looks up what is left to do.
+/// Whether to record the migration in `django_migrations`, where Django looks up which migrations to run.
 ///
 /// ```
 /// use cloakroom::store::table::MigrationRecord;
@@ -51,24 +51,24 @@ pub enum TableCreation {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MigrationRecord {
-    /// When that table is there: the database is a Django site's.
+    /// If that table exists: then the database is a Django site's.
     #[default]
     IfDjango,
-    /// Always; the table is made when it is not there. For a Django site that is yet to come.
+    /// Always; the table is created if missing. For a Django site that will be set up later.
     Always,
 }
 
-/// The table of Django's own model, `Session`; only making this one is a migration that Django knows.
+/// The table of Django's own model, `Session`; creating only this one is a migration that Django knows.
 pub(super) const DJANGO_TABLE: &str = "django_session";
 
 /// The table of the index of user sessions.
 pub(super) const USER_SESSION_TABLE: &str = "cloakroom_user_session";
 
-/// Its columns. The first two are the primary key, in the order in which a user's entries are found.
+/// Its columns. The first two are the primary key, in the order that finds a user's entries.
 pub(super) const USER_SESSION_COLUMNS: &str =
     "user_id, session_key, first_seen, last_seen, address, user_agent";
 
-/// The names of the table's columns: Django's, unless the site has a session model of its own.
+/// The names of the table's columns: Django's, unless the site has its own session model.
 ///
 /// ```
 /// use cloakroom::store::table::Columns;
@@ -83,7 +83,7 @@ pub struct Columns {
     pub session_key: String,
     /// The signed text: `session_data`.
     pub session_data: String,
-    /// When the session ends: `expire_date`.
+    /// The session's expiry: `expire_date`.
     pub expire_date: String,
 }
 
@@ -97,8 +97,8 @@ impl Default for Columns {
     }
 }
 
-/// A column that the application fills from the session: what Django's custom session models do in
-/// `create_model_instance`. Each save computes it anew; clearing and loading pass it by.
+/// A column that the application fills from the session, as Django's custom session models do in
+/// `create_model_instance`. Each save computes it again; clearing and loading ignore it.
 ///
 /// ```
 /// use cloakroom::SessionData;
@@ -120,7 +120,7 @@ pub struct ExtraColumn {
 }
 
 impl ExtraColumn {
-    /// A column of this name, and its value: an `i64`, a text, a [`ColumnValue`], or an `Option` of one.
+    /// Creates a column with this name and value: an `i64`, a text, a [`ColumnValue`], or an `Option` of one.
     ///
     /// ```
     /// use cloakroom::SessionData;
@@ -144,7 +144,7 @@ impl ExtraColumn {
         &self.name
     }
 
-    /// What the column holds for a session with this data.
+    /// The column's value for a session with this data.
     pub fn value(&self, data: &SessionData) -> ColumnValue {
         (self.value)(data)
     }
@@ -156,7 +156,7 @@ impl fmt::Debug for ExtraColumn {
     }
 }
 
-/// What an [`ExtraColumn`] holds.
+/// The value of an [`ExtraColumn`].
 ///
 /// ```
 /// use cloakroom::store::table::ColumnValue;
@@ -168,17 +168,17 @@ impl fmt::Debug for ExtraColumn {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ColumnValue {
-    /// Nothing: Django's `None`, for columns with `null=True`.
+    /// Null: Django's `None`, for columns with `null=True`.
     Null,
-    /// A whole number, for `IntegerField` and its like.
+    /// A whole number, for `IntegerField` and similar fields.
     Integer(i64),
-    /// A text, for `CharField` and its like.
+    /// A text, for `CharField` and similar fields.
     Text(String),
 }
 
 #[cfg(feature = "postgres")]
 impl ColumnValue {
-    /// As a text, which any column's type takes; none for null.
+    /// Converts it to text, which any column's type accepts; `None` for null.
     pub(super) fn into_text(self) -> Option<String> {
         match self {
             ColumnValue::Null => None,
@@ -249,7 +249,8 @@ pub(super) fn decode_text(codec: &SessionCodec, text: &str) -> Result<Content, D
     }
 }
 
-/// A row in a listing. `explain` makes the store's error; of none where the column holds no text.
+/// A row in a listing. `explain` creates the store's error; its argument is `None` if the column holds no
+/// text.
 pub(super) fn listed(
     codec: &SessionCodec,
     session_key: SessionKey,
@@ -265,14 +266,14 @@ pub(super) fn listed(
     Listed { session_key, expire_date, session }
 }
 
-/// What the comparison asks for: the stored text, or nothing.
+/// The stored text to compare with, if any.
 pub(super) fn expected_text(expected: Option<&Version>) -> Option<String> {
-    // A version of another store's, or one that is no text, is never what is stored here.
+    // Another store's version, or one that is not text, never equals a stored text.
     let text = |bytes| str::from_utf8(bytes).unwrap_or("\u{fffd}").to_owned();
     expected.map(|version| text(version.as_bytes().unwrap_or(b"\xff")))
 }
 
-/// Whether Python can read this time: the years 1 to 9999. Django fails on a row with another.
+/// Whether Python can read this time: the years 1 to 9999. Django fails on a row with another time.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) fn python_reads(time: DateTime<Utc>) -> bool {
     use chrono::Datelike;

@@ -1,4 +1,4 @@
-//! The contract of reading users in one kind of database.
+//! The contract of reading users from a database.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use async_trait::async_trait;
 
 use crate::site::error::{StoreError, StoreErrorKind};
 
-/// Reads password fields in one kind of database.
+/// Reads password fields from a database.
 #[async_trait]
 pub(crate) trait Passwords: Send + Sync {
-    /// The ids and password fields of these users, as far as they are there.
+    /// Returns the ids and password fields of these users; missing users are left out.
     async fn of(&self, ids: &[String]) -> Result<Vec<(String, String)>, StoreError>;
 }
 
-/// The error of a table that is not there, or is no table of users.
+/// The error for a missing table, or one that is not a table of users.
 pub(crate) fn no_users(store: &'static str, place: impl fmt::Display, table: &str) -> StoreError {
     let message = format!(
         "{place}: no table {table} with the columns id and password; name the table of the project's user model \

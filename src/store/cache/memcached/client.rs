@@ -1,5 +1,5 @@
-//! A small client for memcached's meta commands (1.6 and later): they answer with the number that tells one
-//! version of an entry from another, which saves a round trip on every save.
+//! A small client for memcached's meta commands (1.6 and later). Their answers contain the number that
+//! identifies a version of an entry, which saves a round trip on every save.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -10,16 +10,16 @@ use tokio::sync::Semaphore;
 
 use crate::store::per_runtime::PerRuntime;
 
-/// Longer lines than this are no answers of memcached.
+/// memcached's answers have no longer lines.
 const MAX_LINE: u64 = 4_096;
-/// After so long the server or a proxy may have closed a connection: `idle_timeout` counts in seconds.
+/// After this idle time the server or a proxy may have closed a connection: `idle_timeout` counts in seconds.
 const RESTED: Duration = Duration::from_millis(500);
-/// What an entry takes besides its key and value, and some room.
+/// The overhead of an entry besides its key and value, with some reserve.
 const OVERHEAD: usize = 128;
 
-/// One server and the connections to it that wait for the next request.
+/// One server and its idle connections.
 pub(super) struct Server {
-    /// As `host:port`, as the hash takes it.
+    /// `host:port`, as the hash function takes it.
     pub(super) name: String,
     host: String,
     port: u16,
@@ -27,13 +27,13 @@ pub(super) struct Server {
     permits: Semaphore,
     timeout: Duration,
     largest_reply: usize,
-    /// How large an entry may be, once the server was asked.
+    /// The maximum size of an entry, once the server has been asked.
     largest_entry: OnceLock<usize>,
 }
 
 type Connection = BufReader<TcpStream>;
 
-/// What can go wrong on the way.
+/// The failures of a call.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("the connection failed: {0}")]
@@ -52,33 +52,33 @@ pub(super) enum Failure {
     TooLarge { size: usize, limit: usize },
 }
 
-/// An answer: its two letters, the version, and where asked for flags and value.
+/// An answer: its two letters, the version, and flags and value if they were requested.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reply {
     pub(super) status: Status,
-    /// 0 when the server did not say.
+    /// 0 when the server did not send it.
     pub(super) version: u64,
     pub(super) flags: u32,
-    /// How long the entry will live; -1 for ever.
+    /// The entry's remaining life; -1 for no expiry.
     pub(super) seconds_left: Option<i64>,
     pub(super) value: Vec<u8>,
 }
 
-/// What the letters of an answer mean.
+/// The meaning of an answer's letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     /// `HD` and `VA`
     Done,
-    /// `NS`: there is an entry, or with `replace` there is none.
+    /// `NS`: the entry exists, or with `replace` it does not.
     NotStored,
-    /// `EX`: the entry is of another version.
+    /// `EX`: the entry is in another version.
     Changed,
     /// `NF` and `EN`
     Missing,
 }
 
 impl Server {
-    /// A server by its address, of which nothing is asked yet.
+    /// Creates a server from its address, without connecting.
     pub(super) fn new(
         host: &str,
         port: u16,
@@ -98,9 +98,9 @@ impl Server {
         }
     }
 
-    /// Sends one command line, with a value for those that store one, and reads the answer.
+    /// Sends one command line, with a value for storing commands, and reads the answer.
     ///
-    /// A call that is dropped half-way takes its connection with it, so that no answer meets another question.
+    /// A call that is dropped half-way closes its connection, so that no answer is read for another command.
     pub(super) async fn ask(&self, command: &str, value: Option<&[u8]>) -> Result<Reply, Failure> {
         let asked = async {
             // The semaphore is never closed.
@@ -126,19 +126,19 @@ impl Server {
         };
         let reply = self.in_time(asked).await;
         if matches!(reply, Err(Failure::TimedOut)) {
-            // The others have probably gone the same way, and nobody else shall wait for them one by one.
+            // The others are probably broken too, and no other request should wait for them one by one.
             self.idle.with(Vec::new, Vec::clear);
         }
         reply
     }
 
-    /// Tells of each entry: its name, and when it ends in Unix seconds, or -1. On a connection of its own.
+    /// Reports each entry: its name, and its expiry in Unix seconds, or -1. Uses a separate connection.
     pub(super) async fn dump(&self, mut each: impl FnMut(&str, i64) + Send) -> Result<(), Failure> {
         let mut connection = self.in_time(self.connect()).await?;
         // By the hash table, which holds each entry once; entries move between the queues.
         connection.get_mut().write_all(b"lru_crawler metadump hash\r\n").await?;
         loop {
-            // The lines of entries end in the line feed alone.
+            // The lines of entries end in a bare line feed.
             let line = self.in_time(read_line_to(&mut connection, b"\n")).await?;
             let line = line.trim_end_matches('\r');
             if line == "END" {
@@ -158,7 +158,7 @@ impl Server {
         tokio::time::timeout(self.timeout, work).await.unwrap_or(Err(Failure::TimedOut))
     }
 
-    /// A connection that was kept, unless the server closed it meanwhile.
+    /// Takes an idle connection, unless the server has closed it meanwhile.
     fn take_idle(&self) -> Option<Connection> {
         while let Some((connection, since)) = self.idle.with(Vec::new, Vec::pop) {
             let stream = connection.get_ref();
@@ -183,7 +183,7 @@ impl Server {
         Ok(connection)
     }
 
-    /// memcached removes the old entry when the new one is too large, so that one is never sent.
+    /// memcached removes the old entry when the new one is too large, so too large an entry is never sent.
     fn check_size(&self, command: &str, value: &[u8]) -> Result<(), Failure> {
         let limit = self.largest_entry.get().copied().unwrap_or(1 << 20);
         let size = command.len() + value.len() + OVERHEAD;
@@ -229,12 +229,12 @@ impl Server {
     }
 }
 
-/// Whether a look into a stream found that it goes on, and that nothing has come.
+/// Whether peeking at a stream found it open and without data.
 fn is_quiet(look: std::io::Result<usize>) -> bool {
     look.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
-/// Asks the system. The runtime knows only what it has been told, and is told nothing while nobody drives it.
+/// Asks the operating system. The runtime's information is outdated if nothing has driven it.
 #[cfg(unix)]
 fn look(stream: &TcpStream) -> std::io::Result<usize> {
     use std::os::fd::AsFd;
@@ -251,7 +251,7 @@ async fn read_line(connection: &mut Connection) -> Result<String, Failure> {
     read_line_to(connection, b"\r\n").await
 }
 
-/// A line that ends so; anything else is no line.
+/// Reads a line with this ending; other text is not a line.
 async fn read_line_to(connection: &mut Connection, end: &[u8]) -> Result<String, Failure> {
     let mut line = Vec::new();
     connection.take(MAX_LINE).read_until(b'\n', &mut line).await?;
@@ -262,7 +262,7 @@ async fn read_line_to(connection: &mut Connection, end: &[u8]) -> Result<String,
     }
 }
 
-/// A name without the percent signs of URLs; none if it is not UTF-8, and so no session's.
+/// Decodes percent codes in a name; `None` if it is not UTF-8, and so not a session's.
 fn unquote(name: &str) -> Option<String> {
     let mut parts = name.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();
@@ -274,7 +274,7 @@ fn unquote(name: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The server's `item_size_max`: what `memcached -I` sets, 1 MiB unless told otherwise.
+/// The server's `item_size_max`: set by `memcached -I`, by default 1 MiB.
 async fn largest_entry(connection: &mut Connection) -> Result<usize, Failure> {
     connection.get_mut().write_all(b"stats settings\r\n").await?;
     let mut largest = 1 << 20;
@@ -284,7 +284,7 @@ async fn largest_entry(connection: &mut Connection) -> Result<usize, Failure> {
             Some(size) => largest = size.parse().map_err(|_| Failure::Unexpected)?,
             None if line.starts_with("STAT ") => {}
             None if line == "END" => return Ok(largest),
-            // Behind a proxy that does not pass this on, memcached's default is a safe guess.
+            // If a proxy does not pass this on, memcached's default is a safe guess.
             None => return Ok(largest),
         }
     }

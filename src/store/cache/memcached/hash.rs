@@ -1,11 +1,11 @@
-//! Which of several servers keeps a key: rendezvous hashing with MurmurHash3, as pymemcache's `HashClient`,
-//! Django's `PyMemcacheCache`, does it.
+//! Chooses the server of a key: rendezvous hashing with MurmurHash3, as in pymemcache's `HashClient`, which
+//! Django's `PyMemcacheCache` uses.
 
 /// The index of the server that keeps this key. `names` are the servers as `host:port`.
 pub(super) fn server_of<'n>(names: impl Iterator<Item = &'n str>, key: &str) -> usize {
     let scores =
         names.enumerate().map(|(index, name)| (murmur3(format!("{name}-{key}").as_bytes()), name, index));
-    // Of equal scores the name decides, as there.
+    // For equal scores the name decides, as in pymemcache.
     scores.max().map_or(0, |(_, _, index)| index)
 }
 
@@ -31,7 +31,7 @@ fn murmur3(data: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// Given by pymemcache 4.0.0.
+    /// The expected values come from pymemcache 4.0.0.
     #[test]
     fn keys_go_where_pymemcache_sends_them() {
         assert_eq!(murmur3(b""), 0x00000000);

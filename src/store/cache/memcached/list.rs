@@ -1,4 +1,4 @@
-//! Listing: the names of all entries by `lru_crawler metadump`, then what is under each.
+//! Listing: fetches the names of all entries by `lru_crawler metadump`, then the entries.
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ use crate::store::loaded::{Content, Loaded, Version};
 pub struct Dump {
     /// Which server.
     server: usize,
-    /// The keys of its sessions, a line each.
+    /// The keys of its sessions, one per line.
     keys: Arc<str>,
     /// How many bytes of them have been listed.
     done: usize,
 }
 
-/// How many entries are asked for at the same time, each on a connection.
+/// How many entries are requested concurrently, each on its own connection.
 const AT_ONCE: usize = 8;
 
 #[async_trait]
@@ -80,7 +80,7 @@ impl MemcachedStore {
         Ok(keys.into())
     }
 
-    /// The session keys in the names of a server's entries that have not expired.
+    /// Returns the session keys in the names of a server's unexpired entries.
     async fn each_key(
         &self,
         server: &Server,

@@ -1,5 +1,5 @@
-//! The connection to a cluster. The driver's task behind it ends with the Tokio runtime on which it was made, so that each
-//! runtime has its own.
+//! The connection to a cluster. The driver's task ends with the Tokio runtime on which it was created, so
+//! each runtime has its own.
 
 use std::time::Duration;
 
@@ -16,12 +16,13 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Connects when there is work.
+    /// Connects on first use.
     pub(super) fn new(hosts: &str, timeout: Duration) -> redis::RedisResult<Cluster> {
         Ok(Cluster { client: client(hosts, timeout)?, connections: PerRuntime::new(), timeout })
     }
 
-    /// The present runtime's connection. Of several requests that make one at the same time, the last one's is kept.
+    /// Returns the current runtime's connection. If several requests create one concurrently, the last one is
+    /// kept.
     pub(super) async fn connection(&self) -> Result<ClusterConnection, Failure> {
         if let Some(connection) = self.connections.with(|| None, |connection| connection.clone()) {
             return Ok(connection);
@@ -33,13 +34,13 @@ impl Cluster {
     }
 }
 
-/// The client for what follows `redis+cluster://`: `[user:password@]host:port,host2:port`.
+/// Creates the client from the text after `redis+cluster://`: `[user:password@]host:port,host2:port`.
 pub(super) fn client(hosts: &str, timeout: Duration) -> redis::RedisResult<ClusterClient> {
     let (login, hosts) = hosts.rsplit_once('@').map_or(("", hosts), |(login, hosts)| (login, hosts));
     let login = if login.is_empty() { String::new() } else { format!("{login}@") };
     let hosts = hosts.trim_end_matches('/').split(',').map(|host| format!("redis://{login}{host}"));
     ClusterClient::builder(hosts)
-        // Time must be left to ask another node after one that does not answer.
+        // Leaves time to ask another node after one that does not answer.
         .connection_timeout(timeout / 4)
         .response_timeout(timeout / 2)
         .retries(8)

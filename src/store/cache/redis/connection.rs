@@ -1,4 +1,4 @@
-//! The connection to one Redis server or to a cluster, which heals by itself.
+//! A self-healing connection to one Redis server or to a cluster.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use super::{RedisOptions, Script};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::store::url::{StoreScheme, StoreUrl};
 
-/// One connection that all requests share.
+/// One connection shared by all requests.
 pub(super) struct Connection {
     kind: Kind,
     place: Place,
 }
 
-/// The server, as an error names it.
+/// The server, as errors name it.
 struct Place {
     address: String,
     timeout: Duration,
@@ -40,7 +40,7 @@ enum Kind {
     Cluster(Box<super::cluster::Cluster>),
 }
 
-/// A script in Redis' Lua.
+/// A Lua script for Redis.
 pub(super) struct Code {
     text: &'static str,
     hash: OnceLock<String>,
@@ -51,21 +51,21 @@ impl Code {
         Code { text, hash: OnceLock::new() }
     }
 
-    /// The name by which a server knows a script that it has seen.
+    /// The name by which a server knows a script that it has run before.
     fn hash(&self) -> &str {
         self.hash.get_or_init(|| hex(&Sha1::digest(self.text)))
     }
 }
 
-/// What can go wrong on the way.
+/// The failures of a call.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
     Redis(RedisError),
-    /// No encryption, and why.
+    /// Encryption failed, for this reason.
     Tls(String),
     TimedOut,
     Unexpected,
-    /// The server is a sentinel, and keeps no data.
+    /// The server is a sentinel, which keeps no data.
     Sentinel,
 }
 
@@ -76,8 +76,9 @@ impl From<RedisError> for Failure {
 }
 
 impl Connection {
-    /// Connects, and asks for the entries of these names, which lie on two nodes of a cluster. A node that was taken for
-    /// the whole would answer a `PING`, and then list, count and end its own share of the sessions.
+    /// Connects, and requests the entries with these names, which are on two nodes of a cluster. A cluster
+    /// node mistaken for a single server would answer a `PING`, and then list, count and end only its own
+    /// share of the sessions.
     pub(super) async fn open(
         url: &StoreUrl,
         options: &RedisOptions,
@@ -110,7 +111,7 @@ impl Connection {
         }
     }
 
-    /// Whether the URL is one, without connecting.
+    /// Checks the URL, without connecting.
     #[cfg(feature = "fuzzing")]
     pub(super) fn check(url: &StoreUrl, timeout: Duration) -> Result<(), StoreError> {
         let parsed = match url.scheme() {
@@ -141,7 +142,7 @@ impl Connection {
         self.send(command, false).await
     }
 
-    /// [`query`](Connection::query) for commands that may run twice: once more when the connection was lost.
+    /// [`query`](Connection::query) for repeatable commands: retried once when the connection was lost.
     pub(super) async fn query_again(&self, command: &Cmd) -> Result<Value, Failure> {
         self.send(command, true).await
     }
@@ -161,7 +162,7 @@ impl Connection {
         }
     }
 
-    /// The servers that [`query_at`](Connection::query_at) takes, which together have all entries.
+    /// The servers for [`query_at`](Connection::query_at), which together have all entries.
     pub(super) async fn primaries(&self) -> Result<Vec<Option<String>>, Failure> {
         match &self.kind {
             #[cfg(feature = "redis-cluster")]
@@ -195,7 +196,7 @@ impl Connection {
         }
     }
 
-    /// The reply, if it comes in time.
+    /// Waits for the reply, within the time limit.
     #[cfg(feature = "redis-cluster")]
     async fn within(&self, reply: impl Future<Output = redis::RedisResult<Value>>) -> Result<Value, Failure> {
         match tokio::time::timeout(self.place.timeout, reply).await {
@@ -204,7 +205,7 @@ impl Connection {
         }
     }
 
-    /// Runs a script by its hash, and by its text where the server has not seen it since it started.
+    /// Runs a script by its hash, or by its text if the server has not seen it since its start.
     pub(super) async fn script(&self, script: &Script<'_>) -> Result<Value, Failure> {
         let milliseconds = script.entry.milliseconds.to_string();
         let expected: &[u8] = if script.expected.is_some() { b"1" } else { b"0" };
@@ -217,7 +218,7 @@ impl Connection {
         self.run_script(script.code, script.keys, &arguments).await
     }
 
-    /// The same for a script with other arguments.
+    /// Runs a script with other arguments.
     pub(super) async fn run_script(
         &self,
         code: &Code,
@@ -241,7 +242,8 @@ impl Connection {
     }
 }
 
-/// Whether a sentinel is at this address. It may want neither the password nor the database of the server it watches.
+/// Whether a sentinel is at this address. It may refuse the password and the database of the server it
+/// watches.
 async fn is_sentinel(url: &str, timeout: Duration) -> bool {
     let Ok(place) = url.into_connection_info() else { return false };
     let place = place.set_redis_settings(redis::RedisConnectionInfo::default());
@@ -258,7 +260,7 @@ fn is_unknown_command(detail: &str) -> bool {
     detail.contains("unknown command")
 }
 
-/// Whether this is how a server without a cluster, or a sentinel, answers to `CLUSTER`.
+/// Whether this is the answer to `CLUSTER` of a server without a cluster, or of a sentinel.
 fn is_no_cluster(detail: &str) -> bool {
     detail.contains("cluster support disabled") || is_unknown_command(detail)
 }
@@ -274,7 +276,7 @@ async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Kind, Failure>
     Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
 }
 
-/// Where the server is that `rediss://` and this name.
+/// Parses the server's address from `rediss://` and the rest of the URL.
 #[cfg(any(feature = "redis-tls", feature = "fuzzing"))]
 fn place_of(rest: &str) -> Result<Box<redis::ConnectionInfo>, Failure> {
     Ok(format!("redis://{rest}").into_connection_info()?.into())
@@ -307,13 +309,14 @@ impl Failure {
         matches!(self, Failure::Redis(error) if error.is_connection_dropped())
     }
 
-    /// Whether the server has become a replica, which writes nothing.
+    /// Whether the server has become a read-only replica.
     pub(super) fn is_replica(&self) -> bool {
         matches!(self, Failure::Redis(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly))
     }
 
-    /// Whether the next request needs another connection. Of what the server itself refuses that is the password, which
-    /// a new connection gives again, and a write: another server may have taken over, under the same name in the DNS too.
+    /// Whether the next request needs another connection. Two refusals by the server count: of the password,
+    /// which a new connection sends again, and of a write, because another server may have taken over, even
+    /// under the same DNS name.
     pub(super) fn spoils_connection(&self) -> bool {
         match self {
             Failure::Tls(_) | Failure::TimedOut | Failure::Unexpected | Failure::Sentinel => true,
@@ -327,13 +330,14 @@ impl Failure {
         }
     }
 
-    /// Whether a sentinel answers so: it knows neither databases nor entries, and often no password.
+    /// Whether this may be a sentinel's answer: it knows neither databases nor entries, and often no
+    /// password.
     fn may_be_a_sentinels(&self) -> bool {
         let Failure::Redis(error) = self else { return false };
         error.kind() == ErrorKind::AuthenticationFailed || error.detail().is_some_and(is_unknown_command)
     }
 
-    /// Whether only a node of a cluster answers so.
+    /// Whether only a node of a cluster gives this answer.
     fn is_a_cluster_nodes(&self) -> bool {
         use ServerErrorKind::{Ask, ClusterDown, CrossSlot, Moved};
         let Failure::Redis(error) = self else { return false };

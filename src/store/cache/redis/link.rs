@@ -1,6 +1,6 @@
-//! The connection to one server, on which the commands of all requests are written one behind the other. It is made
-//! again when it breaks, and given up when it lets a request wait in vain: behind a firewall that has forgotten it, or a
-//! proxy that hangs, a connection does not break for a quarter of an hour.
+//! The connection to one server, on which the commands of all requests are pipelined. It is reopened when it
+//! breaks, and dropped when a request waits on it in vain: behind a firewall that has forgotten it, or a
+//! hanging proxy, a connection does not break for a quarter of an hour.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::connection::Failure;
 use crate::store::per_runtime::PerRuntime;
 
-/// How long a server may need to start again, while requests wait for it.
+/// How long a server may take to restart while requests wait for it.
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(300)];
 
-/// After so long the server or a proxy may have closed the connection: `timeout` counts in seconds. That shows only when
-/// something was sent, and then nobody knows whether a write was carried out.
+/// After this idle time the server or a proxy may have closed the connection: `timeout` counts in seconds.
+/// That shows only after sending, and then it is unknown whether a write was carried out.
 const RESTED: Duration = Duration::from_millis(500);
 
 pub(super) struct Link {
@@ -42,11 +42,11 @@ struct Current {
 
 struct Connector {
     server: Server,
-    /// Why the last attempt failed.
+    /// The last attempt's failure.
     failed: Option<Failure>,
 }
 
-/// Which server it is.
+/// How to find the server.
 pub(super) enum Server {
     Fixed(Box<ConnectionInfo>),
     /// Over TLS, with a file of certificates to trust.
@@ -59,7 +59,7 @@ pub(super) enum Server {
 #[derive(Clone)]
 struct Open {
     connection: MultiplexedConnection,
-    /// What reads and writes; it ends with the connection.
+    /// The task that reads and writes; it ends with the connection.
     driver: Arc<Driver>,
 }
 
@@ -72,24 +72,24 @@ impl Drop for Driver {
 }
 
 impl Link {
-    /// Connects when there is work.
+    /// Connects on first use.
     pub(super) fn new(server: Server, timeout: Duration) -> Link {
         let may_move = !matches!(server, Server::Fixed(_));
         let connector = Connector { server, failed: None }.into();
         Link { current: PerRuntime::new(), connector, attempts: AtomicU64::new(0), may_move, timeout }
     }
 
-    /// The reply, within the time limit. A repeatable command is sent once more when the connection was lost; before
-    /// another, a connection that has rested is asked whether it still lives.
+    /// Returns the reply, within the time limit. A repeatable command is sent again when the connection was
+    /// lost. Before any other command, an idle connection is checked.
     pub(super) async fn query(&self, command: &Cmd, repeatable: bool) -> Result<Value, Failure> {
         let end = Instant::now() + self.timeout;
         if self.has_rested() && !repeatable {
-            // Unless it answers, it is given up, and the command goes on a new one.
+            // If it does not answer, it is dropped, and the command uses a new one.
             let _ = self.query_once(&redis::cmd("PING"), end).await;
         }
         match self.query_once(command, end).await {
             Err(failure) if repeatable && failure.is_lost() => self.query_once(command, end).await,
-            // It has not done anything.
+            // The replica executed nothing.
             Err(failure) if failure.is_replica() => self.query_once(command, end).await,
             reply => reply,
         }
@@ -100,7 +100,7 @@ impl Link {
             Some(open) => open,
             None => timeout_at(end, self.open()).await.map_err(|_| Failure::TimedOut)??,
         };
-        // Whoever might find another server still has time for that.
+        // Leaves time to find another server.
         let end = if self.may_move { end.min(Instant::now() + self.timeout / 2) } else { end };
         let reply = match timeout_at(end, open.connection.send_packed_command(command)).await {
             Ok(reply) => reply.and_then(Value::extract_error).map_err(Failure::Redis),
@@ -115,7 +115,7 @@ impl Link {
     async fn open(&self) -> Result<Open, Failure> {
         let before = self.attempts.load(Ordering::Relaxed);
         let mut connector = self.connector.lock().await;
-        // Another request may have connected while this one waited, or have tried to.
+        // Another request may have connected, or tried to, while this one waited.
         if let Some(open) = self.current() {
             return Ok(open);
         }
@@ -124,10 +124,10 @@ impl Link {
         {
             return Err(failure.clone());
         }
-        // Its type is nested deeper than the compiler likes; rare as it is, it may well be boxed.
+        // Its type is nested too deeply for the compiler; connecting is rare, so boxing costs little.
         let connecting: Pin<Box<dyn Future<Output = _> + Send>> =
             Box::pin(connector.server.connect_patiently());
-        // Whoever waits for it has a little time left then, and need not try again.
+        // Requests that wait for it then have a little time left, and need not try again.
         let connected = timeout(self.timeout * 9 / 10, connecting).await;
         let connected = connected.map_err(|_| Failure::TimedOut).flatten();
         self.attempts.fetch_add(1, Ordering::Relaxed);
@@ -142,7 +142,7 @@ impl Link {
         })
     }
 
-    /// Whether there is a connection that nobody has used for a while.
+    /// Whether there is a connection that has been idle for a while.
     fn has_rested(&self) -> bool {
         self.of_this_runtime(|current| {
             let rest = std::mem::replace(&mut current.last_used, Instant::now()).elapsed();
@@ -154,7 +154,7 @@ impl Link {
         self.current.with(|| Current { open: None, last_used: Instant::now() }, take)
     }
 
-    /// Leaves the connection to the requests that are under way on it: the next ones get a new one.
+    /// Leaves the connection to the requests in progress on it: later ones get a new one.
     fn give_up(&self, open: &Open) {
         let is_this = |current: &mut Open| Arc::ptr_eq(&current.driver, &open.driver);
         self.of_this_runtime(|current| current.open.take_if(is_this));
@@ -208,7 +208,7 @@ async fn start<S>(place: &ConnectionInfo, stream: S) -> RedisResult<Open>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // Time is limited here already.
+    // The time is already limited here.
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let (connection, driver) =
         MultiplexedConnection::new_with_config(place.redis_settings(), stream, config).await?;

@@ -1,4 +1,4 @@
-//! Listing: `SCAN` for the names of entries, on each primary in turn, and for each name what is there.
+//! Listing: `SCAN` for the names of entries, on each primary in turn, then the entry of each name.
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,7 +13,7 @@ use crate::store::cache::format::ends_in;
 use crate::store::listing::{Count, Listed, Paged};
 use crate::store::loaded::{Content, Loaded, Version};
 
-/// How far the scan has come. The server keeps nothing of it.
+/// The position in a scan. The server keeps no state of it.
 #[derive(Clone)]
 pub struct Scan {
     /// The servers that are left, the one at work last.
@@ -22,7 +22,7 @@ pub struct Scan {
     pub(super) cursor: Vec<u8>,
 }
 
-/// With which each scan begins and ends.
+/// The cursor with which each scan begins and ends.
 pub(super) const START: &[u8] = b"0";
 
 #[async_trait]
@@ -57,7 +57,7 @@ impl RedisStore {
         }
     }
 
-    /// The keys of the next sessions, and where to go on.
+    /// Returns the keys of the next sessions, and the next position.
     async fn scan(
         &self,
         place: Option<&Scan>,
@@ -90,7 +90,7 @@ impl RedisStore {
         Ok((keys, (!place.servers.is_empty()).then_some(place)))
     }
 
-    /// What an entry holds; none if it is gone meanwhile.
+    /// Reads an entry; `None` if it is gone meanwhile.
     async fn listed(
         &self,
         session_key: SessionKey,
@@ -100,7 +100,7 @@ impl RedisStore {
         let (mut get, mut age) = (redis::cmd("GET"), redis::cmd("PTTL"));
         get.arg(&name);
         age.arg(&name);
-        // Both go to the server in one packet.
+        // Both are sent to the server in one packet.
         let (entry, age) = join(self.connection.query_again(&get), self.connection.query_again(&age)).await;
         let expire_date = match age.map_err(|failure| self.explain(failure))? {
             Reply::Int(-2) => return Ok(None),
@@ -125,7 +125,7 @@ impl RedisStore {
     }
 }
 
-/// The new cursor and the names in an answer to `SCAN`.
+/// Splits an answer to `SCAN` into the new cursor and the names.
 pub(super) fn scanned(reply: Reply) -> Result<(Vec<u8>, Vec<Vec<u8>>), Failure> {
     let Reply::Array(parts) = reply else { return Err(Failure::Unexpected) };
     let Ok([Reply::BulkString(cursor), Reply::Array(names)]) = <[Reply; 2]>::try_from(parts) else {
@@ -138,7 +138,7 @@ pub(super) fn scanned(reply: Reply) -> Result<(Vec<u8>, Vec<Vec<u8>>), Failure> 
     Ok((cursor, names.into_iter().map(name).collect::<Result<_, _>>()?))
 }
 
-/// The text as a pattern that only it matches.
+/// Escapes a text to a pattern that matches only it.
 pub(super) fn escaped(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,4 +1,4 @@
-//! Redis Sentinel: which server is the primary.
+//! Redis Sentinel: finds the primary.
 
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult};
@@ -6,7 +6,7 @@ use redis::{ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResu
 pub(super) struct Sentinels(SentinelClient);
 
 impl Sentinels {
-    /// What follows `redis+sentinel://`: `[user:password@]host:port,host2:port/service[/database]`.
+    /// Parses the text after `redis+sentinel://`: `[user:password@]host:port,host2:port/service[/database]`.
     pub(super) fn new(url: &str) -> RedisResult<Sentinels> {
         let invalid = || RedisError::from((ErrorKind::InvalidClientConfig, "not a URL of sentinels"));
         let (login, rest) = url.rsplit_once('@').unwrap_or(("", url));
@@ -15,7 +15,7 @@ impl Sentinels {
         if service.is_empty() {
             return Err(invalid());
         }
-        // The login and the database are those of the server, whose address the sentinels will tell.
+        // The login and the database are those of the server, whose address the sentinels report.
         let at = if login.is_empty() { "" } else { "@" };
         let server = format!("redis://{login}{at}sentinel/{database}").into_connection_info()?;
         let server =
@@ -28,7 +28,7 @@ impl Sentinels {
         SentinelClient::build(sentinels.collect(), service.to_owned(), Some(server), kind).map(Sentinels)
     }
 
-    /// Asks for it.
+    /// Asks the sentinels for the primary's address.
     pub(super) async fn primary(&mut self) -> RedisResult<ConnectionInfo> {
         Ok(self.0.async_get_client().await?.get_connection_info().clone())
     }

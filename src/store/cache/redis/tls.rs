@@ -13,7 +13,7 @@ use tokio_rustls::client::TlsStream;
 use super::connection::Failure;
 use crate::store::tls::client_config;
 
-/// Shakes hands with the server at this address, whose certificate must be for it.
+/// Performs the TLS handshake with the server at this address, which must have a certificate for it.
 pub(super) async fn encrypt(
     stream: TcpStream,
     address: &ConnectionAddr,

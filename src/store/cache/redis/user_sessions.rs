@@ -1,5 +1,6 @@
-//! The index of user sessions: for each user one hash, whose fields are session keys. One key holds all of a user, so
-//! that scripts work in Redis Cluster too; it has no expiry, and goes with its last field.
+//! The index of user sessions: one hash for each user, whose fields are session keys. One key holds all of a
+//! user's entries, so that scripts work in Redis Cluster too. It has no expiry, and disappears with its last
+//! field.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -15,8 +16,8 @@ use crate::site::session_key::SessionKey;
 use crate::store::listing::{Listing, Paged, Pages};
 use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
 
-/// `ARGV`: the session key, the one it moved from or nothing, first and last seen in microseconds, address and user
-/// agent or nothing. Times are texts: Lua's numbers would be rounded when they are written.
+/// `ARGV`: the session key, the one it moved from or nothing, first and last seen in microseconds, address
+/// and user agent or nothing. Times are texts, because Lua would round numbers when writing them.
 static PUT: Code = Code::new(
     "local known = redis.call('HGET', KEYS[1], ARGV[1])\n\
     if not known and ARGV[2] ~= '' then known = redis.call('HGET', KEYS[1], ARGV[2]) end\n\
@@ -32,7 +33,7 @@ static PUT: Code = Code::new(
     return 1",
 );
 
-/// `ARGV`: as for [`PUT`].
+/// `ARGV`: the same as for [`PUT`].
 static FILL: Code = Code::new(
     "if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 0 end\n\
     redis.call('HSET', KEYS[1], ARGV[1], cjson.encode({first_seen = ARGV[3], last_seen = ARGV[4], \

@@ -1,4 +1,4 @@
-//! A limited number of connections, each lent to one piece of work at a time.
+//! A connection pool of limited size; each connection serves one request at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use super::statements::{Request, Statements};
 use crate::store::generation::Generation;
 use crate::store::per_runtime::PerRuntime;
 
-/// Not the driver's own pool, which asks the server whether a connection still lives before each use: a
-/// second round trip. Here only what has rested is asked.
+/// The connection pool. The driver's own pool is not used, because it checks a connection before each use: a
+/// second round trip. This pool checks only idle connections.
 pub(super) struct Connections {
     options: Arc<MysqlOptions>,
     free: Semaphore,
@@ -29,35 +29,36 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection, and the longest packet that the server takes on it.
+/// A connection, and the longest packet that the server accepts on it.
 struct Connection {
     conn: Conn,
     max_allowed_packet: usize,
     generation: u64,
 }
 
-/// After so long a firewall may have forgotten the connection, and let a request wait in vain.
+/// After this idle time a firewall may have forgotten the connection, and a request on it would wait in vain.
 const FORGOTTEN: Duration = Duration::from_secs(20);
 
-/// After so long the server or a proxy may have closed the connection: `wait_timeout` counts in seconds. The driver notices
-/// only when it has sent something, and then nobody knows whether a write was carried out. Reading is done again then,
-/// and need not ask; so a request that loads, and then saves, asks neither before the one nor before the other.
+/// After this idle time the server or a proxy may have closed the connection: `wait_timeout` counts in
+/// seconds. The driver notices only after sending, and then it is unknown whether a write was carried out. A
+/// read is simply repeated, so it needs no check. So a request that loads and then saves checks neither
+/// before the one nor before the other.
 const CLOSED: Duration = Duration::from_millis(500);
 
-/// Room in a packet besides the longest values.
+/// Packet space for everything but the longest values.
 const PACKET_OVERHEAD: usize = 256;
 
-/// How long the server is given to take leave.
+/// How long to wait for the server while closing a connection.
 const FAREWELL: Duration = Duration::from_millis(100);
 
-/// Waits between attempts after a deadlock grow from this.
+/// The initial wait between retries after a deadlock.
 const FIRST_WAIT: Duration = Duration::from_millis(2);
 
 /// `innodb_lock_wait_timeout`, in whole seconds.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
 
-/// What is set on each connection: as Django does, and that a locked row is given up soon enough to notice
-/// the deadline; that nothing is cut to fit; and that each statement commits.
+/// The settings of each connection, as Django sets them. In addition, a locked row fails early enough to keep
+/// the deadline, nothing is truncated to fit, and each statement commits.
 const SETTINGS: [&str; 2] = [
     "SET SESSION innodb_lock_wait_timeout = 1, autocommit = 1, \
      sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')",
@@ -70,11 +71,11 @@ impl Connections {
         Connections { options, free, idle: PerRuntime::new(), generation: Generation::default() }
     }
 
-    /// Does a piece of work within the deadline. It is done again after a deadlock, after which nothing was
-    /// written; on another connection when its own leads to a server that only reads, which has written nothing
-    /// either; and, when it only reads itself, when its own turns out to be broken.
+    /// Runs a request within the deadline. It is retried in three cases: after a deadlock, because nothing
+    /// was written; on another connection when the server is read-only, because nothing was written either;
+    /// and when a read finds its connection broken.
     ///
-    /// To be called from a task that is not cancelled: a connection in the middle of a statement is of no use.
+    /// Call it from a task that is not cancelled: a connection in the middle of a statement is unusable.
     pub(super) async fn run<R: Request>(&self, statements: &Statements, request: &R) -> Task<R::Answer> {
         let deadline = R::DEADLINE.unwrap_or(self.options.deadline);
         let end = Instant::now() + deadline;
@@ -121,7 +122,7 @@ impl Connections {
         timeout(deadline, attempts).await.unwrap_or(Err(Failure::Deadline))
     }
 
-    /// A connection, and whether it has been used before.
+    /// Returns a connection, and whether it has been used before.
     async fn connection(&self, only_reads: bool) -> Task<(Lent<'_>, bool)> {
         let rest = if only_reads { FORGOTTEN } else { CLOSED };
         while let Some(Idle { connection, since }) = self.idle(Vec::pop) {
@@ -137,7 +138,7 @@ impl Connections {
         Ok((Lent { connection: Some(connection), home: self }, false))
     }
 
-    /// The present runtime's connections that are not at work.
+    /// Gives access to the current runtime's idle connections.
     fn idle<R>(&self, take: impl FnOnce(&mut Vec<Idle>) -> R) -> R {
         self.idle.with(Vec::new, take)
     }
@@ -146,8 +147,8 @@ impl Connections {
 impl Connection {
     async fn open(options: &MysqlOptions, generation: u64) -> Task<Connection> {
         let mut conn = connect(options).await?;
-        // The driver asks too, and keeps it to itself: a longer packet it would send in pieces that the server takes for
-        // other commands.
+        // The driver asks too, but does not expose the answer. It would send a longer packet in pieces, which
+        // the server would take for other commands.
         let of_server: Option<usize> = conn.query_first("SELECT @@max_allowed_packet").await?;
         let of_site = options.connection.max_allowed_packet();
         let max_allowed_packet = of_server.into_iter().chain(of_site).min().unwrap_or(usize::MAX);
@@ -155,7 +156,8 @@ impl Connection {
     }
 }
 
-/// A connection at work. Dropped before it is given back, at the deadline or as it broke, it is closed.
+/// A connection in use. If it is dropped without being returned, at the deadline or because it broke, it is
+/// closed.
 struct Lent<'a> {
     connection: Option<Connection>,
     home: &'a Connections,
@@ -177,27 +179,28 @@ impl Drop for Lent<'_> {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            // The others have probably gone the same way.
+            // The other idle connections are probably broken too.
             self.home.idle(Vec::clear);
-            // Left to itself, the driver keeps the connection open until the answer has come that nobody waits for.
+            // Otherwise the driver would keep the connection open until the unused answer has arrived.
             runtime.spawn(timeout(FAREWELL, connection.conn.disconnect()));
         }
     }
 }
 
-/// Connects; the caller keeps the deadline.
+/// Connects; the caller enforces the deadline.
 pub(super) async fn connect(options: &MysqlOptions) -> Task<Conn> {
     let settings = SETTINGS.iter().map(|setting| (*setting).to_owned());
     let builder = OptsBuilder::from_opts(options.connection.clone())
-        // An update counts the rows it found, also when it wrote what they held already.
+        // An update counts the rows it found, even if their values did not change.
         .client_found_rows(true)
-        // The driver would leave a local port for the socket that the server names, which may be another's.
+        // The driver would switch from a local port to the socket that the server names, which may be another
+        // server's.
         .prefer_socket(false)
         .init(settings.chain(options.connection.init().iter().cloned()).collect());
     Ok(Conn::new(builder).await?)
 }
 
-/// Checks that the table is there and is Django's.
+/// Checks that the table exists and is Django's.
 pub(super) async fn check_table(connection: &mut Conn, options: &MysqlOptions) -> Task<()> {
     use ColumnType::{
         MYSQL_TYPE_BLOB, MYSQL_TYPE_DATETIME, MYSQL_TYPE_LONG_BLOB, MYSQL_TYPE_MEDIUM_BLOB,

@@ -1,4 +1,4 @@
-//! What can go wrong with MySQL and MariaDB, and what to do about it.
+//! The errors of MySQL and MariaDB, and their remedies.
 
 use cloakroom_formats::DecodeError;
 use mysql_async::{Error, ServerError};
@@ -8,13 +8,13 @@ use super::MysqlOptions;
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::store::url::said_by_server;
 
-/// What a piece of work on a connection gives.
+/// The result of a request on a connection.
 pub(super) type Task<T> = Result<T, Failure>;
 
 #[derive(Debug)]
 pub(super) enum Failure {
     Server(ServerError),
-    /// The driver's other errors, among them that the connection broke.
+    /// The driver's other errors, including a broken connection.
     Driver(Error),
     Url,
     Deadline,
@@ -25,7 +25,7 @@ pub(super) enum Failure {
         wanted: &'static str,
     },
     NotText,
-    /// The statement is longer than the server takes.
+    /// The statement is longer than the server accepts.
     TooLarge {
         size: usize,
         limit: usize,
@@ -43,21 +43,22 @@ impl From<Error> for Failure {
     }
 }
 
-/// A key that is there already: `ER_DUP_ENTRY`.
+/// A duplicate key: `ER_DUP_ENTRY`.
 pub(super) const DUPLICATE: u16 = 1062;
-/// A table that is there already: `ER_TABLE_EXISTS_ERROR`.
+/// An existing table: `ER_TABLE_EXISTS_ERROR`.
 pub(super) const TABLE_EXISTS: u16 = 1050;
-/// `ER_LOCK_WAIT_TIMEOUT`: another transaction has kept the row for a second.
+/// `ER_LOCK_WAIT_TIMEOUT`: another transaction has locked the row for a second.
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
-/// `ER_LOCK_DEADLOCK`: nothing was written, and the same again may succeed.
+/// `ER_LOCK_DEADLOCK`: nothing was written, and a retry may succeed.
 const DEADLOCK: u16 = 1213;
-/// The server has become one that only reads, or its transactions have: nothing was written.
+/// The server or its transactions have become read-only: nothing was written.
 const ONLY_READS: [u16; 3] = [1290, 1792, 1836];
-/// The server shuts down (1053), has ended the connection (1080, 1152, 1927, 3169, 4031), or is about to since it does not
-/// understand what it gets (1153, 1156 to 1161); or it has left its cluster (1047), where a proxy leads to another.
+/// The server is shutting down (1053), has ended the connection (1080, 1152, 1927, 3169, 4031), or is about
+/// to because it received malformed packets (1153, 1156 to 1161). Or it has left its cluster (1047); then a
+/// proxy leads to another.
 const ENDS_CONNECTION: [u16; 14] =
     [1047, 1053, 1080, 1152, 1153, 1156, 1157, 1158, 1159, 1160, 1161, 1927, 3169, 4031];
-/// A key of characters that the column cannot hold: no row has it.
+/// A key with characters that the column cannot hold: no row has it.
 const OTHER_CHARACTERS: [u16; 3] = [1267, 1270, 3988];
 
 impl Failure {
@@ -65,7 +66,7 @@ impl Failure {
         matches!(self, Failure::Server(answer) if answer.code == code)
     }
 
-    /// Whether the statement did nothing and may be tried again.
+    /// Whether the statement did nothing and may be retried.
     pub(super) fn may_be_repeated(&self) -> bool {
         self.is(DEADLOCK) || self.is(LOCK_WAIT_TIMEOUT)
     }
@@ -80,12 +81,13 @@ impl Failure {
         OTHER_CHARACTERS.iter().any(|code| self.is(*code))
     }
 
-    /// Whether the server wrote nothing because it only reads. Where the address leads now, a new connection tells.
+    /// Whether the server wrote nothing because it is read-only. A new connection shows where the address
+    /// leads now.
     pub(super) fn only_reads(&self) -> bool {
         ONLY_READS.iter().any(|code| self.is(*code))
     }
 
-    /// Whether the connection is of no more use.
+    /// Whether the connection is no longer usable.
     pub(super) fn ends_connection(&self) -> bool {
         match self {
             Failure::Driver(_) | Failure::Deadline => true,
@@ -145,7 +147,7 @@ impl Failure {
         };
         let error = StoreError::new("mysql", kind, message);
         match self {
-            // Others may hold a row's values.
+            // The other errors may contain a row's values.
             Failure::Driver(Error::Io(source)) => error.with_source(source),
             Failure::Unreadable(source) => error.with_source(source),
             _ => error,
@@ -202,10 +204,10 @@ fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKi
                  in it, or raise max_allowed_packet"
             ),
         ),
-        // With the limit, in the server's words: a row's, or a part of the redo log.
+        // The server's words name the limit: a row's, or a part of the redo log.
         1118 => (StoreErrorKind::Refused, format!("{place}: {message}; nothing was written")),
         1264 | 1265 | 1292 | 1366 | 1406 => problem::value(place, table, code),
-        // Without the server's words, which would show the value.
+        // The server's words are left out, because they would show the value.
         DUPLICATE => {
             problem::constraint(place, table, "another session has the same value in a unique column")
         }

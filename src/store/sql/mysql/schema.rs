@@ -1,4 +1,4 @@
-//! The table, exactly as Django's migration makes it.
+//! The table, exactly as Django's migration creates it.
 
 use chrono::Utc;
 use mysql_async::Conn;
@@ -12,11 +12,11 @@ use super::{DIALECT, MysqlOptions};
 use crate::site::error::StoreError;
 
 impl MysqlOptions {
-    /// Makes the session table and its index, as Django's migration `sessions.0001_initial` does, in the
-    /// database's own character set. A table that is there stays as it is.
+    /// Creates the session table and its index, as Django's migration `sessions.0001_initial` does, in the
+    /// database's own character set. An existing table stays as it is.
     ///
     /// # Errors
-    /// When the server cannot be reached or the user may not make tables.
+    /// When the server cannot be reached or the user may not create tables.
     pub async fn create_table(&self, record: MigrationRecord) -> Result<TableCreation, StoreError> {
         let create = create_table(self, record);
         let result = timeout(self.deadline, create).await.unwrap_or(Err(Failure::Deadline));

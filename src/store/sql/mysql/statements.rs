@@ -1,7 +1,8 @@
-//! The statements, and what each does on a connection.
+//! The statements, and their execution on a connection.
 //!
-//! MariaDB's usual collation finds `KEY`, `key` and `key ` in the same row. So keys are compared twice: as
-//! they are, which uses the index, and byte by byte; stored data only byte by byte.
+//! MariaDB's usual collation finds `KEY`, `key` and `key ` in the same row. So keys are compared twice: once
+//! with the collation, which uses the index, and once byte by byte. Stored data is compared only byte by
+//! byte.
 
 use std::time::Duration;
 
@@ -29,15 +30,15 @@ pub(super) struct Statements {
     count: String,
 }
 
-/// A row as it is stored.
+/// A stored row.
 pub(super) struct Stored {
-    /// None when the column is null.
+    /// `None` when the column is null.
     pub(super) session_data: Option<Vec<u8>>,
-    /// None when the column is null or holds no time, such as `0000-00-00`.
+    /// `None` when the column is null or holds no valid time, such as `0000-00-00`.
     pub(super) expire_date: Option<NaiveDateTime>,
 }
 
-/// What a row becomes.
+/// The new content of a row.
 #[derive(Clone)]
 pub(super) struct Content {
     pub(super) session_data: String,
@@ -64,7 +65,7 @@ impl Statements {
                 "INSERT INTO {table} ({key}, {data}, {expiry}{columns}) VALUES (?, ?, ?{})",
                 ", ?".repeat(extra.len())
             ),
-            // As the index sees it, by the collation.
+            // As the index compares it, with the collation.
             key_taken: format!("SELECT 1 FROM {table} WHERE {key} = ?"),
             update_expected: format!("{set} AND CAST({data} AS BINARY) = CAST(? AS BINARY)"),
             update: set,
@@ -80,16 +81,16 @@ impl Statements {
     }
 }
 
-/// A piece of work on one connection. It owns what it needs, so that it can go on when the request that
-/// asked for it is cancelled.
+/// A unit of work on one connection. It owns its data, so that it can continue when the request that started
+/// it is cancelled.
 pub(super) trait Request: Send + Sync + 'static {
     type Answer: Send + 'static;
-    /// Whether it writes nothing, so that doing it twice harms nobody.
+    /// Whether it only reads, so that running it twice is harmless.
     const READS: bool = false;
-    /// How long it may take, where that is not the store's deadline.
+    /// Its time limit, if it differs from the store's deadline.
     const DEADLINE: Option<Duration> = None;
 
-    /// About how many bytes its values take, where they may be too many for the server.
+    /// The approximate size of its values in bytes, if they may be too large for the server.
     fn size(&self) -> usize {
         0
     }
@@ -101,7 +102,7 @@ pub(super) trait Request: Send + Sync + 'static {
     ) -> impl Future<Output = Task<Self::Answer>> + Send;
 }
 
-/// Asks for the row under a key.
+/// Loads the row with a key.
 pub(super) struct Load {
     pub(super) key: SessionKey,
 }
@@ -155,7 +156,7 @@ impl Request for Create {
     }
 }
 
-/// Replaces a row, if it holds what is expected, and gives it another key or its own.
+/// Replaces a row if it holds the expected data; the key may change or stay.
 pub(super) struct Update {
     pub(super) key: SessionKey,
     pub(super) expected: Option<String>,
@@ -195,7 +196,7 @@ impl Request for Update {
 
 impl Content {
     fn size(&self) -> usize {
-        // In the protocol, others take up to 13 bytes.
+        // In the protocol, other values take up to 13 bytes.
         let extra = self.extra.iter().map(|value| match value {
             Value::Bytes(bytes) => bytes.len() + 13,
             _ => 13,
@@ -203,7 +204,7 @@ impl Content {
         self.session_data.len() + extra.sum::<usize>()
     }
 
-    /// The key that the row gets and the rest of it, in the order of the statements.
+    /// The row's new key and its other values, in the order of the statements.
     fn values(&self, key: &SessionKey) -> Vec<Value> {
         let mut values: Vec<Value> =
             vec![key.as_str().into(), self.session_data.as_str().into(), to_value(self.expire_date)];
@@ -212,7 +213,8 @@ impl Content {
     }
 }
 
-/// Whether a failure to write means that the key is taken. A value in another unique column fails alike.
+/// Whether a failed write means that the key is taken. A value in another unique column fails in the same
+/// way.
 async fn key_taken(
     failure: Failure,
     key: &SessionKey,
@@ -228,7 +230,7 @@ async fn key_taken(
     Err(failure)
 }
 
-/// Removes a row; tells whether there was one.
+/// Removes a row; returns whether there was one.
 pub(super) struct Delete {
     pub(super) key: SessionKey,
 }
@@ -247,18 +249,19 @@ impl Request for Delete {
     }
 }
 
-/// Removes up to `batch` rows that expired.
+/// Removes up to `batch` expired rows.
 ///
-/// It looks for them without locks and removes them by their keys in order: a `DELETE` along the expiry's
-/// index would lock in another order than saves do, and the gaps between the rows too.
+/// It finds them without locks and removes them in the order of their keys. A `DELETE` along the expiry's
+/// index would lock rows in another order than saves do, and would also lock the gaps between them.
 pub(super) struct Clear {
     pub(super) now: NaiveDateTime,
-    /// Where the batch before ended: the index still has what that removed, until no old transaction may see it.
+    /// The end of the previous batch: the index still has its removed rows, until no old transaction can see
+    /// them.
     pub(super) from: Option<NaiveDateTime>,
     pub(super) batch: u32,
 }
 
-/// What a batch found and removed.
+/// The rows that a batch found and removed.
 #[derive(Default)]
 pub(super) struct Cleared {
     pub(super) found: usize,
@@ -301,7 +304,7 @@ impl From<ColumnValue> for Value {
     }
 }
 
-/// Asks for the rows after a key, in the order of the keys.
+/// Lists the rows after a key, in the order of the keys.
 pub(super) struct List {
     pub(super) after: String,
     pub(super) limit: u64,
@@ -325,7 +328,7 @@ impl Request for List {
     }
 }
 
-/// Asks how many rows expire after a time, and how many there are.
+/// Counts the rows that expire after a time, and all rows.
 pub(super) struct Totals {
     pub(super) now: NaiveDateTime,
 }
@@ -333,7 +336,7 @@ pub(super) struct Totals {
 impl Request for Totals {
     type Answer = (i64, i64);
     const READS: bool = true;
-    // It reads a whole index: no request waits for it, and millions of rows take their time.
+    // It reads a whole index: no request waits for it, and millions of rows take time.
     const DEADLINE: Option<Duration> = Some(Duration::from_secs(10 * 60));
 
     async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<(i64, i64)> {
@@ -342,7 +345,7 @@ impl Request for Totals {
     }
 }
 
-/// The protocol's time for a wall clock within the years that Python has.
+/// The protocol's form of a wall clock time within Python's years.
 pub(super) fn to_value(time: NaiveDateTime) -> Value {
     Value::Date(
         time.year().clamp(1, 9_999) as u16,

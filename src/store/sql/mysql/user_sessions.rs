@@ -1,4 +1,4 @@
-//! The index of user sessions, in a table of its own, whose texts are compared byte by byte.
+//! The index of user sessions, in its own table, whose texts are compared byte by byte.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -17,10 +17,11 @@ use crate::store::sql::table::{TableCreation, USER_SESSION_COLUMNS};
 use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
 
 impl MysqlOptions {
-    /// Makes the table for the [index of user sessions](crate::user_sessions). A table that is there stays as it is.
+    /// Creates the table for the [index of user sessions](crate::user_sessions). An existing table stays as
+    /// it is.
     ///
     /// # Errors
-    /// When the server cannot be reached or the user may not make tables.
+    /// When the server cannot be reached or the user may not create tables.
     pub async fn create_user_session_table(&self) -> Result<TableCreation, StoreError> {
         let create = async {
             let mut connection = connect(self).await?;
@@ -36,13 +37,13 @@ impl MysqlOptions {
         result.map_err(|failure| failure.explain(&self.of_user_sessions()))
     }
 
-    /// These options for messages about the index.
+    /// These options, for messages about the index.
     fn of_user_sessions(&self) -> MysqlOptions {
         MysqlOptions { table: self.user_session_table.clone(), ..self.clone() }
     }
 }
 
-/// Asks for entries.
+/// Reads entries.
 struct Select {
     sql: String,
     values: Vec<Value>,
@@ -96,7 +97,7 @@ impl UserSessionIndex for MysqlStore {
 
     async fn put(&self, entry: &Entry, moved_from: Option<&SessionKey>) -> Result<(), StoreError> {
         let table = quoted(&self.shared.options.user_session_table);
-        // `VALUES(…)`, which MySQL calls old, is what both MySQL and MariaDB take.
+        // MySQL calls `VALUES(…)` deprecated, but both MySQL and MariaDB accept it.
         let sql = format!(
             "INSERT INTO {table} ({USER_SESSION_COLUMNS}) \
              SELECT ?, ?, COALESCE(old.first_seen, ?), ?, COALESCE(?, old.address), COALESCE(?, old.user_agent) \
@@ -149,7 +150,7 @@ impl Paged<Entry> for MysqlStore {
     ) -> Result<(Vec<Entry>, Option<(String, SessionKey)>), StoreError> {
         let after = after.cloned();
         let (user_id, session_key) = after.unwrap_or_else(|| (String::new(), SessionKey::from_trusted("")));
-        // Not a comparison of rows, for which MariaDB reads the table from its beginning.
+        // Not a row comparison: for that, MariaDB reads the table from its beginning.
         let condition =
             "user_id > ? OR (user_id = ? AND session_key > ?) ORDER BY user_id, session_key LIMIT ?";
         let user = user_id.as_str();

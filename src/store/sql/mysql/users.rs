@@ -20,7 +20,7 @@ struct Users {
 }
 
 impl MysqlOptions {
-    /// Reads users from this table.
+    /// Creates a reader of users from this table.
     pub(super) async fn users(mut self, table: &str) -> Result<Box<dyn Passwords>, StoreError> {
         table.clone_into(&mut self.table);
         let found = within(&self, async {

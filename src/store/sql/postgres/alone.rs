@@ -1,5 +1,5 @@
-//! The few connections for what does not go with others: rows that somebody has locked, what the server
-//! refused to a batch, and clearing.
+//! A few connections for requests that cannot share a statement: rows locked by others, requests that the
+//! server refused in a batch, and clearing.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::error::{Failure, Task};
 use super::writes::{Write, by_itself};
 
-/// So many locked rows can be waited for at the same time.
+/// The number of locked rows that can be waited for concurrently.
 const CONNECTIONS: usize = 4;
 
 #[derive(Clone)]
@@ -24,12 +24,12 @@ struct Shared {
 }
 
 impl Alone {
-    /// Nothing is connected before it is needed.
+    /// Connects only when needed.
     pub(super) fn new(options: Arc<PostgresOptions>) -> Alone {
         Alone(Arc::new(Shared { options, free: Semaphore::new(CONNECTIONS), idle: Mutex::default() }))
     }
 
-    /// Does one request in a task of its own and answers it.
+    /// Runs one request in its own task and answers it.
     pub(super) fn spawn(&self, write: Write) {
         let alone = self.clone();
         tokio::spawn(async move {
@@ -45,8 +45,8 @@ impl Alone {
         });
     }
 
-    /// Does a piece of work that ends by `end`, on a connection that then goes back. When the caller is
-    /// cancelled, the connection is closed.
+    /// Runs work that ends by `end`, on a connection that is then returned. When the caller is cancelled, the
+    /// connection is closed.
     pub(super) async fn run<T>(
         &self,
         end: Instant,

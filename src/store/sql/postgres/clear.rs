@@ -1,4 +1,4 @@
-//! Removing what has expired, in statements so small that nobody waits for them.
+//! Removes expired sessions, in statements so small that nobody waits for them.
 
 use std::time::Duration;
 
@@ -15,12 +15,13 @@ use crate::site::error::StoreError;
 use crate::store::contract::Progress;
 use crate::store::sql::table::BatchSize;
 
-/// How long a statement is meant to take. It holds up nobody, as it locks only what has expired; but what it writes
-/// stands in the log before the next commit of others. Much shorter ones would be all waiting for the server's answer
-/// on a busy machine: with 20 milliseconds, clearing took twenty times as long as in one statement.
+/// The target duration of a statement. It blocks nobody, as it locks only expired rows. But its log records
+/// are written before the next commit of others. Much shorter statements would mostly wait for the server's
+/// answer on a busy machine: with 20 milliseconds, clearing took twenty times as long as in one statement.
 const MEANT: Duration = Duration::from_millis(100);
 
-/// How many pages one statement reads at most, 32 MB of them: where nothing has expired it finds nothing sooner.
+/// The maximum number of pages that one statement reads, 32 MB: if few rows have expired, it must not read
+/// the whole table.
 const PAGES: i64 = 4_096;
 
 impl PostgresStore {
@@ -52,9 +53,10 @@ impl PostgresStore {
         }
     }
 
-    /// Rows that have expired lie anywhere in the table. Few are found by the index of the expiry, and each is on a page
-    /// of its own, which is read, changed, logged and written for it. Where there is one for every other page or more,
-    /// the table is read page by page instead, so that each page's turn comes once.
+    /// Chooses how to find expired rows, which may lie anywhere in the table. If there are few, the index of
+    /// the expiry finds them; each is on its own page, which is read, changed, logged and written for it. If
+    /// there is one for every other page or more, the table is read page by page instead, so that each page
+    /// is processed once.
     async fn first_place(&self, now: DateTime<Utc>) -> Result<Place, StoreError> {
         let table = self.options.names().table;
         let pages: i64 = self.first_value(Query::Pages, &[&table]).await?;
@@ -89,17 +91,17 @@ impl PostgresStore {
     }
 }
 
-/// Where a batch begins.
+/// The start of a batch.
 enum Place {
     /// At this expiry, along its index.
     Expiry(Timestamp),
-    /// Behind this row, along the rows as they are stored, up to a page; the whole sweep goes to the page that was the
-    /// last when it began.
+    /// After this row, in storage order, up to a page; the whole sweep ends at the page that was the last
+    /// when it began.
     Stored { from: String, page: i64, end: i64 },
 }
 
 impl Place {
-    /// Goes on behind a batch; false when it was the last one.
+    /// Advances behind a batch; returns false after the last one.
     fn advance(&mut self, found: &Found, full: bool) -> Result<bool, Error> {
         match self {
             Place::Expiry(from) => {
@@ -125,7 +127,7 @@ fn before(page: i64) -> String {
     format!("({page},0)")
 }
 
-/// What one statement did.
+/// The outcome of one statement.
 struct Found {
     rows: i64,
     removed: i64,

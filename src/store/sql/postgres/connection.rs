@@ -1,4 +1,4 @@
-//! Connections: made with a deadline, made again when they break, with their statements prepared once.
+//! Connections: opened within a deadline, reopened when they break, with their statements prepared once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::start::{start, statement_timeout};
 use super::statements::{COUNT, Query};
 use super::{PostgresOptions, quoted};
 
-/// One connection and what is prepared on it.
+/// A connection and its prepared statements.
 pub(super) struct Connection {
     client: Client,
     statements: [Option<Statement>; COUNT],
@@ -22,7 +22,7 @@ pub(super) struct Connection {
     generation: u64,
 }
 
-/// Servers and proxies close connections that have rested for seconds.
+/// Servers and proxies close connections that have been idle for seconds.
 const RESTED: Duration = Duration::from_millis(100);
 
 impl Connection {
@@ -34,20 +34,20 @@ impl Connection {
         Ok(Connection { client, statements, last_used: Instant::now(), generation })
     }
 
-    /// Sets how long the caller will wait for the statements to come: less than the whole deadline when it
-    /// has waited already.
+    /// Sets how long the caller will wait for the following statements: less than the whole deadline if it
+    /// has already waited.
     pub(super) async fn limit(&self, remaining: Duration) -> Task<()> {
         let limit = statement_timeout(remaining);
         Ok(self.client.batch_execute(&format!("SET statement_timeout = {limit}")).await?)
     }
 
-    /// Whether the connection has ended, by the server's will for example, or leads to a server that was replaced.
+    /// Whether the connection has ended, for example closed by the server, or leads to a replaced server.
     pub(super) async fn is_over(&self, options: &PostgresOptions) -> bool {
         if self.generation != options.generation.current() {
             return true;
         }
         if self.last_used.elapsed() >= RESTED {
-            // Where nobody has driven the runtime meanwhile, the connection's task looks only now.
+            // If nothing has driven the runtime meanwhile, the connection's task notices the end only now.
             tokio::task::yield_now().await;
         }
         self.client.is_closed()
@@ -65,7 +65,7 @@ impl Connection {
         Ok(self.client.transaction().await?)
     }
 
-    /// The rows that a statement returns.
+    /// Runs a statement and returns its rows.
     pub(super) async fn rows(
         &mut self,
         options: &PostgresOptions,
@@ -78,7 +78,7 @@ impl Connection {
         Ok(self.client.query(&statement, &Hidden::references(&hidden)).await?)
     }
 
-    /// How many rows a statement changes.
+    /// Runs a statement and returns the number of changed rows.
     pub(super) async fn count(
         &mut self,
         options: &PostgresOptions,
@@ -100,7 +100,7 @@ impl Connection {
         Ok(statement)
     }
 
-    /// Checks that the table is there and is Django's; gives the types of the extra columns.
+    /// Checks that the table exists and is Django's; returns the types of the extra columns.
     pub(super) async fn check_table(&self, options: &PostgresOptions) -> Task<Vec<String>> {
         let statement =
             self.client.prepare(&format!("SELECT * FROM {} LIMIT 0", options.names().table)).await?;
@@ -128,8 +128,8 @@ impl Connection {
     }
 }
 
-/// A parameter that shows nothing: the driver writes each statement's parameters, here keys and sessions, to the log
-/// where that asks for the level `debug`.
+/// A parameter whose `Debug` shows nothing. At the log level `debug` the driver logs each statement's
+/// parameters, which here are keys and sessions.
 struct Hidden<'a>(&'a (dyn ToSql + Sync));
 
 impl<'a> Hidden<'a> {
@@ -154,7 +154,7 @@ impl ToSql for Hidden<'_> {
     }
 
     fn accepts(_column: &Type) -> bool {
-        // What is inside is asked when it is written.
+        // The inner value's type is checked when it is written.
         true
     }
 
@@ -169,8 +169,8 @@ impl ToSql for Hidden<'_> {
 
 type BoxedError = Box<dyn std::error::Error + Sync + Send>;
 
-/// A connection that is made again when it breaks. While the server cannot be reached, attempts are spaced
-/// out and requests fail at once.
+/// A connection that is reopened when it breaks. While the server cannot be reached, attempts are spaced out
+/// and requests fail at once.
 pub(super) struct Link {
     options: Arc<PostgresOptions>,
     connection: Option<Connection>,
@@ -191,12 +191,12 @@ impl Link {
         Link { options, connection: Some(connection), failed: None }
     }
 
-    /// Connects when there is work.
+    /// Connects on first use.
     pub(super) fn unopened(options: Arc<PostgresOptions>) -> Link {
         Link { options, connection: None, failed: None }
     }
 
-    /// Does one piece of work within the deadline. Afterwards the connection is whole or gone.
+    /// Runs work within the deadline. Afterwards the connection is usable or closed.
     pub(super) async fn run<T>(&mut self, work: impl AsyncFnOnce(&mut Connection) -> Task<T>) -> Task<T> {
         let deadline = self.options.deadline;
         let connection = self.connection().await?;

@@ -1,4 +1,4 @@
-//! What can go wrong with PostgreSQL, and what to do about it.
+//! The errors of PostgreSQL, and their remedies.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -11,32 +11,33 @@ use super::PostgresOptions;
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::store::url::said_by_server;
 
-/// What a piece of work on a connection gives.
+/// The result of work on a connection.
 pub(super) type Task<T> = Result<T, Failure>;
 
 /// Cloned for each request that shared the statement.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
-    /// The server's answer. Its details are left out: they can hold the row's values, session keys too.
+    /// The server's answer. Its details are left out: they can contain the row's values, including session
+    /// keys.
     Server {
         code: SqlState,
         message: String,
     },
     Connection(Arc<tokio_postgres::Error>),
     Url,
-    /// An `sslmode` of libpq's that is not offered.
+    /// A `sslmode` of libpq that is not supported.
     SslMode,
-    /// Something between keeps the settings of this connection from the server.
+    /// A connection pooler withholds this connection's settings from the server.
     Pooler,
-    /// TLS is asked for, and this build has none.
+    /// TLS is required, and this build does not include it.
     #[cfg(not(feature = "postgres-tls"))]
     NoTls,
-    /// TLS cannot be had, for this reason.
+    /// TLS failed, for this reason.
     #[cfg(feature = "postgres-tls")]
     Tls(String),
     Deadline,
     Closed,
-    /// The runtime has ended that the request's tasks ran on.
+    /// The runtime of the request's tasks has ended.
     Stopped,
     MissingColumn(String),
     WrongType {
@@ -67,25 +68,26 @@ impl Failure {
         matches!(self, Failure::Server { code, .. } if code == state)
     }
 
-    /// Whether one request of many may be the cause, so that the others deserve another try: bad data, a
-    /// constraint, a trigger, a serialization failure, a statement prepared for a table that was altered.
+    /// Whether a single request of the batch may be the cause, so that the others deserve a retry: invalid
+    /// data, a constraint, a trigger, a serialization failure, a statement prepared for a table that was
+    /// altered.
     pub(super) fn may_be_one_request(&self) -> bool {
         matches!(self, Failure::Server { code, .. }
             if ["0A", "22", "23", "26", "40", "54", "P0"].iter().any(|class| code.code().starts_with(class)))
     }
 
-    /// Whether the server only reads. Another one may have taken over.
+    /// Whether the server is read-only. Another server may have taken over.
     pub(super) fn only_reads(&self) -> bool {
         self.is(&SqlState::READ_ONLY_SQL_TRANSACTION)
     }
 
-    /// Whether the server carried out nothing and another connection may help: it only reads, or had given up this
-    /// connection as idle.
+    /// Whether the server executed nothing and another connection may help: it is read-only, or had closed
+    /// this connection as idle.
     pub(super) fn may_be_the_connection(&self) -> bool {
         self.only_reads() || self.is(&SqlState::IDLE_SESSION_TIMEOUT)
     }
 
-    /// Whether the connection is of no more use: broken, stuck, or with statements that no longer fit.
+    /// Whether the connection is no longer usable: broken, stuck, or with statements that no longer fit.
     pub(super) fn ends_connection(&self) -> bool {
         match self {
             Failure::Server { code, .. } => {
@@ -198,7 +200,8 @@ fn explain_server(code: &SqlState, message: &str, options: &PostgresOptions) -> 
     let table = &options.table;
     let message = &said_by_server(message, options.config.get_user(), options.config.get_dbname());
     match code.code() {
-        // The server says so in English, or in words of its operator's language; the others are a pooler's.
+        // The server uses English or its operator's language for these; other texts are a connection
+        // pooler's.
         "28000" | "08P01"
             if ["no encryption", "SSL off", "SSL required"].iter().any(|words| message.contains(words)) =>
         {

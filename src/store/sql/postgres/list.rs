@@ -18,7 +18,7 @@ use crate::site::session_key::SessionKey;
 use crate::store::listing::{Count, Listed, Paged, end_of};
 use crate::store::sql::table;
 
-/// Counting reads a whole index: no request waits for it, and millions of rows take their time.
+/// Counting reads a whole index: no request waits for it, and millions of rows take time.
 const COUNTING: Duration = Duration::from_secs(10 * 60);
 
 #[async_trait]
@@ -60,7 +60,7 @@ impl PostgresStore {
         counted().map(Count::of).map_err(|error: Error| self.explain(error.into()))
     }
 
-    /// The rows of a statement that goes alone.
+    /// Runs a statement on a separate connection and returns its rows.
     pub(super) async fn rows_alone(
         &self,
         deadline: Duration,

@@ -1,5 +1,5 @@
-//! Reading: while one statement is under way, the requests that arrive queue up, and the next statement
-//! serves them all. A request that is alone goes at once.
+//! Reads: while one statement is in progress, arriving requests queue up, and the next statement serves them
+//! all. A single request goes at once.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use super::error::Task;
 use super::statements::Query;
 use crate::site::session_key::SessionKey;
 
-/// A row as it is stored.
+/// A stored row.
 #[derive(Clone)]
 pub(super) struct Stored {
-    /// None when the column is null.
+    /// `None` when the column is null.
     pub(super) session_data: Option<Arc<str>>,
     pub(super) expire_date: Option<Timestamp>,
 }
 
-/// PostgreSQL's time: microseconds since 2000, or the ends of the range for `infinity`. Wider than what
-/// Python and chrono have.
+/// PostgreSQL's time: microseconds since 2000, or the ends of the range for `infinity`. Its range is wider
+/// than that of Python and chrono.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Timestamp(pub(super) i64);
 
@@ -70,7 +70,7 @@ pub(super) async fn serve(
 ) {
     let mut batch = Vec::new();
     while reads.recv_many(&mut batch, options.batch.max(1)).await > 0 {
-        // Who was cancelled meanwhile asks for nothing.
+        // Cancelled requests are dropped.
         batch.retain(|read| !read.reply.is_closed());
         if batch.is_empty() {
             continue;
@@ -81,7 +81,7 @@ pub(super) async fn serve(
         if rows.as_ref().is_err_and(super::error::Failure::ends_connection)
             && !matches!(rows, Err(super::error::Failure::Deadline))
         {
-            // A connection that broke while it was idle is noticed only now; reading twice harms nobody.
+            // A connection that broke while idle is noticed only now; reading twice is harmless.
             rows = link.run(async |connection| load(connection, &options, &keys).await).await;
         }
         match rows {
@@ -99,7 +99,7 @@ pub(super) async fn serve(
     }
 }
 
-/// The row of each of these keys, which are in order. One that is asked for twice is looked up once.
+/// Loads the row of each of these sorted keys. A repeated key is looked up once.
 async fn load(
     connection: &mut Connection,
     options: &PostgresOptions,
@@ -108,7 +108,7 @@ async fn load(
     let rows = connection.rows(options, Query::Load, &[&keys]).await?;
     let mut found = vec![None; keys.len()];
     for row in &rows {
-        // By the exact key: a collation of the site's own may have matched others.
+        // Matched by the exact key: the site's collation may have found others.
         let key: &str = row.try_get(0)?;
         let first = keys.partition_point(|other| *other < key);
         for position in (first..keys.len()).take_while(|position| keys[*position] == key) {

@@ -1,4 +1,4 @@
-//! The table, exactly as Django's migration makes it.
+//! The table, exactly as Django's migration creates it.
 
 use chrono::Utc;
 use tokio::time::timeout;
@@ -10,11 +10,11 @@ use super::{DIALECT, PostgresOptions};
 use crate::site::error::StoreError;
 
 impl PostgresOptions {
-    /// Makes the session table and its indexes, as Django's migration `sessions.0001_initial` does. A table
-    /// that is there stays as it is.
+    /// Creates the session table and its indexes, as Django's migration `sessions.0001_initial` does. An
+    /// existing table stays as it is.
     ///
     /// # Errors
-    /// When the server cannot be reached or the user may not make tables.
+    /// When the server cannot be reached or the user may not create tables.
     pub async fn create_table(&self, record: MigrationRecord) -> Result<TableCreation, StoreError> {
         let create = async { create_table(self, record).await };
         let result = timeout(self.deadline, create).await.unwrap_or(Err(Failure::Deadline));
@@ -25,7 +25,7 @@ impl PostgresOptions {
 async fn create_table(options: &PostgresOptions, record: MigrationRecord) -> Task<TableCreation> {
     let mut connection = Connection::open(options).await?;
     let transaction = connection.transaction().await?;
-    // Two that make the table at the same time: the second waits, and finds it.
+    // When two programs create the table at the same time, the second waits and then finds it.
     let lock = "SELECT pg_advisory_xact_lock(hashtext('cloakroom create_table'))";
     transaction.batch_execute(lock).await?;
     let there = "SELECT to_regclass($1::text) IS NOT NULL";

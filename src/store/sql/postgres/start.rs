@@ -1,4 +1,4 @@
-//! A connection's start: encrypted or not, with the settings of its own, and only to PostgreSQL itself.
+//! Opens a connection: encrypted or not, with its own settings, and only to PostgreSQL itself.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Socket};
 use super::PostgresOptions;
 use super::error::{Failure, Task};
 
-/// What is set on each connection. The statements are look-ups of single keys, so a plan made once serves
-/// for good, and a table without statistics shall not make it one that reads the whole table.
+/// The settings of each connection. The statements look up single keys, so a plan is made once and kept. A
+/// table without statistics must not lead to a plan that reads the whole table.
 ///
-/// All of it travels in the startup packet and none by `SET`: so it is this connection's alone. A pooler carries a `SET`
-/// to a connection that others use after.
+/// All settings are in the startup packet, not set by `SET`, so that they apply to this connection alone. A
+/// connection pooler would carry a `SET` over to a connection that others use later.
 const SETTINGS: &str = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off \
      -c default_transaction_isolation=read\\ committed -c cloakroom.connection=direct";
 
-/// Asks for the last of them, which no role and no database has by itself.
+/// Asks for the last of these settings, which no role and no database sets by itself.
 const IS_DIRECT: &str = "SELECT current_setting('cloakroom.connection', true) = 'direct'";
 
-/// Connects, and lets the connection run.
+/// Connects, and runs the connection.
 pub(super) async fn start(options: &PostgresOptions) -> Task<Client> {
     let client = encrypted(with_settings(options), options).await.map_err(Failure::or_a_pooler)?;
-    // By the simple protocol: a pooler would keep the name of a prepared statement.
+    // Uses the simple protocol: a connection pooler would keep the name of a prepared statement.
     let answer = client.simple_query(IS_DIRECT).await?;
     let is_direct = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("t"));
     if answer.iter().any(is_direct) { Ok(client) } else { Err(Failure::Pooler) }
@@ -41,13 +41,13 @@ fn with_settings(options: &PostgresOptions) -> Config {
     config
 }
 
-/// In milliseconds. The server gives up a little before the caller does. So what waited for a lock in vain is known not
-/// to have been written, and what nobody waits for holds no locks.
+/// In milliseconds. The server gives up shortly before the caller. So a statement that waited for a lock in
+/// vain is known not to have written, and an abandoned statement holds no locks.
 pub(super) fn statement_timeout(remaining: Duration) -> u128 {
     (remaining * 9 / 10).as_millis().clamp(1, i32::MAX as u128)
 }
 
-/// As the URL's `sslmode` says; without it, as libpq's `prefer` does.
+/// Encrypts as the URL's `sslmode` says; by default as libpq's `prefer`.
 #[cfg(feature = "postgres-tls")]
 async fn encrypted(mut config: Config, options: &PostgresOptions) -> Task<Client> {
     use crate::store::tls;
@@ -57,7 +57,7 @@ async fn encrypted(mut config: Config, options: &PostgresOptions) -> Task<Client
     match config.get_ssl_mode() {
         SslMode::Disable => return connect(&config, NoTls).await,
         SslMode::Prefer if certificates.is_none() => {}
-        // Who names the certificates to trust wants no others.
+        // Explicit trusted certificates exclude all others.
         _ => {
             let tls = tls::client_config(certificates).map_err(Failure::Tls)?;
             config.ssl_mode(SslMode::Require);
@@ -87,7 +87,7 @@ async fn encrypted(config: Config, _: &PostgresOptions) -> Task<Client> {
     }
 }
 
-/// Says so when sessions will cross a network in plain and nobody has asked for that.
+/// Logs a warning when sessions will cross a network unencrypted and nobody has asked for that.
 #[cfg(not(feature = "postgres-tls"))]
 pub(super) fn warn_of_plain_connections(options: &PostgresOptions) {
     let is_far = |host: &Host| match host {
@@ -114,13 +114,14 @@ where
     T::Stream: Send + 'static,
 {
     let (client, connection) = config.connect(tls).await?;
-    // It ends when the client is dropped, and whatever breaks it reaches the client too.
+    // It ends when the client is dropped, and its errors reach the client too.
     tokio::spawn(connection);
     Ok(client)
 }
 
 impl Failure {
-    /// A pooler's words on settings in the startup packet, which it cannot pass on.
+    /// Recognizes a connection pooler's message about settings in the startup packet, which it cannot pass
+    /// on.
     fn or_a_pooler(self) -> Failure {
         match &self {
             Failure::Server { code, message }
@@ -133,10 +134,10 @@ impl Failure {
         }
     }
 
-    /// Whether the same without encryption may succeed.
+    /// Whether an unencrypted attempt may succeed.
     #[cfg(feature = "postgres-tls")]
     fn may_come_of_encryption(&self) -> bool {
-        // The latter where pg_hba.conf takes this client only without.
+        // The second case: pg_hba.conf accepts this client only without encryption.
         matches!(self, Failure::Connection(error) if super::error::is_tls(error))
             || self.is(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
     }

@@ -4,50 +4,49 @@ use super::super::table::USER_SESSION_COLUMNS;
 use super::{PostgresOptions, quoted};
 use crate::store::sql::dialect::Names;
 
-/// Which statement.
+/// The statements.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Query {
-    /// The rows under these keys: `$1`.
+    /// Loads the rows with these keys: `$1`.
     Load,
     /// Inserts rows: keys `$1`, data `$2`, expiries `$3`, extra columns from `$4` on. Returns the keys that were
     /// free.
     Create,
-    /// Replaces rows that are what is expected and that nobody has locked: keys `$1`, data `$2`, expiries
-    /// `$3`, expected data or null `$4`, new keys `$5`, extra columns from `$6` on. Returns the old keys of those
-    /// replaced.
+    /// Replaces unlocked rows that hold the expected data: keys `$1`, data `$2`, expiries `$3`, expected data
+    /// or null `$4`, new keys `$5`, extra columns from `$6` on. Returns the old keys of the replaced rows.
     Update,
-    /// Compares rows: keys `$1`, expected data or null `$2`. Returns the keys there are, and whether each
-    /// holds what is expected.
+    /// Compares rows: keys `$1`, expected data or null `$2`. Returns the existing keys, and whether each row
+    /// holds the expected data.
     Compare,
-    /// Removes the rows under the keys `$1` that nobody has locked. Returns their keys.
+    /// Removes the unlocked rows with the keys `$1`. Returns their keys.
     Delete,
-    /// As [`Query::Update`], for one row: what is not taken out of arrays costs the server less.
+    /// [`Query::Update`] for one row: parameters without arrays cost the server less.
     UpdateOne,
-    /// The same, and waits for the row's lock.
+    /// The same, but waits for the row's lock.
     UpdateAlone,
-    /// As [`Query::Delete`], for one row, and waits for its lock.
+    /// [`Query::Delete`] for one row, waiting for its lock.
     DeleteAlone,
-    /// The key `$1`, if it is there.
+    /// Returns the key `$1`, if it exists.
     Exists,
-    /// Removes up to `$2` rows that expired before `$1`, not before `$3`, and that nobody has locked. Returns how many
-    /// it found, the last one's expiry, from which to go on, and how many it removed.
+    /// Removes up to `$2` unlocked rows that expired before `$1`, but not before `$3`. Returns how many it
+    /// found, the last one's expiry, from which to continue, and how many it removed.
     Clear,
-    /// The same along the rows as they are stored, behind the place `$3` and before the place `$4`. Returns how many it
-    /// found, the place of the last one, and how many it removed.
+    /// The same in storage order, after the place `$3` and before the place `$4`. Returns how many it found,
+    /// the place of the last one, and how many it removed.
     Sweep,
-    /// How many pages the table `$1` has, or 0 where it cannot be swept: it has partitions, or the server is older than 14,
-    /// which would read the whole table for each batch.
+    /// The number of pages of the table `$1`, or 0 if it cannot be swept: it has partitions, or the server is
+    /// older than 14, which would read the whole table for each batch.
     Pages,
-    /// The planner's estimate of how many rows expired before `$1`.
+    /// The planner's estimate of the number of rows that expired before `$1`.
     Estimate,
     /// The rows after the key `$1` in the order of the keys, `$2` of them.
     List,
-    /// How many rows expire after `$1`, and how many there are.
+    /// Counts the rows that expire after `$1`, and all rows.
     Count,
     /// Puts an entry into the index of user sessions: user `$1`, key `$2`, first and last seen `$3`, `$4`, address `$5`,
     /// user agent `$6`, the key that it moved from or null `$7`.
     IndexPut,
-    /// Adds entries that are not there: the same, in arrays.
+    /// Adds missing entries: the same parameters as arrays.
     IndexFill,
     /// The entries of the user `$1`.
     IndexOfUser,
@@ -57,7 +56,7 @@ pub(super) enum Query {
     IndexPage,
 }
 
-/// How many statements there are.
+/// The number of statements.
 pub(super) const COUNT: usize = Query::IndexPage as usize + 1;
 
 impl Query {
@@ -79,8 +78,8 @@ impl Query {
                      ON CONFLICT ({key}) DO NOTHING RETURNING {key}"
                 )
             }
-            // The row's place (`ctid`) spares a second look into the index; a row that another transaction
-            // replaced after this statement began has moved, is left out, and is then asked for alone.
+            // The row's place (`ctid`) avoids a second index lookup. A row that another transaction replaced
+            // after this statement began has moved; it is left out, and then asked for alone.
             Query::Update => {
                 let Extra { arrays, names, set, .. } = Extra::of(options, 6);
                 format!(
@@ -122,10 +121,10 @@ impl Query {
             }
             Query::DeleteAlone => format!("DELETE FROM {table} WHERE {key} = $1::text"),
             Query::Exists => format!("SELECT 1 FROM {table} WHERE {key} = $1::text"),
-            // From where the last batch ended: the index still has what was removed, until it is vacuumed, and that
-            // waits for every old transaction. After a crash of the server what was removed last is only removed
-            // again, so that the commit need not wait for the disk. In a table with partitions `ctid` alone would
-            // also find rows in others.
+            // Starts where the last batch ended: the index still contains the removed rows until it is
+            // vacuumed, and that waits for every old transaction. After a crash of the server the last
+            // removals are simply repeated, so the commit need not wait for the disk. In a table with
+            // partitions `ctid` alone would also find rows in other partitions.
             Query::Clear => format!(
                 "WITH locked AS (SELECT ctid AS place, {key} AS session_key, {expiry} AS expire_date FROM {table} \
                      WHERE {expiry} < $1::timestamptz AND {expiry} >= $3::timestamptz \
@@ -136,7 +135,8 @@ impl Query {
                  SELECT (SELECT count(*) FROM locked), (SELECT max(expire_date) FROM locked), count(*), \
                      set_config('synchronous_commit', 'off', true) FROM removed"
             ),
-            // `IS TRUE` keeps the planner from the index of the expiry, and an array from joining row by row.
+            // `IS TRUE` keeps the planner from using the expiry's index, and an array from joining row by
+            // row.
             Query::Sweep => format!(
                 "WITH locked AS MATERIALIZED (SELECT count(*) AS rows, max(place)::text AS last, \
                          array_agg(place) AS places \
@@ -194,25 +194,25 @@ impl Query {
     }
 }
 
-/// What the extra columns add to the statements, each part with its commas in front. Values travel as text, and
-/// the column's own type takes them from there.
+/// The extra columns' parts of the statements, each with its leading commas. Values are sent as text, and the
+/// column's own type parses them.
 #[derive(Default)]
 struct Extra {
-    /// In the table.
+    /// The column list of the table.
     columns: String,
     /// The parameters.
     arrays: String,
-    /// In the input.
+    /// The names in the input.
     names: String,
-    /// From the input.
+    /// The values from the input.
     values: String,
-    /// The assignments of the statement for many, and of that for one.
+    /// The assignments of the statement for many rows, and of that for one.
     set: String,
     set_alone: String,
 }
 
 impl Extra {
-    /// With parameters from this number on.
+    /// Builds the parts, with parameters from this number on.
     fn of(options: &PostgresOptions, first: usize) -> Extra {
         let mut extra = Extra::default();
         for (index, column) in options.extra_columns.iter().enumerate() {

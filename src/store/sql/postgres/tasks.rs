@@ -1,4 +1,4 @@
-//! The tasks and connections that serve the requests of one Tokio runtime. They end with it, and each runtime has its own.
+//! The tasks and connections that serve the requests of one Tokio runtime. They end with their runtime.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ pub(super) struct Tasks {
     pub(super) reads: mpsc::UnboundedSender<Read>,
     pub(super) writes: mpsc::UnboundedSender<Write>,
     pub(super) alone: Alone,
-    /// For the index of user sessions.
+    /// The connection for the index of user sessions.
     pub(super) index: Mutex<Link>,
 }
 
 impl Tasks {
-    /// On the present runtime, until this is dropped.
+    /// Starts the tasks on the current runtime; they run until this is dropped.
     pub(super) fn start(options: &Arc<PostgresOptions>, reading: Link, writing: Link) -> Arc<Tasks> {
         let alone = Alone::new(Arc::clone(options));
         let (reads, read_requests) = mpsc::unbounded_channel();
@@ -30,7 +30,7 @@ impl Tasks {
         Arc::new(Tasks { reads, writes, alone, index })
     }
 
-    /// Connects when there is work.
+    /// Connects on first use.
     pub(super) fn unopened(options: &Arc<PostgresOptions>) -> Arc<Tasks> {
         let link = || Link::unopened(Arc::clone(options));
         Tasks::start(options, link(), link())

@@ -1,7 +1,7 @@
-//! The index of user sessions, in a table of its own.
+//! The index of user sessions, in its own table.
 //!
-//! Its statements are few, a login's and then one in minutes for each session, so one connection serves them one after
-//! the other, made when it is first needed.
+//! Its statements are rare: one at a login, then one in minutes for each session. So one connection serves
+//! them sequentially; it is opened on first use.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -20,17 +20,18 @@ use crate::store::sql::table::TableCreation;
 use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
 
 impl PostgresOptions {
-    /// Makes the table for the [index of user sessions](crate::user_sessions). A table that is there stays as it is.
+    /// Creates the table for the [index of user sessions](crate::user_sessions). An existing table stays as
+    /// it is.
     ///
     /// # Errors
-    /// When the server cannot be reached or the user may not make tables.
+    /// When the server cannot be reached or the user may not create tables.
     pub async fn create_user_session_table(&self) -> Result<TableCreation, StoreError> {
         let create = async { create_table(self).await };
         let result = timeout(self.deadline, create).await.unwrap_or(Err(Failure::Deadline));
         result.map_err(|failure| failure.explain(&self.of_user_sessions()))
     }
 
-    /// These options for messages about the index.
+    /// These options, for messages about the index.
     fn of_user_sessions(&self) -> PostgresOptions {
         PostgresOptions { table: self.user_session_table.clone(), ..self.clone() }
     }
@@ -72,7 +73,8 @@ impl PostgresStore {
         self.ask_index(ask).await.map_err(|failure| self.explain_of_index(failure))
     }
 
-    /// A login fails with its entry, so that what the connection is to blame for is tried on another.
+    /// Changes entries. A login fails together with its entry, so a failure of the connection is retried on
+    /// another.
     async fn change_index(&self, query: Query, parameters: &[&(dyn ToSql + Sync)]) -> Result<(), StoreError> {
         let changed = match self.change_index_once(query, parameters).await {
             Err(failure) if failure.may_be_the_connection() => {
@@ -91,7 +93,7 @@ impl PostgresStore {
     }
 }
 
-/// What PostgreSQL keeps in no text is in no entry either.
+/// PostgreSQL cannot store NUL in text, so no entry contains it.
 fn has_nul(text: &str) -> bool {
     text.contains('\0')
 }

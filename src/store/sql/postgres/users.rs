@@ -13,14 +13,14 @@ use crate::store::sql::users::{Passwords, no_users};
 struct Users {
     options: PostgresOptions,
     client: Client,
-    /// With its schema, if it was named.
+    /// With its schema, if one was given.
     table: String,
-    /// The type of the ids, in the server's own words.
+    /// The type of the ids, as the server names it.
     id_type: String,
 }
 
 impl PostgresOptions {
-    /// Reads users from this table.
+    /// Creates a reader of users from this table.
     pub(super) async fn users(mut self, table: &str) -> Result<Box<dyn Passwords>, StoreError> {
         // For messages.
         table.clone_into(&mut self.table);
@@ -56,7 +56,7 @@ async fn within<T>(options: &PostgresOptions, work: impl Future<Output = Task<T>
 }
 
 impl Users {
-    /// Whether the text is one that the server reads as an id of this type.
+    /// Whether the server would read the text as an id of this type.
     fn may_be_id(&self, id: &str) -> bool {
         match self.id_type.as_str() {
             "smallint" => id.parse::<i16>().is_ok(),

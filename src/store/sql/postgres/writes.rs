@@ -1,7 +1,8 @@
-//! Writing: what queued up while one statement was under way is written by the next, and shares its commit.
+//! Writes: requests that queued up while one statement was in progress are written by the next, and share its
+//! commit.
 //!
-//! A row that another transaction has locked must not hold up the others, so the shared statement skips it,
-//! and its request goes alone, on a connection of its own.
+//! A row locked by another transaction must not delay the others. So the shared statement skips it, and its
+//! request runs alone, on its own connection.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::store::sql::outcome::WriteOutcome;
 pub(super) struct Write {
     pub(super) session_key: SessionKey,
     pub(super) work: Work,
-    /// When its caller gives up.
+    /// The caller's deadline.
     pub(super) end: Instant,
     pub(super) reply: oneshot::Sender<Task<WriteOutcome>>,
 }
@@ -41,12 +42,12 @@ pub(super) enum Work {
     Delete,
 }
 
-/// What a row becomes.
+/// The new content of a row.
 #[derive(Default)]
 pub(super) struct Row {
     pub(super) session_data: String,
     pub(super) expire_date: DateTime<Utc>,
-    /// The extra columns, as texts; none for null.
+    /// The extra columns, as texts; `None` for null.
     pub(super) extra: Vec<Option<String>>,
 }
 
@@ -57,7 +58,7 @@ impl Row {
 }
 
 impl Write {
-    /// The key that the row has afterwards.
+    /// The key that the row will have.
     fn new_key(&self) -> &SessionKey {
         match &self.work {
             Work::Update { new_key: Some(new_key), .. } => new_key,
@@ -66,7 +67,7 @@ impl Write {
     }
 
     fn answer(self, outcome: Task<WriteOutcome>) {
-        // Nobody waits any more when the request was cancelled.
+        // Nobody is waiting any more if the request was cancelled.
         let _ = self.reply.send(outcome);
     }
 }
@@ -92,7 +93,7 @@ pub(super) async fn serve(
         waiting.retain(|write| !write.reply.is_closed());
         let (mut batch, later) = one_of_each_key(std::mem::take(&mut waiting));
         waiting = later;
-        // In one order, everywhere.
+        // The same order everywhere.
         batch.sort_unstable_by(|left, right| left.session_key.cmp(&right.session_key));
         let of = |query: Query, batch: Vec<Write>| -> (Vec<Write>, Vec<Write>) {
             batch.into_iter().partition(|write| write.work.shared_query() as usize == query as usize)
@@ -108,11 +109,11 @@ pub(super) async fn serve(
     }
 }
 
-/// Splits off what names a key a second time: one statement changes a row only once.
+/// Splits off writes that name a key a second time: one statement changes a row only once.
 fn one_of_each_key(writes: Vec<Write>) -> (Vec<Write>, Vec<Write>) {
     let mut keys = HashSet::new();
     writes.into_iter().partition(|write| {
-        // Both keys are noted in any case, so that what comes later for either stays behind this one.
+        // Both keys are recorded in any case, so that later writes to either stay behind this one.
         let new_key = write.new_key().clone();
         let rotates = new_key != write.session_key;
         let first = keys.insert(write.session_key.clone());
@@ -121,7 +122,7 @@ fn one_of_each_key(writes: Vec<Write>) -> (Vec<Write>, Vec<Write>) {
     })
 }
 
-/// Runs one statement for all, and answers each.
+/// Runs one statement for all requests, and answers each.
 async fn together(
     link: &mut Link,
     alone: &Alone,
@@ -138,7 +139,7 @@ async fn together(
                 }
             }
         }
-        // One by one, so that what the server refuses costs nobody else a save.
+        // One by one, so that a request that the server refuses does not fail the others.
         Err(failure) if failure.may_be_one_request() || failure.may_be_the_connection() => {
             writes.into_iter().for_each(|write| alone.spawn(write));
         }
@@ -146,7 +147,7 @@ async fn together(
     }
 }
 
-/// Runs a statement for all, and gives the keys of those that are done.
+/// Runs a statement for all requests, and returns the keys of the completed ones.
 async fn run(
     connection: &mut Connection,
     options: &PostgresOptions,
@@ -178,7 +179,7 @@ async fn run(
     connection.rows(options, query, &parameters).await
 }
 
-/// The statements for one row.
+/// Runs the statements for one row.
 async fn update(
     connection: &mut Connection,
     options: &PostgresOptions,
@@ -194,7 +195,7 @@ async fn update(
     connection.rows(options, query, &parameters).await
 }
 
-/// The outcome of each write; none for what has to go alone.
+/// The outcome of each write; `None` for those that must run alone.
 async fn shared(
     connection: &mut Connection,
     options: &PostgresOptions,
@@ -210,7 +211,7 @@ async fn shared(
         outcomes.iter_mut().for_each(|outcome| _ = outcome.get_or_insert(WriteOutcome::KeyTaken));
         return Ok(outcomes);
     }
-    // What was left out is missing, is not what was expected, or is locked by somebody.
+    // A skipped row is missing, does not hold the expected data, or is locked.
     let left: Vec<usize> = (0..writes.len()).filter(|index| outcomes[*index].is_none()).collect();
     if left.is_empty() {
         return Ok(outcomes);
@@ -232,7 +233,7 @@ async fn shared(
     Ok(outcomes)
 }
 
-/// Does one request by itself, and waits for the row's lock where somebody has it.
+/// Runs one request by itself, and waits for the row's lock if it is taken.
 pub(super) async fn by_itself(
     connection: &mut Connection,
     options: &PostgresOptions,
@@ -240,7 +241,7 @@ pub(super) async fn by_itself(
 ) -> Task<WriteOutcome> {
     let (key, new_key) = (write.session_key.as_str(), write.new_key().as_str());
     let (query, count) = match &write.work {
-        // It waits for nobody, so that the one for many serves one as well.
+        // It waits for no lock, so the statement for many serves one as well.
         Work::Create(_) => {
             let outcomes = shared(connection, options, Query::Create, std::slice::from_ref(write)).await?;
             return Ok(outcomes.into_iter().flatten().next().unwrap_or(WriteOutcome::KeyTaken));
@@ -270,7 +271,7 @@ pub(super) async fn by_itself(
 }
 
 impl Work {
-    /// The statement that serves this kind of work for many.
+    /// The statement that serves many requests of this kind.
     fn shared_query(&self) -> Query {
         match self {
             Work::Create(_) => Query::Create,
@@ -279,7 +280,7 @@ impl Work {
         }
     }
 
-    /// What the row becomes; none when it goes.
+    /// The row's new content; `None` for a deletion.
     fn row(&self) -> Option<&Row> {
         match self {
             Work::Create(row) | Work::Update { row, .. } => Some(row),

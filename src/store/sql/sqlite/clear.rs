@@ -1,17 +1,18 @@
-//! Removing what has expired, beside whoever else writes: this program and others.
+//! Removes expired sessions, concurrently with other writers in this program and in others.
 //!
-//! SQLite has one writer at a time, and who finds the file locked looks again, and sleeps 1, 2, 5, 10 and 15 milliseconds
-//! between the looks. The lock is held for about 20 milliseconds and then left free for at least 15, so that whoever
-//! comes meanwhile finds it free at the look after 33 milliseconds at the latest. A shorter rest would lie between two
-//! looks, and who has waited that long sleeps for 20, 25 and 50 milliseconds. That somebody waits cannot be seen, only
-//! that somebody has written; then the lock is left free for as long as it was held.
+//! SQLite has one writer at a time. A writer that finds the file locked retries, and sleeps 1, 2, 5, 10 and
+//! 15 milliseconds between its attempts. So this code holds the lock for about 20 milliseconds and then
+//! leaves it free for at least 15: a writer that comes meanwhile finds it free at its attempt after 33
+//! milliseconds at the latest. A shorter pause would fall between two attempts, and a writer that has waited
+//! that long sleeps for 20, 25 and 50 milliseconds. A waiting writer cannot be seen, only that somebody has
+//! written; then the lock is left free for as long as it was held.
 //!
-//! While it is free, the pages that the next transaction will change are read. With that done under the lock, half as
-//! many rows are removed in the same time.
+//! During the pause, the pages that the next transaction will change are read. If they were read under the
+//! lock, only half as many rows would be removed in the same time.
 //!
-//! What is removed need not be on the disk at once, since after a power cut it is only removed again. With write-ahead
-//! logging, that spares a sync while the lock is held. The log is copied into the file by the thread that cleans, while
-//! others write; otherwise the next writer would be the one that has to.
+//! Removals need not be on the disk at once, because after a power failure they are simply repeated. With
+//! write-ahead logging, that saves a sync while the lock is held. The cleaning thread copies the log into the
+//! file while others write; otherwise the next writer would have to do it.
 
 use std::sync::Arc;
 use std::thread;
@@ -30,28 +31,30 @@ use crate::site::error::StoreError;
 use crate::store::contract::Progress;
 use crate::store::sql::table::BatchSize;
 
-/// How long the lock is meant to be held: a writer that has to wait for it does not notice.
+/// The target time for holding the lock: short enough that a waiting writer does not notice.
 const MEANT: Duration = Duration::from_millis(20);
 
-/// How long the lock is free at least: as long as who waits for it sleeps between the first looks.
+/// The minimum time that the lock stays free: as long as a waiting writer sleeps between its first attempts.
 const LEAST_REST: Duration = Duration::from_millis(15);
 
-/// When another program has the lock. One that writes all the time leaves it free for moments only.
+/// The polling interval while another program has the lock. A program that writes all the time leaves it free
+/// only for moments.
 const LOOK_AGAIN: Duration = Duration::from_micros(500);
 
-/// How far the log may grow before it is copied. A writer of another program does it from 1,000 pages on, and waits
-/// for it.
+/// The maximum growth of the log before it is copied. Another program's writer copies it from 1,000 pages on,
+/// and waits for it.
 const LOG_PAGES: i64 = 500;
 
 /// Each removed row changes about three pages: one of the table, one of each index.
 const PAGES_A_ROW: i64 = 3;
 
-/// What the connection keeps in memory. With SQLite's 2 MB, a batch would write its pages more than once.
+/// The connection's memory cache. With SQLite's default of 2 MB, a batch would write its pages more than
+/// once.
 const CACHE_KIB: i64 = 16 << 10;
 
 type Step = oneshot::Sender<Task<Removed>>;
 
-/// What one transaction removed, and whether that was all.
+/// The number of rows that one transaction removed, and whether that was all.
 struct Removed {
     rows: u64,
     all: bool,
@@ -73,7 +76,7 @@ impl SqliteStore {
         let mut cleared = 0;
         loop {
             let (step, removed) = oneshot::channel();
-            // When the thread is gone, nobody answers.
+            // If the receiving thread is gone, nobody answers.
             let _ = steps.send(step);
             let removed = removed.await.unwrap_or(Err(Failure::Stopped));
             let removed = removed.map_err(|failure| failure.explain(&self.options))?;
@@ -85,7 +88,7 @@ impl SqliteStore {
     }
 }
 
-/// Until nobody asks any more.
+/// Serves steps until nobody asks any more.
 fn serve(slot: &Slot, steps: &Receiver<Step>, mut clearing: Clearing) {
     for step in steps {
         let _ = step.send(slot.run(|open| clearing.step(open, slot.options())));
@@ -95,14 +98,14 @@ fn serve(slot: &Slot, steps: &Receiver<Step>, mut clearing: Clearing) {
 struct Clearing {
     sql: Clear,
     now: String,
-    /// The lock inside of this program, which is fair where SQLite's is not.
+    /// The lock inside this program, which is fair, unlike SQLite's.
     turn: Arc<Mutex<()>>,
     batch: BatchSize,
-    /// Since when the lock is free, and how long it was held before.
+    /// When the lock was released, and how long it had been held.
     left: Option<(Instant, Duration)>,
-    /// What SQLite calls the file's state after the last write of another connection.
+    /// SQLite's `data_version` after the last write of another connection.
     data_version: Option<i64>,
-    /// About how many pages the log has grown; none where there is no log.
+    /// The approximate growth of the log in pages; `None` without a log.
     log_pages: Option<i64>,
 }
 
@@ -117,7 +120,7 @@ impl Clearing {
         let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         if journal.eq_ignore_ascii_case("wal") {
-            // Other journals would not be whole after a power cut.
+            // Other journal modes could be left corrupt by a power failure.
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             connection.pragma_update(None, "wal_autocheckpoint", 0)?;
             self.log_pages = Some(0);
@@ -125,10 +128,10 @@ impl Clearing {
         Ok(())
     }
 
-    /// Leaves the lock to others.
+    /// Leaves the lock free for others.
     fn rest(&mut self, connection: &Connection) -> Task<()> {
         let Some((since, held)) = self.left else { return Ok(()) };
-        // Without the log, who reads keeps others from writing.
+        // Without the log, readers block writers.
         if self.log_pages.is_some() {
             let parameters = params![self.now, self.batch.rows()];
             connection.prepare_cached(&self.sql.read)?.query_row(parameters, |_| Ok(()))?;
@@ -140,9 +143,9 @@ impl Clearing {
         Ok(())
     }
 
-    /// Whether another connection, of whatever program, has written since the last time that this was asked.
+    /// Whether another connection, of any program, has written since the last call.
     fn others_wrote(&mut self, connection: &Connection) -> bool {
-        // What fails here fails again where the batch asks for the lock, and is told there.
+        // A failure here recurs where the batch takes the lock, and is reported there.
         let version = connection.pragma_query_value(None, "data_version", |row| row.get(0)).ok();
         version.is_none() | (std::mem::replace(&mut self.data_version, version) != version)
     }
@@ -158,7 +161,8 @@ impl Clearing {
         let start = Instant::now();
         let (transaction, turn) = loop {
             let turn = turn.blocking_lock();
-            // What waits for another program must not keep this program's own writers waiting behind it.
+            // While waiting for another program, this must not keep this program's own writers waiting behind
+            // it.
             connection.busy_timeout(Duration::ZERO)?;
             let began = Transaction::new_unchecked(connection, TransactionBehavior::Immediate);
             connection.busy_timeout(options.busy_timeout)?;
@@ -184,7 +188,7 @@ impl Clearing {
         if let Some(pages) = &mut self.log_pages {
             *pages += rows as i64 * PAGES_A_ROW;
             if *pages >= LOG_PAGES || all {
-                // Passive: it waits for nobody, and nobody for it.
+                // Passive: it waits for nobody, and nobody waits for it.
                 connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
                 *pages = 0;
             }
@@ -197,7 +201,7 @@ impl Clearing {
 mod tests {
     use super::*;
 
-    /// It rests longer when somebody else has written, and not because of what it wrote itself.
+    /// It pauses longer when somebody else has written, and not because of its own writes.
     #[test]
     fn notices_who_else_writes() {
         for journal_mode in ["WAL", "DELETE"] {

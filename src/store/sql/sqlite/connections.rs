@@ -1,10 +1,11 @@
-//! The connections of the process: opened when there is work for them, closed when there is none.
+//! The connections of the process: opened when there is work, closed when there is none.
 //!
-//! - When the last connection to a file closes, SQLite copies the write-ahead log into the file and removes it. So a
-//!   store that is idle, closed or dropped leaves one whole file, and so does a process that ends with an idle store.
-//! - Before and after each piece of work the path is looked at. Once it leads to another file, all connections to the
-//!   old one are closed before any is opened to the new one: SQLite finds the log by its name, so that the two files
-//!   would share one.
+//! - When the last connection to a file closes, SQLite copies the write-ahead log into the file and removes
+//!   the log. So a store that is idle, closed or dropped leaves one complete file, and so does a process that
+//!   ends with an idle store.
+//! - The path is checked before and after each unit of work. Once it leads to another file, all connections
+//!   to the old one are closed before any is opened to the new one. SQLite finds the log by its name, so
+//!   otherwise the two files would share one.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,29 +19,29 @@ use super::error::{Failure, Task};
 use super::place::{self, FileId, OldLog, Place};
 use super::{Columns, ExtraColumn, Mode, SqliteOptions};
 
-/// How often in a row a file may be replaced.
+/// How many consecutive replacements of a file are tolerated.
 const TRIES: usize = 3;
 
-/// Read while work is under way, so that whoever has it for writing may close all connections. One for all stores, as
-/// two may have the same file open.
+/// Read-locked during work; holding the write lock allows closing all connections. One lock for all stores,
+/// because two may have the same file open.
 static UNDER_WAY: RwLock<()> = RwLock::new(());
 
-/// Held while a connection opens or closes. Of two that close at once, each would take the other for somebody who still
-/// needs the log, and nobody would remove it. It is taken after a slot's own lock.
+/// Held while a connection opens or closes. If two closed concurrently, each would see the other as one that
+/// still needs the log, and neither would remove it. It is taken after a slot's own lock.
 static REGISTRY: Mutex<Registry> = Mutex::new(Registry { slots: Vec::new(), files: None });
 
 struct Registry {
     slots: Vec<Weak<Slot>>,
-    /// By their paths without links.
+    /// By their paths with links resolved.
     files: Option<HashMap<PathBuf, Files>>,
 }
 
 /// The state of a path.
 #[derive(Default)]
 struct Files {
-    /// The file that connections are open to, and how many.
+    /// The file that connections have open, and their number.
     open: Option<(FileId, usize)>,
-    /// The log of the file that was there before, which must not become that of the next.
+    /// The log of the previous file, which must not become the next file's.
     old_log: Option<OldLog>,
 }
 
@@ -58,13 +59,13 @@ impl Registry {
     }
 }
 
-/// Where one thread's connection is, while it is open.
+/// Holds one thread's connection while it is open.
 pub(super) struct Slot {
     options: Arc<SqliteOptions>,
-    /// Absolute.
+    /// An absolute path.
     path: PathBuf,
     open: Mutex<Option<Open>>,
-    /// Whether another file has come to the path since the last one was opened.
+    /// Whether another file has appeared at the path since the last one was opened.
     is_replaced: AtomicBool,
 }
 
@@ -72,7 +73,7 @@ pub(super) struct Slot {
 pub(super) struct Open {
     pub(super) connection: Connection,
     pub(super) place: Place,
-    /// Whether anything was written, which then may be in the log alone.
+    /// Whether anything was written that may be in the log alone.
     pub(super) wrote: bool,
     /// Whether no work was done on it yet.
     pub(super) is_new: bool,
@@ -97,8 +98,8 @@ impl Slot {
         lock(&self.open).is_some()
     }
 
-    /// Runs work on a connection to the file that is at the path. When that file is replaced meanwhile, the work's
-    /// result counts for nothing.
+    /// Runs work on a connection to the file at the path. If that file is replaced meanwhile, the work's
+    /// result is discarded.
     pub(super) fn run<T>(&self, work: impl FnOnce(&mut Open) -> Task<T>) -> Task<T> {
         for _ in 0..TRIES {
             let file = FileId::at(&self.path);
@@ -128,7 +129,8 @@ impl Slot {
         Err(Failure::ReplacedBefore)
     }
 
-    /// Opens the file that is at the path; none when that changed, or other connections are still open to an older one.
+    /// Opens the file at the path; `None` when it changed, or when other connections still have an older one
+    /// open.
     fn open(&self, file: FileId) -> Task<Option<Open>> {
         let mut registry = lock(&REGISTRY);
         let real = self.path.canonicalize()?;
@@ -141,7 +143,8 @@ impl Slot {
         }
         files.old_log = None;
         let connection = connect(&self.options, &self.path, false)?;
-        // SQLite has the file open, and not yet the log. It would take another file's log for that file's own.
+        // SQLite has opened the file but not yet the log. It would mistake another file's log for this
+        // file's.
         if FileId::at(&self.path)? != file {
             return Ok(None);
         }
@@ -155,8 +158,8 @@ impl Slot {
         Ok(Some(Open { connection, place, wrote: false, is_new: true }))
     }
 
-    /// Closes the connection until there is work again. The last one leaves one whole file; false when the log could
-    /// not be emptied, since another program needs it.
+    /// Closes the connection until there is work again. The last one leaves one complete file; returns false
+    /// when the log could not be emptied, because another program needs it.
     pub(super) fn close(&self) -> Task<bool> {
         let under_way = UNDER_WAY.read().unwrap_or_else(PoisonError::into_inner);
         let mut slot = lock(&self.open);
@@ -170,7 +173,7 @@ impl Slot {
             return Ok(true);
         };
         let mut registry = lock(&REGISTRY);
-        // Other programs may have the file open, which would keep SQLite from doing this when it closes.
+        // Other programs may have the file open, which would keep SQLite from doing this on close.
         let emptied = if open.wrote { place::empty_log(&open.connection) } else { Ok(true) };
         registry.closed(&open.place.real);
         drop(open);
@@ -178,7 +181,7 @@ impl Slot {
     }
 }
 
-/// Closes all connections to files that are no longer where they were opened.
+/// Closes all connections to files that are no longer at their paths.
 fn leave_replaced() {
     let _alone = UNDER_WAY.write().unwrap_or_else(PoisonError::into_inner);
     let mut registry = lock(&REGISTRY);
@@ -202,7 +205,7 @@ fn leave_replaced() {
     }
 }
 
-/// Opens the file. No URI: its name is the path, whatever that looks like.
+/// Opens the file. URIs are disabled: the name is always the path.
 fn connect(options: &SqliteOptions, path: &Path, create: bool) -> Task<Connection> {
     let access = match options.mode {
         Mode::ReadOnly => OpenFlags::SQLITE_OPEN_READ_ONLY,
@@ -228,8 +231,7 @@ fn check_table(connection: &Connection, options: &SqliteOptions) -> Task<()> {
     Ok(())
 }
 
-/// Runs work that is done once, such as making a table, on a connection of its own; `create` makes a file that is
-/// missing.
+/// Runs one-time work, such as creating a table, on a separate connection; `create` creates a missing file.
 pub(super) fn once<T>(
     options: &SqliteOptions,
     create: bool,
@@ -241,7 +243,7 @@ pub(super) fn once<T>(
     alone(options, create, work)
 }
 
-/// Runs work on a connection of its own, also on a file that is opened to be read alone.
+/// Runs work on a separate connection, even for a file that is opened read-only.
 pub(super) fn alone<T>(
     options: &SqliteOptions,
     create: bool,
@@ -258,8 +260,9 @@ pub(super) fn alone<T>(
     done
 }
 
-/// Has these connections closed when this thread ends. Where it is the program's first one, that is when `main` returns: a
-/// store in a static is never dropped. (On Linux and macOS; elsewhere the first thread ends without.)
+/// Closes these connections when this thread ends. For the program's first thread, that is when `main`
+/// returns: a store in a static is never dropped. (On Linux and macOS; elsewhere the first thread ends
+/// without this.)
 pub(super) fn close_with_this_thread(slots: &[Arc<Slot>]) {
     struct End(RefCell<Vec<Weak<Slot>>>);
     impl Drop for End {
@@ -277,7 +280,7 @@ pub(super) fn close_with_this_thread(slots: &[Arc<Slot>]) {
     });
 }
 
-/// The data under these locks is whole after each step.
+/// Data under these locks is consistent after each step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -337,7 +340,7 @@ mod tests {
         assert!(matches!(done, Err(Failure::ReplacedBefore)), "{done:?}");
     }
 
-    /// The file is replaced between the look at the path and the opening.
+    /// The file is replaced between the check of the path and the opening.
     #[test]
     fn a_new_file_is_not_opened_beside_the_log_of_the_old_one() {
         let (folder, next, options) = two_files().unwrap();

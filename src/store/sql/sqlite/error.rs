@@ -1,4 +1,4 @@
-//! What can go wrong in SQLite, and what to do about it.
+//! The errors of SQLite, and their remedies.
 
 use std::io;
 use std::path::Path;
@@ -10,26 +10,26 @@ use super::super::table::problem;
 use super::{Mode, SqliteOptions};
 use crate::site::error::{StoreError, StoreErrorKind};
 
-/// What a piece of work on a connection gives.
+/// The result of work on a connection.
 pub(super) type Task<T> = Result<T, Failure>;
 
 #[derive(Debug)]
 pub(super) enum Failure {
     Sqlite(rusqlite::Error),
-    /// The error of a statement that went down with others in one transaction.
+    /// The error of a statement that failed with others in one transaction.
     Transaction(String),
-    /// Of the operating system.
+    /// An operating system error.
     System(io::Error),
     Missing,
-    /// The path led to another file when the work was done: nobody knows where it was written.
+    /// The path led to another file when the work was done: which file was written is unknown.
     Replaced,
     /// The path led to another file before anything was written.
     ReplacedBefore,
-    /// Why the file that came in the place of another cannot be opened.
+    /// Why the replacement file cannot be opened.
     OfReplacement(Box<Failure>),
     /// The write-ahead log of a replaced file lies beside the new one.
     OldLog,
-    /// The store was opened for reading.
+    /// The store was opened read-only.
     ReadOnlyMode,
     NotText,
     Unreadable(DecodeError),
@@ -61,7 +61,7 @@ impl Failure {
         matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
     }
 
-    /// The same once more, for another who waited for the same transaction.
+    /// A copy, for another request in the same transaction.
     pub(super) fn copy(&self) -> Failure {
         match self {
             Failure::Sqlite(rusqlite::Error::SqliteFailure(error, message)) => {
@@ -171,7 +171,7 @@ fn explain_sqlite(error: &rusqlite::Error, options: &SqliteOptions) -> (StoreErr
             ),
         ),
         Some(ErrorCode::DiskFull) => (Unavailable, format!("{path}: the disk is full; nothing was written")),
-        // The log's index is mapped into memory, and its room on the disk is asked for beforehand.
+        // The log's index is mapped into memory, and its disk space is reserved beforehand.
         Some(ErrorCode::SystemIoFailure) if code == Some(ffi::SQLITE_IOERR_SHMSIZE) => (
             Unavailable,
             format!("{path}: no room for {path}-shm, so that the disk is probably full; nothing was written"),
@@ -189,7 +189,7 @@ fn explain_sqlite(error: &rusqlite::Error, options: &SqliteOptions) -> (StoreErr
     }
 }
 
-/// SQLite has one code for a file that may not be written, whoever forbids it.
+/// SQLite has one code for a file that cannot be written, regardless of the reason.
 fn why_read_only(options: &SqliteOptions) -> String {
     let path = options.path.display();
     if options.mode == Mode::ReadOnly {

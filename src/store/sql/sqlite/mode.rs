@@ -1,6 +1,6 @@
-//! Whether a file may be read, written or made.
+//! Whether a file may be read, written or created.
 
-/// Whether the database file may be written, and made when it is missing; in a URL `?mode=ro`, `rw` and `rwc`.
+/// Whether the database file may be written, and created when missing; in a URL `?mode=ro`, `rw` and `rwc`.
 ///
 /// ```
 /// use cloakroom::store::sqlite::Mode;
@@ -19,12 +19,12 @@
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Nothing is written: saving a session is an error. `ro`.
+    /// Read-only: saving a session is an error. `ro`.
     ReadOnly,
-    /// The file must be there. `rw`.
+    /// The file must exist. `rw`.
     ReadWrite,
-    /// [`create_table`](super::SqliteOptions::create_table) makes a file that is missing. Opening a store never does, as
-    /// it would lack the table. `rwc`, and the default.
+    /// [`create_table`](super::SqliteOptions::create_table) creates a missing file. Opening a store never
+    /// does, because it would lack the table. `rwc`, and the default.
     #[default]
     ReadWriteCreate,
 }

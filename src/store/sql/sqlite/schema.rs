@@ -1,4 +1,4 @@
-//! The table, exactly as Django's migration makes it.
+//! The table, exactly as Django's migration creates it.
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, TransactionBehavior, params};
@@ -9,20 +9,20 @@ use super::{DIALECT, Mode, SqliteOptions, connections, format_time, threads};
 use crate::site::error::StoreError;
 
 impl SqliteOptions {
-    /// Makes the session table and its index, and the database file when there is none, as Django's
-    /// migration `sessions.0001_initial` does. A table that is there stays as it is.
+    /// Creates the session table and its index, and the database file if missing, as Django's migration
+    /// `sessions.0001_initial` does. An existing table stays as it is.
     ///
-    /// It makes no extra columns: a table with some is the site's own, and so is its migration.
+    /// It creates no extra columns: a table with extra columns is the site's own, and so is its migration.
     ///
     /// A new file gets write-ahead logging, so that readers and writers do not wait for each other.
     ///
     /// # Errors
-    /// When the file is no database, is locked or cannot be written.
+    /// When the file is not a database, is locked or cannot be written.
     pub async fn create_table(&self, record: MigrationRecord) -> Result<TableCreation, StoreError> {
         let options = self.clone();
         let create = move || -> Task<TableCreation> {
             let may_create = options.mode == Mode::ReadWriteCreate;
-            // An empty file is no database yet: somebody made it to have its permissions right.
+            // An empty file is not a database yet: somebody created it in advance with the right permissions.
             let is_empty = || std::fs::metadata(&options.path).map_or(true, |metadata| metadata.len() == 0);
             let is_new = may_create && is_empty();
             connections::once(&options, may_create, |connection| {

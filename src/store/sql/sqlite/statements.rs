@@ -1,4 +1,4 @@
-//! The SQL of one store, made once.
+//! The SQL of one store, built once.
 
 use super::{DIALECT, SqliteOptions};
 use crate::store::sql::dialect::Names;
@@ -6,24 +6,24 @@ use crate::store::sql::table::USER_SESSION_COLUMNS;
 
 /// Statements on the session table. Numbered parameters: `?1` is the session key.
 pub(super) struct Statements {
-    /// The data and the expiry, unless it is before `?2`.
+    /// The data and the expiry, unless the expiry is before `?2`.
     pub(super) load: String,
-    /// `?2` the data, `?3` the expiry, from `?4` on the extra columns.
+    /// `?2` is the data, `?3` the expiry; the extra columns start at `?4`.
     pub(super) create: String,
-    /// `?2` the data, `?3` the expiry, `?4` the data that is expected, or null, from `?5` on the extra columns.
+    /// `?2` is the data, `?3` the expiry, `?4` the expected data or null; the extra columns start at `?5`.
     pub(super) update: String,
-    /// As `update`, with `?5` the new key, and from `?6` on the extra columns.
+    /// Like `update`, with `?5` the new key; the extra columns start at `?6`.
     pub(super) rotate: String,
     pub(super) delete: String,
-    /// Whether the key is taken, also by an expired session.
+    /// Whether the key is taken, even by an expired session.
     pub(super) select_key: String,
-    /// Whether the session is there, and does not expire before `?2`.
+    /// Whether the session exists, and does not expire before `?2`.
     pub(super) exists: String,
     /// The first `?1` rows by their keys; key, data, expiry.
     pub(super) list: String,
-    /// As `list`, after the key `?2`.
+    /// Like `list`, after the key `?2`.
     pub(super) list_after: String,
-    /// The rows that do not expire before `?1`, and all.
+    /// The number of rows that do not expire before `?1`, and of all rows.
     pub(super) count: String,
     pub(super) clear: Clear,
     pub(super) index: Index,
@@ -33,7 +33,7 @@ pub(super) struct Statements {
 /// longer in it.
 #[derive(Clone, Default)]
 pub(super) struct Clear {
-    /// Has their pages read, of the table and of its indexes.
+    /// Reads their pages, of the table and of its indexes.
     pub(super) read: String,
     pub(super) remove: String,
 }
@@ -41,7 +41,7 @@ pub(super) struct Clear {
 /// Statements on the index of user sessions. `?1` is the user's id, and `?2` the session key.
 pub(super) struct Index {
     pub(super) check: String,
-    /// The columns in their order, and `?7` the key that the session moved from.
+    /// The columns in order, and `?7` the key that the session moved from.
     pub(super) put: String,
     pub(super) fill: String,
     pub(super) of_user: String,
@@ -74,8 +74,8 @@ impl Statements {
                  WHERE {key} = ?1 AND (?4 IS NULL OR {data} = ?4)",
                 assignments(5)
             ),
-            // One statement: the row changes its key, unless the new one is taken. `OR IGNORE` would do that too, and
-            // would also pass over what a constraint on an extra column refuses.
+            // One statement: the row changes its key, unless the new one is taken. `OR IGNORE` would do that
+            // too, but would also ignore errors of a constraint on an extra column.
             rotate: format!(
                 "UPDATE {table} SET {key} = ?5, {data} = ?2, {expiry} = ?3{} \
                  WHERE {key} = ?1 AND (?4 IS NULL OR {data} = ?4) \

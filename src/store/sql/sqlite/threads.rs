@@ -1,4 +1,4 @@
-//! The threads that work on the connections: some read, one writes.
+//! The threads that use the connections: some read, one writes.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,22 +12,22 @@ use super::SqliteOptions;
 use super::connections::{self, Open, Slot};
 use super::error::{Failure, Task};
 
-/// How long a connection stays open without work. Opening one takes about as long as ten reads.
+/// How long an idle connection stays open. Opening one takes about as long as ten reads.
 const IDLE: Duration = Duration::from_millis(250);
 
-/// How long dropping the store waits for its threads to close their connections, which takes milliseconds unless the
-/// disk hangs.
+/// How long dropping the store waits for its threads to close their connections, which takes milliseconds
+/// unless the disk hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 type ReadJob = Box<dyn FnOnce(&Slot) + Send>;
 
-/// A queued write: what to do inside the shared transaction, and whom to tell after its commit.
+/// A queued write: the work inside the shared transaction, and the recipient of its outcome after the commit.
 trait WriteJob: Send {
-    /// Whether somebody waits for the outcome; not when the request was cancelled.
+    /// Whether somebody waits for the outcome; false when the request was cancelled.
     fn is_wanted(&self) -> bool;
     /// Does the work. It may run again, when the shared transaction fails and each job gets its own.
     fn run(&mut self, connection: &Connection) -> bool;
-    /// Tells the outcome: that of the work, or that the transaction failed.
+    /// Reports the outcome of the work, or that the transaction failed.
     fn finish(self: Box<Self>, failed: Option<Failure>);
 }
 
@@ -37,14 +37,14 @@ pub(super) struct Threads {
     writes: Sender<Box<dyn WriteJob>>,
     turn: Arc<Mutex<()>>,
     options: Arc<SqliteOptions>,
-    /// The one that writes comes last: it sees to the log, which readers would keep.
+    /// The writer's slot comes last: it cleans up the log, which readers would keep.
     slots: Vec<Arc<Slot>>,
     alive: Sender<Infallible>,
-    /// Dropped after the senders, whose end is what ends the threads.
+    /// Dropped after the senders, whose end stops the threads.
     _ended: Ended,
 }
 
-/// Tells that all threads have ended, by having no sender any more.
+/// Signals that all threads have ended: then it has no sender any more.
 struct Ended(Receiver<Infallible>);
 
 impl Drop for Ended {
@@ -87,7 +87,7 @@ impl Threads {
         Ok(threads)
     }
 
-    /// Starts a thread with a connection of its own, which is closed when `run` returns.
+    /// Starts a thread with its own connection, which is closed when `run` returns.
     pub(super) fn spawn(&self, name: String, run: impl FnOnce(&Slot) + Send + 'static) -> Task<Arc<Slot>> {
         let slot = Slot::new(Arc::clone(&self.options))?;
         let (alive, own) = (self.alive.clone(), Arc::clone(&slot));
@@ -108,8 +108,8 @@ impl Threads {
         Ok(slot)
     }
 
-    /// Who writes in this program takes it first, so that its threads take turns and none has to look again and again
-    /// for SQLite's own lock.
+    /// A writer in this program takes this lock first, so that its threads take turns and none has to poll
+    /// SQLite's own lock.
     pub(super) fn turn(&self) -> Arc<Mutex<()>> {
         Arc::clone(&self.turn)
     }
@@ -121,7 +121,7 @@ impl Threads {
     ) -> Task<T> {
         let (reply, answer) = oneshot::channel();
         let job: ReadJob = Box::new(move |slot| {
-            // Nobody waits any more when the request was cancelled.
+            // Nobody is waiting any more if the request was cancelled.
             if !reply.is_closed() {
                 let _ = reply.send(slot.run(|open| task(&open.connection)));
             }
@@ -147,7 +147,7 @@ impl Threads {
     }
 }
 
-/// The next job. While there is none, the connection is closed.
+/// Returns the next job. While there is none, the connection is closed.
 fn next<J>(slot: &Slot, jobs: &Receiver<J>) -> Option<J> {
     while slot.is_open() {
         match jobs.recv_timeout(IDLE) {
@@ -161,7 +161,7 @@ fn next<J>(slot: &Slot, jobs: &Receiver<J>) -> Option<J> {
     jobs.recv().ok()
 }
 
-/// Acknowledged saves are safe, in the log.
+/// Logs a failed close. Acknowledged saves are safe, in the log.
 fn tell_failed_close(failure: Failure, slot: &Slot) {
     let error = failure.explain(slot.options());
     tracing::warn!(store = "sqlite", %error, "the write-ahead log could not be copied into the database's file");
@@ -203,7 +203,7 @@ fn write_loop(slot: &Slot, jobs: &Receiver<Box<dyn WriteJob>>, batch: usize, tur
         queued.retain(|job| job.is_wanted());
         match commit(slot, &mut queued) {
             Ok(false) if queued.len() > 1 => {
-                // One by one, so that one bad statement costs nobody else a save.
+                // One by one, so that one bad statement does not fail the others.
                 for job in queued {
                     let mut alone = [job];
                     let failed = commit(slot, &mut alone).err();
@@ -217,8 +217,8 @@ fn write_loop(slot: &Slot, jobs: &Receiver<Box<dyn WriteJob>>, batch: usize, tur
     }
 }
 
-/// Runs the jobs in one transaction. False when one of them failed; then, as after an error, nothing was
-/// written, but after [`Failure::Replaced`].
+/// Runs the jobs in one transaction. Returns false when one of them failed. Then, as after an error, nothing
+/// was written, except after [`Failure::Replaced`].
 fn commit(slot: &Slot, jobs: &mut [Box<dyn WriteJob>]) -> Task<bool> {
     let mut done = Ok(true);
     for _ in 0..if jobs.is_empty() { 0 } else { 2 } {
@@ -242,7 +242,7 @@ fn commit_together(open: &mut Open, jobs: &mut [Box<dyn WriteJob>]) -> Task<bool
     Ok(true)
 }
 
-/// Runs a task in a thread of its own; for work that is done once.
+/// Runs a one-time task in its own thread.
 pub(super) async fn once<T: Send + 'static>(task: impl FnOnce() -> Task<T> + Send + 'static) -> Task<T> {
     let (reply, answer) = oneshot::channel();
     std::thread::Builder::new().spawn(move || {

@@ -1,4 +1,4 @@
-//! The index of user sessions, in a table of its own.
+//! The index of user sessions, in its own table.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use crate::store::sql::table::TableCreation;
 use crate::store::user_session_index::{Client, Entry, UserSessionIndex};
 
 impl SqliteOptions {
-    /// Makes the table for the [index of user sessions](crate::user_sessions), in a file that is there. A table that is
-    /// there stays as it is.
+    /// Creates the table for the [index of user sessions](crate::user_sessions) in an existing file. An
+    /// existing table stays as it is.
     ///
     /// # Errors
-    /// When the file is missing, is no database, is locked or cannot be written.
+    /// When the file is missing, is not a database, is locked or cannot be written.
     pub async fn create_user_session_table(&self) -> Result<TableCreation, StoreError> {
         let options = self.clone();
         let create = move || {
@@ -31,7 +31,7 @@ impl SqliteOptions {
         threads::once(create).await.map_err(|failure| failure.explain(&self.of_user_sessions()))
     }
 
-    /// These options for messages about the index.
+    /// These options, for messages about the index.
     fn of_user_sessions(&self) -> SqliteOptions {
         SqliteOptions { table: self.user_session_table.clone(), ..self.clone() }
     }

@@ -9,13 +9,13 @@ use super::{DIALECT, SqliteOptions, connections, threads};
 use crate::site::error::StoreError;
 use crate::store::sql::users::{Passwords, no_users};
 
-/// How many values SQLite takes in one statement at the least.
+/// The number of values that every SQLite accepts in one statement.
 const VALUES: usize = 900;
 
 struct Users(SqliteOptions);
 
 impl SqliteOptions {
-    /// Reads users from this table.
+    /// Creates a reader of users from this table.
     pub(super) async fn users(mut self, table: &str) -> Result<Box<dyn Passwords>, StoreError> {
         table.clone_into(&mut self.table);
         let is_there = look(&self, |connection, table| {
@@ -30,7 +30,7 @@ impl SqliteOptions {
     }
 }
 
-/// Runs work that only reads, with the name of the table.
+/// Runs read-only work, with the name of the table.
 async fn look<T: Send + 'static>(
     options: &SqliteOptions,
     work: impl FnOnce(&Connection, &str) -> Task<T> + Send + 'static,
@@ -52,7 +52,7 @@ impl Passwords for Users {
         let read = move |connection: &Connection, table: &str| {
             let mut found = Vec::new();
             for ids in ids.chunks(VALUES) {
-                // The table's column says what is compared: `7` is a number where ids are numbers.
+                // The column's type decides the comparison: `7` is a number where ids are numbers.
                 let places = vec!["?"; ids.len()].join(", ");
                 let sql = format!(
                     "SELECT CAST(\"id\" AS TEXT), \"password\" FROM {} WHERE \"id\" IN ({places})",

@@ -1,15 +1,15 @@
-//! How many expired rows are removed in one transaction.
+//! The number of expired rows that one transaction removes.
 
 use std::time::Duration;
 
-/// The first transaction removes so many, before anything is known about the machine.
+/// The size of the first batch, before anything is known about the machine.
 const FIRST: u32 = 100;
 
-/// Fewer would make more commits, and each takes its time however little it removes.
+/// Smaller batches would make more commits, each with a fixed cost.
 const LEAST: u32 = 50;
 
-/// So many rows as take about the time that is meant, found out as it goes. On a slow disk a fixed number would keep
-/// others waiting, on a fast one it would spend its time on commits.
+/// Adapts the batch size to a target duration. On a slow disk a fixed size would keep others waiting; on a
+/// fast one it would spend its time on commits.
 pub(in crate::store) struct BatchSize {
     meant: Duration,
     rows: u32,
@@ -17,7 +17,7 @@ pub(in crate::store) struct BatchSize {
 }
 
 impl BatchSize {
-    /// Never more than `most`.
+    /// Creates a size that never exceeds `most`.
     pub(in crate::store) fn up_to(most: u32, meant: Duration) -> BatchSize {
         let most = most.max(1);
         BatchSize { meant, rows: FIRST.min(most), most }
@@ -27,7 +27,8 @@ impl BatchSize {
         self.rows
     }
 
-    /// Learns from the time that a full batch took. One that was slow by chance changes little: at most by half.
+    /// Learns from the duration of a full batch. One unusual batch changes little: at most by a
+    /// factor of two.
     pub(in crate::store) fn took(&mut self, time: Duration) {
         let factor = self.meant.as_secs_f64() / time.as_secs_f64().max(1e-6);
         let rows = (f64::from(self.rows) * factor.clamp(0.5, 2.0)) as u32;
@@ -41,7 +42,7 @@ mod tests {
 
     const MEANT: Duration = Duration::from_millis(20);
 
-    /// How many rows a batch has after a hundred on a machine that takes so long for each row.
+    /// The batch size after a hundred batches on a machine with this time per row.
     fn settles(microseconds: u64, most: u32) -> u32 {
         let mut size = BatchSize::up_to(most, MEANT);
         for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! What goes wrong alike in every database: what is said about it, and what to do next.
+//! The problems that are the same in every database: their messages and remedies.
 
 use std::fmt::Display;
 
@@ -30,7 +30,7 @@ pub(crate) fn not_text(place: impl Display, table: &str) -> Problem {
     (Unreadable, format!("{place}: a session in {table} holds no text; it was left as it is"))
 }
 
-/// `why` in the server's words, where they hold no values of the row.
+/// `why` is in the server's words, if they contain no values of the row.
 pub(crate) fn constraint(place: impl Display, table: &str, why: impl Display) -> Problem {
     let message = format!(
         "{place}: a constraint of the table {table} refuses the session ({why}); nothing was written. Check what \
@@ -39,7 +39,7 @@ pub(crate) fn constraint(place: impl Display, table: &str, why: impl Display) ->
     (Refused, message)
 }
 
-/// `code` instead of the server's words, which would show the value.
+/// `code` replaces the server's words, which would show the value.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) fn value(place: impl Display, table: &str, code: impl Display) -> Problem {
     let message = format!(
