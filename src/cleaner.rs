@@ -1,4 +1,4 @@
-//! Clearing expired sessions from time to time, inside of the program.
+//! Clears expired sessions periodically, inside the program.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -13,18 +13,18 @@ use super::SessionStore;
 use crate::site::clock::Clock;
 use crate::telemetry::{self, Operation};
 
-/// How much longer or shorter than the interval a wait may be.
+/// The maximum random deviation of a wait, as a fraction of the interval.
 const JITTER: f64 = 0.1;
 
-/// No interval is shorter: each round asks the database.
+/// The minimum interval: each round asks the database.
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Clears expired sessions in the background: about every `interval`, at least a second, until the
 /// [`Cleaner`] is stopped or dropped. For a site without a `clearsessions` in cron.
 ///
-/// The first round comes after a random part of the interval and each wait is up to a tenth longer or
-/// shorter, so that processes which started together do not clear together; several do no harm. What fails
-/// is logged as a warning and tried again in the next round.
+/// The first round starts after a random part of the interval, and each wait is up to a tenth longer or
+/// shorter, so that processes started together do not clear together. Several cleaners are harmless. A
+/// failure is logged as a warning, and the next round retries.
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -49,8 +49,8 @@ pub fn spawn_cleaner(store: Arc<dyn SessionStore>, clock: Arc<dyn Clock>, interv
     Cleaner { stop, task }
 }
 
-/// The task that [`spawn_cleaner`] started. Dropping it aborts the task wherever it is, which leaves the store
-/// whole; [`stop`](Cleaner::stop) ends it between two batches.
+/// The task started by [`spawn_cleaner`]. Dropping it aborts the task at any point, which leaves the store
+/// consistent; [`stop`](Cleaner::stop) ends it between two batches.
 #[must_use = "the task ends when this is dropped"]
 pub struct Cleaner {
     stop: watch::Sender<bool>,
@@ -58,14 +58,14 @@ pub struct Cleaner {
 }
 
 impl Cleaner {
-    /// Ends the task: at once while it waits, otherwise after the batch under way, which it waits for.
+    /// Ends the task: at once while it is idle, otherwise after the current batch, which it waits for.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        // When the store panicked, the runtime has reported it.
+        // If the store panicked, the runtime has reported it.
         let _ = (&mut self.task).await;
     }
 
-    /// Whether the task has ended, which it does by itself only when the store panics.
+    /// Whether the task has ended, which happens by itself only when the store panics.
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
     }
@@ -108,8 +108,8 @@ async fn clean(
     }
 }
 
-/// At least 0 and less than 1. Without random bytes one half: then processes may march in step, which is no
-/// reason to clear nothing.
+/// Returns a number from 0 up to 1. Without random bytes one half: then processes may run in step, which is
+/// no reason to clear nothing.
 fn random_fraction() -> f64 {
     getrandom::u32().map_or(0.5, |number| f64::from(number) / (f64::from(u32::MAX) + 1.0))
 }

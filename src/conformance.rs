@@ -1,4 +1,4 @@
-//! What every [`SessionStore`] must do, as one list of checks that runs against a real one.
+//! The requirements for every [`SessionStore`], as a list of checks that run against a real one.
 //!
 //! The stores of this crate pass it against their real servers; a store of your own should too:
 //!
@@ -13,8 +13,8 @@
 //! # Ok::<(), conformance::Nonconforming>(()) }).unwrap();
 //! ```
 //!
-//! Each check makes keys of its own, so the store may hold other sessions; only the checks of
-//! `clear_expired` want no other process to clear at the same time.
+//! Each check creates its own keys, so the store may contain other sessions. Only the checks of
+//! `clear_expired` require that no other process clears at the same time.
 
 mod checks;
 
@@ -28,7 +28,7 @@ use crate::store::contract::SessionStore;
 
 pub use checks::CHECKS;
 
-/// One check: its name, and what it does.
+/// One check: its name, and its function.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -65,7 +65,7 @@ type CheckFuture = Pin<Box<dyn Future<Output = Result<(), Problem>> + Send>>;
 /// ```
 ///
 /// # Errors
-/// When a check fails that is not declared, a declared one passes, or a name is no check's.
+/// When an undeclared check fails, a declared one passes, or a name matches no check.
 pub async fn run<'a>(
     store: &Arc<dyn SessionStore>,
     declared: &[(&'a str, &'a str)],
@@ -87,7 +87,7 @@ pub async fn run<'a>(
     if problems.is_empty() { Ok(summary) } else { Err(Nonconforming { problems }) }
 }
 
-/// What came of a store that conforms, in words: `22 of 23 conformance checks passed`, and a line for each
+/// The result for a conforming store, in words: `22 of 23 conformance checks passed`, and a line for each
 /// declared difference.
 ///
 /// ```
@@ -108,7 +108,7 @@ pub struct Summary<'a> {
 }
 
 impl<'a> Summary<'a> {
-    /// How many checks passed.
+    /// The number of passed checks.
     pub fn passed(&self) -> usize {
         self.passed
     }
@@ -129,7 +129,7 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-/// A store that is not as the contract says and not as it declares: what is wrong, line by line.
+/// The result for a store that matches neither the contract nor its declaration: the problems, line by line.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -161,10 +161,10 @@ pub struct Failure {
     problem: Problem,
 }
 
-/// What was found.
+/// The finding.
 #[derive(Debug)]
 enum Problem {
-    /// Something else than the contract says.
+    /// A violation of the contract.
     Violated(String),
     /// An error where the contract allows none.
     Failed(Error),
@@ -177,7 +177,7 @@ impl<E: Into<Error>> From<E> for Problem {
 }
 
 impl Check {
-    /// The check's name, which tells what must hold.
+    /// The check's name, which states the requirement.
     ///
     /// ```
     /// use cloakroom::conformance::CHECKS;

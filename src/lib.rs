@@ -2,12 +2,13 @@
 //!
 //! # Map
 //!
-//! - [`Session`], [`LazySession`], [`Key`]: what handlers use. [`auth`]: Django's login in it.
-//! - [`Settings`]: Django's settings by their names. [`connect`], [`store`]: where sessions are kept.
+//! - [`Session`], [`LazySession`], [`Key`]: the session in a handler. [`auth`]: Django's login in the
+//!   session.
+//! - [`Settings`]: Django's settings under their names. [`connect`], [`store`]: where sessions are kept.
 //! - [`SessionLayer`] for tower and axum, `SessionTransform` for actix-web; [`middleware`]: the rules behind it, for any other framework.
 //! - [`signing`], [`SessionCodec`], [`SessionData`], [`Value`]: the formats.
 //! - [`user_sessions`]: where a user is logged in, and how to log out everywhere.
-//! - [`observe`]: what an operator sees of all that.
+//! - [`telemetry`]: logs, spans and metrics for operators.
 //! - `conformance`: the suite that a store of your own should pass.
 
 mod cleaner;
@@ -66,7 +67,7 @@ pub use web::middleware::{self, SessionMiddleware};
 #[cfg(feature = "tower")]
 pub use web::tower::{ErrorResponse, PlainText, SessionBody, SessionFuture, SessionLayer, SessionService};
 
-/// The documents: their examples compile.
+/// The Markdown documents: their examples are compiled.
 #[cfg(all(doctest, feature = "axum"))]
 mod documents {
     #[doc = include_str!("../docs/from-django.md")]

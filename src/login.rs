@@ -1,3 +1,3 @@
-//! Who the user is: Django's `django.contrib.auth`, as far as sessions know of it.
+//! The logged-in user: the parts of Django's `django.contrib.auth` that concern sessions.
 
 pub mod auth;

@@ -1,24 +1,25 @@
-//! The names that Django's login has in a session, and the one place that reads the user's id from them.
+//! The names that Django's login uses in a session, and the one place that reads the user's id from them.
 
 use cloakroom_formats::{Kind, SessionData, Value, ValueError};
 
 use crate::site::error::{Error, StoreError, StoreErrorKind};
 use crate::store::listing::Listed;
 
-/// The key of the user's id: text, as Django's `value_to_string` makes it.
+/// The key of the user's id: text, as from Django's `value_to_string`.
 pub const USER_ID_KEY: &str = "_auth_user_id";
 /// The key of the authentication back end's dotted path.
 pub const BACKEND_SESSION_KEY: &str = "_auth_user_backend";
 /// The key of the session auth hash.
 pub const HASH_SESSION_KEY: &str = "_auth_user_hash";
 
-/// The id of the user who is logged in in this data, as `str(user.pk)` writes it in Django; none when nobody is.
+/// Returns the id of the user who is logged in in this data, as Django's `str(user.pk)`; `None` when nobody
+/// is.
 ///
-/// Django's login stores text. Sites that put `user.pk` there themselves store a number, and in a cache's pickle perhaps
-/// a `UUID`, a `Decimal` or `bytes`. Each becomes the text of the id that Django's `get_user` looks up. Text is taken
-/// letter for letter: `07` is another user than `7`, as it is where the primary key is text.
+/// Django's login stores text. Sites that store `user.pk` themselves store a number, and in a cache's pickle
+/// perhaps a `UUID`, a `Decimal` or `bytes`. Each becomes the text of the id that Django's `get_user` looks
+/// up. Text is taken letter for letter: `07` is another user than `7`, as it is for a text primary key.
 ///
-/// The extractors, the index of user sessions and the command all ask this function.
+/// The extractors, the index of user sessions and the command all use this function.
 ///
 /// ```
 /// use cloakroom::{SessionData, auth};
@@ -32,14 +33,15 @@ pub const HASH_SESSION_KEY: &str = "_auth_user_hash";
 /// ```
 ///
 /// # Errors
-/// [`Error::Value`] when the value is no id: a bool, a number with a fraction, a list, a date and the like. The session
-/// may be anybody's.
+/// [`Error::Value`] when the value is not an id: a bool, a number with a fraction, a list, a date and the
+/// like. The session may then belong to any user.
 pub fn user_id_in(data: &SessionData) -> Result<Option<String>, Error> {
     data.get(USER_ID_KEY).map_or(Ok(None), read)
 }
 
 impl Listed {
-    /// The id of the user who is logged in in it, as [`auth::user_id_in`](crate::auth::user_id_in) reads it; none when nobody is.
+    /// Returns the id of the user who is logged in in it, as [`auth::user_id_in`](crate::auth::user_id_in)
+    /// reads it; `None` when nobody is.
     ///
     /// ```
     /// use cloakroom::chrono::{TimeDelta, Utc};
@@ -57,7 +59,8 @@ impl Listed {
     /// ```
     ///
     /// # Errors
-    /// When nobody can tell whose session it is: it is unreadable, not signed with this secret, or holds no id there.
+    /// When the session's user is unknown: it is unreadable, not signed with this secret, or its id is
+    /// invalid.
     pub fn user_id(&self) -> Result<Option<String>, Error> {
         let unknown = |why: String| Err(StoreError::new("", StoreErrorKind::Unreadable, why).into());
         match &self.session {
@@ -70,14 +73,14 @@ impl Listed {
     }
 }
 
-/// The id in the value under [`USER_ID_KEY`].
+/// Reads the id from the value under [`USER_ID_KEY`].
 pub(crate) fn read(value: &Value) -> Result<Option<String>, Error> {
     let id = match value.kind() {
         Kind::None => return Ok(None),
         Kind::Str | Kind::Uuid => value.deserialize().ok(),
         Kind::Int | Kind::Float => whole(value.json()),
         Kind::Decimal => value.deserialize::<String>().ok().as_deref().and_then(whole),
-        // Python's `int()` reads digits out of bytes, too.
+        // Python's `int()` parses digits in bytes, too.
         Kind::Bytes | Kind::ByteArray => value.deserialize().ok().and_then(digits),
         _ => None,
     };
@@ -91,7 +94,7 @@ pub(crate) fn read(value: &Value) -> Result<Option<String>, Error> {
     })
 }
 
-/// The digits of a number without a fraction, however it is spelled. A float beyond 2^53 is no longer exact.
+/// The digits of a number without a fraction, in any spelling. A float beyond 2^53 is no longer exact.
 fn whole(text: &str) -> Option<String> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let unsigned = text.strip_prefix('-').unwrap_or(text);
@@ -114,7 +117,7 @@ mod tests {
         read(&Value::from_json(json).unwrap())
     }
 
-    /// Expected is `str(User._meta.pk.to_python(value))` in Django 5.2.
+    /// The expected values are `str(User._meta.pk.to_python(value))` in Django 5.2.
     #[test]
     fn numbers_are_the_ids_that_django_looks_up() {
         for (json, id) in [
@@ -134,7 +137,8 @@ mod tests {
         assert_eq!(of_json("null").unwrap(), None);
     }
 
-    /// `int()` makes users 7 and 1 of the first two. No login writes them, and to guess could name another user.
+    /// Python's `int()` reads the first two as users 7 and 1. No login writes them, and a guess could name
+    /// another user.
     #[test]
     fn what_is_no_id_is_an_error() {
         for json in ["7.5", "true", "[7]", "{}", "NaN", "Infinity", "1e+17", "\"\\ud800\""] {
@@ -144,7 +148,7 @@ mod tests {
         }
     }
 
-    /// `pickle.dumps({'_auth_user_id': …}, 4)` of Python 3.11.
+    /// The expected values are `pickle.dumps({'_auth_user_id': …}, 4)` of Python 3.11.
     #[test]
     fn pickles_are_read_alike() {
         let head = b"\x80\x04}\x94\x8c\x0d_auth_user_id\x94";

@@ -1,6 +1,7 @@
-//! What an operator sees: spans and events of `tracing`, and with the feature `metrics` counters and latencies through the
-//! facade of the crate [`metrics`](https://docs.rs/metrics), for whichever exporter the application installs.
-//! Without the feature the metrics cost nothing. None of it shows a session key, a cookie or a secret.
+//! Telemetry for operators: spans and events of `tracing`, and with the feature `metrics` counters and
+//! latencies through the facade of the crate [`metrics`](https://docs.rs/metrics), for any exporter that the
+//! application installs. Without the feature the metrics cost nothing. Telemetry never contains a session
+//! key, a cookie or a secret.
 //!
 //! | metric | type | labels | what it counts |
 //! |---|---|---|---|
@@ -14,11 +15,11 @@
 //! | `cloakroom_store_errors_total` | counter | `operation`; `store`; `kind`: `unavailable`, `misconfigured`, `unreadable`, `refused` | calls that failed |
 //! | `cloakroom_store_duration_seconds` | histogram | `operation`: `load`, `save`, `delete`, `exists`, `clear_expired` | how long calls of the store took |
 //!
-//! Many `changed` mean that single sessions are written by many processes at once; any `refused` beside the policy
-//! `Reject`, that [`Settings::save_timeout`](crate::Settings::save_timeout) ran out. Many `not_genuine`
-//! mean a wrong `SECRET_KEY`. The example `metrics.rs` serves them to Prometheus.
+//! Many `changed` mean that many processes write the same sessions concurrently. Any `refused` without the
+//! policy `Reject` means that [`Settings::save_timeout`](crate::Settings::save_timeout) ran out. Many
+//! `not_genuine` mean a wrong `SECRET_KEY`. The example `metrics.rs` serves them to Prometheus.
 //!
-//! For each load, save and delete there is a span, on the level `DEBUG`:
+//! Each load, save and delete has a span at the level `DEBUG`:
 //!
 //! | span | fields |
 //! |---|---|
@@ -26,18 +27,19 @@
 //! | `session.save` | `store`, `session`, `session_before` where the key changed, `outcome`, `attempts` |
 //! | `session.delete` | `store`, `session`, `outcome` |
 //!
-//! `session` is the session's [public id](crate::SessionKey::public_id), which `cloakroom list` and `cloakroom show`
-//! print, too, and `cloakroom list --id` looks for. `outcome` has the words of the table above, or the kind of the
-//! error, or `timed_out`; a call that was cancelled has none. `attempts` counts the writes. A request that does not ask
-//! for its session has no span, and where no subscriber wants them nothing is computed for them.
+//! `session` is the session's [public id](crate::SessionKey::public_id). `cloakroom list` and `cloakroom
+//! show` print it too, and `cloakroom list --id` finds it. `outcome` is a word from the table above, the kind
+//! of the error, or `timed_out`; a cancelled call has none. `attempts` counts the writes. A request that does
+//! not use its session has no span. If no subscriber wants the spans, nothing is computed for them.
 //!
-//! [docs/logs.md](https://docs.rs/crate/cloakroom/latest/source/docs/logs.md) lists all events, and says how to see them.
-//! A login, a logout and a revocation are `INFO` under the target `cloakroom::auth`. An error that replaces a response is an `ERROR` with its causes. A `WARN` is a store that fails behind
-//! another, and, at most once a minute with how many there were meanwhile: a session that is not genuine, a request that
-//! has several session cookies where [`Settings::reject_duplicate_cookies`](crate::Settings) refuses them, a session
-//! saved under a key that the response does not tell the client, or that came too late for any response, and a change
-//! that was made too late and never saved. Saves on top of another request's change, refused and
-//! interrupted ones are `DEBUG`.
+//! [docs/logs.md](https://docs.rs/crate/cloakroom/latest/source/docs/logs.md) lists all events, and how to
+//! enable them. A login, a logout and a revocation are `INFO` under the target `cloakroom::auth`. An error
+//! that replaces a response is an `ERROR` with its causes. A store that fails behind another store is a
+//! `WARN`. These events are `WARN` too, at most once a minute, with the number of suppressed ones: a session
+//! that is not genuine; a request with several session cookies, if
+//! [`Settings::reject_duplicate_cookies`](crate::Settings) refuses them; a session saved under a key that no
+//! response tells the client; a change that was made too late and never saved. Merged, refused and
+//! interrupted saves are `DEBUG`.
 
 mod logins;
 pub(crate) mod spans;
@@ -64,7 +66,7 @@ pub(crate) enum Operation {
     ClearExpired,
 }
 
-/// Counts a call of the store, and takes its time.
+/// Counts and times a call of the store.
 #[cfg(not(feature = "metrics"))]
 pub(crate) fn call<T: CallOutcome>(
     _operation: Operation,
@@ -73,7 +75,7 @@ pub(crate) fn call<T: CallOutcome>(
     call
 }
 
-/// Counts a call of the store, and takes its time.
+/// Counts and times a call of the store.
 #[cfg(feature = "metrics")]
 pub(crate) async fn call<T: CallOutcome>(
     operation: Operation,
@@ -85,7 +87,7 @@ pub(crate) async fn call<T: CallOutcome>(
     result
 }
 
-/// A save that met another request's change went through, after this many retries.
+/// A save that met another request's change succeeded, after this many retries.
 pub(crate) fn merged(retries: u32) {
     tracing::debug!(retries, "session saved on top of another request's changes");
     #[cfg(feature = "metrics")]
@@ -99,7 +101,7 @@ pub(crate) fn refused(attempts: u32) {
     recorder::conflict("refused");
 }
 
-/// A save is tried again.
+/// A save is retried.
 pub(crate) fn retried() {
     #[cfg(feature = "metrics")]
     recorder::retried();
@@ -112,7 +114,7 @@ pub(crate) fn interrupted() {
     recorder::interrupted();
 }
 
-/// The cleaner removed so many sessions more.
+/// The cleaner removed this many more sessions.
 pub(crate) fn cleared(_sessions: u64) {
     #[cfg(feature = "metrics")]
     recorder::cleared(_sessions);
@@ -129,7 +131,7 @@ fn kind_name(kind: StoreErrorKind) -> &'static str {
     }
 }
 
-/// What came of a call, as a label.
+/// The outcome of a call, as a label.
 pub(crate) trait CallOutcome {
     fn outcome(&self) -> &'static str;
 }
@@ -164,8 +166,8 @@ outcomes! {
     u64 { _ => "cleared" }
 }
 
-/// The warnings of one site about what single requests bring or cause. Nothing is locked while they are told, as who
-/// listens is the application's.
+/// One site's warnings about single requests. They are logged without holding a lock, because log subscribers
+/// are application code.
 #[derive(Debug, Default)]
 pub(crate) struct Warnings {
     not_genuine: Seldom,
@@ -176,7 +178,8 @@ pub(crate) struct Warnings {
 }
 
 impl Warnings {
-    /// Of sessions that are not genuine: under a wrong secret every request would be warned of.
+    /// Warns of a session that is not genuine. Rate-limited: a wrong secret would cause a warning for every
+    /// request.
     pub(crate) fn not_genuine(&self, now: DateTime<Utc>) {
         let Some(suppressed) = self.not_genuine.due(now) else { return };
         tracing::warn!(
@@ -187,7 +190,7 @@ impl Warnings {
         );
     }
 
-    /// Of requests that count as ones without a session, as they have several cookies of its name.
+    /// Warns of a request that counts as one without a session, because it has several cookies of its name.
     pub(crate) fn several_cookies(&self, now: DateTime<Utc>) {
         let Some(suppressed) = self.several_cookies.due(now) else { return };
         tracing::warn!(
@@ -198,7 +201,7 @@ impl Warnings {
         );
     }
 
-    /// Of a session that was saved under a key which the response does not tell the client.
+    /// Warns of a session that was saved under a key which the response does not tell the client.
     pub(crate) fn untold(&self, now: DateTime<Utc>, status: u16) {
         let Some(suppressed) = self.untold.due(now) else { return };
         tracing::warn!(
@@ -209,7 +212,7 @@ impl Warnings {
         );
     }
 
-    /// Of a session that was dropped with changes which were made after the response's headers went out.
+    /// Warns of a session that was dropped with changes made after the response's headers were sent.
     pub(crate) fn never_saved(&self, now: DateTime<Utc>) {
         let Some(suppressed) = self.never_saved.due(now) else { return };
         tracing::warn!(
@@ -219,7 +222,7 @@ impl Warnings {
         );
     }
 
-    /// Of a session that was saved under a new key after the response's headers went out.
+    /// Warns of a session that was saved under a new key after the response's headers were sent.
     pub(crate) fn key_without_response(&self, now: DateTime<Utc>) {
         let Some(suppressed) = self.key_without_response.due(now) else { return };
         tracing::warn!(
@@ -231,7 +234,7 @@ impl Warnings {
     }
 }
 
-/// Says when a warning is due: at first, then at most once a minute.
+/// Limits a warning's rate: the first at once, then at most one a minute.
 #[derive(Debug, Default)]
 struct Seldom(Mutex<Option<Warned>>);
 
@@ -242,11 +245,11 @@ struct Warned {
 }
 
 impl Seldom {
-    /// How many warnings were suppressed since the last one, if one is due now.
+    /// Returns how many warnings were suppressed since the last one, if one is due now.
     fn due(&self, now: DateTime<Utc>) -> Option<u64> {
         let mut warned = crate::site::lock::lock(&self.0);
         let suppressed = match warned.as_mut() {
-            // `abs` for a clock that was set back.
+            // `abs`, in case the clock was set back.
             Some(last) if (now - last.at).abs() < TimeDelta::minutes(1) => {
                 last.suppressed += 1;
                 return None;
@@ -327,7 +330,7 @@ mod recorder {
         counter!("cloakroom_cleared_total").increment(sessions);
     }
 
-    /// Tells the installed recorder what each metric is; call it once, after installing it.
+    /// Describes each metric to the installed recorder; call it once, after installing the recorder.
     ///
     /// ```
     /// use metrics_exporter_prometheus::PrometheusBuilder;

@@ -1,22 +1,25 @@
 //! Where a user is logged in, and how to log out everywhere.
 //!
-//! An index beside the sessions, which stay as they are: for each session of a user, when it was first and last
-//! seen, and from which address and browser. It is opt-in: without it nothing changes and nothing is written.
+//! An index beside the sessions, which are not changed. For each session of a user it records when it was
+//! first and last seen, and from which address and browser. It is optional: without it nothing changes and
+//! nothing is written.
 //!
-//! 1. **The sessions decide.** A listing looks each entry's session up, and shows only those in which this user is
-//!    logged in now. An entry alone gives nobody access and brings no session back.
-//! 2. **The entry is written before the session**, so that a crash between the two leaves an entry without a session
-//!    and never a session that the index does not know. When the entry of a login cannot be written, the login fails,
-//!    and the session stays as it was.
+//! 1. **The sessions decide.** A listing looks up each entry's session, and shows only those in which this
+//!    user is logged in now. An entry alone gives nobody access and restores no session.
+//! 2. **The entry is written before the session**, so that a crash between the two never leaves a session
+//!    that the index does not know. When a login's entry cannot be written, the login fails, and the session
+//!    stays as it was.
 //! 3. **An entry is removed only when its session is known to be gone**, and not in the minute after it was
-//!    written, when its session may be about to be.
-//! 4. **Whoever is seen is noted**: a session that Django made, or that the index lost, is in it after the first
-//!    request that loads it here; [`rebuild`](UserSessions::rebuild) finds those that never came by.
-//! 5. **Few writes.** A session is noted at its login, and then once in [5 minutes](DEFAULT_INTERVAL) by each process
-//!    that sees it. A login costs one round trip more, a logout one, a change of key one or two, all other requests none.
+//!    written: its session may not be written yet.
+//! 4. **Loaded sessions are recorded**: a session that Django made, or that the index lost, is in it after
+//!    the first request that loads it here; [`rebuild`](UserSessions::rebuild) finds those that no request
+//!    loads.
+//! 5. **Few writes.** The index costs one more round trip for a login and one for a logout, and one or two
+//!    for a change of the session key. Each process also updates "last seen" of a user's session once in [5
+//!    minutes](DEFAULT_INTERVAL), which is one more round trip for that request. Other requests pay nothing.
 //!
-//! The index holds session keys in plain, as Django's own table does: they are how a session is ended. Protect it
-//! alike. What is shown to users is the [`UserSessionId`], which opens nothing.
+//! The index holds session keys in plain text, as Django's own table does, because ending a session needs its
+//! key. Protect it like that table. Show users the [`UserSessionId`], which gives no access.
 //!
 //! ```
 //! use axum::{Router, extract::Request, middleware::{Next, from_fn}, response::Response, routing::{get, post}};
@@ -94,7 +97,8 @@ pub use crate::store::user_session_index::{
     Client, Entry, MAX_ADDRESS, MAX_USER_AGENT, MAX_USER_ID, UserSessionIndex,
 };
 
-/// How long a process leaves the entry of a session alone that it has noted: 5 minutes.
+/// The default of [`with_interval`](UserSessions::with_interval): how long a process does not write the entry
+/// of a session again. 5 minutes.
 ///
 /// ```
 /// use cloakroom::user_sessions::DEFAULT_INTERVAL;
@@ -103,18 +107,18 @@ pub use crate::store::user_session_index::{
 /// ```
 pub const DEFAULT_INTERVAL: TimeDelta = TimeDelta::minutes(5);
 
-/// So long after it was written, an entry stays although there is no session for it yet. Longer than any save takes.
+/// How long after it was written an entry stays without a session. Longer than any save takes.
 const GRACE: TimeDelta = TimeDelta::minutes(1);
 
-/// How many sessions are looked up at the same time.
+/// How many sessions are looked up concurrently.
 const AT_ONCE: usize = 64;
 
-/// A user who moves or logs in more often than this while being logged out is not to be beaten here.
+/// The limit for a user who keeps moving sessions or logging in while being logged out.
 const MAX_PASSES: u32 = 100;
 
-/// The sessions of users: lists and revokes them. A handle: clones are the same.
+/// The sessions of users: lists and revokes them. A handle: clones share their state.
 ///
-/// The map of the module has the rules; [`connect`](UserSessions::connect) is the usual way to one.
+/// The module's documentation has the rules; [`connect`](UserSessions::connect) is the usual constructor.
 ///
 /// ```
 /// use cloakroom::{SessionMiddleware, Settings, auth, user_sessions::UserSessions};
@@ -141,7 +145,7 @@ pub struct UserSessions {
 }
 
 impl UserSessions {
-    /// The sessions in this store, with their index in the same or another one.
+    /// Creates a handle to the sessions in this store, with their index in the same or another one.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -157,7 +161,7 @@ impl UserSessions {
     /// ```
     ///
     /// # Errors
-    /// When the store keeps sessions in cookies, where nobody can end them, or the index is not there.
+    /// When the store keeps sessions in cookies, where nobody can end them, or when the index is missing.
     pub async fn new(
         store: Arc<dyn SessionStore>,
         index: Arc<dyn UserSessionIndex>,
@@ -176,10 +180,10 @@ impl UserSessions {
         })
     }
 
-    /// Opens the store that a URL names, as [`connect`](crate::connect) does, with the index in it; that of a
-    /// `cached_db:` is in its database. A database needs the index's table once:
-    /// [`create_user_session_table`](store::create_user_session_table), or
-    /// `cloakroom create-table --user-sessions`.
+    /// Opens the store that a URL names, as [`connect`](crate::connect) does, with the index in it; for a
+    /// `cached_db:` in its database. A database first needs the index's table:
+    /// [`create_user_session_table`](store::create_user_session_table), or `cloakroom create-table
+    /// --user-sessions`.
     ///
     /// ```
     /// use cloakroom::{Settings, user_sessions::UserSessions};
@@ -193,7 +197,7 @@ impl UserSessions {
     ///
     /// # Errors
     /// As `connect`; when the store cannot keep an index (files, memcached, cookies; give them the index of
-    /// another store with [`new`](UserSessions::new)); when the table is not there.
+    /// another store with [`new`](UserSessions::new)); when the table is missing.
     pub async fn connect(url: &str, settings: &Settings) -> Result<UserSessions, StoreError> {
         let opened = store::open(url, settings).await?;
         let Some(index) = opened.index else {
@@ -205,8 +209,8 @@ impl UserSessions {
         UserSessions::new(opened.store, index).await
     }
 
-    /// Opens the store of the sessions and, apart from it, the one that keeps the index: for sessions in files or in
-    /// memcached. The second must be a whole store, a database with the session table too.
+    /// Opens the sessions' store and a separate store for the index: for sessions in files or in memcached.
+    /// The second must be a complete store, a database with the session table too.
     ///
     /// ```
     /// use cloakroom::{Settings, user_sessions::UserSessions};
@@ -230,7 +234,7 @@ impl UserSessions {
         UserSessions::new(store::connect(url, settings).await?, index).await
     }
 
-    /// Takes the time from another clock.
+    /// Uses another clock.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -254,8 +258,8 @@ impl UserSessions {
         self
     }
 
-    /// How long a process leaves the entry of a session alone that it has noted; [`DEFAULT_INTERVAL`] unless said. It
-    /// is how exact "last seen" is.
+    /// Sets how long a process does not write the entry of a session again. It is the precision of "last
+    /// seen". Default: [`DEFAULT_INTERVAL`].
     ///
     /// ```
     /// use std::sync::Arc;
@@ -285,7 +289,7 @@ impl UserSessions {
         self
     }
 
-    /// The store of the sessions, to be given to the session layer.
+    /// The sessions' store, for the session layer.
     ///
     /// ```
     /// use cloakroom::{Settings, user_sessions::UserSessions};
@@ -300,7 +304,7 @@ impl UserSessions {
         Arc::clone(&self.store)
     }
 
-    /// Where this user is logged in: the last seen first. Entries whose session is gone are removed on the way.
+    /// Lists this user's sessions, the last seen first. Removes entries whose session is gone.
     ///
     /// ```
     /// use cloakroom::user_sessions::UserSessions;
@@ -321,13 +325,14 @@ impl UserSessions {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Store`] when store or index fail. A session that cannot be read, or whose user's id cannot be, is in the
-    /// list: it may be the user's.
+    /// [`Error::Store`] when the store or the index fails. A session that cannot be read, or whose user's id
+    /// is invalid, is listed: it may be the user's.
     pub async fn list(&self, user_id: &str) -> Result<Vec<UserSession>, Error> {
         Ok(self.look_up(user_id).await?.live)
     }
 
-    /// Ends one session of this user; tells whether there was one. The id of another user's session ends nothing.
+    /// Ends one session of this user; returns whether there was one. The id of another user's session ends
+    /// nothing.
     ///
     /// ```
     /// use cloakroom::user_sessions::UserSessions;
@@ -358,8 +363,8 @@ impl UserSessions {
         Ok(self.end_all(&[found.entry]).await? > 0)
     }
 
-    /// Ends all sessions of this user; tells how many. A session that moves to another key meanwhile is followed. To
-    /// log the current user out with it, call [`auth::logout`] afterwards, which forgets the cookie.
+    /// Ends all sessions of this user; returns how many. A session that moves to another key meanwhile is
+    /// followed. To log the current user out too, call [`auth::logout`] afterwards, which deletes the cookie.
     ///
     /// ```
     /// use cloakroom::user_sessions::UserSessions;
@@ -379,14 +384,15 @@ impl UserSessions {
     /// ```
     ///
     /// # Errors
-    /// As [`list`](UserSessions::list). When a session cannot be ended, the others are ended all the same; call again.
-    /// [`Error::Conflict`] when the user keeps logging in: then deactivate the user first.
+    /// As [`list`](UserSessions::list). When a session cannot be ended, the others are still ended; call
+    /// again. [`Error::Conflict`] when the user keeps logging in: then deactivate the user first.
     pub async fn revoke_all(&self, user_id: &str) -> Result<u64, Error> {
         self.revoke_but(user_id, &[]).await
     }
 
-    /// How many of this user's entries belong to a session that is not signed with this secret. Such sessions are
-    /// neither listed nor ended; whoever has the secret still serves them. With a wrong secret, all are such.
+    /// Counts this user's entries whose session is not signed with this secret. Such sessions are neither
+    /// listed nor ended, and a server with their secret still serves them. With a wrong secret, all entries
+    /// count.
     ///
     /// ```
     /// use cloakroom::{Settings, user_sessions::UserSessions};
@@ -403,8 +409,8 @@ impl UserSessions {
         Ok(self.look_up(user_id).await?.not_genuine)
     }
 
-    /// Until a look brings nothing new: a session that moved between the look at the index and the look at the
-    /// session had its new entry written before, so the next look finds it.
+    /// Repeats until a pass finds nothing new. If a session moved between reading the index and reading the
+    /// session, its new entry was written before the move, so the next pass finds it.
     pub(crate) async fn revoke_but(&self, user_id: &str, kept: &[SessionKey]) -> Result<u64, Error> {
         let (mut revoked, mut known_gone) = (0, HashSet::new());
         for _ in 0..MAX_PASSES {
@@ -424,8 +430,8 @@ impl UserSessions {
         Err(Error::Conflict { attempts: MAX_PASSES })
     }
 
-    /// Ends the sessions of these entries; tells how many were there. One that cannot be ended keeps its entry and is
-    /// the error, once the others are ended.
+    /// Ends the sessions of these entries; returns how many existed. A session that cannot be ended keeps its
+    /// entry, and its error is returned after the others are ended.
     async fn end_all(&self, entries: &[Entry]) -> Result<u64, Error> {
         let (mut ended, mut failed) = (0, None);
         for chunk in entries.chunks(AT_ONCE) {
@@ -448,7 +454,7 @@ impl UserSessions {
                     }
                 }
             }
-            // That the entries go, too, is tidiness.
+            // Removing the entries too is only cleanup.
             self.forget_all(&gone).await;
         }
         failed.map_or(Ok(ended), |error| Err(error.into()))
@@ -474,7 +480,7 @@ impl UserSessions {
                     Err(error) if error.kind() == StoreErrorKind::Unreadable => (None, Err(error.into())),
                     Err(error) => return Err(error.into()),
                 };
-                // Where nobody can tell whose it is, the entry does.
+                // If the session's user is unknown, the entry decides.
                 if its_user.map_or(true, |its_user| its_user.as_deref() == Some(user_id)) {
                     look.live.push(UserSession::new(entry.clone(), expire_date));
                 } else {
@@ -492,7 +498,7 @@ impl UserSessions {
         Ok(look)
     }
 
-    /// The sessions of these entries, in their order.
+    /// Loads the sessions of these entries, in order.
     async fn load_each(
         &self,
         entries: &[Entry],
@@ -506,7 +512,7 @@ impl UserSessions {
         .await
     }
 
-    /// Notes that a user is seen in a session, unless this process did so lately.
+    /// Records that a user was seen in a session, unless this process did so recently.
     pub(crate) async fn see(
         &self,
         user_id: &str,
@@ -528,8 +534,8 @@ impl UserSessions {
         Ok(())
     }
 
-    /// Ends the session that this one has become, which is gone from its key: whose entry has, to the microsecond, the
-    /// beginning of this one's, as moving passes it on. Tells whether there was one.
+    /// Ends the session that this one became after moving away from its key; returns whether there was one.
+    /// Its entry has, to the microsecond, the same first time, because a move passes that on.
     pub(crate) async fn end_moved(&self, user_id: &str, session_key: &SessionKey) -> Result<bool, Error> {
         let entries = self.index.of_user(user_id).await?;
         let Some(gone) = entries.iter().find(|entry| entry.session_key == *session_key) else {
@@ -545,7 +551,7 @@ impl UserSessions {
         Ok(ended)
     }
 
-    /// Removes the entry of a session that is gone. When that fails, the next listing or cleaning does it.
+    /// Removes the entry of a session that is gone. If that fails, the next listing or cleaning does it.
     pub(crate) async fn forget(&self, user_id: &str, session_key: &SessionKey) {
         self.forget_all(&[(user_id, session_key)]).await;
     }
@@ -574,17 +580,17 @@ impl fmt::Debug for UserSessions {
     }
 }
 
-/// What one look at a user's sessions found.
+/// The result of one pass over a user's sessions.
 #[derive(Default)]
 struct Look {
     live: Vec<UserSession>,
     /// Entries without a session of this user.
     gone: Vec<SessionKey>,
-    /// How many entries have a session that is signed with another secret.
+    /// How many entries have a session signed with another secret.
     not_genuine: u64,
 }
 
-/// Asks about all sessions at the same time; the answers come in the order of the entries.
+/// Queries all sessions concurrently; the answers have the order of the entries.
 async fn each<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
     entries: &[Entry],
     ask: impl Fn(SessionKey) -> F,
@@ -610,12 +616,12 @@ fn is_indexable(user_id: &str) -> bool {
     user_id.chars().count() <= MAX_USER_ID
 }
 
-/// Whether the session of an entry has had its time to appear.
+/// Whether an entry is old enough that its session must exist.
 fn is_settled(entry: &Entry, now: DateTime<Utc>) -> bool {
     (now - entry.last_seen).abs() >= GRACE
 }
 
-/// A session of a user, as [`UserSessions::list`] shows it.
+/// A user's session, as listed by [`UserSessions::list`].
 ///
 /// ```
 /// use cloakroom::user_sessions::UserSessions;
@@ -647,7 +653,7 @@ impl UserSession {
         UserSession { id: UserSessionId::of(&entry.session_key), entry, expire_date }
     }
 
-    /// What to name it by in pages and forms.
+    /// The name for the session in pages and forms.
     pub fn id(&self) -> &UserSessionId {
         &self.id
     }
@@ -657,27 +663,28 @@ impl UserSession {
         &self.entry.user_id
     }
 
-    /// When the user was first seen in it: at the login, or where that was not noted, when the index came to know.
+    /// When the user was first seen in it: at the login, or if that was not recorded, when the index learned
+    /// of it.
     pub fn first_seen(&self) -> DateTime<Utc> {
         self.entry.first_seen
     }
 
-    /// When the user was last seen in it, as exactly as the interval says.
+    /// When the user was last seen in it, with the precision of the interval.
     pub fn last_seen(&self) -> DateTime<Utc> {
         self.entry.last_seen
     }
 
-    /// When the session ends, where the store knows.
+    /// The session's expiry, if the store knows it.
     pub fn expire_date(&self) -> Option<DateTime<Utc>> {
         self.expire_date
     }
 
-    /// The address that the application gave.
+    /// The address, as given by the application.
     pub fn address(&self) -> Option<&str> {
         self.entry.client.address()
     }
 
-    /// The `User-Agent` that the application gave.
+    /// The `User-Agent`, as given by the application.
     pub fn user_agent(&self) -> Option<&str> {
         self.entry.client.user_agent()
     }
@@ -694,11 +701,11 @@ impl fmt::Debug for UserSession {
     }
 }
 
-/// Names a session without giving it away: 32 hexadecimal digits, half of the SHA-256 of its key. The command `cloakroom
-/// list` shows the first 12.
+/// Identifies a session without giving access to it: 32 hexadecimal digits, half of the SHA-256 of its key.
+/// The command `cloakroom list` shows the first 12.
 ///
-/// Not keyed with the secret: a session key is 165 random bits, which nobody finds by trying, and so the names are
-/// the same for every process, for the command, and after a change of the secret.
+/// Not keyed with the secret: a session key is 165 random bits, which nobody finds by trying. So the ids are
+/// the same in every process and in the command, and after a change of the secret.
 ///
 /// ```
 /// use cloakroom::SessionKey;

@@ -1,4 +1,4 @@
-//! Sessions in requests and responses: the rules, and the frameworks that follow them.
+//! Sessions in requests and responses: the rules, and the adapters for web frameworks.
 
 #[cfg(feature = "actix")]
 pub(crate) mod actix;

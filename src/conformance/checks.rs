@@ -1,4 +1,4 @@
-//! The list. A check's name says what must hold.
+//! The checks. A check's name states the requirement.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ type Outcome = Result<(), Problem>;
 
 macro_rules! checks {
     ($($name:ident)*) => {
-        /// Every check, in the order in which to read them.
+        /// Every check, in reading order.
         pub const CHECKS: &[Check] = &[
             $(Check { name: stringify!($name), run: |store| Box::pin($name(store)) },)*
         ];
@@ -74,7 +74,7 @@ macro_rules! ensure_eq {
 }
 
 fn now() -> DateTime<Utc> {
-    // Stores whose server expires entries go by the real clock.
+    // Stores whose server expires entries follow the real clock.
     use crate::site::clock::Clock;
     crate::site::clock::SystemClock.now()
 }
@@ -125,7 +125,8 @@ async fn what_was_created_is_loaded(store: Store) -> Outcome {
     Ok(())
 }
 
-/// More than a reader's limits allow, or less: either it is given back, or the save fails and what was there stays.
+/// For sizes around a reader's limits: either the session is given back, or the save fails and the old data
+/// stays.
 async fn what_is_too_large_is_refused_and_nothing_is_lost(store: Store) -> Outcome {
     let (session_key, _) = create(&store, r#"{"good":true}"#).await?;
     let large = [
@@ -331,7 +332,7 @@ async fn an_expired_session_is_absent(store: Store) -> Outcome {
     ensure!(store.load(&session_key, start).await?.is_some(), "it is absent before it expired");
     let later = start + TimeDelta::seconds(3);
     if store.load(&session_key, later).await?.is_some() {
-        // A server with a clock of its own expires it when the time has really come.
+        // A server with its own clock expires it only in real time.
         tokio::time::sleep(std::time::Duration::from_millis(3_200)).await;
     }
     ensure!(store.load(&session_key, later).await?.is_none(), "it is loaded");
@@ -346,7 +347,7 @@ async fn expiry_counts_to_the_microsecond(store: Store) -> Outcome {
     let loaded = store.load(&session_key, start).await?;
     ensure!(loaded.is_some(), "absent before it expires");
     let Some(known) = loaded.and_then(|loaded| loaded.expire_date) else {
-        // The server keeps the time, in units of its own.
+        // The server keeps the time in its own units.
         return Ok(());
     };
     ensure_eq!(known, expire_date, "expire_date");
@@ -371,7 +372,7 @@ async fn clearing_removes_expired_sessions_only(store: Store) -> Outcome {
     let loaded = store.load(&expired, start - TimeDelta::days(1)).await?;
     ensure!(loaded.is_some(), "absent before it expires");
     if loaded.is_some_and(|loaded| loaded.expire_date.is_none()) {
-        // The server goes by its own clock and expires them itself.
+        // The server follows its own clock and expires them itself.
         for session_key in [&expired, &exactly, &alive] {
             store.delete(session_key).await?;
         }
@@ -388,7 +389,7 @@ async fn clearing_removes_expired_sessions_only(store: Store) -> Outcome {
     Ok(())
 }
 
-/// Runs the same call many times at once and counts those that say they succeeded.
+/// Runs the same call many times concurrently and counts the calls that report success.
 async fn race<T, F>(call: impl Fn(u32) -> F) -> Result<usize, Problem>
 where
     T: Send + 'static,
@@ -489,7 +490,7 @@ async fn keys_do_not_alias(store: Store) -> Outcome {
     Ok(())
 }
 
-/// Everything that a listing gives, with something done after each page; none where the store has no listing.
+/// Returns a complete listing, with a callback after each page; `None` where the store has no listing.
 async fn list<F: Future<Output = Outcome>>(
     store: &Store,
     limit: usize,
@@ -550,7 +551,7 @@ async fn a_listing_finds_what_was_there_all_the_while(store: Store) -> Outcome {
         return Ok(());
     }
     ensure!(missing.is_empty(), "{} of {} sessions are not listed", missing.len(), staying.len());
-    // Others may come and go in the same store.
+    // Other sessions may come and go in the same store.
     ensure!(count?.live >= 40, "fewer are counted than there are");
     Ok(())
 }

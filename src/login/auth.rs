@@ -20,7 +20,7 @@ pub const MODEL_BACKEND: &str = "django.contrib.auth.backends.ModelBackend";
 
 const HASH_SALT: &str = "django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash";
 
-/// The hash that ties a login to the user's password: when the password changes, the login ends.
+/// Returns the hash that ties a login to the user's password: when the password changes, the login ends.
 ///
 /// `password` is the password *field*, the encoded hash in `auth_user.password`. Django's
 /// `AbstractBaseUser.get_session_auth_hash`.
@@ -38,8 +38,8 @@ pub fn session_auth_hash(password: &str, settings: &Settings) -> String {
     session_auth_hash_with(password, &settings.secret_key, settings.auth_hash_algorithm)
 }
 
-/// The session auth hash with a given secret and algorithm. Django's `get_session_auth_fallback_hash` is
-/// this for each of `SECRET_KEY_FALLBACKS`.
+/// Returns the session auth hash with a given secret and algorithm. Django's `get_session_auth_fallback_hash`
+/// is this function for each of `SECRET_KEY_FALLBACKS`.
 ///
 /// ```
 /// use cloakroom::auth::{session_auth_hash, session_auth_hash_with};
@@ -53,7 +53,8 @@ pub fn session_auth_hash_with(password: &str, secret: &SecretKey, algorithm: Alg
     salted_hmac_hex(HASH_SALT, password.as_bytes(), secret, algorithm)
 }
 
-/// Whether a login's hash fits the user's password field, with this secret or a fallback. In constant time.
+/// Whether a login's hash matches the user's password field, with this secret or a fallback. In constant
+/// time.
 ///
 /// ```
 /// use cloakroom::{Settings, auth};
@@ -80,7 +81,7 @@ fn fits(hash: &str, password: &str, secret: &SecretKey, settings: &Settings) -> 
     })
 }
 
-/// A user, as far as the session is concerned.
+/// The properties of a user that the session needs.
 #[derive(Clone, Copy)]
 pub struct User<'a> {
     /// The primary key, as text.
@@ -97,7 +98,8 @@ impl std::fmt::Debug for User<'_> {
     }
 }
 
-/// The id of the user who is logged in, without a look at the password. Django's `USER_ID_KEY` in the session.
+/// Returns the id of the logged-in user, without checking the password. Django's `USER_ID_KEY` in the
+/// session.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -111,16 +113,17 @@ impl std::fmt::Debug for User<'_> {
 /// ```
 ///
 /// # Errors
-/// As [`user_id_in`], which says what counts as an id.
+/// As [`user_id_in`], which defines valid ids.
 pub fn user_id(session: &Session) -> Result<Option<String>, Error> {
     session.get_value(USER_ID_KEY).as_ref().map_or(Ok(None), login_keys::read)
 }
 
 /// Whether this user, whom the caller looked up by [`user_id`], is logged in: Django's `get_user`, with all
-/// that it does to the session.
+/// its effects on the session.
 ///
-/// A login whose hash does not fit the password ends: the session is flushed. One that fits with a fallback
-/// secret is taken, under a new key and with a new hash. A session of another user or back end stays.
+/// A login whose hash does not match the password ends: the session is flushed. If the hash matches with a
+/// fallback secret, the login continues under a new key and with a new hash. A session of another user or
+/// back end is not changed.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -158,8 +161,8 @@ pub async fn verify_user(session: &Session, user: User<'_>) -> Result<bool, Erro
     Ok(false)
 }
 
-/// Logs a user in. Django's `login`: the data of an anonymous session is kept under a new key; that of
-/// another user, or of this one before a change of password, is flushed; this user's own session goes on
+/// Logs a user in. Django's `login`: an anonymous session's data is kept under a new key. A session of
+/// another user, or of this user before a change of password, is flushed. This user's own session continues
 /// under its key.
 ///
 /// ```
@@ -197,7 +200,7 @@ pub async fn login(session: &Session, user: User<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Logs out: ends the session, for all who have its key. Django's `logout`.
+/// Logs out: deletes the session, so that its key is worthless to anyone. Django's `logout`.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -1,9 +1,9 @@
-//! Events of the level `INFO` about who is logged in where. A target of their own, so that a site can leave them out: the
+//! Events of the level `INFO` about logins. They have their own target, so that a site can disable them: the
 //! user's id is personal data.
 
 use crate::site::session_key::SessionKey;
 
-/// How a session of a user who was logged in ended.
+/// How the session of a logged-in user ended.
 #[derive(Clone, Copy)]
 pub(crate) enum Ended {
     /// By [`Session::flush`](crate::Session::flush) or [`Session::delete`](crate::Session::delete).
@@ -32,7 +32,7 @@ pub(crate) fn ended(how: Ended, session_key: &SessionKey, user: &str) {
     }
 }
 
-/// After a session was ended by somebody else than its own request.
+/// After a session was ended from outside of its own request.
 pub(crate) fn revoked(session_key: &SessionKey, user: &str) {
     tracing::info!(target: "cloakroom::auth", session = %session_key.public_id(), user, "session revoked");
 }

@@ -1,4 +1,4 @@
-//! One span for each load, save and delete. Nothing in them is computed unless a subscriber wants them.
+//! One span for each load, save and delete. Nothing is computed for them unless a subscriber wants them.
 
 use tracing::field::Empty;
 use tracing::{Instrument, Span, debug_span};
@@ -27,7 +27,7 @@ pub(crate) fn save(store: &dyn SessionStore) -> Span {
     )
 }
 
-/// A call of the store in its span.
+/// Runs a call of the store in its span.
 pub(crate) async fn call<T: CallOutcome>(
     span: Span,
     operation: Operation,
@@ -38,7 +38,7 @@ pub(crate) async fn call<T: CallOutcome>(
     result
 }
 
-/// A save ended: under which key the session was, and under which it is now.
+/// A save ended: the session's key before, and its key now.
 pub(crate) fn saved(
     span: &Span,
     attempts: u32,

@@ -1,4 +1,4 @@
-//! Bringing the index up to date with all sessions.
+//! Brings the index up to date with all sessions.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -14,28 +14,28 @@ use crate::store::listing::Listed;
 /// How many sessions or entries are in memory at a time.
 const PAGE: usize = 500;
 
-/// What [`UserSessions::rebuild`] did.
+/// The outcome of [`UserSessions::rebuild`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// How many sessions it looked at.
+    /// How many sessions it read.
     pub sessions: u64,
-    /// In how many of them a user is logged in: they are in the index now.
+    /// In how many of them a user is logged in: they are now in the index.
     pub logged_in: u64,
-    /// How many are of a user who cannot be told, and so may be missing in the index: they could not be read, are not
-    /// signed with this secret, or hold a user's id that is none ([`auth::user_id_in`](crate::auth::user_id_in)).
+    /// How many have an unknown user, and so may be missing in the index: they could not be read, are not
+    /// signed with this secret, or hold an invalid user id ([`auth::user_id_in`](crate::auth::user_id_in)).
     pub unread: u64,
 }
 
-/// What [`UserSessions::clean`] did.
+/// The outcome of [`UserSessions::clean`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cleaned {
-    /// How many entries it looked at.
+    /// How many entries it checked.
     pub entries: u64,
-    /// How many of them it removed, because their session is gone.
+    /// How many of them it removed because their session is gone.
     pub removed: u64,
 }
 
-/// What is told how many sessions or entries were looked at so far, and says whether to go on.
+/// Receives the number of sessions or entries checked so far, and decides whether to go on.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -48,12 +48,12 @@ pub struct Cleaned {
 pub type Progress<'a> = dyn FnMut(u64) -> ControlFlow<()> + Send + 'a;
 
 impl UserSessions {
-    /// Notes all logins that there are, Django's too: goes through all sessions and adds the entries that are
-    /// missing. What is in the index stays as it is, so that it can be used meanwhile, and so that this can be broken
-    /// off and begun again at any time. Needs memory for one page.
+    /// Records all existing logins, Django's too: goes through all sessions and adds missing entries.
+    /// Existing entries stay as they are. So the index can be used meanwhile, and this can be stopped and
+    /// restarted at any time. Needs memory for one page.
     ///
-    /// When a user was seen in such a session is not known; the time of its last save stands for it, where its
-    /// end tells, and otherwise the time now.
+    /// When the user was last seen in such a session is unknown. The entry gets the time of the last save, if
+    /// the expiry reveals it, and otherwise the current time.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -103,8 +103,8 @@ impl UserSessions {
         Ok(rebuilt)
     }
 
-    /// Removes the entries whose session is gone: ended by Django, expired, or cleared. What `clearsessions` is to
-    /// sessions; listings do the same for their user. Needs memory for one page.
+    /// Removes the entries whose session is gone: ended by Django, expired, or cleared. It is to the index
+    /// what `clearsessions` is to sessions; a listing does the same for its user. Needs memory for one page.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -123,7 +123,7 @@ impl UserSessions {
         self.find_stale(true, progress).await
     }
 
-    /// Counts the entries that [`clean`](UserSessions::clean) would remove, and removes none.
+    /// Counts the entries that [`clean`](UserSessions::clean) would remove, without removing them.
     ///
     /// ```
     /// use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! Which sessions this process has noted lately, so that not each request writes.
+//! Remembers which sessions this process has recorded recently, so that not each request writes.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::site::session_key::SessionKey;
 
-/// So many sessions are remembered; of more, each may be written once more than need be.
+/// The number of remembered sessions; beyond it, entries may be written once more than necessary.
 const REMEMBERED: usize = 100_000;
 
 /// Remembers hashes only: neither keys nor users.
@@ -20,7 +20,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Whether this user in this session was noted within the interval.
+    /// Whether this user in this session was recorded within the interval.
     pub(super) fn is_recent(
         &self,
         user_id: &str,
@@ -32,7 +32,7 @@ impl Seen {
         noted.is_some_and(|noted| (now - noted).abs() < interval)
     }
 
-    /// Remembers that it was noted now.
+    /// Remembers that it was recorded now.
     pub(super) fn note(
         &self,
         user_id: &str,

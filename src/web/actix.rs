@@ -23,24 +23,28 @@ use crate::web::middleware::{ResponseHeaders, SessionMiddleware, message_of};
 type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 type OnError = dyn Fn(&Error) -> HttpResponse + Send + Sync;
 
-/// What `App::wrap` takes to give each request a session and save it after the response. Django's
-/// `SessionMiddleware`. Made once, outside of the closure that makes each worker's application, and cloned into it.
+/// Gives each request a session and saves it after the response; an argument of `App::wrap`. Django's
+/// `SessionMiddleware`. Create it once, outside of the closure that builds each worker's application, and
+/// clone it into the closure.
 ///
-/// Handlers name [`Session`](crate::Session) or [`LazySession`] as an argument; other middleware finds the latter among the
-/// request's extensions. When saving fails, the response is replaced: by a line of plain text with the status of
-/// [`status_of`](crate::middleware::status_of), or by what [`on_error`](SessionTransform::on_error) was given.
+/// Handlers take [`Session`](crate::Session) or [`LazySession`] as an argument; other middleware finds the
+/// latter among the request's extensions. When saving fails, the response is replaced: by a line of plain
+/// text with the status of [`status_of`](crate::middleware::status_of), or by the response of
+/// [`on_error`](SessionTransform::on_error).
 ///
-/// `Option<Session>` is none where there is no such middleware, and also where the session cannot be loaded: actix-web
-/// drops the error. `Result<Session, Error>` tells the two apart.
+/// `Option<Session>` is `None` without such a middleware, and also when the session cannot be loaded:
+/// actix-web drops the error. `Result<Session, Error>` distinguishes the two.
 ///
-/// On an application and on one of its scopes, or twice in another way, the same middleware makes one session for each
-/// request, which the outermost saves by its own settings; it is made once and cloned. Two for one cookie with
-/// different stores, or of which only one has an index of user sessions, answer each request with
-/// [`Error::LayersDiffer`]. A handler is given the session of the innermost middleware.
+/// If a request passes the same middleware twice, for example on an application and on one of its scopes, it
+/// has one session. The outermost middleware saves it, by its own settings. Create the middleware once and
+/// clone it. Two middlewares for one cookie with different stores, or of which only one has an index of user
+/// sessions, answer each request with [`Error::LayersDiffer`]. A handler gets the session of the innermost
+/// middleware.
 ///
-/// A session is saved after the handler has made its response, unless its status is 5xx, and before the body is sent. What is
-/// put into it later is not saved. A handler that calls [`Session::save`](crate::Session::save) itself and then answers
-/// with 5xx leaves behind what nobody can open, if the session was new or had moved to a new key; the log warns of it.
+/// A session is saved after the handler has made its response, unless its status is 5xx, and before the body
+/// is sent. Later changes are not saved. If a handler calls [`Session::save`](crate::Session::save) itself
+/// and then answers with 5xx, and the session was new or had moved to a new key, nobody can open it: the log
+/// warns of it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -68,7 +72,7 @@ pub struct SessionTransform {
 }
 
 impl SessionTransform {
-    /// The middleware for this store and site.
+    /// Creates the middleware for this store and site.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -82,14 +86,14 @@ impl SessionTransform {
     /// ```
     ///
     /// # Errors
-    /// When the settings do not go together: [`Settings::validate`].
+    /// When the settings are invalid: [`Settings::validate`].
     pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Result<SessionTransform, SettingsError> {
         Ok(SessionMiddleware::new(store, settings)?.into())
     }
 
-    /// Answers with a response of the application's own when a session could not be saved; see
+    /// Sets the response for a session that could not be saved; see
     /// [`SessionLayer::on_error`](https://docs.rs/cloakroom/latest/cloakroom/struct.SessionLayer.html#method.on_error).
-    /// What [`Session`](crate::Session) as an argument fails with is answered by [`Error`] itself.
+    /// [`Error`] itself answers when [`Session`](crate::Session) as an argument fails.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -123,7 +127,7 @@ impl SessionTransform {
         self
     }
 
-    /// Saves, and puts on the response what belongs there; or gives the response that takes its place.
+    /// Saves, and updates the response's headers; or returns the response that replaces it.
     async fn finish(
         &self,
         session: &LazySession,
@@ -177,7 +181,7 @@ where
     }
 }
 
-/// What [`SessionTransform`] makes of a service.
+/// A service wrapped by [`SessionTransform`].
 #[derive(Debug)]
 pub struct SessionTransformService<S> {
     inner: S,
@@ -219,7 +223,7 @@ where
                         Some(instead) => response.into_response(instead.map_into_right_body()),
                     })
                 }
-                // Other middleware gave up; its error is a response all the same.
+                // Other middleware failed; its error is a response too.
                 Err(cause) => {
                     let mut response = cause.error_response();
                     let status = response.status().as_u16();

@@ -1,4 +1,4 @@
-//! The axum extractors: a handler that names [`Session`] gets it loaded.
+//! The axum extractors: a handler with a [`Session`] argument gets it loaded.
 
 use std::convert::Infallible;
 use std::str::FromStr;
@@ -21,7 +21,7 @@ impl<S: Send + Sync> FromRequestParts<S> for LazySession {
     }
 }
 
-/// None when the request did not pass through a session layer.
+/// `None` when the request did not pass through a session layer.
 impl<S: Send + Sync> OptionalFromRequestParts<S> for LazySession {
     type Rejection = Infallible;
 
@@ -39,7 +39,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
     }
 }
 
-/// None when the request did not pass through a session layer; a store that fails is an error.
+/// `None` when the request did not pass through a session layer; a failing store is an error.
 impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
     type Rejection = Error;
 
@@ -61,7 +61,7 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for UserId<T> {
     }
 }
 
-/// None when nobody is logged in; a store that fails is an error.
+/// `None` when nobody is logged in; a failing store is an error.
 impl<T: FromStr, S: Send + Sync> OptionalFromRequestParts<S> for UserId<T> {
     type Rejection = Error;
 
@@ -71,8 +71,8 @@ impl<T: FromStr, S: Send + Sync> OptionalFromRequestParts<S> for UserId<T> {
     }
 }
 
-/// A plain page with the status of [`status_of`](crate::middleware::status_of) and the text of
-/// [`message_of`](crate::middleware::message_of); the log has the rest.
+/// A plain text page with the status of [`status_of`](crate::middleware::status_of) and the text of
+/// [`message_of`](crate::middleware::message_of); the log has the details.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, message) = log_and_describe(&self);

@@ -1,10 +1,10 @@
-//! The rules of Django's `SessionMiddleware`, free of any web framework.
+//! The rules of Django's `SessionMiddleware`, independent of any web framework.
 //!
-//! An adapter calls [`begin_inside`](SessionMiddleware::begin_inside) with the request's `Cookie` headers and with the
-//! session that another layer has put on the request, puts the [`LazySession`] where handlers find it, and after the
-//! response was made calls
-//! [`finish`](SessionMiddleware::finish), which saves and says what to put on the response, and
-//! [`Finished::apply`], which puts it there. The rules themselves are [`decide`], a function of what happened.
+//! An adapter calls [`begin_inside`](SessionMiddleware::begin_inside) with the request's `Cookie` headers and
+//! with the session that another layer has put on the request, and puts the [`LazySession`] where handlers
+//! find it. After the response was made it calls [`finish`](SessionMiddleware::finish), which saves and
+//! returns the headers for the response, and [`Finished::apply`], which sets them. The rules themselves are
+//! [`decide`], a pure function.
 
 mod cookie;
 mod response;
@@ -31,16 +31,16 @@ pub use vary::patch_vary;
 
 pub use crate::session::SessionUse;
 
-/// What comes of saving.
+/// The future of saving.
 pub(crate) type Finishing = Pin<Box<dyn Future<Output = Result<Finished, Error>> + Send>>;
 
 /// The outcome of a request before anything is saved.
 pub(crate) enum Unsaved {
     /// The response stays as it is, as most do.
     Untouched,
-    /// This goes on the response.
+    /// These headers go on the response.
     Finished(Finished),
-    /// The session is to be saved.
+    /// The session must be saved.
     ToSave,
 }
 
@@ -67,7 +67,7 @@ pub struct SessionMiddleware {
 }
 
 impl SessionMiddleware {
-    /// The middleware with the machine's clock and random keys.
+    /// Creates the middleware with the machine's clock and random keys.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -82,13 +82,13 @@ impl SessionMiddleware {
     /// ```
     ///
     /// # Errors
-    /// When the settings do not go together: [`Settings::validate`].
+    /// When the settings are invalid: [`Settings::validate`].
     pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Result<SessionMiddleware, SettingsError> {
         settings.validate()?;
         Ok(SessionMiddleware { site: Arc::new(Site::new(store, settings)) })
     }
 
-    /// Takes the time from another clock.
+    /// Uses another clock.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -109,7 +109,7 @@ impl SessionMiddleware {
         self
     }
 
-    /// Takes new session keys from another generator.
+    /// Uses another generator of session keys.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -139,8 +139,8 @@ impl SessionMiddleware {
         self
     }
 
-    /// Notes in which sessions users are logged in, to list and to end them: [`user_sessions`](crate::user_sessions).
-    /// To be given the same store as this.
+    /// Records the sessions in which users are logged in, to list and to end them:
+    /// [`user_sessions`](crate::user_sessions). Both must have the same store.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -197,8 +197,8 @@ impl SessionMiddleware {
         }
     }
 
-    /// The session of a request in which the header [`header`](SessionMiddleware::header) has these values. Asks
-    /// the store nothing.
+    /// Begins a request whose header [`header`](SessionMiddleware::header) has these values. Does not access
+    /// the store.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -215,10 +215,11 @@ impl SessionMiddleware {
         LazySession::new(Arc::clone(&self.site), session_token.as_deref(), several_cookies)
     }
 
-    /// As [`begin`](SessionMiddleware::begin), of a request that other session layers may have seen before: `around` is
-    /// the session that is among its extensions. A request has one session for each cookie's name (or header),
-    /// however many layers of that name are around its handler. The outermost of them makes the session, by its own
-    /// settings, and saves it; [`finish`](SessionMiddleware::finish) does nothing for the others.
+    /// Like [`begin`](SessionMiddleware::begin), for a request that may have passed other session layers:
+    /// `around` is the session among its extensions. A request has one session for each cookie name (or
+    /// header), however many layers with that name surround its handler. The outermost of them makes the
+    /// session, by its own settings, and saves it; [`finish`](SessionMiddleware::finish) does nothing for the
+    /// others.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -240,8 +241,8 @@ impl SessionMiddleware {
     /// ```
     ///
     /// # Errors
-    /// [`Error::LayersDiffer`] when a layer further out has the same name and another store, or when only one of the two
-    /// has an index of user sessions. Then no handler is to run, and the response is as after a failing
+    /// [`Error::LayersDiffer`] when an outer layer has the same name and another store, or when only one of
+    /// the two has an index of user sessions. Then run no handler, and respond as after a failed
     /// [`finish`](SessionMiddleware::finish).
     pub fn begin_inside<'a>(
         &self,
@@ -266,7 +267,7 @@ impl SessionMiddleware {
         })
     }
 
-    /// The session key that came with the request, and whether there are several cookies of the session's name.
+    /// The request's session key, and whether there are several cookies of the session's name.
     fn session_token<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>) -> (Option<Cow<'a, str>>, bool) {
         let settings = self.settings();
         match &settings.transport {
@@ -292,7 +293,7 @@ impl SessionMiddleware {
         }
     }
 
-    /// Saves what is to be saved after a response with this status was made.
+    /// Saves the session if needed, after a response with this status was made.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -311,9 +312,9 @@ impl SessionMiddleware {
     /// ```
     ///
     /// # Errors
-    /// Whatever [`Session::save`] fails with, but for [`Error::Interrupted`] where the settings' `interrupted` say
-    /// to continue. Then the response that was made is to be replaced by one with the status and text that
-    /// [`status_of`] and [`message_of`] say, and with what [`failed`](SessionMiddleware::failed) gives.
+    /// The errors of [`Session::save`], except [`Error::Interrupted`] if the setting `interrupted` says to
+    /// continue. Then replace the response by one with the status and text of [`status_of`] and
+    /// [`message_of`], and with the headers of [`finish_with_error`](SessionMiddleware::finish_with_error).
     pub async fn finish(&self, session: &LazySession, status: u16) -> Result<Finished, Error> {
         match self.finish_unsaved(session, status) {
             Unsaved::Untouched => Ok(Finished::default()),
@@ -322,7 +323,7 @@ impl SessionMiddleware {
         }
     }
 
-    /// [`finish`](SessionMiddleware::finish) for the requests, most of them, after which nothing is to be saved.
+    /// [`finish`](SessionMiddleware::finish) for the majority of requests, which save nothing.
     pub(crate) fn finish_unsaved(&self, session: &LazySession, status: u16) -> Unsaved {
         if session.is_shared() {
             return Unsaved::Untouched;
@@ -350,7 +351,7 @@ impl SessionMiddleware {
         Unsaved::Finished(finished)
     }
 
-    /// Has the cookies deleted that were set before the settings changed, where there may be any.
+    /// Deletes the cookies that were set before the settings changed, if there may be any.
     fn take_former_away(&self, session: &LazySession, finished: &mut Finished) {
         let settings = self.settings();
         if settings.former_cookies.is_empty() {
@@ -369,17 +370,18 @@ impl SessionMiddleware {
         }
     }
 
-    /// [`finish`](SessionMiddleware::finish) for all others, in a box: it needs much space, which only they take.
+    /// [`finish`](SessionMiddleware::finish) for all other requests. Boxed, because only they need its large
+    /// state.
     pub(crate) fn save_and_finish(&self, session: &LazySession, status: u16) -> Finishing {
         let (middleware, session) = (self.clone(), session.clone());
         Box::pin(async move {
             let settings = middleware.settings();
             if settings.save_every_request && status < 500 && !session.is_empty() {
-                // An unknown key is found out before anything is made for it.
+                // An unknown key is detected before anything is created for it.
                 session.load().await?;
             }
             let session_use = session.session_use(status);
-            // What is saved now, the response still tells.
+            // The response can still carry the key of this save.
             session.set_finished(false);
             let finished = match (middleware.without_saving(&session, &session_use), session.loaded()) {
                 (Unsaved::Untouched, _) => Finished::default(),
@@ -417,8 +419,9 @@ impl SessionMiddleware {
         })
     }
 
-    /// What goes on the response that takes the handler's place after [`finish`](SessionMiddleware::finish)
-    /// failed with this error: what it says is for its owner. Logs the error.
+    /// Returns the headers for the response that replaces the handler's after
+    /// [`finish`](SessionMiddleware::finish) failed with this error. Such a response must not be cached for
+    /// others. Logs the error.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -471,7 +474,7 @@ impl SessionMiddleware {
         }
     }
 
-    /// `Vary` keeps apart only those clients that send the header, and not those that are given their first key.
+    /// `Vary` separates only clients that send the header, not those that receive their first key.
     fn set_header(&self, name: &str, value: &str) -> Finished {
         let set_header = Some((name.to_owned(), value.to_owned()));
         Finished { set_header, send_no_store: true, ..self.vary() }
@@ -492,7 +495,7 @@ impl std::fmt::Debug for SessionMiddleware {
     }
 }
 
-/// Whether sites of these settings find the session key in the same place.
+/// Whether sites with these settings read the session key from the same place.
 fn same_name(settings: &Settings, other: &Settings) -> bool {
     match (&settings.transport, &other.transport) {
         (Transport::Cookie, Transport::Cookie) => settings.cookie_name == other.cookie_name,
@@ -508,7 +511,7 @@ fn end_of_cookie(now: DateTime<Utc>, age: ExpiryAge) -> Result<DateTime<Utc>, Ex
         .ok_or(ExpiryError::OutOfRange)
 }
 
-/// What to do after the response was made.
+/// The action after the response was made.
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -524,20 +527,20 @@ fn end_of_cookie(now: DateTime<Utc>, age: ExpiryAge) -> Result<DateTime<Utc>, Ex
 pub enum Decision {
     /// Leave store and cookie alone.
     Nothing,
-    /// Tell the browser to forget the cookie.
+    /// Delete the cookie.
     DeleteCookie,
     /// Save, then send the cookie.
     SaveAndSetCookie,
 }
 
-/// Django's rules, from `SessionMiddleware.process_response`:
+/// Applies Django's rules, from `SessionMiddleware.process_response`:
 ///
-/// 1. A cookie for a session that is empty is deleted, whatever the status.
-/// 2. A session that was modified, or any with `save_every_request`, is saved and its cookie sent, unless it
+/// 1. If the session is empty, its cookie is deleted, regardless of the status.
+/// 2. A modified session, or any session with `save_every_request`, is saved and its cookie sent, unless it
 ///    is empty or the status is 5xx.
 ///
-/// One rule is ours: a session that is not genuine is saved, under a new key, only when it was modified, so
-/// that a wrong secret makes nobody lose a session by looking at a page.
+/// One rule is an addition: a session that is not genuine is saved, under a new key, only when it was
+/// modified. So a wrong secret makes nobody lose a session by viewing a page.
 ///
 /// ```
 /// use cloakroom::Settings;
@@ -562,9 +565,9 @@ pub fn decide(session_use: &SessionUse, settings: &Settings) -> Decision {
     }
 }
 
-/// The status of a response that tells of this error: 400 for a session that was deleted meanwhile, as
-/// Django; 401 where a user must be logged in and nobody is; 409 for a conflict; 503 for a store that may come
-/// back and a save that took too long; 500 for the rest.
+/// The response status for this error: 400 for a session that was deleted meanwhile, as in Django; 401 where
+/// a logged-in user is required; 409 for a conflict; 503 for a store that may recover and a save that took
+/// too long; 500 for all others.
 ///
 /// ```
 /// use cloakroom::{Error, middleware::status_of};
@@ -582,7 +585,7 @@ pub fn status_of(error: &Error) -> u16 {
     }
 }
 
-/// Logs an error that a handler's argument or result was, and tells the response's status and text.
+/// Logs an error of a handler's argument or result, and returns the response's status and text.
 #[cfg(any(feature = "axum", feature = "actix"))]
 pub(crate) fn log_and_describe(error: &Error) -> (u16, &'static str) {
     let status = status_of(error);
@@ -592,7 +595,7 @@ pub(crate) fn log_and_describe(error: &Error) -> (u16, &'static str) {
     (status, message_of(error))
 }
 
-/// What a user is told of this error, in plain text: what concerns the user; the log has the rest.
+/// The plain text for the user about this error, limited to what concerns the user; the log has the details.
 ///
 /// ```
 /// use cloakroom::{Error, StoreError, StoreErrorKind, middleware::message_of};

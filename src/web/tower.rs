@@ -1,4 +1,4 @@
-//! The tower layer. With axum, hyper or tonic: anything that speaks `http` types.
+//! The tower layer, for axum, hyper, tonic and everything else that uses `http` types.
 
 mod body;
 
@@ -24,26 +24,29 @@ pub use self::body::SessionBody;
 
 /// Gives each request a session and saves it after the response. Django's `SessionMiddleware`.
 ///
-/// Each request carries a [`LazySession`](crate::LazySession) among its extensions; axum handlers name
-/// [`Session`](crate::Session) as an argument instead, or `Option<Session>` where there may be no layer. When saving fails,
-/// the response is replaced: by a line of plain text with the status of [`status_of`], or by what
-/// [`on_error`](SessionLayer::on_error) was given.
+/// Each request carries a [`LazySession`](crate::LazySession) among its extensions. In axum, handlers take
+/// [`Session`](crate::Session) as an argument instead, or `Option<Session>` if there may be no layer. When
+/// saving fails, the response is replaced: by a line of plain text with the status of [`status_of`], or by
+/// the response of [`on_error`](SessionLayer::on_error).
 ///
 /// # Several layers
-/// A request has one session for each cookie's name, or header, however many layers of that name it passes: on a
-/// nested router and on the whole site, for example. The outermost of them rules: its settings, its clock and its
-/// `on_error`. The handler's response is looked at there, and the session saved once. The layers must share the store
-/// (the same `Arc`) and, where there is one, the index of user sessions; else each request is answered with
-/// [`Error::LayersDiffer`]. The simplest is to make the layer once and to clone it. Layers of different names stand
-/// side by side and inside of each other; a handler is given the innermost layer's session.
+/// A request has one session for each cookie name, or header, however many layers with that name it passes,
+/// for example on a nested router and on the whole site. The outermost of them decides: its settings, its
+/// clock and its `on_error` apply. It examines the handler's response and saves the session once. The layers
+/// must share the store (the same `Arc`) and the index of user sessions, if there is one. Otherwise each
+/// request is answered with [`Error::LayersDiffer`]. The simplest way is to create the layer once and to
+/// clone it. Layers with different names can be combined in any way; a handler gets the innermost layer's
+/// session.
 ///
 /// # When a session is saved
-/// After the handler has made its response, unless its status is 5xx, and before the response's body is sent. What is
-/// put into the session later, by a stream or a task that goes on, is not saved; call [`Session::save`](crate::Session::save) there for a session
-/// that its client knows already. A handler that calls `save` itself and then answers with 5xx leaves behind what
-/// nobody can open, if the session was new or had moved to a new key, because a 5xx carries no cookie; the log warns
-/// of it. Leave saving to the layer, or call [`Session::flush`](crate::Session::flush) before such an answer. Middleware around this layer
-/// must let `Set-Cookie` through: without it the client never learns its key.
+/// After the handler has made its response, unless its status is 5xx, and before the response's body is sent.
+/// Later changes, by a stream or a task that continues, are not saved; there call
+/// [`Session::save`](crate::Session::save), for a session that its client already knows.
+///
+/// If a handler calls `save` itself and then answers with 5xx, and the session was new or had moved to a new
+/// key, nobody can open it, because a 5xx carries no cookie. The log warns of it. Leave saving to the layer,
+/// or call [`Session::flush`](crate::Session::flush) before such an answer. Middleware around this layer must
+/// let `Set-Cookie` through: otherwise the client never learns its key.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -71,7 +74,7 @@ pub struct SessionLayer<E = PlainText> {
 }
 
 impl SessionLayer {
-    /// A layer for this store and site.
+    /// Creates a layer for this store and site.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -86,17 +89,17 @@ impl SessionLayer {
     /// ```
     ///
     /// # Errors
-    /// When the settings do not go together: [`Settings::validate`].
+    /// When the settings are invalid: [`Settings::validate`].
     pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Result<SessionLayer, SettingsError> {
         Ok(SessionMiddleware::new(store, settings)?.into())
     }
 }
 
 impl<E> SessionLayer<E> {
-    /// Answers with a response of the application's own when a session could not be saved: it was deleted
-    /// meanwhile, changed meanwhile where the settings refuse that, or the store failed. The status is the
-    /// function's to choose, from [`status_of`] or by itself. `Vary: Cookie` is added; the session's cookie is
-    /// neither set nor deleted.
+    /// Sets the response for a session that could not be saved: because it was deleted meanwhile, because it
+    /// was changed meanwhile and the settings refuse that, or because the store failed. The function chooses
+    /// the status, from [`status_of`] or by itself. `Vary: Cookie` is added; the session's cookie is neither
+    /// set nor deleted.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -119,9 +122,9 @@ impl<E> SessionLayer<E> {
     }
 }
 
-/// Makes the response that takes the handler's place when its session could not be saved. Any function from
-/// `&Error` to a response is one; see [`SessionLayer::on_error`]. Its body may be of another type than the handler's:
-/// [`SessionBody`] is either.
+/// Creates the response that replaces the handler's when its session could not be saved. Any function from
+/// `&Error` to a response implements it; see [`SessionLayer::on_error`]. Its body may have another type than
+/// the handler's: [`SessionBody`] is either.
 ///
 /// ```
 /// use cloakroom::{Error, ErrorResponse, middleware::status_of};
@@ -146,7 +149,7 @@ pub trait ErrorResponse: Send + Sync + 'static {
     /// The response's body.
     type Body;
 
-    /// The response. What went wrong is logged already.
+    /// Creates the response. The error has already been logged.
     fn error_response(&self, error: &Error) -> Response<Self::Body>;
 }
 
@@ -158,7 +161,7 @@ impl<Body, F: Fn(&Error) -> Response<Body> + Send + Sync + 'static> ErrorRespons
     }
 }
 
-/// Answers with a line of plain text, [`message_of`] the error, and the status of [`status_of`] it.
+/// Answers with a line of plain text from [`message_of`], and the status from [`status_of`].
 ///
 /// ```
 /// use cloakroom::{Error, ErrorResponse, PlainText};
@@ -202,7 +205,7 @@ impl<S, E> Layer<S> for SessionLayer<E> {
     }
 }
 
-/// What [`SessionLayer`] makes of a service.
+/// A service wrapped by [`SessionLayer`].
 ///
 /// ```
 /// use std::{convert::Infallible, sync::Arc};
@@ -249,7 +252,7 @@ where
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
         let layer = self.layer.clone();
-        // Known as a constant, the usual name needs not be looked up.
+        // The usual name is a constant and needs no lookup.
         let session_tokens = match layer.middleware.header() {
             "Cookie" => request.headers().get_all(COOKIE),
             name => request.headers().get_all(name),
@@ -269,8 +272,8 @@ where
 }
 
 pin_project! {
-    /// The response of a [`SessionService`]. A type of its own, so that a request that saves nothing allocates nothing
-    /// for it.
+    /// The response future of a [`SessionService`]. A named type, so that a request that saves nothing
+    /// allocates nothing for it.
     ///
     /// ```
     /// use std::{convert::Infallible, sync::Arc};
@@ -286,7 +289,7 @@ pin_project! {
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     pub struct SessionFuture<F, Body, E = PlainText> {
-        // None where the layers differ: then no handler runs.
+        // `None` when the layers differ: then no handler runs.
         #[pin]
         answer: Option<F>,
         session: Result<LazySession, Box<Error>>,
@@ -374,7 +377,7 @@ impl ResponseHeaders for HeaderMap {
     }
 }
 
-/// The name of a header. The usual ones are known as constants and need not be looked up.
+/// The name of a header. The usual ones are constants and need no lookup.
 fn header_name(name: &str) -> Option<HeaderName> {
     match name {
         "vary" => Some(VARY),

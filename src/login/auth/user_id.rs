@@ -10,15 +10,18 @@ use super::{USER_ID_KEY, user_id};
 use crate::session::Session;
 use crate::site::error::Error;
 
-/// The id of the user who is logged in, as an argument of a handler: nobody else gets in. Django's
-/// `login_required` and `request.user.pk` in one.
+/// The id of the logged-in user, as an argument of a handler. A request without a logged-in user gets a 401.
 ///
-/// The type is the primary key's: `UserId<i64>` for Django's own users, `UserId` (a text) for any, or whatever is read
-/// from text, such as a UUID. When nobody is logged in the answer is 401; in axum, `Option<UserId>` lets everybody in. A
-/// store that fails is an error either way. With actix-web ask [`UserId::of`] where nobody may be logged in: its
-/// `Option<…>` takes every error for none.
+/// It checks one thing: that the session holds a user's id which can be read as a `T`. It does not check the
+/// session auth hash, and it does not look the user up. So an old session still passes after a change of
+/// password, or when the user was deleted or is no longer `is_active`; Django's `login_required` refuses all
+/// of these. To refuse them too, look the user up and call [`auth::verify_user`](super::verify_user), which
+/// checks the hash, and check `is_active` yourself.
 ///
-/// As [`user_id`](super::user_id), it does not look at the password; see [`verify_user`](super::verify_user).
+/// `T` is the type of the primary key: `UserId<i64>` for Django's own users, `UserId` (a text) for any, or
+/// another type that is read from text, such as a UUID. In axum, `Option<UserId>` also admits requests
+/// without a user. A failing store is an error in both cases. With actix-web use [`UserId::of`] for pages
+/// without a login: its `Option<…>` turns every error into `None`.
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -38,7 +41,7 @@ use crate::site::error::Error;
 pub struct UserId<T = String>(pub T);
 
 impl<T: FromStr> UserId<T> {
-    /// The id in this session; none when nobody is logged in.
+    /// Returns the id in this session; `None` when nobody is logged in.
     ///
     /// # Errors
     /// [`Error::Value`] when the session holds an id of another type.
@@ -54,7 +57,7 @@ impl<T: FromStr> UserId<T> {
         })
     }
 
-    /// The id in this session, which must have one.
+    /// Returns the id in this session; an error when nobody is logged in.
     #[cfg(any(feature = "axum", feature = "actix"))]
     pub(crate) fn required(session: &Session) -> Result<UserId<T>, Error> {
         UserId::of(session)?.ok_or(Error::NotLoggedIn)

@@ -1,4 +1,4 @@
-//! The actix-web extractors: a handler that names [`Session`] gets it loaded.
+//! The actix-web extractors: a handler with a [`Session`] argument gets it loaded.
 
 use std::future::{Ready, ready};
 use std::str::FromStr;
@@ -44,7 +44,8 @@ impl<T: FromStr> FromRequest for UserId<T> {
     }
 }
 
-/// A plain page with the status of [`status_of`] and the text of [`message_of`](crate::middleware::message_of); the log has the rest.
+/// A plain text page with the status of [`status_of`] and the text of
+/// [`message_of`](crate::middleware::message_of); the log has the details.
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(status_of(self)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)

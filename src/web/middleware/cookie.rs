@@ -1,4 +1,4 @@
-//! The session cookie, letter for letter as Django reads and writes it.
+//! The session cookie, read and written letter for letter as in Django.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -9,9 +9,9 @@ use memchr::{memchr, memchr_iter};
 
 use crate::site::settings::{CookieScope, NamePrefix, SameSite, Settings};
 
-/// The value of a cookie in these `Cookie` headers; of several with one name the last counts. Django's
-/// `parse_cookie`, but that spaces and tabs alone are stripped from names: a name behind another blank is another name,
-/// for browsers too, which let any page set such a cookie. Takes time in proportion to the headers' length.
+/// Finds the value of a cookie in these `Cookie` headers; of several with one name the last counts. Django's
+/// `parse_cookie`, with one difference: only spaces and tabs are stripped from names. A name after other
+/// white space is another name, for browsers too, which let any page set such a cookie. Takes linear time.
 ///
 /// ```
 /// use cloakroom::middleware::find_cookie;
@@ -26,7 +26,7 @@ pub fn find_cookie<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) 
     find_cookies(headers, name).0
 }
 
-/// As [`find_cookie`], and how many cookies of the name there are.
+/// Like [`find_cookie`], and returns how many cookies of the name there are.
 pub(super) fn find_cookies<'a>(
     headers: impl IntoIterator<Item = &'a [u8]>,
     name: &str,
@@ -45,12 +45,12 @@ pub(super) fn find_cookies<'a>(
     (found.map(read_value), count)
 }
 
-/// The value in this pair, if it is of this name. Spaces and tabs around a name are no part of it, as in browsers. Python
-/// strips all that Unicode takes for a blank: a page over plain HTTP, which can set no cookie whose name begins with
-/// `__Host-`, could set one that Python reads as such.
+/// Returns the value in this pair, if it has this name. As in browsers, only spaces and tabs around a name
+/// are ignored. Python strips all Unicode white space. A page over plain HTTP, which cannot set a cookie
+/// whose name begins with `__Host-`, could then set one that Python reads as such.
 fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let begin = pair.iter().position(|byte| !is_blank(byte))?;
-    // Most pairs are another cookie's, which one look at their beginning tells.
+    // Most pairs are other cookies, which a look at their beginning shows.
     let is_ascii = name.is_ascii();
     if is_ascii && !pair[begin..].starts_with(name.as_bytes()) {
         return None;
@@ -58,7 +58,7 @@ fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let equals = memchr(b'=', pair)?;
     let key = &pair[begin..equals.max(begin)];
     let end = key.iter().rposition(|byte| !is_blank(byte)).map_or(0, |last| last + 1);
-    // Bytes that are not UTF-8 are read as U+FFFD, as by Django.
+    // Invalid UTF-8 is read as U+FFFD, as in Django.
     let is_named =
         &key[..end] == name.as_bytes() || !is_ascii && String::from_utf8_lossy(&key[..end]) == name;
     is_named.then_some(&pair[equals + 1..])
@@ -68,7 +68,7 @@ fn is_blank(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// A cookie's value as Python reads it.
+/// Decodes a cookie's value as Python does.
 fn read_value(value: &[u8]) -> Cow<'_, str> {
     match str::from_utf8(value) {
         Ok(value) => unquote(strip(value)),
@@ -87,8 +87,8 @@ fn strip(text: &str) -> &str {
     text.trim_matches(|character: char| character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}'))
 }
 
-/// Python's `http.cookies._unquote`: takes off the double quotes and reads `\"` and `\012`. A backslash before the
-/// end of a line stands for itself.
+/// Python's `http.cookies._unquote`: removes the double quotes and decodes `\"` and `\012`. A backslash
+/// before the end of a line stands for itself.
 fn unquote(value: &str) -> Cow<'_, str> {
     let Some(inside) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
         return Cow::Borrowed(value);
@@ -118,20 +118,20 @@ fn unquote(value: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The header that gives the browser its cookie; without an expiry it ends with the browser.
+/// The header that sets the cookie; without an expiry the cookie ends with the browser.
 pub(super) fn set(settings: &Settings, value: &str, expiry: Option<(ExpiryAge, DateTime<Utc>)>) -> String {
     let expiry = expiry.map(|(age, end)| (age.whole_seconds(), end));
     let (httponly, secure) = (settings.cookie_httponly, settings.cookie_secure);
     write(settings, &Scope::of(settings), value, expiry, httponly, secure)
 }
 
-/// The header that takes the cookie away. As Django's `delete_cookie`, without `HttpOnly` and `Secure`, unless the
-/// settings ask for all, or browsers would refuse it.
+/// The header that deletes the cookie. Like Django's `delete_cookie`, without `HttpOnly` and `Secure`, unless
+/// the settings ask for all attributes or browsers would refuse it otherwise.
 pub(super) fn delete(settings: &Settings) -> String {
     delete_from(settings, &Scope::of(settings))
 }
 
-/// The headers that take away the cookies that were set before the settings changed.
+/// The headers that delete the cookies that were set before the settings changed.
 pub(super) fn delete_former(settings: &Settings) -> Vec<String> {
     let scopes = settings.former_cookies.iter();
     scopes.map(|scope| delete_from(settings, &Scope::from(scope))).collect()
@@ -147,7 +147,7 @@ fn delete_from(settings: &Settings, scope: &Scope<'_>) -> String {
     write(settings, scope, "\"\"", Some((0, DateTime::UNIX_EPOCH)), httponly, secure)
 }
 
-/// The attributes that tell a cookie from others of its name.
+/// The attributes that distinguish a cookie from others of its name.
 struct Scope<'a> {
     domain: Option<&'a str>,
     path: &'a str,
@@ -170,8 +170,8 @@ impl<'a> From<&'a CookieScope> for Scope<'a> {
     }
 }
 
-/// Appends a date. Put together from bytes, since formatting numbers takes several times as long, and reading chrono's
-/// pattern each time yet longer.
+/// Appends a date. Built from bytes, because formatting numbers takes several times as long, and parsing
+/// chrono's pattern each time takes even longer.
 fn write_http_date(out: &mut String, moment: DateTime<Utc>) {
     const DAYS: [&[u8; 3]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
     const MONTHS: [&[u8; 3]; 12] =
@@ -192,7 +192,7 @@ fn write_http_date(out: &mut String, moment: DateTime<Utc>) {
     out.extend(str::from_utf8(&date));
 }
 
-/// The attributes stand in the order in which Django writes them. The expiry is the age in seconds and the end.
+/// Writes the attributes in Django's order. The expiry is the age in seconds and the end.
 fn write(
     settings: &Settings,
     scope: &Scope<'_>,
@@ -220,7 +220,8 @@ fn write(
         // Writing to a String cannot fail.
         let _ = write!(header, "; Max-Age={max_age}");
     }
-    // As Python 3.14 writes it. Browsers keep a partitioned cookie apart, so its removal says so too.
+    // As Python 3.14 writes it. Browsers keep a partitioned cookie separately, so its removal needs the
+    // attribute too.
     if scope.partitioned {
         header.push_str("; Partitioned");
     }

@@ -1,11 +1,11 @@
-//! What goes on the response, and how it gets there in any web framework.
+//! The session's response headers, and setting them in any web framework.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use super::patch_vary;
 
-/// What goes on the response. [`apply`](Finished::apply) puts it there.
+/// The headers for the response. [`apply`](Finished::apply) sets them.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -24,18 +24,19 @@ use super::patch_vary;
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Finished {
-    /// What belongs into the `Vary` header: `Cookie`, or the header that carries the session key; see
+    /// The field for the `Vary` header: `Cookie`, or the header that carries the session key; see
     /// [`patch_vary`].
     pub vary: Option<Cow<'static, str>>,
-    /// The value of a `Set-Cookie` header, instead of any that a handler set for the same name.
+    /// The value of a `Set-Cookie` header, replacing any that a handler set for the same name.
     pub set_cookie: Option<String>,
-    /// The values of more `Set-Cookie` headers, which take away cookies that the settings'
+    /// The values of further `Set-Cookie` headers, which delete cookies that the settings'
     /// [`former_cookies`](crate::Settings::former_cookies) name.
     pub remove_cookies: Vec<String>,
-    /// The name and value of the header that gives the client its session key, or takes it away where it is empty.
+    /// The name and value of the header that gives the client its session key, or deletes it if the value is
+    /// empty.
     pub set_header: Option<(String, String)>,
-    /// Whether `Cache-Control: no-store` takes the place of what the handler said there and in the headers that some
-    /// caches heed more.
+    /// Whether `Cache-Control: no-store` replaces the handler's value, and removes the headers that some
+    /// caches use instead.
     pub send_no_store: bool,
 }
 
@@ -55,18 +56,18 @@ pub struct Finished {
 /// # }
 /// ```
 pub trait ResponseHeaders {
-    /// The values of all headers of this name, in their order.
+    /// Returns the values of all headers with this name, in order.
     fn values(&self, name: &str) -> Vec<&[u8]>;
 
-    /// Takes all headers of this name away.
+    /// Removes all headers with this name.
     fn remove(&mut self, name: &str);
 
-    /// Adds a header behind those of this name that are there.
+    /// Appends a header after existing ones with this name.
     fn append(&mut self, name: &str, value: Cow<'static, [u8]>);
 }
 
 impl Finished {
-    /// Puts it on a response. What the handler set stays, but for a cookie of the session's name.
+    /// Sets the headers on a response. The handler's headers stay, except a cookie of the session's name.
     ///
     /// ```
     /// use std::borrow::Cow;
@@ -129,7 +130,8 @@ impl Finished {
     }
 }
 
-/// Shows which cookie and header there are, and not what they hold: whoever knows that is the session's user.
+/// Shows which cookies and headers there are, but not their values: anyone who knows them can act as the
+/// user.
 impl fmt::Debug for Finished {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |cookie: &String| format!("{}=..", cookie.split('=').next().unwrap_or_default());
@@ -144,7 +146,8 @@ impl fmt::Debug for Finished {
     }
 }
 
-/// Headers that some caches heed in place of `Cache-Control`: RFC 9213's, and those of Cloudflare, Varnish, Fastly and nginx.
+/// Headers that some caches use instead of `Cache-Control`: RFC 9213's, and those of Cloudflare, Varnish,
+/// Fastly and nginx.
 const OTHER_CACHE_CONTROLS: [&str; 4] =
     ["cdn-cache-control", "cloudflare-cdn-cache-control", "surrogate-control", "x-accel-expires"];
 

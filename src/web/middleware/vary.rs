@@ -1,6 +1,6 @@
 //! The `Vary` header, which keeps caches from giving one user's page to another.
 
-/// The `Vary` header with this field in it, from what was there. Django's `patch_vary_headers`.
+/// Adds this field to an existing `Vary` header. Django's `patch_vary_headers`.
 ///
 /// ```
 /// use cloakroom::middleware::patch_vary;

@@ -1,4 +1,4 @@
-//! The body of a response: the handler's, or that of the error in its place.
+//! The body of a response: the handler's, or that of the error response that replaces it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -7,9 +7,9 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of a response that passed through a [`SessionLayer`](crate::SessionLayer): the handler's, of whatever type,
-    /// or that of the [`ErrorResponse`](crate::ErrorResponse) in its place. So the layer can stand around any other, and allocates nothing
-    /// for the body.
+    /// The body of a response that passed through a [`SessionLayer`](crate::SessionLayer): the handler's, of
+    /// any type, or that of the [`ErrorResponse`](crate::ErrorResponse) that replaces it. So the layer can
+    /// wrap any other layer, and allocates nothing for the body.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -93,7 +93,7 @@ where
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// For layers that answer by themselves, such as one that limits the time.
+/// For layers that respond by themselves, such as a timeout.
 impl<B: Default, E> Default for SessionBody<B, E> {
     fn default() -> Self {
         SessionBody::of_handler(B::default())
