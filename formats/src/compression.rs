@@ -6,6 +6,7 @@ use libdeflater::{CompressionLvl, Compressor, DecompressionError, Decompressor};
 
 /// How hard to compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "private")]
 pub enum Effort {
     /// Faster than Django's level; the text is a few per cent longer.
     Fast,
@@ -53,6 +54,7 @@ pub struct Inflate {
 
 /// Why something was not decompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(clippy::exhaustive_enums, reason = "private")]
 pub enum InflateError {
     /// Not a complete zlib stream.
     #[error("not zlib, or an incomplete stream of it")]

@@ -130,6 +130,7 @@ pub enum ExpiryError {
 /// assert_eq!(naive.to_string(), "2030-05-06T07:08:09");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a datetime of Python's has a zone or none")]
 pub enum Moment {
     /// With an offset from UTC.
     Aware(DateTime<FixedOffset>),
@@ -261,6 +262,7 @@ impl ExpiryAge {
 
 /// A parsed `_session_expiry`.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "private")]
 pub enum StoredExpiry {
     /// Absent, or `None`.
     Absent,

@@ -31,6 +31,7 @@ use crate::value::{Value, ValueError, normalize_latin1};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "Django has these two layouts")]
 pub enum TextFormat {
     /// Django 3.1 and later.
     #[default]

@@ -93,6 +93,7 @@ impl fmt::Debug for SecretKey {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum Algorithm {
     Md5,
     Sha1,

@@ -83,6 +83,7 @@ fn fits(hash: &str, password: &str, secret: &SecretKey, settings: &Settings) -> 
 
 /// The properties of a user that the session needs.
 #[derive(Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "callers write it as a literal")]
 pub struct User<'a> {
     /// The primary key, as text.
     pub id: &'a str,

@@ -16,6 +16,7 @@
 /// assert_eq!(decide(&looked, &settings), Decision::SaveAndSetCookie);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "adapters and tests write it as a literal")]
 pub struct SessionUse {
     /// The response's status.
     pub status: u16,

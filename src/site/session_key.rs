@@ -90,6 +90,7 @@ impl fmt::Debug for SessionKey {
 /// collation finds `KEY`, `key` and `key ` in the same row; a file name can escape from its folder;
 /// PostgreSQL refuses a NUL. Django itself accepts any text of 8 characters or more.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SessionKeyFormat {
     /// The minimum length. Default: 8, as in Django. [`Settings::validate`](crate::Settings::validate)
     /// refuses less.
@@ -143,6 +144,7 @@ pub trait KeyGenerator: Send + Sync + 'static {
 
 /// The default generator, [`SessionKey::random`].
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "they have no state")]
 pub struct RandomKeys;
 
 impl KeyGenerator for RandomKeys {

@@ -278,6 +278,7 @@ pub enum Transport {
 /// assert!(settings.validate().is_ok());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the attribute has these values")]
 pub enum SameSite {
     /// Sent only with requests from the site itself.
     Strict,
@@ -322,6 +323,7 @@ impl SameSite {
 /// # Ok::<(), cloakroom::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ConcurrentChanges {
     /// Loads the session again and applies this request's changes on top: no change is lost, and of two
     /// values for one key the later stays.
@@ -345,6 +347,7 @@ pub enum ConcurrentChanges {
 /// assert!(settings.validate().is_ok());
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InterruptedSession {
     /// Replaces the handler's response by a 400: Django's way, which raises `SessionInterrupted`.
     #[default]

@@ -385,6 +385,7 @@ pub type Progress<'a> = dyn FnMut(u64) -> ControlFlow<()> + Send + 'a;
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "sessions hand all of it to stores")]
 pub struct Record<'a> {
     /// The data.
     pub data: &'a SessionData,
@@ -411,6 +412,7 @@ pub struct Record<'a> {
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "every caller handles each outcome")]
 pub enum Created {
     /// The session is stored, in this version.
     Created(Version),
@@ -438,6 +440,7 @@ pub enum Created {
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "every caller handles each outcome")]
 pub enum Updated {
     /// The session is replaced, now in this version.
     Updated(Version),
@@ -467,6 +470,7 @@ pub enum Updated {
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "every caller handles each outcome")]
 pub enum Rotated {
     /// The session is under the new key alone, in this version.
     Rotated(Version),

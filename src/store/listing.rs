@@ -30,6 +30,7 @@ use crate::store::loaded::Loaded;
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "stores write it as a literal")]
 pub struct Listed {
     /// Its key.
     pub session_key: SessionKey,
@@ -59,6 +60,7 @@ impl Listed {
 /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "stores write it as a literal")]
 pub struct Count {
     /// Sessions that have not expired.
     pub live: u64,

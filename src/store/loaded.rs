@@ -25,6 +25,7 @@ use cloakroom_formats::SessionData;
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "stores write it as a literal")]
 pub struct Loaded {
     /// The session's data, where the entry is genuine.
     pub content: Content,

@@ -79,6 +79,7 @@ fn kept(text: Option<&str>, limit: usize) -> Option<String> {
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 #[derive(Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "indexes write it as a literal")]
 pub struct Entry {
     /// The user's id, as Django stores it in the session.
     pub user_id: String,

@@ -16,6 +16,7 @@ const PAGE: usize = 500;
 
 /// The outcome of [`UserSessions::rebuild`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rebuilt {
     /// How many sessions it read.
     pub sessions: u64,
@@ -28,6 +29,7 @@ pub struct Rebuilt {
 
 /// The outcome of [`UserSessions::clean`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cleaned {
     /// How many entries it checked.
     pub entries: u64,

@@ -524,6 +524,7 @@ fn end_of_cookie(now: DateTime<Utc>, age: ExpiryAge) -> Result<DateTime<Utc>, Ex
 /// assert_eq!(decide(&logout, &Settings::new("secret")), Decision::DeleteCookie);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "every adapter acts on each")]
 pub enum Decision {
     /// Leave store and cookie alone.
     Nothing,

@@ -171,6 +171,7 @@ impl<Body, F: Fn(&Error) -> Response<Body> + Send + Sync + 'static> ErrorRespons
 /// assert_eq!(response.body(), "Please log in.");
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "it has no state")]
 pub struct PlainText;
 
 impl ErrorResponse for PlainText {

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cloakroom::chrono::{DateTime, TimeDelta, Utc};
-use cloakroom::middleware::Finished;
 use cloakroom::signing::{SecretKey, Signer, TimestampSigner};
 use cloakroom::spawn_cleaner;
 use cloakroom::store::cache::KeyFunction;
@@ -260,7 +259,8 @@ async fn sessions(shown: &mut Shown, settings: &Settings) {
     let new_key = cookie.split(['=', ';']).nth(1).unwrap();
     assert!(new_key.len() == 32 && !format!("{finished:?}").contains(new_key), "{finished:?}");
     shown.add("Finished", &finished);
-    let by_header = Finished { set_header: Some(("X-Session-Token".to_owned(), KEY.to_owned())), ..finished };
+    let mut by_header = finished;
+    by_header.set_header = Some(("X-Session-Token".to_owned(), KEY.to_owned()));
     assert!(format!("{by_header:?}").contains("X-Session-Token"), "which header is shown");
     shown.add("Finished", &by_header);
     let listed = user_sessions.list("7").await.unwrap();

@@ -18,6 +18,7 @@ thread_local! {
 /// The scratch buffers. They keep their length, so that they are not zeroed again: the returned slice marks
 /// the valid contents, not the buffer's end.
 #[derive(Default)]
+#[expect(clippy::exhaustive_structs, reason = "private")]
 pub struct Scratch {
     /// The bytes decoded from base64.
     pub carried: Vec<u8>,

@@ -17,6 +17,7 @@ use crate::compression::scratch::{self, Scratch};
 /// # Ok::<(), cloakroom::signing::SigningError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Compression {
     /// Never compresses: the fastest, and the longest text.
     Never,

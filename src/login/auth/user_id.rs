@@ -38,6 +38,7 @@ use crate::site::error::Error;
 /// let site: Router = Router::new().route("/orders", get(orders)).route("/", get(greeting));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "handlers take it apart")]
 pub struct UserId<T = String>(pub T);
 
 impl<T: FromStr> UserId<T> {

@@ -99,6 +99,7 @@ impl Eq for KeyFunction {}
 /// assert_eq!("cached_db".parse(), Ok(CacheEngine::CachedDb));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CacheEngine {
     /// `django.contrib.sessions.backends.cache`
     #[default]
@@ -116,6 +117,7 @@ pub enum CacheEngine {
 /// assert_eq!("json".parse(), Ok(CacheSerializer::Json));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CacheSerializer {
     /// Django's own back ends, and django-redis by default.
     #[default]
@@ -133,6 +135,7 @@ pub enum CacheSerializer {
 /// assert_eq!("zlib".parse(), Ok(CacheCompressor::Zlib));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CacheCompressor {
     /// No compression.
     #[default]

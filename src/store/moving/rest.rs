@@ -28,6 +28,7 @@ use crate::store::loaded::Content;
 /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Moved {
     /// Sessions that are now in the new store.
     pub moved: u64,

@@ -34,6 +34,7 @@ pub(super) use batch_size::BatchSize;
 /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the table was there or was not")]
 pub enum TableCreation {
     /// The table was created.
     Created,
@@ -50,6 +51,7 @@ pub enum TableCreation {
 /// assert_eq!(record, MigrationRecord::IfDjango);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MigrationRecord {
     /// If that table exists: then the database is a Django site's.
     #[default]
@@ -78,6 +80,7 @@ pub(super) const USER_SESSION_COLUMNS: &str =
 /// assert_eq!(columns.expire_date, "expire_date");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "callers write it as a literal")]
 pub struct Columns {
     /// The primary key: `session_key`.
     pub session_key: String,

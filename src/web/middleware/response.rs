@@ -23,6 +23,7 @@ use super::patch_vary;
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finished {
     /// The field for the `Vary` header: `Cookie`, or the header that carries the session key; see
     /// [`patch_vary`].

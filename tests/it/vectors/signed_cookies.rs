@@ -117,7 +117,7 @@ async fn load(case: &Json) -> Reproduced {
         (Ok(Some(loaded)), false, _) if signed == Some(Signed::Sha1) => {
             if let Some(json) = json_in(text(case, "value")) {
                 assert_eq!(
-                    Python::from_session(&loaded.data),
+                    Python::from_session(loaded.data().unwrap()),
                     Python::from_vector(&serde_json::from_str(&json).unwrap())
                 );
             }

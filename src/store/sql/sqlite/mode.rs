@@ -18,6 +18,7 @@
 /// # });
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mode {
     /// Read-only: saving a session is an error. `ro`.
     ReadOnly,
