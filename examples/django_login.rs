@@ -142,7 +142,7 @@ pub(crate) async fn site(
     database: PathBuf,
     settings: Settings,
 ) -> std::result::Result<Router, Box<dyn std::error::Error>> {
-    let store = Arc::new(SqliteStore::open(&database, &settings).await?);
+    let store = Arc::new(SqliteStore::at(&database).open(&settings).await?);
     let router = Router::new()
         .route("/", get(home))
         .route("/login", post(login))

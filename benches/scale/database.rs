@@ -48,7 +48,7 @@ impl Place {
         match self {
             Place::Sqlite(folder) => {
                 let path = folder.path().join(name);
-                SqliteStore::options(&path).create_table(Default::default()).await.expect("a table");
+                SqliteStore::at(&path).create_table(Default::default()).await.expect("a table");
                 fill_sqlite(&path, rows).expect("SQLite takes them");
                 Database::Sqlite { folder: Arc::clone(folder), path }
             }
@@ -93,13 +93,13 @@ impl Database {
         let patience = Duration::from_secs(10 * 60);
         match self {
             Database::Sqlite { path, .. } => {
-                let mut options = SqliteStore::options(path);
-                options.busy_timeout = patience;
+                let mut options = SqliteStore::at(path);
+                options.timeout = patience;
                 Arc::new(options.open(&settings()).await.expect("it is there"))
             }
             Database::Postgres { .. } => {
                 let mut options = PostgresStore::options(&self.url()).expect("a URL");
-                options.deadline = patience;
+                options.timeout = patience;
                 Arc::new(options.open(&settings()).await.expect("it is there"))
             }
         }

@@ -1,6 +1,6 @@
 //! Keys that know the type of their value.
 
-use std::borrow::Cow;
+use std::fmt;
 use std::marker::PhantomData;
 
 /// A session key together with the type of its value.
@@ -12,19 +12,33 @@ use std::marker::PhantomData;
 /// assert_eq!(CART.name(), "cart");
 /// ```
 pub struct Key<T> {
-    name: Cow<'static, str>,
+    name: &'static str,
     value: PhantomData<fn() -> T>,
 }
 
 impl<T> Key<T> {
     /// Creates a key of this name.
     pub const fn new(name: &'static str) -> Key<T> {
-        Key { name: Cow::Borrowed(name), value: PhantomData }
+        Key { name, value: PhantomData }
     }
 
     /// The key's name.
-    pub fn name(&self) -> &str {
-        &self.name
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+}
+
+impl<T> Clone for Key<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Key<T> {}
+
+impl<T> fmt::Debug for Key<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Key").field(&self.name).finish()
     }
 }
 
@@ -61,12 +75,12 @@ impl<T> AsKey<T> for &String {
 
 impl<T> AsKey<T> for Key<T> {
     fn as_key(&self) -> &str {
-        &self.name
+        self.name
     }
 }
 
 impl<T> AsKey<T> for &Key<T> {
     fn as_key(&self) -> &str {
-        &self.name
+        self.name
     }
 }

@@ -6,4 +6,6 @@ pub mod memcached;
 #[cfg(feature = "redis")]
 pub mod redis;
 
-pub use format::{CacheCompressor, CacheEngine, CacheFormat, CacheSerializer, KeyFunction};
+pub use format::{
+    CacheCompressor, CacheEngine, CacheFormat, CacheSerializer, KeyFunction, UnknownCacheFormat,
+};

@@ -112,13 +112,11 @@ async fn open_one(scheme: StoreScheme, url: &str, settings: &Settings) -> Result
         StoreScheme::Cookie => Ok(Opened::without_index(SignedCookieStore::new(settings))),
         #[cfg(feature = "sqlite")]
         StoreScheme::Sqlite => {
-            let options = super::sqlite::SqliteOptions::from_url(url)?;
+            let options = super::SqliteStore::options(url)?;
             Ok(Opened::with_index(options.open(settings).await?))
         }
         #[cfg(feature = "file")]
-        StoreScheme::File => {
-            Ok(Opened::without_index(super::FileStore::options_of(url)?.open(settings).await?))
-        }
+        StoreScheme::File => Ok(Opened::without_index(super::FileStore::options(url)?.open(settings).await?)),
         #[cfg(feature = "postgres")]
         StoreScheme::Postgres => Ok(Opened::with_index(super::PostgresStore::open(url, settings).await?)),
         #[cfg(feature = "mysql")]
@@ -226,9 +224,9 @@ pub fn check_url(url: &str, settings: &Settings) -> Result<(), StoreError> {
     };
     match scheme {
         #[cfg(feature = "sqlite")]
-        StoreScheme::Sqlite => super::sqlite::SqliteOptions::from_url(url).map(drop),
+        StoreScheme::Sqlite => super::SqliteStore::options(url).map(drop),
         #[cfg(feature = "file")]
-        StoreScheme::File => super::FileStore::options_of(url).map(drop),
+        StoreScheme::File => super::FileStore::options(url).map(drop),
         #[cfg(feature = "postgres")]
         StoreScheme::Postgres => super::PostgresStore::options(url).map(drop),
         #[cfg(feature = "mysql")]
@@ -237,7 +235,7 @@ pub fn check_url(url: &str, settings: &Settings) -> Result<(), StoreError> {
         StoreScheme::Redis
         | StoreScheme::RedisTls
         | StoreScheme::RedisCluster
-        | StoreScheme::RedisSentinel => super::RedisStore::options(url).check(),
+        | StoreScheme::RedisSentinel => super::RedisStore::options(url)?.check(),
         #[cfg(feature = "memcached")]
         StoreScheme::Memcached => super::MemcachedStore::check(url, settings),
         _ => Ok(()),

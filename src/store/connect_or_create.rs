@@ -58,7 +58,7 @@ async fn create(url: &StoreUrl) -> Result<(), StoreError> {
 /// Creates the folder of a file store, for this user alone.
 #[cfg(feature = "file")]
 fn make_folder(url: &StoreUrl) -> Result<(), StoreError> {
-    let path = super::FileStore::options_of(url.expose())?.path;
+    let path = super::FileStore::options(url.expose())?.path;
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

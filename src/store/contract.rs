@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -333,8 +334,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// # let path = folder.path().join("db.sqlite3");
     /// use cloakroom::{SessionStore, Settings, SqliteStore};
     ///
-    /// SqliteStore::options(&path).create_table(Default::default()).await?;
-    /// let store = SqliteStore::open(&path, &Settings::new("secret")).await?;
+    /// SqliteStore::at(&path).create_table(Default::default()).await?;
+    /// let store = SqliteStore::at(&path).open(&Settings::new("secret")).await?;
     /// store.close().await?;
     /// assert!(!folder.path().join("db.sqlite3-wal").exists());
     /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
@@ -344,6 +345,39 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// When acknowledged data is safe, but could not be moved to its final place, as on a full disk.
     async fn close(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+/// A store to share between requests: any store, or one in an [`Arc`] already.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, SessionMiddleware, SessionStore, Settings};
+///
+/// assert!(SessionMiddleware::new(MemoryStore::new(), Settings::new("secret")).is_ok());
+/// let shared: Arc<dyn SessionStore> = Arc::new(MemoryStore::new());
+/// assert!(SessionMiddleware::new(Arc::clone(&shared), Settings::new("secret")).is_ok());
+/// ```
+pub trait IntoSharedStore {
+    /// Returns the store behind an `Arc`.
+    fn into_shared_store(self) -> Arc<dyn SessionStore>;
+}
+
+impl<S: SessionStore> IntoSharedStore for S {
+    fn into_shared_store(self) -> Arc<dyn SessionStore> {
+        Arc::new(self)
+    }
+}
+
+impl<S: SessionStore> IntoSharedStore for Arc<S> {
+    fn into_shared_store(self) -> Arc<dyn SessionStore> {
+        self
+    }
+}
+
+impl IntoSharedStore for Arc<dyn SessionStore> {
+    fn into_shared_store(self) -> Arc<dyn SessionStore> {
+        self
     }
 }
 

@@ -52,7 +52,7 @@ use crate::store::loaded::{Loaded, Version};
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path();
 /// let settings = Settings::new("the site's SECRET_KEY");
-/// let session = Session::new(Arc::new(FileStore::open(path, &settings).await?), settings);
+/// let session = Session::new(Arc::new(FileStore::at(path).open(&settings).await?), settings);
 /// session.set("visits", 1)?;
 /// session.save().await?;
 /// let name = format!("sessionid{}", session.session_key().unwrap().as_str());
@@ -80,9 +80,9 @@ struct Shared {
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path();
-/// let mut options = FileStore::options(path);
+/// let mut options = FileStore::at(path);
 /// assert!(options.durable);
-/// options.lock_timeout = Duration::from_secs(1);
+/// options.timeout = Duration::from_secs(1);
 /// let store = options.open(&Settings::new("the site's SECRET_KEY")).await?;
 /// assert_eq!(store.name(), "file");
 /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
@@ -97,7 +97,7 @@ pub struct FileOptions {
     /// either way. Default: true.
     pub durable: bool,
     /// How long to wait for another program that is replacing the same session's file. Default: 5 seconds.
-    pub lock_timeout: Duration,
+    pub timeout: Duration,
     /// The age from which `clear_expired` treats a temporary file, Django's too, as left behind by a crash.
     /// Default: one hour.
     pub leftover_age: Duration,
@@ -112,7 +112,7 @@ impl FileOptions {
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// # let folder = tempfile::tempdir().unwrap();
     /// # let path = folder.path();
-    /// let options = FileStore::options(path.join("not-there"));
+    /// let options = FileStore::at(path.join("not-there"));
     /// let error = options.open(&Settings::new("secret")).await.unwrap_err();
     /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
     /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
@@ -127,7 +127,7 @@ impl FileOptions {
             path: self.path,
             prefix: settings.cookie_name.clone(),
             durable: self.durable,
-            lock_timeout: self.lock_timeout,
+            lock_timeout: self.timeout,
             longest_text: codec.longest_text(),
         };
         let prefix = &folder.prefix;
@@ -154,15 +154,15 @@ impl FileStore {
     /// use std::time::Duration;
     /// use cloakroom::FileStore;
     ///
-    /// let options = FileStore::options("sessions");
+    /// let options = FileStore::at("sessions");
     /// assert!(options.path.ends_with("sessions"));
     /// assert_eq!(options.leftover_age, Duration::from_secs(60 * 60));
     /// ```
-    pub fn options(path: impl AsRef<Path>) -> FileOptions {
+    pub fn at(path: impl AsRef<Path>) -> FileOptions {
         FileOptions {
             path: path.as_ref().to_owned(),
             durable: true,
-            lock_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
             leftover_age: Duration::from_secs(60 * 60),
         }
     }
@@ -174,18 +174,18 @@ impl FileStore {
     /// use std::path::Path;
     /// use cloakroom::FileStore;
     ///
-    /// assert_eq!(FileStore::options_of("file:/srv/sessions")?.path, Path::new("/srv/sessions"));
-    /// assert_eq!(FileStore::options_of("file:")?.path, FileStore::default_path());
+    /// assert_eq!(FileStore::options("file:/srv/sessions")?.path, Path::new("/srv/sessions"));
+    /// assert_eq!(FileStore::options("file:")?.path, FileStore::default_path());
     /// # Ok::<(), cloakroom::StoreError>(())
     /// ```
     ///
     /// # Errors
     /// When the URL names another machine, or has a query.
-    pub fn options_of(url: &str) -> Result<FileOptions, StoreError> {
-        Ok(FileStore::options(url::folder(url)?.unwrap_or_else(FileStore::default_path)))
+    pub fn options(url: &str) -> Result<FileOptions, StoreError> {
+        Ok(FileStore::at(url::folder(url)?.unwrap_or_else(FileStore::default_path)))
     }
 
-    /// Opens a folder with the default options.
+    /// Opens a URL, `file:FOLDER`, with the default options.
     ///
     /// ```
     /// use cloakroom::chrono::Utc;
@@ -193,16 +193,16 @@ impl FileStore {
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// # let folder = tempfile::tempdir().unwrap();
-    /// # let path = folder.path();
-    /// let store = FileStore::open(path, &Settings::new("the site's SECRET_KEY")).await?;
+    /// let url = format!("file:{}", folder.path().display());
+    /// let store = FileStore::open(&url, &Settings::new("the site's SECRET_KEY")).await?;
     /// assert_eq!(store.count(Utc::now()).await?.live, 0);
     /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
     /// ```
     ///
     /// # Errors
-    /// As [`FileOptions::open`].
-    pub async fn open(path: impl AsRef<Path>, settings: &Settings) -> Result<FileStore, StoreError> {
-        FileStore::options(path).open(settings).await
+    /// As [`options`](FileStore::options) and [`FileOptions::open`].
+    pub async fn open(url: &str, settings: &Settings) -> Result<FileStore, StoreError> {
+        FileStore::options(url)?.open(settings).await
     }
 
     /// Returns the folder that Django uses without `SESSION_FILE_PATH`: Python's `tempfile.gettempdir()`.

@@ -68,7 +68,7 @@ pub async fn create_user_session_table(url: &str) -> Result<TableCreation, Store
 pub(super) fn database(url: &StoreUrl) -> Result<Box<dyn Database>, StoreError> {
     match url.scheme() {
         #[cfg(feature = "sqlite")]
-        Some(StoreScheme::Sqlite) => Ok(Box::new(super::sqlite::SqliteOptions::from_url(url.expose())?)),
+        Some(StoreScheme::Sqlite) => Ok(Box::new(super::SqliteStore::options(url.expose())?)),
         #[cfg(feature = "postgres")]
         Some(StoreScheme::Postgres) => Ok(Box::new(super::PostgresStore::options(url.expose())?)),
         #[cfg(feature = "mysql")]

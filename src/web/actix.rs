@@ -17,7 +17,7 @@ use actix_web::{HttpMessage, HttpResponse, ResponseError};
 use crate::session::LazySession;
 use crate::site::error::Error;
 use crate::site::settings::{Settings, SettingsError};
-use crate::store::contract::SessionStore;
+use crate::store::contract::IntoSharedStore;
 use crate::web::middleware::{ResponseHeaders, SessionMiddleware, message_of};
 
 type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -87,7 +87,7 @@ impl SessionTransform {
     ///
     /// # Errors
     /// When the settings are invalid: [`Settings::validate`].
-    pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Result<SessionTransform, SettingsError> {
+    pub fn new(store: impl IntoSharedStore, settings: Settings) -> Result<SessionTransform, SettingsError> {
         Ok(SessionMiddleware::new(store, settings)?.into())
     }
 

@@ -22,7 +22,7 @@ use crate::site::clock::Clock;
 use crate::site::error::Error;
 use crate::site::session_key::KeyGenerator;
 use crate::site::settings::{InterruptedSession, Settings, SettingsError, Transport};
-use crate::store::contract::SessionStore;
+use crate::store::contract::IntoSharedStore;
 use crate::user_sessions::UserSessions;
 
 pub use cookie::find_cookie;
@@ -83,9 +83,9 @@ impl SessionMiddleware {
     ///
     /// # Errors
     /// When the settings are invalid: [`Settings::validate`].
-    pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Result<SessionMiddleware, SettingsError> {
+    pub fn new(store: impl IntoSharedStore, settings: Settings) -> Result<SessionMiddleware, SettingsError> {
         settings.validate()?;
-        Ok(SessionMiddleware { site: Arc::new(Site::new(store, settings)) })
+        Ok(SessionMiddleware { site: Arc::new(Site::new(store.into_shared_store(), settings)) })
     }
 
     /// Uses another clock.

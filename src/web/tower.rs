@@ -17,7 +17,7 @@ use tower_service::Service;
 use crate::session::LazySession;
 use crate::site::error::Error;
 use crate::site::settings::{Settings, SettingsError};
-use crate::store::contract::SessionStore;
+use crate::store::contract::IntoSharedStore;
 use crate::web::middleware::{Finishing, ResponseHeaders, SessionMiddleware, Unsaved, message_of, status_of};
 
 pub use self::body::SessionBody;
@@ -90,7 +90,7 @@ impl SessionLayer {
     ///
     /// # Errors
     /// When the settings are invalid: [`Settings::validate`].
-    pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Result<SessionLayer, SettingsError> {
+    pub fn new(store: impl IntoSharedStore, settings: Settings) -> Result<SessionLayer, SettingsError> {
         Ok(SessionMiddleware::new(store, settings)?.into())
     }
 }

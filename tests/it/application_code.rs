@@ -215,7 +215,7 @@ fn the_clock_may_use_the_session() {
         let cookie = format!("sessionid={}", plain.session_key().unwrap().as_str());
         for cookie in [Some(cookie.as_bytes()), None] {
             let clock = Arc::new(NosyClock(ManualClock::new(Utc::now()), OnceLock::new()));
-            let middleware = SessionMiddleware::new(Arc::clone(&store) as _, settings.clone()).unwrap();
+            let middleware = SessionMiddleware::new(Arc::clone(&store), settings.clone()).unwrap();
             let lazy = middleware.with_clock(Arc::clone(&clock) as _).begin(cookie);
             assert!(clock.1.set(lazy.clone()).is_ok());
             let session = lazy.load().await.unwrap();
@@ -241,7 +241,7 @@ fn who_listens_to_the_log_may_use_the_session() {
     use tracing_subscriber::layer::SubscriberExt;
     ends_async("a subscriber", || async {
         let folder = tempfile::tempdir().unwrap();
-        let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+        let options = SqliteStore::at(folder.path().join("db.sqlite3"));
         options.create_table(Default::default()).await.unwrap();
         let other = options.clone().open(&Settings::new("another secret")).await.unwrap();
         let (session_key, data, now) = (SessionKey::random().unwrap(), SessionData::new(), Utc::now());
@@ -264,7 +264,7 @@ fn who_listens_to_the_log_may_use_the_session() {
 fn a_closure_that_runs_again_while_saving_may_use_the_session() {
     ends_async("a save", || async {
         let store = WatchedStore::new(Arc::new(MemoryStore::new()));
-        let middleware = SessionMiddleware::new(Arc::clone(&store) as _, Settings::new("secret")).unwrap();
+        let middleware = SessionMiddleware::new(Arc::clone(&store), Settings::new("secret")).unwrap();
         let first = Session::new(Arc::clone(&store) as _, Settings::new("secret"));
         first.set("value", 10).unwrap();
         first.save().await.unwrap();

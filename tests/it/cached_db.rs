@@ -32,7 +32,7 @@ struct Site {
 impl Site {
     async fn new() -> Site {
         let folder = tempfile::tempdir().unwrap();
-        let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+        let options = SqliteStore::at(folder.path().join("db.sqlite3"));
         options.create_table(Default::default()).await.unwrap();
         let database = Gated::new(Arc::new(options.open(&Settings::new("secret")).await.unwrap()));
         let cache = Gated::new(Arc::new(MemoryStore::new()));

@@ -131,7 +131,7 @@ mod redis {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_server_that_fails_is_an_error_and_is_found_again() {
         let mut own = server::start().await;
-        let mut options = cloakroom::RedisStore::options(server::url_of(&own));
+        let mut options = cloakroom::RedisStore::options(&server::url_of(&own)).unwrap();
         options.timeout = Duration::from_millis(700);
         assert!(!format!("{options:?}").contains(server::PASSWORD));
         let store: Arc<dyn SessionStore> = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
@@ -355,7 +355,7 @@ mod memcached {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_server_that_fails_is_an_error_and_is_found_again() {
         let mut own = server::start().await;
-        let mut options = cloakroom::MemcachedStore::options([format!("127.0.0.1:{}", own.port)]);
+        let mut options = cloakroom::MemcachedStore::at([format!("127.0.0.1:{}", own.port)]);
         options.timeout = Duration::from_millis(700);
         let store: Arc<dyn SessionStore> = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
         failing_server(&mut own, &store, "no secret here").await;

@@ -39,7 +39,7 @@ async fn memory_tells_once() {
 #[tokio::test]
 async fn sqlite_tells_after_each_batch() {
     let folder = tempfile::tempdir().unwrap();
-    let mut options = SqliteStore::options(folder.path().join("db.sqlite3"));
+    let mut options = SqliteStore::at(folder.path().join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     options.clear_batch = 2;
     let store = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
@@ -60,7 +60,7 @@ async fn sqlite_is_left_to_other_programs_between_the_batches() {
 async fn sqlite_is_left_to_other_programs(journal_mode: &str) {
     const ROWS: u64 = 20_000;
     let folder = tempfile::tempdir().unwrap();
-    let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+    let options = SqliteStore::at(folder.path().join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     expired_rows(&options.path, ROWS, journal_mode);
     let store = options.clone().open(&Settings::new("secret")).await.unwrap();
@@ -124,7 +124,7 @@ fn look_until(path: &Path, stop: &AtomicBool) -> (u64, u64, Vec<Duration>) {
 #[tokio::test]
 async fn files_are_cleared_in_batches() {
     let folder = tempfile::tempdir().unwrap();
-    let mut options = FileStore::options(folder.path());
+    let mut options = FileStore::at(folder.path());
     options.durable = false;
     let store = options.open(&Settings::new("secret")).await.unwrap();
     let told = clear(&store, 1_100, 1).await;

@@ -86,7 +86,9 @@ const HOLD_NOTHING: [&str; 49] = [
 /// The public types that have a `Debug`, as the source has them, and their files.
 fn public_types() -> BTreeMap<String, String> {
     let mut files = Vec::new();
-    rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    for folder in ["src", "formats/src"] {
+        rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
+    }
     let (mut public, mut with_debug) = (BTreeMap::new(), Vec::new());
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
@@ -159,7 +161,7 @@ async fn no_public_type_shows_a_secret() {
 }
 
 async fn stores(shown: &mut Shown, settings: &Settings, folder: &Path) {
-    let mut options = SqliteStore::options(folder.join("db.sqlite3"));
+    let mut options = SqliteStore::at(folder.join("db.sqlite3"));
     options.extra_columns.push(ExtraColumn::new("content", |_| ColumnValue::from(CONTENT)));
     shown.add("SqliteOptions", &options);
     shown.add("ExtraColumn", &options.extra_columns[0]);
@@ -167,7 +169,7 @@ async fn stores(shown: &mut Shown, settings: &Settings, folder: &Path) {
     options.create_table(Default::default()).await.unwrap();
     shown.add("SqliteStore", &options.open(settings).await.unwrap());
 
-    let options = FileStore::options(folder);
+    let options = FileStore::at(folder);
     shown.add("FileOptions", &options);
     shown.add("FileStore", &options.open(settings).await.unwrap());
     shown.add("SignedCookieStore", &SignedCookieStore::new(settings));
@@ -190,9 +192,9 @@ async fn stores(shown: &mut Shown, settings: &Settings, folder: &Path) {
         "redis://cache?password=hunter2",
         "redis://:hunter2",
     ] {
-        shown.add("RedisOptions", &RedisStore::options(url));
+        shown.add("RedisOptions", &RedisStore::options(url).unwrap());
     }
-    shown.add("MemcachedOptions", &MemcachedStore::options(["ann:hunter2@cache"]));
+    shown.add("MemcachedOptions", &MemcachedStore::at(["ann:hunter2@cache"]));
     shown.add("KeyFunction", &KeyFunction::new(|key, _, _| format!("{PASSWORD}{key}")));
 
     let postgres = PostgresStore::options(&servers::postgres::database().await).unwrap();
@@ -206,7 +208,7 @@ async fn stores(shown: &mut Shown, settings: &Settings, folder: &Path) {
     let table = "CREATE TABLE auth_user (id int PRIMARY KEY, password varchar(128))";
     mysql_async::prelude::Queryable::query_drop(&mut connection, table).await.unwrap();
     shown.add("UserTable", &auth::UserTable::open(&url, "auth_user").await.unwrap());
-    let redis = RedisStore::open(servers::redis::url().await, settings).await.unwrap();
+    let redis = RedisStore::open(&servers::redis::url().await, settings).await.unwrap();
     shown.add("RedisStore", &redis);
     let memcached = MemcachedStore::open(&servers::memcached::url().await, settings).await.unwrap();
     shown.add("MemcachedStore", &memcached);

@@ -102,7 +102,7 @@ async fn postgres(deadline: Duration) -> Proxied {
     let mut options =
         cloakroom::PostgresStore::options(&proxy.url(&url(&server, "postgres"), server.port)).unwrap();
     options.create_table(Default::default()).await.unwrap();
-    options.deadline = deadline;
+    options.timeout = deadline;
     let store = Arc::new(patiently(async || options.clone().open(&settings()).await).await);
     // One that reads, one that writes, four for locked rows.
     Proxied { name: "postgres", store, proxy, server, deadline, connections: 6 }
@@ -116,7 +116,7 @@ async fn mariadb(deadline: Duration) -> Proxied {
     let mut options =
         cloakroom::MysqlStore::options(&proxy.url(&url(&server, "mysql"), server.port)).unwrap();
     options.create_table(Default::default()).await.unwrap();
-    options.deadline = deadline;
+    options.timeout = deadline;
     let connections = options.connections;
     let store = Arc::new(patiently(async || options.clone().open(&settings()).await).await);
     Proxied { name: "mariadb", store, proxy, server, deadline, connections }
@@ -127,7 +127,7 @@ async fn redis(deadline: Duration) -> Proxied {
     use crate::support::servers::redis::{start, url_of};
     let server = start().await;
     let proxy = Proxy::before(server.port).await;
-    let mut options = cloakroom::RedisStore::options(proxy.url(&url_of(&server), server.port));
+    let mut options = cloakroom::RedisStore::options(&proxy.url(&url_of(&server), server.port)).unwrap();
     options.timeout = deadline;
     let store = Arc::new(patiently(async || options.clone().open(&settings()).await).await);
     Proxied { name: "redis", store, proxy, server, deadline, connections: 1 }
@@ -137,7 +137,7 @@ async fn redis(deadline: Duration) -> Proxied {
 async fn memcached(deadline: Duration) -> Proxied {
     let server = crate::support::servers::memcached::start().await;
     let proxy = Proxy::before(server.port).await;
-    let mut options = cloakroom::MemcachedStore::options([format!("127.0.0.1:{}", proxy.port)]);
+    let mut options = cloakroom::MemcachedStore::at([format!("127.0.0.1:{}", proxy.port)]);
     options.timeout = deadline;
     let connections = options.connections;
     let store = Arc::new(patiently(async || options.clone().open(&settings()).await).await);

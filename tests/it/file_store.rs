@@ -22,7 +22,7 @@ fn settings() -> Settings {
 }
 
 async fn open(folder: &Path) -> Arc<dyn SessionStore> {
-    Arc::new(FileStore::open(folder, &settings()).await.unwrap())
+    Arc::new(FileStore::at(folder).open(&settings()).await.unwrap())
 }
 
 fn session_key() -> SessionKey {

@@ -312,7 +312,7 @@ async fn a_hostile_expiry_is_djangos_or_an_error_and_can_be_mended() {
     ];
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("db.sqlite3");
-    let options = SqliteStore::options(&database);
+    let options = SqliteStore::at(&database);
     options.create_table(Default::default()).await.unwrap();
     let store = Arc::new(options.open(&Settings::new(SECRET)).await.unwrap());
     let connection = rusqlite::Connection::open(&database).unwrap();

@@ -89,7 +89,7 @@ async fn cached_db_lists_each_session_once() {
 }
 
 async fn sqlite(folder: &std::path::Path) -> SqliteStore {
-    let options = SqliteStore::options(folder.join("db.sqlite3"));
+    let options = SqliteStore::at(folder.join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     options.open(&Settings::new("secret")).await.unwrap()
 }
@@ -126,7 +126,7 @@ async fn sqlite_lists_what_is_not_genuine_and_what_cannot_be_read() {
 #[tokio::test]
 async fn files_lists_what_is_not_genuine_and_what_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
-    let store = FileStore::open(folder.path(), &Settings::new("secret")).await.unwrap();
+    let store = FileStore::at(folder.path()).open(&Settings::new("secret")).await.unwrap();
     let good = create(&store).await;
     for (name, data) in [
         ("sessionidforged00", "forged:1:2".to_owned()),
@@ -150,7 +150,7 @@ async fn redis_lists_its_own_entries_alone() {
     let tricky = cloakroom::connect(&format!("{url}[a-z]*?"), &settings).await.unwrap();
     let like = cloakroom::connect(&format!("{url}b"), &settings).await.unwrap();
     let (one, _) = (create(&*tricky).await, create(&*like).await);
-    let mut copies = cloakroom::RedisStore::options(url);
+    let mut copies = cloakroom::RedisStore::options(&url).unwrap();
     copies.format.engine = cloakroom::store::cache::CacheEngine::CachedDb;
     create(&copies.open(&settings).await.unwrap()).await;
     let listed = list(&*tricky, 10).await;

@@ -170,7 +170,7 @@ fn search(broken: Broken, scene: Scene) -> (usize, Vec<String>) {
 
 fn follow(orders: &mut Orders, broken: Broken, scene: Scene) -> Result<(), String> {
     let store = Arc::new(Stepped { store: MemoryStore::new(), broken });
-    let process = || SessionMiddleware::new(Arc::clone(&store) as _, Settings::new("secret"));
+    let process = || SessionMiddleware::new(Arc::clone(&store), Settings::new("secret"));
     let one_process = process().map_err(|error| error.to_string())?;
     let first = Session::new(Arc::clone(&store) as _, Settings::new("secret"));
     first.set("counter", 0).map_err(|error| error.to_string())?;

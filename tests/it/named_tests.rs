@@ -15,7 +15,7 @@ struct Test {
 fn every_test_that_a_document_names_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for folder in ["src", "tests/it", "cli/src", "cli/tests/it"] {
+    for folder in ["src", "formats/src", "tests/it", "cli/src", "cli/tests/it"] {
         rust_files(&root.join(folder), &mut files);
     }
     let tests: Vec<Test> = files.iter().flat_map(|file| tests_in(root, file)).collect();

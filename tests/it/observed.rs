@@ -18,7 +18,7 @@ mod example;
 #[tokio::test]
 async fn of_sessions_that_are_not_genuine_it_warns_once_a_minute() {
     let folder = tempfile::tempdir().unwrap();
-    let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+    let options = SqliteStore::at(folder.path().join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     let clock = Arc::new(ManualClock::at_unix_seconds(1_700_000_000));
     let other = options.clone().open(&Settings::new("another secret")).await.unwrap();
@@ -167,7 +167,7 @@ mod metrics {
         let _guard = ::metrics::set_default_local_recorder(&recorder);
         telemetry::describe();
         let folder = tempfile::tempdir().unwrap();
-        let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+        let options = SqliteStore::at(folder.path().join("db.sqlite3"));
         options.create_table(Default::default()).await.unwrap();
         let sqlite = options.open(&Settings::new("the site's SECRET_KEY")).await.unwrap();
         let store = WatchedStore::new(Arc::new(sqlite));

@@ -226,7 +226,7 @@ mod in_redis {
     }
 
     async fn sqlite(folder: &std::path::Path) -> Arc<dyn SessionStore> {
-        let options = SqliteStore::options(folder.join("db.sqlite3"));
+        let options = SqliteStore::at(folder.join("db.sqlite3"));
         options.create_table(Default::default()).await.unwrap();
         Arc::new(options.open(&Settings::new("secret")).await.unwrap())
     }

@@ -29,7 +29,7 @@ impl Site {
         session.update([("n", 0), ("was a number", 1)]).unwrap();
         session.save().await.unwrap();
         store.calls();
-        let middleware = SessionMiddleware::new(Arc::clone(&store) as _, settings).unwrap();
+        let middleware = SessionMiddleware::new(Arc::clone(&store), settings).unwrap();
         Site { store, middleware, session_key: session.session_key().unwrap() }
     }
 

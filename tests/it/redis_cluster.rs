@@ -15,7 +15,7 @@ use crate::support::servers::{program, run};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_primary_is_replaced() {
     let (mut nodes, url) = start_cluster().await;
-    let mut options = cloakroom::RedisStore::options(url);
+    let mut options = cloakroom::RedisStore::options(&url).unwrap();
     options.timeout = Duration::from_secs(2);
     let store: Arc<dyn SessionStore> = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
     let keys = create_many(&store).await;
@@ -50,7 +50,7 @@ async fn of_acknowledged_writes_a_killed_primary_loses_the_last_alone() {
     const WRITERS: usize = 8;
     const COPIED_WITHIN: Duration = Duration::from_secs(2);
     let (mut nodes, url) = start_cluster().await;
-    let mut options = cloakroom::RedisStore::options(url);
+    let mut options = cloakroom::RedisStore::options(&url).unwrap();
     options.timeout = Duration::from_secs(2);
     let store: Arc<dyn SessionStore> = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
     let acknowledged = Arc::new(Mutex::new(Vec::new()));

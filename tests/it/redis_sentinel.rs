@@ -15,7 +15,7 @@ const LOGIN: [&str; 3] = ["--no-auth-warning", "-a", PASSWORD];
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_fail_over_the_new_primary_is_asked() {
     let mut watched = start_watched().await;
-    let mut options = RedisStore::options(&watched.url);
+    let mut options = RedisStore::options(&watched.url).unwrap();
     options.timeout = Duration::from_secs(4);
     assert!(!format!("{options:?}").contains(PASSWORD));
     let store: std::sync::Arc<dyn SessionStore> =

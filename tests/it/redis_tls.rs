@@ -10,7 +10,7 @@ use crate::support::servers::redis::{PASSWORD, start_with_tls, url_of};
 
 fn options(server: &Server, host: &str, certificates: Option<&str>) -> RedisOptions {
     let url = url_of(server).replace("redis://", "rediss://").replace("127.0.0.1", host);
-    let mut options = RedisStore::options(url);
+    let mut options = RedisStore::options(&url).unwrap();
     options.root_certificates = certificates.map(|name| server.folder.join(name));
     options
 }
@@ -23,7 +23,7 @@ async fn the_server_must_show_a_certificate_that_is_trusted() {
     let store: Arc<dyn SessionStore> = Arc::new(store);
     println!("redis over TLS: {}", conformance::run(&store, &[]).await.unwrap());
 
-    RedisStore::open(url_of(&server), &settings).await.expect_err("this server speaks nothing else");
+    RedisStore::open(&url_of(&server), &settings).await.expect_err("this server speaks nothing else");
     for (options, why) in [
         (options(&server, "127.0.0.1", None), "signed by nobody whom the system trusts"),
         (options(&server, "127.0.0.1", Some("server.pem")), "signed by somebody else"),

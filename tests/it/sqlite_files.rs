@@ -29,8 +29,8 @@ fn database(sql: &str) -> (tempfile::TempDir, PathBuf) {
 }
 
 async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
-    let mut options = SqliteStore::options(path);
-    options.busy_timeout = Duration::from_millis(50);
+    let mut options = SqliteStore::at(path);
+    options.timeout = Duration::from_millis(50);
     options.open(&Settings::new("secret")).await
 }
 

@@ -29,7 +29,7 @@ async fn memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite() {
     let folder = tempfile::tempdir().unwrap();
-    let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+    let options = SqliteStore::at(folder.path().join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     let store = options.open(&Settings::new("secret")).await.unwrap();
     conforms("sqlite", Arc::new(store)).await;
@@ -38,7 +38,7 @@ async fn sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn file() {
     let folder = tempfile::tempdir().unwrap();
-    let store = FileStore::open(folder.path(), &Settings::new("secret")).await.unwrap();
+    let store = FileStore::at(folder.path()).open(&Settings::new("secret")).await.unwrap();
     conforms("file", Arc::new(store)).await;
 }
 
@@ -154,6 +154,6 @@ async fn three_memcached_servers() {
     use crate::support::servers::memcached::start;
     let servers = [start().await, start().await, start().await];
     let addresses = servers.iter().map(|server| format!("127.0.0.1:{}", server.port));
-    let store = cloakroom::MemcachedStore::options(addresses).open(&Settings::new("secret")).await.unwrap();
+    let store = cloakroom::MemcachedStore::at(addresses).open(&Settings::new("secret")).await.unwrap();
     conforms("three memcached servers", Arc::new(store)).await;
 }

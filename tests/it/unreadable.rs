@@ -75,12 +75,12 @@ impl Raw {
 async fn text_stores() -> Vec<Place> {
     let settings = Settings::new(SECRET);
     let folder = tempfile::tempdir().unwrap();
-    let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+    let options = SqliteStore::at(folder.path().join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     let store = Arc::new(options.open(&settings).await.unwrap());
     let mut places = vec![Place { name: "sqlite", store, raw: Raw::Sqlite(folder) }];
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(FileStore::open(folder.path(), &settings).await.unwrap());
+    let store = Arc::new(FileStore::at(folder.path()).open(&settings).await.unwrap());
     places.push(Place { name: "file", store, raw: Raw::File(folder) });
     #[cfg(any(feature = "postgres", feature = "mysql"))]
     {

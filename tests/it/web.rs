@@ -83,7 +83,7 @@ impl Site {
 }
 
 fn middleware(store: &Arc<WatchedStore>, clock: &Arc<ManualClock>, settings: Settings) -> SessionMiddleware {
-    let middleware = SessionMiddleware::new(Arc::clone(store) as _, settings).unwrap();
+    let middleware = SessionMiddleware::new(Arc::clone(store), settings).unwrap();
     middleware.with_clock(Arc::clone(clock) as _)
 }
 

@@ -1,6 +1,7 @@
 //! Where the sessions are: the option that all commands with a store share.
 
 use clap::Args;
+use cloakroom::SqliteStore;
 use cloakroom::store::sqlite::SqliteOptions;
 use cloakroom::store::{StoreScheme, StoreUrl};
 
@@ -39,5 +40,5 @@ pub(crate) fn sqlite(url: &StoreUrl) -> anyhow::Result<Option<SqliteOptions>> {
     if url.scheme() != Some(StoreScheme::Sqlite) {
         return Ok(None);
     }
-    SqliteOptions::from_url(url.expose()).map(Some).map_err(|error| usage(error.to_string()))
+    SqliteStore::options(url.expose()).map(Some).map_err(|error| usage(error.to_string()))
 }

@@ -195,7 +195,7 @@ fn the_tests_that_documents_name_exist() {
         }
     }
     let mut all = std::collections::BTreeSet::new();
-    for folder in ["tests/it", "cli/tests/it", "src", "cli/src"] {
+    for folder in ["tests/it", "cli/tests/it", "src", "formats/src", "cli/src"] {
         functions(&root().join(folder), &mut all);
     }
     let mut checked = 0;

@@ -108,7 +108,7 @@ async fn expired_sessions_are_removed_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db.sqlite3");
     assert_eq!(with_store("create-table", &path, &[]).code, 0);
-    let store = SqliteStore::open(&path, &Settings::new("secret")).await.unwrap();
+    let store = SqliteStore::at(&path).open(&Settings::new("secret")).await.unwrap();
     let (data, now) = (SessionData::new(), Utc::now());
     for hours in [-30, -2, -1, 2, 300] {
         let record = Record { data: &data, expire_date: now + TimeDelta::hours(hours), now };

@@ -270,21 +270,21 @@ impl CacheFormat {
     pub(crate) fn with_query(mut self, store: &'static str, query: &str) -> Result<CacheFormat, StoreError> {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let known = match name {
-                "key_prefix" => value.parse().map(|prefix| self.key_prefix = prefix).map_err(|_| ()),
-                "version" => value.parse().map(|version| self.version = version).map_err(|_| ()),
+            let is_known = match name {
+                "key_prefix" => value.parse().map(|prefix| self.key_prefix = prefix).is_ok(),
+                "version" => value.parse().map(|version| self.version = version).is_ok(),
                 "entry_prefix" => {
                     let head = value.to_owned();
                     let name = move |key: &str, _: &str, _: u32| format!("{head}{key}");
                     self.key_function = Some(KeyFunction::new(name));
-                    Ok(())
+                    true
                 }
-                "engine" => value.parse().map(|engine| self.engine = engine),
-                "serializer" => value.parse().map(|serializer| self.serializer = serializer),
-                "compressor" => value.parse().map(|compressor| self.compressor = compressor),
-                _ => Err(()),
+                "engine" => value.parse().map(|engine| self.engine = engine).is_ok(),
+                "serializer" => value.parse().map(|serializer| self.serializer = serializer).is_ok(),
+                "compressor" => value.parse().map(|compressor| self.compressor = compressor).is_ok(),
+                _ => false,
             };
-            known.map_err(|()| {
+            if !is_known {
                 // If a password contains a question mark, its rest follows here.
                 let is_name = pair.contains('=') && !query.contains('@');
                 let name = if is_name { name } else { "text after `?`" };
@@ -292,31 +292,48 @@ impl CacheFormat {
                     "the URL's `{name}` is not known or has no such value; there are key_prefix, version, \
                      entry_prefix, engine=cache|cached_db, serializer=pickle|json and compressor=none|zlib"
                 );
-                StoreError::new(store, StoreErrorKind::Misconfigured, message)
-            })?;
+                return Err(StoreError::new(store, StoreErrorKind::Misconfigured, message));
+            }
         }
         Ok(self)
     }
 }
 
-macro_rules! from_str {
-    ($type:ident: $($name:literal => $variant:ident),*) => {
-        impl FromStr for $type {
-            type Err = ();
+/// A text that names no engine, serializer or compressor.
+///
+/// ```
+/// use cloakroom::store::cache::CacheSerializer;
+///
+/// let error = "yaml".parse::<CacheSerializer>().unwrap_err();
+/// assert_eq!(error.to_string(), "the serializer is one of pickle, json");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {what} is one of {names}")]
+#[non_exhaustive]
+pub struct UnknownCacheFormat {
+    what: &'static str,
+    names: &'static str,
+}
 
-            fn from_str(text: &str) -> Result<Self, ()> {
+macro_rules! from_str {
+    ($type:ident, $what:literal: $first:literal => $first_variant:ident, $second:literal => $second_variant:ident) => {
+        impl FromStr for $type {
+            type Err = UnknownCacheFormat;
+
+            fn from_str(text: &str) -> Result<Self, UnknownCacheFormat> {
                 match text {
-                    $($name => Ok($type::$variant),)*
-                    _ => Err(()),
+                    $first => Ok($type::$first_variant),
+                    $second => Ok($type::$second_variant),
+                    _ => Err(UnknownCacheFormat { what: $what, names: concat!($first, ", ", $second) }),
                 }
             }
         }
     };
 }
 
-from_str!(CacheEngine: "cache" => Cache, "cached_db" => CachedDb);
-from_str!(CacheSerializer: "pickle" => Pickle, "json" => Json);
-from_str!(CacheCompressor: "none" => None, "zlib" => Zlib);
+from_str!(CacheEngine, "engine": "cache" => Cache, "cached_db" => CachedDb);
+from_str!(CacheSerializer, "serializer": "pickle" => Pickle, "json" => Json);
+from_str!(CacheCompressor, "compressor": "none" => None, "zlib" => Zlib);
 
 /// The session's remaining life; zero or negative when it has expired.
 pub(crate) fn time_to_live(record: Record<'_>) -> TimeDelta {

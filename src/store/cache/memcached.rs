@@ -66,7 +66,7 @@ pub struct MemcachedStore {
 /// use std::time::Duration;
 /// use cloakroom::MemcachedStore;
 ///
-/// let mut options = MemcachedStore::options(["127.0.0.1:11211", "127.0.0.1:11212"]);
+/// let mut options = MemcachedStore::at(["127.0.0.1:11211", "127.0.0.1:11212"]);
 /// assert_eq!((options.timeout, options.connections), (Duration::from_secs(5), 16));
 /// options.connections = 4;
 /// options.format.key_prefix = "site1".to_owned();
@@ -94,7 +94,7 @@ impl MemcachedOptions {
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// // Found out before anything is connected.
-    /// let mut options = MemcachedStore::options(["127.0.0.1:11211"]);
+    /// let mut options = MemcachedStore::at(["127.0.0.1:11211"]);
     /// options.format.serializer = CacheSerializer::Json;
     /// let error = options.open(&Settings::new("secret")).await.unwrap_err();
     /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
@@ -158,11 +158,11 @@ impl MemcachedStore {
     /// ```
     /// use cloakroom::MemcachedStore;
     ///
-    /// let options = MemcachedStore::options(["127.0.0.1:11211"]);
+    /// let options = MemcachedStore::at(["127.0.0.1:11211"]);
     /// assert_eq!(options.servers, ["127.0.0.1:11211"]);
     /// assert_eq!(options.format.version, 1);
     /// ```
-    pub fn options<S: Into<String>>(servers: impl IntoIterator<Item = S>) -> MemcachedOptions {
+    pub fn at<S: Into<String>>(servers: impl IntoIterator<Item = S>) -> MemcachedOptions {
         MemcachedOptions {
             servers: servers.into_iter().map(Into::into).collect(),
             format: CacheFormat::default(),
@@ -187,13 +187,25 @@ impl MemcachedStore {
     /// # Errors
     /// As [`MemcachedOptions::open`].
     pub async fn open(url: &str, settings: &Settings) -> Result<MemcachedStore, StoreError> {
-        MemcachedStore::options_of(url)?.open(settings).await
+        MemcachedStore::options(url)?.open(settings).await
     }
 
-    fn options_of(url: &str) -> Result<MemcachedOptions, StoreError> {
+    /// Returns the options in a URL, as [`connect`](crate::connect) reads it.
+    ///
+    /// ```
+    /// use cloakroom::MemcachedStore;
+    ///
+    /// let options = MemcachedStore::options("memcached://one:11211,two:11211?key_prefix=site1")?;
+    /// assert_eq!((options.servers.len(), options.format.key_prefix.as_str()), (2, "site1"));
+    /// # Ok::<(), cloakroom::StoreError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the query has an unknown parameter.
+    pub fn options(url: &str) -> Result<MemcachedOptions, StoreError> {
         let servers = url.strip_prefix("memcached://").unwrap_or(url);
         let (servers, query) = servers.split_once('?').unwrap_or((servers, ""));
-        let mut options = MemcachedStore::options(servers.trim_end_matches('/').split(','));
+        let mut options = MemcachedStore::at(servers.trim_end_matches('/').split(','));
         options.format = options.format.with_query("memcached", query)?;
         Ok(options)
     }
@@ -201,7 +213,7 @@ impl MemcachedStore {
     /// Parses the URL, without connecting.
     #[cfg(feature = "fuzzing")]
     pub(in crate::store) fn check(url: &str, settings: &Settings) -> Result<(), StoreError> {
-        MemcachedStore::options_of(url)?.servers(settings).map(|_| ())
+        MemcachedStore::options(url)?.servers(settings).map(|_| ())
     }
 
     /// Returns the entry's name for a session, and the server that keeps it.

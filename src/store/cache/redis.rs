@@ -51,13 +51,13 @@ use redis::Value as Reply;
 
 use self::connection::{Code, Connection, Failure};
 use super::format::{CacheEngine, CacheFormat, ends_in, time_to_live};
-use crate::site::error::StoreError;
+use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Content, Loaded, Version};
-use crate::store::url::StoreUrl;
+use crate::store::url::{StoreScheme, StoreUrl};
 
 /// Keeps sessions in Redis, in the entries that Django's cache back ends read and write.
 ///
@@ -66,7 +66,7 @@ use crate::store::url::StoreUrl;
 ///
 /// # async fn example() -> Result<(), cloakroom::StoreError> {
 /// let settings = Settings::new("the site's SECRET_KEY");
-/// let mut options = RedisStore::options("redis://127.0.0.1:6379/1");
+/// let mut options = RedisStore::options("redis://127.0.0.1:6379/1")?;
 /// options.format.key_prefix = "site1".to_owned();
 /// let store = options.open(&settings).await?;
 /// // The same in one line:
@@ -85,7 +85,7 @@ pub struct RedisStore {
 /// use std::time::Duration;
 /// use cloakroom::RedisStore;
 ///
-/// let mut options = RedisStore::options("redis://127.0.0.1:6379/1");
+/// let mut options = RedisStore::options("redis://127.0.0.1:6379/1")?;
 /// assert_eq!(options.timeout, Duration::from_secs(5));
 /// options.timeout = Duration::from_secs(1);
 /// options.format.key_prefix = "site1".to_owned();
@@ -93,15 +93,13 @@ pub struct RedisStore {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RedisOptions {
-    /// `redis://[user:password@]host[:port][/database]`, `rediss://` for the same over TLS,
-    /// `redis+cluster://` with hosts separated by commas, or `redis+sentinel://` with the hosts of the
-    /// sentinels and the service.
-    pub url: String,
+    /// Without its query, which is in `format`.
+    url: StoreUrl,
     /// A PEM file of certificates to trust with `rediss://`, in place of the system's: redis-py's
     /// `ssl_ca_certs`. Default: none.
     #[cfg(feature = "redis-tls")]
     pub root_certificates: Option<std::path::PathBuf>,
-    /// The site's `CACHES` settings; the URL's query is applied on top.
+    /// The site's `CACHES` settings, as far as the URL's query has them.
     pub format: CacheFormat,
     /// The time limit of a call, including reconnecting. Default: 5 seconds.
     pub timeout: Duration,
@@ -111,9 +109,7 @@ impl RedisOptions {
     /// Parses the URL, without connecting.
     #[cfg(feature = "fuzzing")]
     pub(in crate::store) fn check(&self) -> Result<(), StoreError> {
-        let (url, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
-        self.format.clone().with_query("redis", query)?;
-        Connection::check(&url.into(), self.timeout)
+        Connection::check(&self.url, self.timeout)
     }
 
     /// Opens the store and checks that the server answers, and that it keeps all sessions: one node of a
@@ -123,45 +119,57 @@ impl RedisOptions {
     /// use cloakroom::{RedisStore, Settings, StoreErrorKind};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// // Found out before anything is connected.
-    /// let options = RedisStore::options("redis://127.0.0.1:6379/1?serializer=xml");
+    /// // Nothing listens there.
+    /// let options = RedisStore::options("redis://127.0.0.1:1/1")?;
     /// let error = options.open(&Settings::new("secret")).await.unwrap_err();
-    /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
-    /// # });
+    /// assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
     /// ```
     ///
     /// # Errors
     /// When the URL is invalid, the server does not answer or refuses the user, or the server is of another
     /// kind than the URL's scheme says.
     pub async fn open(self, settings: &Settings) -> Result<RedisStore, StoreError> {
-        let (url, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
-        let format = self.format.clone().with_query("redis", query)?;
+        let format = self.format.clone();
         // Keys of the same length that differ in one letter are in two slots of a cluster.
         let names = ["a", "b"].map(|last| ["cloakroom", last].concat());
         let names = names.map(|name| format.entry_key(&SessionKey::from_trusted(name)));
-        let connection = Connection::open(&url.into(), &self, names).await?;
+        let connection = Connection::open(&self.url, &self, names).await?;
         Ok(RedisStore { format, connection, limit: settings.max_decompressed_bytes })
     }
 }
 
 impl RedisStore {
-    /// Returns the options for a server, which can be changed before [`RedisOptions::open`].
+    /// Returns the options in a URL, which can be changed before [`RedisOptions::open`]:
+    /// `redis://[user:password@]host[:port][/database]`, `rediss://` for the same over TLS, `redis+cluster://` with hosts
+    /// separated by commas, or `redis+sentinel://` with the hosts of the sentinels and the service. The URL may end in
+    /// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`.
     ///
     /// ```
-    /// use cloakroom::RedisStore;
+    /// use cloakroom::{RedisStore, StoreErrorKind};
     ///
-    /// let options = RedisStore::options("redis://127.0.0.1:6379/1");
-    /// assert_eq!(options.url, "redis://127.0.0.1:6379/1");
-    /// assert_eq!((options.format.key_prefix.as_str(), options.format.version), ("", 1));
+    /// let options = RedisStore::options("redis://127.0.0.1:6379/1?key_prefix=site1")?;
+    /// assert_eq!((options.format.key_prefix.as_str(), options.format.version), ("site1", 1));
+    /// let error = RedisStore::options("redis://127.0.0.1:6379/1?serializer=xml").unwrap_err();
+    /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    /// # Ok::<(), cloakroom::StoreError>(())
     /// ```
-    pub fn options(url: impl Into<String>) -> RedisOptions {
-        RedisOptions {
-            url: url.into(),
+    ///
+    /// # Errors
+    /// When the URL is not one of Redis, or its query has an unknown parameter.
+    pub fn options(url: &str) -> Result<RedisOptions, StoreError> {
+        if !StoreUrl::from(url).scheme().is_some_and(StoreScheme::is_redis) {
+            let message = "a URL of Redis begins with `redis://`, `rediss://`, `redis+cluster://` or `redis+sentinel://`";
+            return Err(StoreError::new("redis", StoreErrorKind::Misconfigured, message));
+        }
+        let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        Ok(RedisOptions {
+            url: address.into(),
             #[cfg(feature = "redis-tls")]
             root_certificates: None,
-            format: CacheFormat::default(),
+            format: CacheFormat::default().with_query("redis", query)?,
             timeout: Duration::from_secs(5),
-        }
+        })
     }
 
     /// Opens a server with the default options. The URL may end in
@@ -178,9 +186,9 @@ impl RedisStore {
     /// ```
     ///
     /// # Errors
-    /// As [`RedisOptions::open`].
-    pub async fn open(url: impl Into<String>, settings: &Settings) -> Result<RedisStore, StoreError> {
-        RedisStore::options(url).open(settings).await
+    /// As [`options`](RedisStore::options) and [`RedisOptions::open`].
+    pub async fn open(url: &str, settings: &Settings) -> Result<RedisStore, StoreError> {
+        RedisStore::options(url)?.open(settings).await
     }
 
     fn entry(&self, record: Record<'_>) -> Result<Entry, StoreError> {
@@ -443,7 +451,7 @@ impl fmt::Debug for RedisOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("RedisOptions")
-            .field("url", &StoreUrl::from(self.url.as_str()))
+            .field("url", &self.url)
             .field("format", &self.format)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()

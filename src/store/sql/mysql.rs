@@ -78,14 +78,14 @@ struct Shared {
 /// assert_eq!((options.connections, options.clear_batch), (16, 1_000));
 /// assert_eq!(options.table, "django_session");
 /// options.table = "shop_session".to_owned();
-/// options.deadline = Duration::from_secs(2);
+/// options.timeout = Duration::from_secs(2);
 /// # Ok::<(), cloakroom::StoreError>(())
 /// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct MysqlOptions {
     /// The server, the user and the database.
-    pub connection: Opts,
+    connection: Opts,
     /// The table. Default: `django_session`.
     pub table: String,
     /// The table's columns. Default: Django's names.
@@ -96,7 +96,7 @@ pub struct MysqlOptions {
     /// sites in one database needs its own. Default: `cloakroom_user_session`.
     pub user_session_table: String,
     /// How long a request waits for its answer. Default: 5 seconds.
-    pub deadline: Duration,
+    pub timeout: Duration,
     /// The maximum number of connections. Default: 16.
     pub connections: usize,
     /// The number of expired sessions that one statement removes. Default: 1,000.
@@ -125,7 +125,7 @@ impl MysqlOptions {
             check_table(&mut connection, &self).await?;
             Ok(connection.disconnect().await?)
         };
-        let checked = timeout(self.deadline, check).await.unwrap_or(Err(Failure::Deadline));
+        let checked = timeout(self.timeout, check).await.unwrap_or(Err(Failure::Deadline));
         checked.map_err(|failure| failure.explain(&self))?;
         let options = Arc::new(self);
         let shared = Arc::new(Shared {
@@ -169,7 +169,7 @@ impl MysqlStore {
     /// use cloakroom::{MysqlStore, StoreErrorKind};
     ///
     /// let options = MysqlStore::options("mysql://site:p%40ss@localhost/site")?;
-    /// assert_eq!(options.connection.db_name(), Some("site"));
+    /// assert_eq!(options.table, "django_session");
     /// let error = MysqlStore::options("localhost/site").err().unwrap();
     /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
     /// # Ok::<(), cloakroom::StoreError>(())
@@ -184,7 +184,7 @@ impl MysqlStore {
             columns: Columns::default(),
             extra_columns: Vec::new(),
             user_session_table: table::USER_SESSION_TABLE.to_owned(),
-            deadline: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
             connections: 16,
             clear_batch: 1_000,
         };
@@ -345,7 +345,7 @@ impl fmt::Debug for MysqlOptions {
             .field("table", &self.table)
             .field("columns", &self.columns)
             .field("extra_columns", &self.extra_columns)
-            .field("deadline", &self.deadline)
+            .field("timeout", &self.timeout)
             .field("connections", &self.connections)
             .field("clear_batch", &self.clear_batch)
             .finish_non_exhaustive()

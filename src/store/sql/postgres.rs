@@ -106,14 +106,14 @@ pub struct PostgresStore {
 /// assert_eq!((options.batch, options.clear_batch), (64, 1_000));
 /// assert_eq!(options.table, "django_session");
 /// options.table = "shop_session".to_owned();
-/// options.deadline = Duration::from_secs(2);
+/// options.timeout = Duration::from_secs(2);
 /// # Ok::<(), cloakroom::StoreError>(())
 /// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PostgresOptions {
     /// The server, the user and the database.
-    pub config: Config,
+    config: Config,
     /// A PEM file of certificates to trust in place of the system's: libpq's `sslrootcert`. Setting it
     /// implies `sslmode=require`, unless the URL says `disable`. Default: none.
     #[cfg(feature = "postgres-tls")]
@@ -131,7 +131,7 @@ pub struct PostgresOptions {
     /// sites in one database needs its own. Default: `cloakroom_user_session`.
     pub user_session_table: String,
     /// How long a request waits for its answer. Default: 5 seconds.
-    pub deadline: Duration,
+    pub timeout: Duration,
     /// The maximum number of requests in one statement. Default: 64.
     pub batch: usize,
     /// The maximum number of expired sessions that one statement removes. On a slow machine a statement
@@ -214,7 +214,7 @@ impl PostgresStore {
     /// use cloakroom::{PostgresStore, StoreErrorKind};
     ///
     /// let options = PostgresStore::options("postgres://site:p%40ss@localhost/site")?;
-    /// assert_eq!(options.config.get_dbname(), Some("site"));
+    /// assert_eq!(options.table, "django_session");
     /// let error = PostgresStore::options("localhost/site").err().unwrap();
     /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
     /// # Ok::<(), cloakroom::StoreError>(())
@@ -233,7 +233,7 @@ impl PostgresStore {
             extra_types: Vec::new(),
             generation: Generation::default(),
             user_session_table: table::USER_SESSION_TABLE.to_owned(),
-            deadline: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
             batch: 64,
             clear_batch: 1_000,
         };
@@ -277,7 +277,7 @@ impl PostgresStore {
 
     /// Waits for the answer to a request, up to the deadline.
     async fn answer<T>(&self, answer: oneshot::Receiver<Task<T>>) -> Result<T, StoreError> {
-        let answer = match timeout(self.options.deadline, answer).await {
+        let answer = match timeout(self.options.timeout, answer).await {
             Ok(answer) => answer.unwrap_or(Err(Failure::Stopped)),
             Err(_) => Err(Failure::Deadline),
         };
@@ -304,7 +304,7 @@ impl PostgresStore {
             };
         }
         let (reply, answer) = oneshot::channel();
-        let end = Instant::now() + self.options.deadline;
+        let end = Instant::now() + self.options.timeout;
         let _ = self.tasks().writes.send(Write { session_key: session_key.clone(), work, end, reply });
         self.answer(answer).await
     }
@@ -430,7 +430,7 @@ impl fmt::Debug for PostgresOptions {
             .field("table", &self.table)
             .field("columns", &self.columns)
             .field("extra_columns", &self.extra_columns)
-            .field("deadline", &self.deadline)
+            .field("timeout", &self.timeout)
             .field("batch", &self.batch)
             .field("clear_batch", &self.clear_batch)
             .finish_non_exhaustive()

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime, Timelike, Utc};
-use cloakroom_formats::{SessionCodec, TimeZone};
+use cloakroom_formats::{SessionCodec, SessionData, TimeZone};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
@@ -66,7 +66,7 @@ pub use super::table::{ColumnValue, Columns, ExtraColumn, MigrationRecord, Table
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("db.sqlite3");
 /// let settings = Settings::new("the site's SECRET_KEY");
-/// let options = SqliteStore::options(&path);
+/// let options = SqliteStore::at(&path);
 /// options.create_table(Default::default()).await?;
 /// let store = options.open(&settings).await?;
 ///
@@ -90,10 +90,10 @@ pub struct SqliteStore {
 /// use std::time::Duration;
 /// use cloakroom::SqliteStore;
 ///
-/// let mut options = SqliteStore::options("db.sqlite3");
+/// let mut options = SqliteStore::at("db.sqlite3");
 /// assert_eq!((options.table.as_str(), options.readers), ("django_session", 2));
 /// options.table = "shop_session".to_owned();
-/// options.busy_timeout = Duration::from_secs(1);
+/// options.timeout = Duration::from_secs(1);
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -113,7 +113,7 @@ pub struct SqliteOptions {
     /// sites in one database needs its own. Default: `cloakroom_user_session`.
     pub user_session_table: String,
     /// How long to wait for a lock that another program holds. Default: 5 seconds, as in Django.
-    pub busy_timeout: Duration,
+    pub timeout: Duration,
     /// The number of reading threads. Default: 2.
     pub readers: usize,
     /// The maximum number of saves in one transaction. Default: 64.
@@ -124,24 +124,6 @@ pub struct SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// Returns the options in a URL, as [`connect`](crate::connect) reads it.
-    ///
-    /// ```
-    /// use std::path::Path;
-    /// use cloakroom::store::sqlite::{Mode, SqliteOptions};
-    ///
-    /// let options = SqliteOptions::from_url("sqlite:///db.sqlite3?mode=ro&timeout=20")?;
-    /// assert_eq!(options.path, Path::new("db.sqlite3"), "three slashes: relative, as in Django");
-    /// assert_eq!((options.mode, options.busy_timeout.as_secs()), (Mode::ReadOnly, 20));
-    /// # Ok::<(), cloakroom::StoreError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// When the URL names no file, or has an unknown parameter.
-    pub fn from_url(url: &str) -> Result<SqliteOptions, StoreError> {
-        url::options(url)
-    }
-
     /// Opens the store. The file and the table must exist; see [`create_table`](Self::create_table).
     ///
     /// ```
@@ -150,7 +132,7 @@ impl SqliteOptions {
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// # let folder = tempfile::tempdir().unwrap();
     /// # let path = folder.path().join("db.sqlite3");
-    /// let (options, settings) = (SqliteStore::options(&path), Settings::new("secret"));
+    /// let (options, settings) = (SqliteStore::at(&path), Settings::new("secret"));
     /// let error = options.clone().open(&settings).await.unwrap_err();
     /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
     /// options.create_table(Default::default()).await?;
@@ -185,11 +167,11 @@ impl SqliteStore {
     /// ```
     /// use cloakroom::SqliteStore;
     ///
-    /// let options = SqliteStore::options("db.sqlite3");
+    /// let options = SqliteStore::at("db.sqlite3");
     /// assert_eq!(options.path.to_str(), Some("db.sqlite3"));
-    /// assert_eq!(options.busy_timeout.as_secs(), 5);
+    /// assert_eq!(options.timeout.as_secs(), 5);
     /// ```
-    pub fn options(path: impl AsRef<Path>) -> SqliteOptions {
+    pub fn at(path: impl AsRef<Path>) -> SqliteOptions {
         SqliteOptions {
             path: path.as_ref().to_owned(),
             mode: Mode::default(),
@@ -197,14 +179,33 @@ impl SqliteStore {
             columns: Columns::default(),
             extra_columns: Vec::new(),
             user_session_table: table::USER_SESSION_TABLE.to_owned(),
-            busy_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
             readers: 2,
             write_batch: 64,
             clear_batch: 1_000,
         }
     }
 
-    /// Opens a file with the default options.
+    /// Returns the options in a URL, as [`connect`](crate::connect) reads it.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use cloakroom::SqliteStore;
+    /// use cloakroom::store::sqlite::Mode;
+    ///
+    /// let options = SqliteStore::options("sqlite:///db.sqlite3?mode=ro&timeout=20")?;
+    /// assert_eq!(options.path, Path::new("db.sqlite3"), "three slashes: relative, as in Django");
+    /// assert_eq!((options.mode, options.timeout.as_secs()), (Mode::ReadOnly, 20));
+    /// # Ok::<(), cloakroom::StoreError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the URL names no file, or has an unknown parameter.
+    pub fn options(url: &str) -> Result<SqliteOptions, StoreError> {
+        url::options(url)
+    }
+
+    /// Opens a URL, `sqlite:PATH`, with the default options.
     ///
     /// ```
     /// use cloakroom::{SessionStore, Settings, SqliteStore};
@@ -212,16 +213,16 @@ impl SqliteStore {
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// # let folder = tempfile::tempdir().unwrap();
     /// # let path = folder.path().join("db.sqlite3");
-    /// SqliteStore::options(&path).create_table(Default::default()).await?;
-    /// let store = SqliteStore::open(&path, &Settings::new("secret")).await?;
+    /// SqliteStore::at(&path).create_table(Default::default()).await?;
+    /// let store = SqliteStore::open(&format!("sqlite:{}", path.display()), &Settings::new("secret")).await?;
     /// assert_eq!(store.name(), "sqlite");
     /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
     /// ```
     ///
     /// # Errors
-    /// As [`SqliteOptions::open`].
-    pub async fn open(path: impl AsRef<Path>, settings: &Settings) -> Result<SqliteStore, StoreError> {
-        SqliteStore::options(path).open(settings).await
+    /// As [`options`](SqliteStore::options) and [`SqliteOptions::open`].
+    pub async fn open(url: &str, settings: &Settings) -> Result<SqliteStore, StoreError> {
+        SqliteStore::options(url)?.open(settings).await
     }
 
     async fn read<T: Send + 'static>(
@@ -244,8 +245,12 @@ impl SqliteStore {
         Ok(Row {
             session_data: session_data.map_err(|error| StoreError::not_carried("sqlite", error))?,
             expire_date: format_time(self.time_zone.to_wall_clock(record.expire_date)),
-            extra: self.options.extra_columns.iter().map(|column| column.value(record.data)).collect(),
+            extra: self.extra_values(record.data),
         })
+    }
+
+    fn extra_values(&self, data: &SessionData) -> Vec<ExtraValue> {
+        self.options.extra_columns.iter().map(|column| ExtraValue(column.value(data))).collect()
     }
 
     fn time_text(&self, now: DateTime<Utc>) -> String {
@@ -261,12 +266,15 @@ impl SqliteStore {
 struct Row {
     session_data: String,
     expire_date: String,
-    extra: Vec<ColumnValue>,
+    extra: Vec<ExtraValue>,
 }
 
-impl ToSql for ColumnValue {
+/// The value of an extra column, as the driver takes it.
+struct ExtraValue(ColumnValue);
+
+impl ToSql for ExtraValue {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
+        Ok(ToSqlOutput::Borrowed(match &self.0 {
             ColumnValue::Null => ValueRef::Null,
             ColumnValue::Integer(number) => ValueRef::Integer(*number),
             ColumnValue::Text(text) => ValueRef::Text(text.as_bytes()),

@@ -29,7 +29,7 @@ pub(super) use batch_size::BatchSize;
 /// use cloakroom::store::table::{TableCreation, MigrationRecord};
 /// use cloakroom::SqliteStore;
 ///
-/// let made = SqliteStore::options(&path).create_table(MigrationRecord::IfDjango).await?;
+/// let made = SqliteStore::at(&path).create_table(MigrationRecord::IfDjango).await?;
 /// assert_eq!(made, TableCreation::Created);
 /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
 /// ```

@@ -2,11 +2,11 @@ use std::path::Path;
 
 use super::{StoreScheme, StoreUrl, divide};
 #[cfg(all(feature = "sqlite", feature = "file"))]
-use crate::store::{file::url::folder, sqlite::Mode, sqlite::SqliteOptions};
+use crate::store::{file::url::folder, sqlite::Mode, sqlite::SqliteOptions, sqlite::SqliteStore};
 
 #[cfg(all(feature = "sqlite", feature = "file"))]
 fn sqlite_options(url: &str) -> Result<SqliteOptions, crate::StoreError> {
-    SqliteOptions::from_url(url)
+    SqliteStore::options(url)
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn paths_are_those_of_django_and_of_file_urls() {
 #[test]
 fn what_stands_behind_the_question_mark_is_heeded_or_refused_by_name() {
     let options = sqlite_options("sqlite:db?mode=ro&timeout=0.5&cache=private").unwrap();
-    assert_eq!((options.mode, options.busy_timeout.as_millis()), (Mode::ReadOnly, 500));
+    assert_eq!((options.mode, options.timeout.as_millis()), (Mode::ReadOnly, 500));
     assert_eq!(sqlite_options("sqlite:db?mode=rw").unwrap().mode, Mode::ReadWrite);
     for (url, part) in [
         ("sqlite:db?cache=shared", "`cache=shared` is not known here"),

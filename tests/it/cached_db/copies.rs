@@ -214,7 +214,7 @@ async fn a_url_names_both() {
     let folder = tempfile::tempdir().unwrap();
     // A path may have a bar in it.
     let path = folder.path().join("a|b.sqlite3");
-    SqliteStore::options(&path).create_table(Default::default()).await.unwrap();
+    SqliteStore::at(&path).create_table(Default::default()).await.unwrap();
     let url = format!("cached_db:sqlite:{}|memory:", path.display());
     let store = cloakroom::connect(&url, &settings).await.unwrap();
     store.create(&key(), record(&data(r#"{"a":1}"#))).await.unwrap();

@@ -19,7 +19,7 @@ async fn caches() -> Vec<(&'static str, String)> {
 async fn open(folder: &tempfile::TempDir, cache: &str) -> Arc<dyn SessionStore> {
     let path = folder.path().join("db.sqlite3");
     if !path.exists() {
-        SqliteStore::options(&path).create_table(Default::default()).await.unwrap();
+        SqliteStore::at(&path).create_table(Default::default()).await.unwrap();
     }
     let url = format!("cached_db:sqlite:{}|{cache}", path.display());
     cloakroom::connect(&url, &Settings::new("secret")).await.unwrap()

@@ -43,7 +43,7 @@ async fn both_sides_find_the_entries(cache: Value, store: Arc<dyn SessionStore>)
 async fn redis() {
     let url = crate::support::servers::redis::url().await;
     let (address, prefix) = url.split_once("?key_prefix=").unwrap();
-    let mut options = cloakroom::RedisStore::options(&url);
+    let mut options = cloakroom::RedisStore::options(&url).unwrap();
     options.format.key_function = key_function();
     let store = Arc::new(options.open(&Settings::new(SECRET)).await.unwrap());
     let cache = json!({
@@ -58,7 +58,7 @@ async fn redis() {
 async fn memcached() {
     let server = crate::support::servers::memcached::start().await;
     let address = format!("127.0.0.1:{}", server.port);
-    let mut options = cloakroom::MemcachedStore::options([&address]);
+    let mut options = cloakroom::MemcachedStore::at([&address]);
     options.format.key_function = key_function();
     let store = Arc::new(options.open(&Settings::new(SECRET)).await.unwrap());
     let cache = json!({
@@ -72,7 +72,7 @@ async fn memcached() {
 #[cfg(feature = "redis")]
 #[tokio::test(flavor = "multi_thread")]
 async fn names_without_the_key_at_their_end_are_not_listed() {
-    let mut options = cloakroom::RedisStore::options(crate::support::servers::redis::url().await);
+    let mut options = cloakroom::RedisStore::options(&crate::support::servers::redis::url().await).unwrap();
     let mut format = CacheFormat::default();
     format.key_function = Some(KeyFunction::new(|key, _, _| format!("{key}:session")));
     options.format = format;

@@ -10,7 +10,7 @@ async fn a_table_made_here_is_taken_over_by_django() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("db.sqlite3");
     let project = Project::new(&database);
-    let options = SqliteStore::options(&database);
+    let options = SqliteStore::at(&database);
     assert_eq!(options.create_table(MigrationRecord::Always).await.unwrap(), TableCreation::Created);
     let axum = axum_site::start(&database, Settings::new(SECRET)).await;
     let mut browser = Browser::new();
@@ -35,7 +35,7 @@ async fn the_table_is_letter_for_letter_what_django_migrates() {
     let folder = tempfile::tempdir().unwrap();
     let (of_django, of_ours) = (folder.path().join("django.sqlite3"), folder.path().join("ours.sqlite3"));
     Project::new(&of_django).manage(&["migrate"]);
-    SqliteStore::options(&of_ours).create_table(MigrationRecord::Always).await.unwrap();
+    SqliteStore::at(&of_ours).create_table(MigrationRecord::Always).await.unwrap();
 
     let schema = |path| -> Vec<(String, String, Option<String>)> {
         let connection = Connection::open(path).unwrap();

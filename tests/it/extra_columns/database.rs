@@ -115,7 +115,7 @@ impl Database {
             }};
         }
         match self {
-            Database::Sqlite(path, _) => open!(SqliteStore::options(path)),
+            Database::Sqlite(path, _) => open!(SqliteStore::at(path)),
             #[cfg(feature = "postgres")]
             Database::Postgres(url) => open!(cloakroom::PostgresStore::options(url)?),
             #[cfg(feature = "mysql")]

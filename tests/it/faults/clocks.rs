@@ -121,7 +121,7 @@ async fn no_time_whatever_makes_a_store_panic() {
 #[tokio::test]
 async fn where_clocks_change_a_session_ends_within_an_hour_of_its_time() {
     let folder = tempfile::tempdir().unwrap();
-    let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+    let options = SqliteStore::at(folder.path().join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     let mut settings = settings();
     settings.time_zone = cloakroom::TimeZone::Naive("America/New_York".parse().unwrap());

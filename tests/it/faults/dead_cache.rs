@@ -26,7 +26,7 @@ struct Site {
 impl Site {
     async fn new(name: &'static str, server: Server, caches: [Arc<dyn SessionStore>; 2]) -> Site {
         let folder = tempfile::tempdir().unwrap();
-        let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+        let options = SqliteStore::at(folder.path().join("db.sqlite3"));
         options.create_table(Default::default()).await.unwrap();
         let database: Arc<dyn SessionStore> = Arc::new(options.open(&settings()).await.unwrap());
         let [store, other] = caches.map(|cache| {
@@ -42,7 +42,7 @@ impl Site {
         use crate::support::servers::redis::{start_durable, url_of};
         let server = start_durable().await;
         let open = async || {
-            let mut options = cloakroom::RedisStore::options(url_of(&server));
+            let mut options = cloakroom::RedisStore::options(&url_of(&server)).unwrap();
             options.format.engine = CacheEngine::CachedDb;
             options.timeout = TIMEOUT;
             Arc::new(options.open(&settings()).await.unwrap()) as Arc<dyn SessionStore>
@@ -56,7 +56,7 @@ impl Site {
         let server = crate::support::servers::memcached::start().await;
         let open = async || {
             let address = format!("127.0.0.1:{}", server.port);
-            let mut options = cloakroom::MemcachedStore::options([address]);
+            let mut options = cloakroom::MemcachedStore::at([address]);
             options.format.engine = CacheEngine::CachedDb;
             options.timeout = TIMEOUT;
             Arc::new(options.open(&settings()).await.unwrap()) as Arc<dyn SessionStore>

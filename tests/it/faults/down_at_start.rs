@@ -31,7 +31,7 @@ fn warnings(log: &Log, port: u16) -> Vec<String> {
 async fn a_database_does_without_its_cache(name: &str, mut server: Server, cache: String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db.sqlite3");
-    SqliteStore::options(&path).create_table(Default::default()).await.unwrap();
+    SqliteStore::at(&path).create_table(Default::default()).await.unwrap();
     kill(&mut server).await;
 
     let error = cloakroom::connect(&cache, &settings()).await.unwrap_err();
@@ -111,7 +111,7 @@ async fn a_database_does_without_memcached() {
 async fn a_cache_that_is_set_up_wrongly_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db.sqlite3");
-    SqliteStore::options(&path).create_table(Default::default()).await.unwrap();
+    SqliteStore::at(&path).create_table(Default::default()).await.unwrap();
     for cache in ["redis://127.0.0.1:1?serializer=xml", "carrier-pigeon:", "cookie:"] {
         let url = format!("cached_db:sqlite:{}|{cache}", path.display());
         let error = cloakroom::connect(&url, &settings()).await.unwrap_err();
@@ -125,7 +125,7 @@ async fn one_of_three_memcached_servers_takes_only_its_own_sessions_with_it() {
     use crate::support::servers::memcached::start;
     let mut servers = [start().await, start().await, start().await];
     let addresses = servers.each_ref().map(|server| format!("127.0.0.1:{}", server.port));
-    let open = async || cloakroom::MemcachedStore::options(addresses.clone()).open(&settings()).await;
+    let open = async || cloakroom::MemcachedStore::at(addresses.clone()).open(&settings()).await;
     let store = open().await.unwrap();
     let mut keys = Vec::new();
     for _ in 0..60 {

@@ -65,7 +65,7 @@ async fn postgres_with_all_connections_taken() {
     let url = database().await;
     let mut options = cloakroom::PostgresStore::options(&url).unwrap();
     options.create_table(Default::default()).await.unwrap();
-    options.deadline = DEADLINE;
+    options.timeout = DEADLINE;
     let opened = patiently(async || options.clone().open(&settings()).await).await;
     let store: Arc<dyn SessionStore> = Arc::new(opened);
     let mut locked = Vec::new();
@@ -105,7 +105,7 @@ async fn mariadb_with_all_connections_taken() {
     let url = database().await;
     let mut options = cloakroom::MysqlStore::options(&url).unwrap();
     options.create_table(Default::default()).await.unwrap();
-    options.deadline = DEADLINE;
+    options.timeout = DEADLINE;
     options.connections = 2;
     let opened = patiently(async || options.clone().open(&settings()).await).await;
     let store: Arc<dyn SessionStore> = Arc::new(opened);

@@ -179,10 +179,10 @@ async fn reap(folder: &std::path::Path) -> usize {
         names.filter(|name| name.to_string_lossy().starts_with("sessionid") == session).count()
     };
     let (sessions, left) = (count(true), count(false));
-    let mut options = FileStore::options(folder);
+    let mut options = FileStore::at(folder);
     options.open(&settings()).await.unwrap().clear_expired(Utc::now()).await.unwrap();
     assert_eq!(count(false), left, "they are young: somebody may be at work on them");
-    options = FileStore::options(folder);
+    options = FileStore::at(folder);
     options.leftover_age = Duration::ZERO;
     options.open(&settings()).await.unwrap().clear_expired(Utc::now()).await.unwrap();
     assert_eq!((count(true), count(false)), (sessions, 0));
@@ -208,7 +208,7 @@ async fn sqlite_killed_while_saving() {
         static EMPTY: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
         let empty = EMPTY.get_or_init(|| {
             let folder = tempfile::tempdir().unwrap();
-            let options = cloakroom::SqliteStore::options(folder.path().join("db.sqlite3"));
+            let options = cloakroom::SqliteStore::at(folder.path().join("db.sqlite3"));
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
                 runtime.block_on(options.create_table(Default::default())).unwrap();

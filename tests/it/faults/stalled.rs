@@ -149,7 +149,7 @@ async fn t37(proxied: Proxied) {
 async fn what_a_stopped_redis_did_not_take_goes_with_its_connection() {
     use crate::support::servers::redis::{start, url_of};
     let mut server = start().await;
-    let mut options = cloakroom::RedisStore::options(url_of(&server));
+    let mut options = cloakroom::RedisStore::options(&url_of(&server)).unwrap();
     options.timeout = DEADLINE;
     let mut settings = settings();
     settings.max_decompressed_bytes = 64 << 20;

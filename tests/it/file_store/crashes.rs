@@ -28,7 +28,7 @@ async fn what_others_left_behind_is_reaped_when_it_is_old_enough() {
     }
     assert_eq!(store.clear_expired(now()).await.unwrap(), 0);
     assert_eq!(std::fs::read_dir(folder).unwrap().count(), 6, "all of them are young");
-    let mut options = FileStore::options(folder);
+    let mut options = FileStore::at(folder);
     options.leftover_age = Duration::ZERO;
     options.open(&settings()).await.unwrap().clear_expired(now()).await.unwrap();
     let mut left: Vec<_> = std::fs::read_dir(folder)
@@ -74,7 +74,7 @@ fn calls_of(traced: &str, folder: &Path) -> Vec<String> {
 async fn a_durable_save_is_on_the_disk_before_it_is_named() {
     const TEST: &str = "crashes::a_durable_save_is_on_the_disk_before_it_is_named";
     if let Some(folder) = restarted::folder_given() {
-        let mut options = FileStore::options(&folder);
+        let mut options = FileStore::at(&folder);
         options.durable = folder.ends_with("durable");
         let store: Arc<dyn SessionStore> = Arc::new(options.open(&settings()).await.unwrap());
         // A mark between opening and saving, which the trace shows.

@@ -25,7 +25,7 @@ fn large() -> String {
 
 /// Tries to save a large session in every way, and tells what came of it.
 async fn try_to_save(folder: &Path) -> [Option<StoreError>; 3] {
-    let mut options = cloakroom::FileStore::options(folder);
+    let mut options = cloakroom::FileStore::at(folder);
     options.durable = true;
     let store = options.open(&settings()).await.unwrap();
     let new = data(&large());
@@ -118,7 +118,7 @@ fn a_failing_disk_is_an_error_and_the_old_content_is_whole() {
 
 async fn save_or_fail(folder: &Path) -> String {
     let saved = async {
-        let store = cloakroom::FileStore::open(folder, &settings()).await?;
+        let store = cloakroom::FileStore::at(folder).open(&settings()).await?;
         store.update(&session_key(), None, record(&data(r#"{"new":1}"#))).await
     };
     match saved.await {

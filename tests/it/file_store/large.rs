@@ -52,7 +52,8 @@ async fn the_largest_session_that_is_saved_is_loaded() {
         let mut settings = settings();
         settings.max_decompressed_bytes = 10_000;
         (settings.text_format, settings.compression) = (text_format, compression);
-        let store: Arc<dyn SessionStore> = Arc::new(FileStore::open(folder.path(), &settings).await.unwrap());
+        let store: Arc<dyn SessionStore> =
+            Arc::new(FileStore::at(folder.path()).open(&settings).await.unwrap());
         let of_size = |size: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(size - 8));
         create(&store, &session_key(), &of_size(10_000)).await;
         assert_eq!(load(&store, &session_key()).await, Some(of_size(10_000)));

@@ -129,7 +129,7 @@ async fn the_folder_is_checked() {
     let (missing, file) = (place.path().join("missing"), place.path().join("file"));
     std::fs::write(&file, "").unwrap();
     for path in [&missing, &file] {
-        let error = FileStore::open(path, &settings()).await.unwrap_err();
+        let error = FileStore::at(path).open(&settings()).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
         let message = format!("session store file: {}: no such folder; make it", path.display());
         assert!(error.to_string().starts_with(&message), "{error}");
@@ -139,7 +139,7 @@ async fn the_folder_is_checked() {
     for name in ["", "a/b", "a\0", ".", ".cloakroom"] {
         let mut settings = Settings::new("secret");
         settings.cookie_name = name.to_owned();
-        let error = FileStore::open(place.path(), &settings).await.unwrap_err();
+        let error = FileStore::at(place.path()).open(&settings).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{name:?}");
     }
     assert!(cloakroom::connect(&format!("file:{}", place.path().display()), &settings()).await.is_ok());

@@ -20,7 +20,7 @@ fn assert_whole(data: &SessionData) {
 
 /// A store as another process has it. Without waiting for the disk there is more of a race.
 async fn another(folder: &Path) -> Arc<dyn SessionStore> {
-    let mut options = FileStore::options(folder);
+    let mut options = FileStore::at(folder);
     options.durable = false;
     Arc::new(options.open(&settings()).await.unwrap())
 }

@@ -110,7 +110,7 @@ async fn conform(name: &str, old: Arc<dyn SessionStore>, new: Arc<dyn SessionSto
 }
 
 pub(super) async fn new_sqlite(folder: &std::path::Path) -> Arc<dyn SessionStore> {
-    let options = SqliteStore::options(folder.join("new.sqlite3"));
+    let options = SqliteStore::at(folder.join("new.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     Arc::new(options.open(&Settings::new("secret")).await.unwrap())
 }
@@ -139,7 +139,7 @@ async fn redis_to_postgres() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_to_sqlite() {
     let (files, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let files = FileStore::open(files.path(), &Settings::new("secret")).await.unwrap();
+    let files = FileStore::at(files.path()).open(&Settings::new("secret")).await.unwrap();
     conform("files to sqlite", Arc::new(files), new_sqlite(folder.path()).await).await;
 }
 

@@ -58,7 +58,7 @@ async fn a_server_or_table_that_is_not_as_it_should_be_is_told() {
     assert_error(&open(&closed).await.unwrap_err(), Unavailable, &words);
     // Nobody answers at this address, which is reserved for documentation.
     let mut nowhere = MysqlStore::options("mysql://u:open-sesame@192.0.2.1/db").unwrap();
-    nowhere.deadline = Duration::from_millis(200);
+    nowhere.timeout = Duration::from_millis(200);
     let error = nowhere.open(&Settings::new("secret")).await.unwrap_err();
     assert_error(&error, Unavailable, &["192.0.2.1:3306"]);
 }
@@ -153,7 +153,7 @@ async fn a_row_locked_for_longer_than_the_deadline() {
     let url = database().await;
     let mut options = MysqlStore::options(&url).unwrap();
     options.create_table(Default::default()).await.unwrap();
-    options.deadline = Duration::from_millis(1_500);
+    options.timeout = Duration::from_millis(1_500);
     let store = options.open(&Settings::new("secret")).await.unwrap();
     let session = create(&store).await;
     let mut other = connection(&url).await;
@@ -251,9 +251,9 @@ async fn a_stopped_server_keeps_the_deadline() {
     let server = start().await;
     let mut options = MysqlStore::options(&url(&server, "mysql")).unwrap();
     options.create_table(Default::default()).await.unwrap();
-    options.deadline = Duration::from_millis(500);
+    options.timeout = Duration::from_millis(500);
     let store = options.clone().open(&Settings::new("secret")).await.unwrap();
-    stopped(Arc::new(store), server, options.deadline).await;
+    stopped(Arc::new(store), server, options.timeout).await;
 }
 
 #[tokio::test]

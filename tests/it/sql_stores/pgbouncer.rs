@@ -62,7 +62,7 @@ async fn the_settings_of_a_connection_are_its_own() {
     PostgresStore::options(&url).unwrap().create_table(Default::default()).await.unwrap();
     let with_options = format!("{url}?options=-c%20enable_seqscan%3Don%20-c%20work_mem%3D1234");
     let mut options = PostgresStore::options(&with_options).unwrap();
-    options.deadline = Duration::from_secs(20);
+    options.timeout = Duration::from_secs(20);
     // A function that an extra column's type calls would see them; here it is a trigger that writes them down.
     let raw = client(&url).await;
     raw.batch_execute(

@@ -56,7 +56,7 @@ async fn a_server_or_table_that_is_not_as_it_should_be_is_told() {
     assert_error(&open(&closed).await.unwrap_err(), Unavailable, &words);
     // Nobody answers at this address, which is reserved for documentation.
     let mut nowhere = PostgresStore::options("postgres://u:open-sesame@192.0.2.1/db").unwrap();
-    nowhere.deadline = Duration::from_millis(200);
+    nowhere.timeout = Duration::from_millis(200);
     let error = nowhere.open(&Settings::new("secret")).await.unwrap_err();
     assert_error(&error, Unavailable, &["192.0.2.1:5432"]);
 }
@@ -192,7 +192,7 @@ async fn a_row_locked_for_longer_than_the_deadline() {
     let url = database().await;
     let mut options = PostgresStore::options(&url).unwrap();
     options.create_table(Default::default()).await.unwrap();
-    options.deadline = Duration::from_secs(1);
+    options.timeout = Duration::from_secs(1);
     let store = options.open(&Settings::new("secret")).await.unwrap();
     let session = create(&store).await;
     let other = client(&url).await;
@@ -267,7 +267,7 @@ async fn a_stopped_server_keeps_the_deadline() {
     let server = start().await;
     let mut options = PostgresStore::options(&url(&server, "postgres")).unwrap();
     options.create_table(Default::default()).await.unwrap();
-    options.deadline = Duration::from_millis(500);
+    options.timeout = Duration::from_millis(500);
     let store = options.clone().open(&Settings::new("secret")).await.unwrap();
-    stopped(Arc::new(store), server, options.deadline).await;
+    stopped(Arc::new(store), server, options.timeout).await;
 }

@@ -12,7 +12,7 @@ const SESSIONS: usize = 300;
 async fn new_database() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db.sqlite3");
-    SqliteStore::options(&path).create_table(Default::default()).await.unwrap();
+    SqliteStore::at(&path).create_table(Default::default()).await.unwrap();
     (folder, path)
 }
 

@@ -61,8 +61,8 @@ async fn replaced_in_use(journal_mode: &str) {
         std::fs::rename(&next, &path).unwrap();
     };
     put(0);
-    let mut options = SqliteStore::options(&path);
-    options.busy_timeout = Duration::from_secs(20);
+    let mut options = SqliteStore::at(&path);
+    options.timeout = Duration::from_secs(20);
     let (store, step) = (Arc::new(options.open(&Settings::new("secret")).await.unwrap()), Step::default());
     let count = Count::default();
     let worker = || save_all_the_while(Arc::clone(&store), Arc::clone(&step), Arc::clone(&count));

@@ -29,7 +29,7 @@ struct Site {
 
 /// Serves the site on this database; gives its address.
 pub(crate) async fn start(database: &Path, settings: Settings) -> String {
-    let store: Arc<dyn SessionStore> = Arc::new(SqliteStore::open(database, &settings).await.unwrap());
+    let store: Arc<dyn SessionStore> = Arc::new(SqliteStore::at(database).open(&settings).await.unwrap());
     start_on(store, Users::Table(database.to_owned()), settings).await
 }
 

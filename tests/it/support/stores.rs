@@ -11,13 +11,13 @@ use cloakroom::{CachedDbStore, FileStore, MemoryStore, SessionStore, Settings, S
 /// One of each kind, each with what must live as long as it.
 pub(crate) async fn all() -> Vec<(&'static str, Arc<dyn SessionStore>, Option<tempfile::TempDir>)> {
     let folder = tempfile::tempdir().unwrap();
-    let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+    let options = SqliteStore::at(folder.path().join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     let sqlite = options.open(&Settings::new("secret")).await.unwrap();
     let mut stores: Vec<(&'static str, Arc<dyn SessionStore>, Option<tempfile::TempDir>)> =
         vec![("memory", Arc::new(MemoryStore::new()), None), ("sqlite", Arc::new(sqlite), Some(folder))];
     let folder = tempfile::tempdir().unwrap();
-    let mut options = FileStore::options(folder.path());
+    let mut options = FileStore::at(folder.path());
     // Waiting for the disk changes nothing here but the time that it takes.
     options.durable = false;
     stores.push(("file", Arc::new(options.open(&Settings::new("secret")).await.unwrap()), Some(folder)));
@@ -38,7 +38,7 @@ pub(crate) async fn all() -> Vec<(&'static str, Arc<dyn SessionStore>, Option<te
 
 /// A store on a new database in this folder, with a cache of its own.
 pub(crate) async fn new_cached_db(folder: &std::path::Path) -> Arc<dyn SessionStore> {
-    let options = SqliteStore::options(folder.join("db.sqlite3"));
+    let options = SqliteStore::at(folder.join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     let database = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
     Arc::new(CachedDbStore::new(database, Arc::new(MemoryStore::new())).unwrap())

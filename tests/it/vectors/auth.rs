@@ -69,7 +69,7 @@ async fn flow(case: &Json) {
         store.create(&SessionKey::from_trusted(session_key), record).await.unwrap();
         cookie = Some(format!("sessionid={session_key}"));
     }
-    let middleware = SessionMiddleware::new(Arc::clone(&store) as _, release_settings(case))
+    let middleware = SessionMiddleware::new(Arc::clone(&store), release_settings(case))
         .unwrap()
         .with_clock(Arc::new(ManualClock::new(now)))
         .with_key_generator(Arc::new(GivenKey(SessionKey::from_trusted(NEW_KEY))));

@@ -37,7 +37,7 @@ impl Database {
     /// A file with the table that this library makes.
     async fn new() -> Database {
         let database = Database { folder: tempfile::tempdir().unwrap() };
-        SqliteStore::options(database.path()).create_table(MigrationRecord::IfDjango).await.unwrap();
+        SqliteStore::at(database.path()).create_table(MigrationRecord::IfDjango).await.unwrap();
         database
     }
 
@@ -90,7 +90,8 @@ async fn row(case: &Json) {
     let settings = row_settings(case);
     let now = time(&case["frozen_time"]);
     let database = Database::new().await;
-    let store: Arc<dyn SessionStore> = Arc::new(SqliteStore::open(database.path(), &settings).await.unwrap());
+    let store: Arc<dyn SessionStore> =
+        Arc::new(SqliteStore::at(database.path()).open(&settings).await.unwrap());
     let middleware = SessionMiddleware::new(Arc::clone(&store), settings.clone())
         .unwrap()
         .with_clock(Arc::new(ManualClock::new(now)))
@@ -133,7 +134,7 @@ async fn row(case: &Json) {
 
 async fn expiry_boundary(case: &Json) {
     let database = Database::new().await;
-    let store = SqliteStore::open(database.path(), &row_settings(case)).await.unwrap();
+    let store = SqliteStore::at(database.path()).open(&row_settings(case)).await.unwrap();
     compare_at_the_boundary(case, &store, async |sql| database.texts(sql)).await;
 }
 
@@ -171,7 +172,7 @@ pub(crate) async fn compare_at_the_boundary(
 async fn key_lookup(case: &Json) {
     let database = Database::new().await;
     let settings = Settings::new("secret");
-    let store = SqliteStore::open(database.path(), &settings).await.unwrap();
+    let store = SqliteStore::at(database.path()).open(&settings).await.unwrap();
     let now = time(&case["frozen_time"]);
     let empty = cloakroom::SessionData::new();
     let record = Record { data: &empty, expire_date: now + TimeDelta::hours(1), now };
@@ -187,7 +188,7 @@ async fn key_lookup(case: &Json) {
 
 async fn migration_row(case: &Json) {
     let folder = tempfile::tempdir().unwrap();
-    let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+    let options = SqliteStore::at(folder.path().join("db.sqlite3"));
     options.create_table(MigrationRecord::Always).await.unwrap();
     let connection = Connection::open(&options.path).unwrap();
     let row: (String, String, String) = connection

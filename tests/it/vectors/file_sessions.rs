@@ -125,7 +125,7 @@ impl Site<'_> {
                 other => panic!("setting {other}"),
             }
         }
-        let store = Arc::new(FileStore::open(folder.path(), &settings).await.unwrap());
+        let store = Arc::new(FileStore::at(folder.path()).open(&settings).await.unwrap());
         Site { case, folder, settings, now: time(&case["frozen_time"]), store }
     }
 

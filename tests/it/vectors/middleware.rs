@@ -151,7 +151,7 @@ impl Stage {
         let (mut rows, mut copies, mut files) = (None, None, None);
         let store: Arc<dyn SessionStore> = match text(case, "engine") {
             engine @ ("db" | "cached_db") => {
-                let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+                let options = SqliteStore::at(folder.path().join("db.sqlite3"));
                 options.create_table(Default::default()).await.unwrap();
                 rows = Some(rusqlite::Connection::open(&options.path).unwrap());
                 let database = Arc::new(options.open(settings).await.unwrap());
@@ -164,7 +164,7 @@ impl Stage {
             }
             "file" => {
                 let path = files.insert(folder.path().to_owned());
-                Arc::new(FileStore::open(path, settings).await.unwrap())
+                Arc::new(FileStore::at(path).open(settings).await.unwrap())
             }
             "signed_cookies" => Arc::new(SignedCookieStore::new(settings)),
             // What it does beyond its formats, which have vectors of their own.

@@ -41,7 +41,7 @@ impl Direct {
     async fn with(on: Adapter, settings: Settings) -> Direct {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("db.sqlite3");
-        let options = SqliteStore::options(&database);
+        let options = SqliteStore::at(&database);
         options.create_table(Default::default()).await.unwrap();
         let sqlite = options.open(&settings).await.unwrap();
         let site = Site::start_on(on, Arc::new(sqlite), pages(), settings).await;
@@ -130,7 +130,7 @@ async fn a_session_signed_with_another_secret_is_left_alone(on: Adapter) {
         settings.save_every_request = save_every_request;
         let site = Direct::with(on, settings).await;
         let others = Settings::new("another secret");
-        let store = Arc::new(SqliteStore::open(&site.database, &others).await.unwrap());
+        let store = Arc::new(SqliteStore::at(&site.database).open(&others).await.unwrap());
         let session = Session::new(store, others);
         session.set("visits", 41).unwrap();
         session.save().await.unwrap();

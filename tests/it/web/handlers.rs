@@ -90,7 +90,7 @@ async fn a_panic_leaves_the_session_as_it_was(on: Adapter) {
 
 async fn a_slow_request_does_not_bring_back_a_session_that_logged_out(on: Adapter) {
     let folder = tempfile::tempdir().unwrap();
-    let options = cloakroom::SqliteStore::options(folder.path().join("db.sqlite3"));
+    let options = cloakroom::SqliteStore::at(folder.path().join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     let sqlite = options.open(&Settings::new("secret")).await.unwrap();
     let stores: [Arc<dyn SessionStore>; 2] = [Arc::new(MemoryStore::new()), Arc::new(sqlite)];

@@ -55,7 +55,7 @@ async fn check(name: &str, site: &str, store: &WatchedStore) {
 macro_rules! around_and_inside {
     ($($name:literal: $layer:expr),+ $(,)?) => {$(
         let store = WatchedStore::new(Arc::new(MemoryStore::new()));
-        let sessions = SessionLayer::new(Arc::clone(&store) as _, Settings::new("secret")).unwrap();
+        let sessions = SessionLayer::new(Arc::clone(&store), Settings::new("secret")).unwrap();
         let routes = || Router::new().route("/visit", get(long));
         let sites = [
             routes().layer(ServiceBuilder::new().layer(sessions.clone()).layer($layer)),
@@ -82,7 +82,7 @@ async fn the_session_layer_stands_around_tower_https_layers_and_inside_of_them()
 #[tokio::test]
 async fn the_session_layer_stands_anywhere_in_a_pile_of_layers() {
     let store = WatchedStore::new(Arc::new(MemoryStore::new()));
-    let sessions = SessionLayer::new(Arc::clone(&store) as _, Settings::new("secret")).unwrap();
+    let sessions = SessionLayer::new(Arc::clone(&store), Settings::new("secret")).unwrap();
     let own = sessions.clone().on_error(|_: &Error| {
         let text = "Your session cannot be reached at the moment. Please try again.";
         let answer =
@@ -122,7 +122,7 @@ async fn the_session_middleware_stands_around_actix_webs_own_and_inside_of_it() 
     use actix_web::{App, HttpServer, web};
 
     let store = WatchedStore::new(Arc::new(MemoryStore::new()));
-    let sessions = SessionTransform::new(Arc::clone(&store) as _, Settings::new("secret")).unwrap();
+    let sessions = SessionTransform::new(Arc::clone(&store), Settings::new("secret")).unwrap();
     let (inside, around) = (sessions.clone(), sessions);
     let routes = || web::resource("/visit").to(long);
     let server = HttpServer::new(move || {
@@ -165,7 +165,7 @@ async fn in_axum_an_optional_session_is_none_without_a_layer_and_an_error_when_i
         |session: Option<LazySession>| async move { if session.is_some() { "a layer" } else { "no layer" } };
     let routes = || Router::new().route("/loaded", get(loaded)).route("/lazy", get(lazy));
     let store = WatchedStore::new(Arc::new(MemoryStore::new()));
-    let sessions = SessionLayer::new(Arc::clone(&store) as _, Settings::new("secret")).unwrap();
+    let sessions = SessionLayer::new(Arc::clone(&store), Settings::new("secret")).unwrap();
     let site = serve(Router::new().nest("/in", routes().layer(sessions)).merge(routes())).await;
     let mut browser = Browser::with_session("abcdefgh12345678abcdefgh12345678");
     for (path, body) in

@@ -61,7 +61,8 @@ async fn a_quoted_nul_in_the_cookie_is_an_unknown_session(on: Adapter) {
 #[cfg(feature = "redis")]
 async fn a_killed_redis_is_a_503_that_keeps_the_cookie(on: Adapter) {
     let mut server = crate::support::servers::redis::start().await;
-    let mut options = cloakroom::RedisStore::options(crate::support::servers::redis::url_of(&server));
+    let mut options =
+        cloakroom::RedisStore::options(&crate::support::servers::redis::url_of(&server)).unwrap();
     options.timeout = std::time::Duration::from_millis(700);
     let store = Arc::new(options.open(&Settings::new("secret")).await.unwrap());
     let site = Site::start_on(on, store, pages(), Settings::new("secret")).await;
@@ -97,7 +98,7 @@ async fn bogus_requests(on: Adapter, store: Arc<dyn SessionStore>) {
 
 async fn ten_thousand_bogus_requests_make_no_file(on: Adapter) {
     let folder = tempfile::tempdir().unwrap();
-    bogus_requests(on, Arc::new(FileStore::open(folder.path(), &Settings::new("secret")).await.unwrap()))
+    bogus_requests(on, Arc::new(FileStore::at(folder.path()).open(&Settings::new("secret")).await.unwrap()))
         .await;
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     println!("t10: {REQUESTS} of {REQUESTS} bogus requests made no file");

@@ -85,7 +85,7 @@ async fn requests(on: Adapter) {
     let wrong = loaded(|session, _| async move { session.get::<Vec<u8>>("value").map(drop) });
     let (page, gate) = slow(|session| session.set("value", VALUE));
     let folder = tempfile::tempdir().unwrap();
-    let options = cloakroom::SqliteStore::options(folder.path().join("db.sqlite3"));
+    let options = cloakroom::SqliteStore::at(folder.path().join("db.sqlite3"));
     options.create_table(Default::default()).await.unwrap();
     for hardened in [false, true] {
         let settings = if hardened { Settings::hardened(SECRET) } else { Settings::new(SECRET) };

@@ -33,7 +33,7 @@ fn pages(store: &Arc<MemoryStore>, settings: Settings) -> Router {
         .route("/shop/login", get(async |session: Session| session.set("user", "Ada")))
         .route("/shop/visit", get(async |session: Session| session.set("visited", true)))
         .route("/shop/who", get(who));
-    routes.layer(SessionLayer::new(Arc::clone(store) as _, settings).unwrap())
+    routes.layer(SessionLayer::new(Arc::clone(store), settings).unwrap())
 }
 
 /// The cookies that came with the request.

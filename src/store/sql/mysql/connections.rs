@@ -77,7 +77,7 @@ impl Connections {
     ///
     /// Call it from a task that is not cancelled: a connection in the middle of a statement is unusable.
     pub(super) async fn run<R: Request>(&self, statements: &Statements, request: &R) -> Task<R::Answer> {
-        let deadline = R::DEADLINE.unwrap_or(self.options.deadline);
+        let deadline = R::DEADLINE.unwrap_or(self.options.timeout);
         let end = Instant::now() + deadline;
         let attempts = async {
             let _permit = self.free.acquire().await.map_err(|_| Failure::Stopped)?;

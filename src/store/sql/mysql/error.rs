@@ -119,7 +119,7 @@ impl Failure {
                 format!(
                     "{place}: no answer within {} seconds; try again, or find what holds the server or the \
                      session's row up (SHOW PROCESSLIST, information_schema.innodb_trx)",
-                    options.deadline.as_secs_f32()
+                    options.timeout.as_secs_f32()
                 ),
             ),
             Failure::Stopped => {
@@ -193,7 +193,7 @@ fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKi
             format!(
                 "{place}: nothing was written within {} seconds; another transaction keeps the session's row \
                  locked (information_schema.innodb_trx)",
-                options.deadline.as_secs_f32()
+                options.timeout.as_secs_f32()
             ),
         ),
         1021 | 1114 => (Unavailable, format!("{place}: the server's disk is full; nothing was written")),

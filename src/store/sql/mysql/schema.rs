@@ -19,7 +19,7 @@ impl MysqlOptions {
     /// When the server cannot be reached or the user may not create tables.
     pub async fn create_table(&self, record: MigrationRecord) -> Result<TableCreation, StoreError> {
         let create = create_table(self, record);
-        let result = timeout(self.deadline, create).await.unwrap_or(Err(Failure::Deadline));
+        let result = timeout(self.timeout, create).await.unwrap_or(Err(Failure::Deadline));
         result.map_err(|failure| failure.explain(self))
     }
 }

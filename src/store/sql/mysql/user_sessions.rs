@@ -33,7 +33,7 @@ impl MysqlOptions {
             connection.disconnect().await?;
             Ok(created)
         };
-        let result = timeout(self.deadline, create).await.unwrap_or(Err(Failure::Deadline));
+        let result = timeout(self.timeout, create).await.unwrap_or(Err(Failure::Deadline));
         result.map_err(|failure| failure.explain(&self.of_user_sessions()))
     }
 

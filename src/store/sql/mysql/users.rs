@@ -42,7 +42,7 @@ impl MysqlOptions {
 }
 
 async fn within<T>(options: &MysqlOptions, work: impl Future<Output = Task<T>>) -> Result<T, StoreError> {
-    let done = timeout(options.deadline, work).await.unwrap_or(Err(Failure::Deadline));
+    let done = timeout(options.timeout, work).await.unwrap_or(Err(Failure::Deadline));
     done.map_err(|failure| failure.explain(options))
 }
 

@@ -75,7 +75,7 @@ impl PostgresStore {
         query: Query,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Found, StoreError> {
-        let rows = self.rows_alone(self.options.deadline, query, parameters).await?;
+        let rows = self.rows_alone(self.options.timeout, query, parameters).await?;
         let found = rows.into_iter().next().ok_or(Failure::Closed).and_then(Found::read);
         found.map_err(|failure| self.explain(failure))
     }
@@ -85,7 +85,7 @@ impl PostgresStore {
         query: Query,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<T, StoreError> {
-        let rows = self.rows_alone(self.options.deadline, query, parameters).await?;
+        let rows = self.rows_alone(self.options.timeout, query, parameters).await?;
         let value = rows.first().ok_or(Failure::Closed).and_then(|row| Ok(row.try_get(0)?));
         value.map_err(|failure| self.explain(failure))
     }

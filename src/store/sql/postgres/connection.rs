@@ -29,7 +29,7 @@ impl Connection {
     /// Connects within the deadline.
     pub(super) async fn open(options: &PostgresOptions) -> Task<Connection> {
         let generation = options.generation.current();
-        let client = timeout(options.deadline, start(options)).await.map_err(|_| Failure::Deadline)??;
+        let client = timeout(options.timeout, start(options)).await.map_err(|_| Failure::Deadline)??;
         let statements = [const { None }; COUNT];
         Ok(Connection { client, statements, last_used: Instant::now(), generation })
     }
@@ -198,7 +198,7 @@ impl Link {
 
     /// Runs work within the deadline. Afterwards the connection is usable or closed.
     pub(super) async fn run<T>(&mut self, work: impl AsyncFnOnce(&mut Connection) -> Task<T>) -> Task<T> {
-        let deadline = self.options.deadline;
+        let deadline = self.options.timeout;
         let connection = self.connection().await?;
         let result = timeout(deadline, work(connection)).await.unwrap_or(Err(Failure::Deadline));
         if let Err(failure) = &result

@@ -158,7 +158,7 @@ impl Failure {
                 format!(
                     "{place}: no answer within {} seconds; try again, or find what holds the server or the \
                      session's row up (pg_stat_activity, pg_locks)",
-                    options.deadline.as_secs_f32()
+                    options.timeout.as_secs_f32()
                 ),
             ),
             Failure::Closed => (Unavailable, format!("{place}: the server closed the connection; try again")),
@@ -234,7 +234,7 @@ fn explain_server(code: &SqlState, message: &str, options: &PostgresOptions) -> 
             format!(
                 "{place}: nothing was written within {} seconds; another transaction may keep the session's row \
                  locked (pg_locks)",
-                options.deadline.as_secs_f32()
+                options.timeout.as_secs_f32()
             ),
         ),
         "53100" => (Unavailable, format!("{place}: the server's disk is full; nothing was written")),

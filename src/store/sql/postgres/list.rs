@@ -34,7 +34,7 @@ impl Paged<Listed> for PostgresStore {
         // No key is empty, so that all come after it.
         let after = after.map_or("", SessionKey::as_str);
         let count = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.rows_alone(self.options.deadline, Query::List, &[&after, &count]).await?;
+        let rows = self.rows_alone(self.options.timeout, Query::List, &[&after, &count]).await?;
         let page = rows.iter().map(|row| self.listed(row).map_err(|error| self.explain(error.into())));
         let page: Vec<Listed> = page.collect::<Result<_, _>>()?;
         let end = end_of(&page, limit, Listed::place);

@@ -17,7 +17,7 @@ impl PostgresOptions {
     /// When the server cannot be reached or the user may not create tables.
     pub async fn create_table(&self, record: MigrationRecord) -> Result<TableCreation, StoreError> {
         let create = async { create_table(self, record).await };
-        let result = timeout(self.deadline, create).await.unwrap_or(Err(Failure::Deadline));
+        let result = timeout(self.timeout, create).await.unwrap_or(Err(Failure::Deadline));
         result.map_err(|failure| failure.explain(self))
     }
 }

@@ -35,7 +35,7 @@ pub(super) async fn start(options: &PostgresOptions) -> Task<Client> {
 fn with_settings(options: &PostgresOptions) -> Config {
     let mut config = options.config.clone();
     let of_the_site = config.get_options().unwrap_or_default();
-    let limit = statement_timeout(options.deadline);
+    let limit = statement_timeout(options.timeout);
     let all = format!("{of_the_site} {SETTINGS} -c statement_timeout={limit}");
     config.options(all.trim_start());
     config

@@ -27,7 +27,7 @@ impl PostgresOptions {
     /// When the server cannot be reached or the user may not create tables.
     pub async fn create_user_session_table(&self) -> Result<TableCreation, StoreError> {
         let create = async { create_table(self).await };
-        let result = timeout(self.deadline, create).await.unwrap_or(Err(Failure::Deadline));
+        let result = timeout(self.timeout, create).await.unwrap_or(Err(Failure::Deadline));
         result.map_err(|failure| failure.explain(&self.of_user_sessions()))
     }
 
@@ -54,7 +54,7 @@ impl PostgresStore {
     async fn ask_index<T>(&self, work: impl AsyncFnOnce(&mut Connection) -> Task<T>) -> Task<T> {
         let tasks = self.tasks();
         let answer = async { tasks.index.lock().await.run(work).await };
-        timeout(self.options.deadline, answer).await.unwrap_or(Err(Failure::Deadline))
+        timeout(self.options.timeout, answer).await.unwrap_or(Err(Failure::Deadline))
     }
 
     fn explain_of_index(&self, failure: Failure) -> StoreError {

@@ -51,7 +51,7 @@ impl PostgresOptions {
 }
 
 async fn within<T>(options: &PostgresOptions, work: impl Future<Output = Task<T>>) -> Result<T, StoreError> {
-    let done = timeout(options.deadline, work).await.unwrap_or(Err(Failure::Deadline));
+    let done = timeout(options.timeout, work).await.unwrap_or(Err(Failure::Deadline));
     done.map_err(|failure| failure.explain(options))
 }
 

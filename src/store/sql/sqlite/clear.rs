@@ -165,10 +165,10 @@ impl Clearing {
             // it.
             connection.busy_timeout(Duration::ZERO)?;
             let began = Transaction::new_unchecked(connection, TransactionBehavior::Immediate);
-            connection.busy_timeout(options.busy_timeout)?;
+            connection.busy_timeout(options.timeout)?;
             match began {
                 Ok(transaction) => break (transaction, turn),
-                Err(error) if Failure::is_busy(&error) && start.elapsed() < options.busy_timeout => {}
+                Err(error) if Failure::is_busy(&error) && start.elapsed() < options.timeout => {}
                 Err(error) => return Err(error.into()),
             }
             drop(turn);
@@ -206,7 +206,7 @@ mod tests {
     fn notices_who_else_writes() {
         for journal_mode in ["WAL", "DELETE"] {
             let folder = tempfile::tempdir().unwrap();
-            let options = SqliteStore::options(folder.path().join("db.sqlite3"));
+            let options = SqliteStore::at(folder.path().join("db.sqlite3"));
             let open = || Connection::open(&options.path).unwrap();
             let (ours, other) = (open(), open());
             ours.pragma_update(None, "journal_mode", journal_mode).unwrap();

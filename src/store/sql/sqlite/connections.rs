@@ -213,7 +213,7 @@ fn connect(options: &SqliteOptions, path: &Path, create: bool) -> Task<Connectio
     };
     let create = if create { OpenFlags::SQLITE_OPEN_CREATE } else { OpenFlags::empty() };
     let connection = Connection::open_with_flags(path, access | create | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(options.busy_timeout)?;
+    connection.busy_timeout(options.timeout)?;
     Ok(connection)
 }
 
@@ -294,7 +294,7 @@ mod tests {
     /// Two files with the table, in WAL mode; the first with its path, and a slot for it.
     fn two_files() -> Task<(tempfile::TempDir, PathBuf, Arc<SqliteOptions>)> {
         let folder = tempfile::tempdir()?;
-        let options = super::super::SqliteStore::options(folder.path().join("db"));
+        let options = super::super::SqliteStore::at(folder.path().join("db"));
         let next = folder.path().join("next");
         for path in [&options.path, &next] {
             let connection = Connection::open(path)?;

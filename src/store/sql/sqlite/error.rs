@@ -156,7 +156,7 @@ fn explain_sqlite(error: &rusqlite::Error, options: &SqliteOptions) -> (StoreErr
             format!(
                 "{path}: another program has kept the database locked for {} seconds; try again, or find the \
                  long transaction (`PRAGMA journal_mode = WAL` lets readers work beside a writer)",
-                options.busy_timeout.as_secs_f32()
+                options.timeout.as_secs_f32()
             ),
         ),
         Some(ErrorCode::NotADatabase) => (

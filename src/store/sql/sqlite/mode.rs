@@ -9,7 +9,7 @@
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("db.sqlite3");
-/// let mut options = SqliteStore::options(&path);
+/// let mut options = SqliteStore::at(&path);
 /// assert_eq!(options.mode, Mode::ReadWriteCreate);
 /// options.mode = Mode::ReadWrite;
 /// let error = options.create_table(Default::default()).await.unwrap_err();

@@ -28,7 +28,7 @@ pub(super) fn options(url: &str) -> Result<SqliteOptions, StoreError> {
              write `sqlite:///{other}` or `sqlite:{other}`"
         ));
     }
-    let mut options = SqliteStore::options(path);
+    let mut options = SqliteStore::at(path);
     for parameter in parts.query.unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         match (name, value) {
@@ -39,7 +39,7 @@ pub(super) fn options(url: &str) -> Result<SqliteOptions, StoreError> {
             ("cache", "private") => {}
             ("timeout", seconds) => {
                 match seconds.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
-                    Some(timeout) => options.busy_timeout = timeout,
+                    Some(timeout) => options.timeout = timeout,
                     None => return wrong(format!("`timeout={seconds}` is no number of seconds")),
                 }
             }
