@@ -192,7 +192,10 @@ async fn stores(shown: &mut Shown, settings: &Settings, folder: &Path) {
         "redis://cache?password=hunter2",
         "redis://:hunter2",
     ] {
-        shown.add("RedisOptions", &RedisStore::options(url).unwrap());
+        match RedisStore::options(url) {
+            Ok(options) => shown.add("RedisOptions", &options),
+            Err(error) => shown.add("StoreError", &error),
+        }
     }
     shown.add("MemcachedOptions", &MemcachedStore::at(["ann:hunter2@cache"]));
     shown.add("KeyFunction", &KeyFunction::new(|key, _, _| format!("{PASSWORD}{key}")));
