@@ -1,18 +1,18 @@
 //! How a command ends: its exit code.
 
-/// How a command ended, apart from errors that end it.
+/// How a command ended, apart from errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Well,
-    /// Some of the input failed; what and why was said already.
+    /// Some of the input failed; the details have already been reported.
     WithFailures,
-    /// All was done, and something was found that wants a look.
+    /// All work was done, but something was found that needs attention.
     WithFindings,
-    /// Somebody asked the program to stop; with the exit code for that.
+    /// The program was asked to stop; with the exit code for that.
     Interrupted(u8),
 }
 
-/// The caller gave what cannot be used: exit code 2, as clap has for its own.
+/// The caller's input is unusable: exit code 2, as clap uses for its own.
 #[derive(Debug)]
 pub(crate) struct UsageError(String);
 

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// The exit code of the signal that asked for the end, or 0.
+/// The exit code for the signal that asked the program to stop, or 0.
 static ASKED: AtomicU8 = AtomicU8::new(0);
 
-/// Waits until somebody asks the program to stop; tells the exit code for that, which is 128 and the signal's number.
+/// Waits until the program is asked to stop; returns the exit code for that, which is 128 plus the signal's
+/// number.
 pub(crate) async fn interrupted() -> u8 {
     let control_c = async {
-        // Without the signal there is nothing to wait for; the program then ends as the system sees fit.
+        // Without the signal there is nothing to wait for; the system then ends the program.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -30,8 +31,9 @@ pub(crate) async fn interrupted() -> u8 {
     code
 }
 
-/// The exit code to end with, once somebody has asked the program to stop. Long work looks between its batches, ends
-/// there, tells what it has done, and returns [`Ending::Interrupted`](crate::ending::Ending::Interrupted) with this code.
+/// The exit code to end with, once the program was asked to stop. Long work checks it between its batches,
+/// stops there, reports its work so far, and returns
+/// [`Ending::Interrupted`](crate::ending::Ending::Interrupted) with this code.
 pub(crate) fn asked_to_stop() -> Option<u8> {
     Some(ASKED.load(Ordering::Relaxed)).filter(|code| *code != 0)
 }

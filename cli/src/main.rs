@@ -126,7 +126,7 @@ fn main() -> ExitCode {
         Ok(Ending::WithFindings) => ExitCode::from(3),
         Ok(Ending::Interrupted(code)) => ExitCode::from(code),
         Err(error) => {
-            // Lines of a message that another program wrote shall not pass for lines of their own.
+            // Line ends in another program's message must not start a line of their own.
             let message = told(&error);
             for (number, line) in message.split('\n').enumerate() {
                 let start = if number == 0 { "cloakroom: " } else { "  " };
@@ -137,7 +137,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The error and its causes, but for those that it quotes already.
+/// The error and its causes, except those that it already quotes.
 fn told(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |text, cause| match cause.to_string() {
         cause if text.contains(&cause) => text,
@@ -146,12 +146,12 @@ fn told(error: &anyhow::Error) -> String {
     })
 }
 
-/// How long a command that is asked to stop may take to finish its batch, to tell what it has done and to close its stores.
+/// How long a stopping command may take to finish its batch, to report and to close its stores.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs a command to its end, or until somebody asks it to stop. A command that goes through many sessions ends after its
-/// batch then ([`interrupted::asked_to_stop`]); one that does not within [`PATIENCE`], or before it is asked again, is ended
-/// where it is.
+/// Runs a command to its end, or until the program is asked to stop. A command that goes through many
+/// sessions then ends after its batch ([`interrupted::asked_to_stop`]). A command that does not end within
+/// [`PATIENCE`], or before the second request to stop, is aborted.
 fn wait_for(command: impl Future<Output = anyhow::Result<Ending>>) -> anyhow::Result<Ending> {
     let runtime = runtime()?;
     runtime.spawn(async {
@@ -162,7 +162,7 @@ fn wait_for(command: impl Future<Output = anyhow::Result<Ending>>) -> anyhow::Re
     runtime.block_on(async {
         let mut command = std::pin::pin!(command);
         tokio::select! {
-            // The command may have seen the signal before this.
+            // The command may have seen the signal first.
             ended = &mut command => ended.map(|ending| asked_to_stop().map_or(ending, Ending::Interrupted)),
             code = interrupted() => tokio::select! {
                 ended = command => ended.map(|_| Ending::Interrupted(code)),
@@ -177,8 +177,8 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Runtime::new()?)
 }
 
-/// Warnings and errors of the library; `RUST_LOG=debug`, or a level for each target, shows more. Neither keys nor secrets
-/// are in them.
+/// Logs the library's warnings and errors; `RUST_LOG=debug` shows more. They contain neither keys nor
+/// secrets.
 fn log_to_standard_error() {
     // Levels by target are enough here. `EnvFilter` also looks at spans and fields, and needs a regex engine for it.
     let levels: Option<Targets> = std::env::var("RUST_LOG").ok().and_then(|levels| levels.parse().ok());

@@ -1,4 +1,4 @@
-//! What people and other programs see of a command.
+//! A command's output, for people and for other programs.
 
 pub(crate) mod lines;
 pub(crate) mod printable;

@@ -1,4 +1,4 @@
-//! Work on the sessions of a store that several commands share.
+//! Work on a store's sessions that several commands share.
 
 pub(crate) mod cache_in_front;
 pub(crate) mod end;

@@ -1,5 +1,5 @@
-//! The site whose sessions a command works on: its store and its settings, put together from the options, the
-//! Django project, the environment and the settings file, each before those after it.
+//! The site whose sessions a command works on: its store and its settings. They are merged from the options,
+//! the Django project, the environment and the settings file, in this order of precedence.
 
 pub(crate) mod from_django;
 pub(crate) mod private_file;
@@ -32,7 +32,7 @@ pub(crate) struct SiteOptions {
     pub(crate) settings: SettingsOptions,
 }
 
-/// The options that say what the site's settings are.
+/// The options that give the site's settings.
 #[derive(Args)]
 pub(crate) struct SettingsOptions {
     /// Take store and settings from this Django project, by asking its own Python
@@ -61,20 +61,20 @@ pub(crate) struct SettingsOptions {
     secrets: SecretOptions,
 }
 
-/// How large a session may be whose owner is looked for. Django has no limit, and serves what a service here, with its own
-/// limit, does not.
+/// The size limit for a session whose owner is searched. Django has no limit, and serves sessions that a
+/// service with this library's limit does not.
 const LARGEST: usize = 256 << 20;
 
-/// What was put together.
+/// The merged site.
 pub(crate) struct Site {
     url: Option<StoreUrl>,
     settings: Settings,
     has_secret: bool,
-    /// Where the secret and each fallback are from, to be told.
+    /// The origins of the secret and each fallback, for messages.
     sources: Sources,
 }
 
-/// Where secrets are from: never what they are.
+/// The origins of secrets, never the secrets themselves.
 #[derive(Clone, Default)]
 pub(crate) struct Sources {
     pub(crate) secret: String,
@@ -88,7 +88,7 @@ impl SiteOptions {
 }
 
 impl SettingsOptions {
-    /// The site; without a store where the command has none.
+    /// Reads the site; without a store for a command that has none.
     pub(crate) fn read(&self, store: Option<&StoreOption>) -> anyhow::Result<Site> {
         let mut site = match &self.from_django {
             Some(manage_py) => {
@@ -106,7 +106,8 @@ impl SettingsOptions {
         if let Some(secret_key) = self.secrets.given()? {
             (site.settings.secret_key, site.has_secret) = (secret_key, true);
             site.sources.secret = self.secrets.source();
-            // An option's secret stands alone: fallbacks of the site would read for it what it does not read itself.
+            // An option's secret is used alone: with the site's fallbacks it would read sessions that it does
+            // not read itself.
             site.settings.secret_key_fallbacks.clear();
             let left_out = std::mem::take(&mut site.sources.fallbacks);
             if !left_out.is_empty() {
@@ -127,7 +128,7 @@ impl SettingsOptions {
         if let Some(class) = &self.session_class {
             site.settings.session_class.clone_from(class);
         }
-        // The commands say themselves what is not signed with it.
+        // The commands report sessions that are not signed with it themselves.
         site.settings.secret_check = SecretCheck::Skip;
         Ok(site)
     }
@@ -193,42 +194,43 @@ impl Site {
         &self.settings
     }
 
-    /// Where the secret and its fallbacks are from.
+    /// The origins of the secret and its fallbacks.
     pub(crate) fn sources(&self) -> &Sources {
         &self.sources
     }
 
-    /// For work that asks whose sessions they are: reads also those that are too large to be served here.
+    /// For work that determines the sessions' users: also reads sessions that are too large to be served
+    /// here.
     pub(crate) fn for_owners(mut self) -> Site {
         self.settings.max_decompressed_bytes = self.settings.max_decompressed_bytes.max(LARGEST);
         self
     }
 
-    /// Lets this secret alone sign and verify.
+    /// Uses this secret alone to sign and verify.
     pub(crate) fn sign_with(&mut self, secret_key: SecretKey) {
         (self.settings.secret_key, self.has_secret) = (secret_key, true);
         self.settings.secret_key_fallbacks.clear();
         self.sources.fallbacks.clear();
     }
 
-    /// The store, for work that looks at no data: nothing is signed or verified.
+    /// Connects to the store, for work that reads no data: nothing is signed or verified.
     pub(crate) async fn connect(&self) -> anyhow::Result<Arc<dyn SessionStore>> {
         Ok(cloakroom::connect(shared(self.url()?)?.expose(), &self.settings).await?)
     }
 
-    /// The store, for work that reads sessions: where they are signed, the secret is needed.
+    /// Connects to the store, for work that reads sessions: if they are signed, the secret is required.
     pub(crate) async fn connect_to_read(&self) -> anyhow::Result<Arc<dyn SessionStore>> {
         self.connect_to(self.url()?).await
     }
 
-    /// Another store of this site.
+    /// Connects to another store of this site.
     pub(crate) async fn connect_to(&self, url: &StoreUrl) -> anyhow::Result<Arc<dyn SessionStore>> {
         let settings = if is_signed(url) { self.settings()? } else { &self.settings };
         Ok(cloakroom::connect(shared(url)?.expose(), settings).await?)
     }
 }
 
-/// Says once that an option's secret stands alone.
+/// Notes once that an option's secret is used alone.
 fn say_left_out(secret: &str, fallbacks: &[String]) {
     static SAID: std::sync::Once = std::sync::Once::new();
     SAID.call_once(|| {
@@ -240,12 +242,12 @@ fn say_left_out(secret: &str, fallbacks: &[String]) {
     });
 }
 
-/// Whether what the store keeps is signed. Caches keep pickles or JSON.
+/// Whether the store's entries are signed. Caches keep unsigned pickles or JSON.
 fn is_signed(url: &StoreUrl) -> bool {
     !url.scheme().is_some_and(StoreScheme::is_cache)
 }
 
-/// The URL of a store that is not this process's alone.
+/// The URL of a store that other processes can see.
 fn shared(url: &StoreUrl) -> anyhow::Result<&StoreUrl> {
     store_url::sqlite(url)?;
     path_alone(url.expose())?;
@@ -261,8 +263,8 @@ fn shared(url: &StoreUrl) -> anyhow::Result<&StoreUrl> {
     }
 }
 
-/// A path where a URL should be: the scheme was forgotten. What may be a URL of some other kind is left to the library,
-/// which shows no password.
+/// Detects a path in place of a URL: the scheme was forgotten. Text that may be another kind of URL is left
+/// to the library, which shows no password.
 fn path_alone(url: &str) -> anyhow::Result<()> {
     let may_be_path = !url.contains([':', '@', '=', '?', '|']) && !url.contains(char::is_whitespace);
     let is_path = ["/", "./", "../", "~/"].iter().any(|start| url.starts_with(start))

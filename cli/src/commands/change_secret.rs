@@ -1,4 +1,4 @@
-//! `cloakroom change-secret`: makes no session depend on an older secret any more.
+//! `cloakroom change-secret`: removes every session's dependence on older secrets.
 
 mod pass;
 mod report;
@@ -66,9 +66,10 @@ pub(crate) struct Options {
     users: UserOptions,
 }
 
-/// How often it goes over the store at the most.
+/// The maximum number of passes over the store.
 const PASSES: u32 = 5;
-/// How long it waits between: for requests that had loaded a session before it was signed anew, and save it afterwards.
+/// The pause between passes, for requests that had loaded a session before it was signed again, and save it
+/// afterwards.
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
@@ -91,7 +92,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let mut report = Report::new(options.dry_run);
     let outcome = go_over(&change, &mut report).await;
     report.complete = outcome.is_ok() && asked_to_stop().is_none();
-    // What was done is told also when not all could be.
+    // The work done is reported even if a part of it failed.
     let said = if options.json { say(&report.json()?) } else { say(&report.line()) };
     outcome?;
     said?;
@@ -105,7 +106,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     Ok(if report.old_secret_may_go() { Ending::Well } else { Ending::WithFindings })
 }
 
-/// Goes over the store until there is nothing to do.
+/// Repeats passes over the store until there is nothing to do.
 async fn go_over(change: &Change, report: &mut Report) -> anyhow::Result<()> {
     for pass in 1..=PASSES {
         let mut seen = Seen::default();

@@ -1,4 +1,5 @@
-//! `cloakroom check`: do this secret and these settings read what is in the store, and may an older secret go?
+//! `cloakroom check`: whether this secret and these settings read the stored sessions, and whether an older
+//! secret can be removed.
 
 mod secrets;
 
@@ -47,10 +48,10 @@ pub(crate) struct Options {
     users: UserOptions,
 }
 
-/// What was found.
+/// The findings.
 #[derive(Default, Serialize)]
 struct Report {
-    /// Those that can be read: modern, legacy and cache together.
+    /// The readable sessions: modern, legacy and cache together.
     live: u64,
     modern: u64,
     legacy: u64,
@@ -102,7 +103,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     drop(walk);
     report.complete = outcome.is_ok() && asked_to_stop().is_none();
     report.secrets.judge(report.complete && report.unreadable == 0);
-    // What was seen is told also when not all could be.
+    // The findings are reported even if a part of the store could not be read.
     if options.json {
         say(&serde_json::to_string(&report)?)?;
     } else {
@@ -126,7 +127,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
 }
 
 impl Report {
-    /// Counts a session; true for one that can be read.
+    /// Counts a session; returns true if it is readable.
     fn is_live(&mut self, listed: &Listed, now: cloakroom::chrono::DateTime<cloakroom::chrono::Utc>) -> bool {
         match (State::of(listed, now), &listed.session) {
             (State::Expired, _) => self.expired += 1,
@@ -197,7 +198,7 @@ impl Report {
     }
 }
 
-/// Whether an older hash may be in a copy that a cache holds.
+/// Whether a copy in a cache may contain an older hash.
 fn logins_of_copies(site: &Site) -> bool {
     let has_copies = site.url().is_ok_and(|url| matches!(url.parts(), Ok(StoreUrlParts::CachedDb { .. })));
     has_copies && !site.settings_without_secret().secret_key_fallbacks.is_empty()

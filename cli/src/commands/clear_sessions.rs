@@ -111,12 +111,12 @@ fn expired(count: u64) -> String {
     format!("{count} expired {}", if count == 1 { "session" } else { "sessions" })
 }
 
-/// Ends the expired sessions that the cache in front of the database still has as live ones.
+/// Ends expired sessions that the cache in front of the database still holds as live ones.
 async fn end_copies(site: &Site, store: &dyn SessionStore, ended: &mut Ended) -> anyhow::Result<()> {
     let cache = match cache_in_front::open(site).await? {
         Front::Missing => return Ok(()),
         Front::Cache(cache) => cache,
-        // Nobody would find its copies once the rows are gone.
+        // Once the rows are gone, nobody could find the copies in the cache.
         Front::Down(error) => {
             return Err(error.context("nothing was removed, as the cache does not answer; run it again"));
         }

@@ -1,4 +1,4 @@
-//! `cloakroom copy`: from any store to any other, once or again and again.
+//! `cloakroom copy`: from any store to any other, once or repeatedly.
 
 mod again;
 mod record;
@@ -112,7 +112,7 @@ struct Report {
     again: Option<Again>,
 }
 
-/// The counts that only a copy with a record has.
+/// The counts of a copy with a record.
 #[derive(Default, Serialize)]
 struct Again {
     changed_at_target: u64,
@@ -122,11 +122,11 @@ struct Again {
     seconds: f64,
 }
 
-/// How many sessions are on their way at the same time: stores serve many in one go.
+/// How many sessions are copied concurrently: stores serve many at once.
 const AT_ONCE: usize = 64;
-/// So few sessions may well be most of all.
+/// Below this number, most of the sessions may well have ended.
 const FEW: u64 = 20;
-/// How many failures are told one by one.
+/// How many failures are reported one by one.
 const TOLD: u64 = 20;
 
 struct Copy {
@@ -169,7 +169,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     if let Some(again) = &mut report.again {
         again.seconds = (start.elapsed().as_secs_f64() * 10.0).ceil() / 10.0;
     }
-    // What was done is told also when not all could be.
+    // The work done is reported even if a part of it failed.
     if options.json {
         say(&serde_json::to_string(&report)?)?;
     } else if !is_quiet() {
@@ -189,7 +189,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
 }
 
 impl Copy {
-    /// Copies everything, and counts in the report what became of each session.
+    /// Copies everything, and counts each session's outcome in the report.
     async fn run(&self, report: &mut Report, mut record: Option<&mut CopyRecord>) -> anyhow::Result<()> {
         let now = SystemClock.now();
         let mut walk = Walk::begin(&*self.source, now, "copied").await.context("the source")?;
@@ -224,13 +224,13 @@ impl Copy {
             outcome?;
         }
         match record {
-            // Whoever did not see the whole source cannot tell what is gone from it.
+            // An incomplete listing of the source does not show which sessions are gone from it.
             Some(record) if asked_to_stop().is_none() => self.follow_deletions(report, record).await,
             _ => Ok(()),
         }
     }
 
-    /// Notes in the record what may be written of this page; tells what it knew before.
+    /// Records the writes that this page may cause; returns the earlier state of the record.
     fn begin(&self, record: &mut CopyRecord, page: &[Listed]) -> anyhow::Result<Vec<Option<Known>>> {
         let known = page.iter().map(|listed| Ok(Some(record.known(&listed.session_key)?.0)));
         let known = known.collect::<anyhow::Result<Vec<_>>>()?;
@@ -242,8 +242,8 @@ impl Copy {
         Ok(known)
     }
 
-    /// Copies one session; fails when a store does, and not when the session alone cannot be copied. Tells what the
-    /// target is known to hold of it afterwards.
+    /// Copies one session. Fails when a store does, but not when the session alone cannot be copied. Returns
+    /// the known content of the target's session afterwards.
     async fn one(
         &self,
         listed: Listed,
@@ -284,7 +284,7 @@ impl Copy {
             let off = loaded.expire_date.map_or(TimeDelta::zero(), |end| (end - expire_date).abs());
             loaded.data().is_some_and(|there| is_same(there, data)) && off <= TimeDelta::seconds(1)
         });
-        // Whoever logged out meanwhile was told that the session is dead.
+        // A user who logged out meanwhile was told that the session has ended.
         if !self.source.exists(&listed.session_key, now).await.context("the source")? {
             self.target.delete(&listed.session_key).await.context("the target")?;
             return Ok((Fate::Gone, None));
@@ -323,13 +323,14 @@ impl Copy {
     }
 }
 
-/// Whether both hold the same.
+/// Whether both have the same content.
 fn is_same(one: &SessionData, other: &SessionData) -> bool {
     one.to_json() == other.to_json() && !has_objects(one) || normal_form(one) == normal_form(other)
 }
 
-/// A text that is the same for the same data, whatever store it comes from. A pickle keeps a number and not its spelling,
-/// as Python does. Of an object that only Python reads, JSON would show the class alone: the pickle stands for it.
+/// A text that is equal for equal data from any store. A pickle keeps a number but not its spelling, as in
+/// Python. For an object that only Python can read, JSON would show only the class, so the pickle represents
+/// it.
 fn normal_form(data: &SessionData) -> Vec<u8> {
     match data.to_pickle() {
         Ok(pickle) if has_objects(data) => pickle,
@@ -347,13 +348,13 @@ fn has_objects(data: &SessionData) -> bool {
     })
 }
 
-/// The last that Python can read.
+/// The last date that Python can read.
 fn last_date() -> DateTime<Utc> {
     DateTime::from_timestamp(253_402_300_799, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 impl Report {
-    /// Counts what became of a session, and tells what needs a look.
+    /// Counts a session's outcome, and reports it if it needs attention.
     fn count(&mut self, fate: Fate, walk: &Walk<'_>) {
         let (count, why) = match fate {
             Fate::Copied => (&mut self.copied, None),
@@ -374,7 +375,7 @@ impl Report {
         }
     }
 
-    /// Counts more of what needs a look.
+    /// Counts more outcomes that need attention.
     fn conflicts(&mut self, count: u64) {
         self.again.get_or_insert_default().conflicts += count;
     }
@@ -412,7 +413,7 @@ mod tests {
     use super::*;
     use cloakroom::{MemoryStore, SessionKey};
 
-    /// Somebody logs out after the session was listed: it must not live on at the target.
+    /// A user logs out after the session was listed: it must not live on at the target.
     #[tokio::test]
     async fn what_is_deleted_meanwhile_is_deleted_at_the_target() {
         let [source, target] = [(); 2].map(|()| Arc::new(MemoryStore::new()));
@@ -437,8 +438,8 @@ mod tests {
         assert!(target.load(&session_key, now).await.is_ok_and(|loaded| loaded.is_none()));
     }
 
-    /// A copy was killed after it had written a session, and before it could note that; then the session changed at the
-    /// source.
+    /// A copy was killed after it had written a session, but before it could record that; then the session
+    /// changed at the source.
     #[tokio::test]
     async fn what_was_begun_is_known_to_be_a_copy() {
         let [source, target] = [(); 2].map(|()| Arc::new(MemoryStore::new()));

@@ -1,4 +1,4 @@
-//! `cloakroom count`: how many sessions there are.
+//! `cloakroom count`: counts the sessions.
 
 use clap::Args;
 use cloakroom::{Clock, SystemClock};

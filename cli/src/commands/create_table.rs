@@ -1,4 +1,4 @@
-//! `cloakroom create-table`: the table of Django's session migration.
+//! `cloakroom create-table`: creates the table of Django's session migration.
 
 use clap::Args;
 use cloakroom::store::StoreUrl;
@@ -39,7 +39,7 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let site = options.site.read()?;
     let url = site.url()?;
-    // A mistake in the URL is wrong usage.
+    // A mistake in the URL is a usage error.
     sqlite(url)?;
     if options.user_sessions {
         let made = cloakroom::store::create_user_session_table(url.expose()).await?;

@@ -42,7 +42,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Ending> {
     let max_age = options.max_age.map(|seconds| TimeDelta::seconds(seconds.into()));
     convert_lines("{}", |text| {
         let json = codec.decode_json_as(text, format, options.signed_text.now(), max_age).and_then(|json| {
-            // Whatever was signed is genuine, but not for that JSON.
+            // A signed text is genuine even if its JSON cannot be read.
             Value::from_stored_json(&json).map_err(|error| DecodeError::Unreadable(error.to_string()))?;
             Ok(json)
         });

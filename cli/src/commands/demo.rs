@@ -74,14 +74,14 @@ pub(crate) struct Options {
     secrets: SecretOptions,
 }
 
-/// What the handlers share.
+/// The handlers' shared state.
 struct Site {
     store: Arc<dyn SessionStore>,
-    /// The store's URL, for people to read.
+    /// The store's URL, for display.
     store_name: String,
-    /// For stores that keep no text: what a database's row would hold.
+    /// For stores without text: encodes the text that a database's row would hold.
     codec: SessionCodec,
-    /// What to do for an index of users' sessions, where there is none.
+    /// How to get an index of user sessions, if there is none.
     index_hint: Option<String>,
 }
 
@@ -92,8 +92,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let made_table = match &file {
         Some(options) => {
             if options.mode == Mode::ReadWriteCreate {
-                // An empty file is a new database to SQLite, which gives its journals the same permissions. What stands
-                // in the way of making one, the next call explains.
+                // SQLite treats an empty file as a new database, and gives its journals the same permissions.
+                // If the file cannot be created, the next call reports the reason.
                 let _ = private_file::create(&options.path);
             }
             options.create_table(Default::default()).await?
@@ -125,20 +125,20 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     let server = axum::serve(listener, router).with_graceful_shutdown(async { _ = interrupted().await });
     tokio::select! {
         ended = server.into_future() => ended.context("the server stopped")?,
-        // Browsers hold connections open on which they have sent nothing yet.
+        // Browsers keep connections open on which they have sent nothing yet.
         () = async { interrupted().await; tokio::time::sleep(PATIENCE).await } => {}
     }
     say("Stopped. The sessions stay where they are.")?;
     Ok(Ending::Well)
 }
 
-/// The store, with the index of users' sessions if it keeps one; else what to do about it.
+/// Opens the store, with its index of user sessions if it keeps one, or a hint how to get one.
 async fn open(
     url: &str,
     settings: &Settings,
     is_new: bool,
 ) -> anyhow::Result<(Arc<dyn SessionStore>, Option<UserSessions>, Option<String>)> {
-    // In a database that was there, a table is the operator's to make.
+    // In an existing database, creating a table is left to the operator.
     if is_new {
         cloakroom::store::create_user_session_table(url).await?;
     }
@@ -146,7 +146,7 @@ async fn open(
         Ok(user_sessions) => return Ok((user_sessions.store(), Some(user_sessions), None)),
         Err(error) => error,
     };
-    // When it is the store itself that cannot be opened, this says so.
+    // If the store itself cannot be opened, this reports it.
     let store = cloakroom::connect(url, settings).await?;
     let hint = match no_index.kind() {
         StoreErrorKind::Unsupported => {
@@ -214,7 +214,7 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// A token, as RFC 6265 asks for: anything else would break the header.
+/// Checks for a token, as RFC 6265 requires: other characters would break the header.
 fn cookie_name(name: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(allowed) {

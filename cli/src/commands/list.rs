@@ -1,4 +1,4 @@
-//! `cloakroom list`: which sessions there are.
+//! `cloakroom list`: lists the sessions.
 
 use std::ops::ControlFlow;
 

@@ -1,4 +1,4 @@
-//! `cloakroom move`: brings over what a site that moves to another store has not written meanwhile.
+//! `cloakroom move`: moves the sessions that a site which moves to another store has not written meanwhile.
 
 use std::ops::ControlFlow;
 

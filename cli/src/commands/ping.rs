@@ -1,4 +1,4 @@
-//! `cloakroom ping`: does the store answer?
+//! `cloakroom ping`: whether the store answers.
 
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         let (absent, now) = (SessionKey::random()?, SystemClock.now());
         let start = Instant::now();
         store.exists(&absent, now).await?;
-        // The database answers without the cache.
+        // The database is asked directly, without the cache.
         for url in cache_in_front::stores(site.url()?)? {
             match cache_in_front::open_of(&site, &url).await? {
                 Front::Cache(cache) => drop(cache.exists(&absent, now).await?),

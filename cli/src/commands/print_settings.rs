@@ -1,4 +1,4 @@
-//! `cloakroom settings`: what the options, the Django project, the environment and the file come to.
+//! `cloakroom settings`: the result of merging the options, the Django project, the environment and the file.
 
 use clap::Args;
 use cloakroom::{TextFormat, TimeZone};

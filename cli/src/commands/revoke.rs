@@ -53,7 +53,7 @@ pub(crate) struct Options {
     site: SiteOptions,
 }
 
-/// The outcome of one walk.
+/// The outcome of one pass.
 #[derive(Default)]
 struct Pass {
     found: u64,
@@ -61,7 +61,7 @@ struct Pass {
     ended: Ended,
 }
 
-/// A user who logs in faster than this ends is not to be beaten here.
+/// The limit for a user who logs in faster than this command ends sessions.
 const PASSES: usize = 5;
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
@@ -128,7 +128,7 @@ fn cache_note(options: &Options, url: &StoreUrl, has_ended: bool) {
     }
 }
 
-/// Ends these sessions, of which some ids have none, and tells it.
+/// Ends these sessions, reports ids without a session, and reports the outcome.
 pub(crate) async fn end_by_id(
     store: &dyn SessionStore,
     Found { keys, missing }: &Found,
@@ -164,7 +164,7 @@ pub(crate) async fn end_by_id(
     Ok(if is_told || missing > 0 { Ending::WithFailures } else { Ending::Well })
 }
 
-/// Looks at all sessions, and at what the cache holds of such as have no row any more.
+/// Reads all sessions, and the cache's copies of sessions without a row.
 async fn pass(
     store: &Arc<dyn SessionStore>,
     cache: Option<&Arc<dyn SessionStore>>,
@@ -190,7 +190,7 @@ async fn pass(
     let mut walk = Walk::begin(&**cache, now, "looked at in the cache").await?;
     while let Some(page) = walk.next().await? {
         for listed in page.iter().filter(|listed| listed.session.is_err()) {
-            // Where there is a row, that was read.
+            // If there is a row, it has been read already.
             pass.unread += u64::from(!store.exists(&listed.session_key, now).await?);
         }
         let mut keys = keys_of(page, user);

@@ -1,4 +1,4 @@
-//! `cloakroom completions` and `cloakroom man`: made from the options themselves.
+//! `cloakroom completions` and `cloakroom man`: generated from the options themselves.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -86,7 +86,8 @@ pub(crate) fn man(options: &ManOptions, command: clap::Command) -> anyhow::Resul
     Ok(Ending::Well)
 }
 
-/// The command of this name below another, with the name of its page: `user-sessions-revoke` is below `user-sessions`.
+/// Finds the command with this name below another, and its page's name: `user-sessions-revoke` is below
+/// `user-sessions`.
 fn find<'a>(above: &'a Command, name: &str, page: &str) -> Option<(String, &'a Command)> {
     above.get_subcommands().find_map(|command| {
         let rest = name.strip_prefix(command.get_name())?;
@@ -95,7 +96,7 @@ fn find<'a>(above: &'a Command, name: &str, page: &str) -> Option<(String, &'a C
     })
 }
 
-/// Writes the page of a command and of those in it; tells how many.
+/// Writes the pages of a command and of its subcommands; returns how many.
 fn write_pages(command: &Command, name: &str, folder: &Path) -> anyhow::Result<u32> {
     let path = folder.join(format!("{name}.1"));
     std::fs::write(&path, page(command, name)?)
@@ -107,7 +108,8 @@ fn write_pages(command: &Command, name: &str, folder: &Path) -> anyhow::Result<u
     Ok(count)
 }
 
-/// The page of this name. clap's own has its examples under EXTRA, where their lines run together.
+/// Renders the page with this name. clap's own page puts examples under EXTRA, where their lines run
+/// together.
 fn page(command: &Command, name: &str) -> anyhow::Result<String> {
     let mut text = Vec::new();
     let version = concat!("cloakroom ", env!("CARGO_PKG_VERSION"));
@@ -127,7 +129,7 @@ fn page(command: &Command, name: &str) -> anyhow::Result<String> {
         };
         let (block, rest) =
             block.split_once("\n.SH VERSION").map_or((block, None), |(block, rest)| (block, Some(rest)));
-        // Lines of examples stay lines.
+        // Lines of examples stay separate.
         if is_extra && block.lines().any(|line| line.starts_with("  ")) {
             page += &format!(".nf\n{block}\n.fi\n.PP\n");
         } else if is_extra {
@@ -142,7 +144,7 @@ fn page(command: &Command, name: &str) -> anyhow::Result<String> {
         }
     }
     if let Some((above, _)) = name.rsplit_once('-').filter(|(above, _)| above.starts_with("cloakroom")) {
-        // The names of some commands have dashes of their own.
+        // Some command names contain dashes.
         let above = if above == "cloakroom" || !name.starts_with("cloakroom-user-sessions-") {
             "cloakroom"
         } else {

@@ -1,4 +1,4 @@
-//! `cloakroom show`: what is in a session.
+//! `cloakroom show`: shows a session's contents.
 
 use clap::Args;
 use cloakroom::store::Listed;
@@ -64,7 +64,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
                 fail("no such session, or it has expired");
                 continue;
             }
-            // The others may still be read.
+            // The others may still be readable.
             Err(error) if error.kind() == StoreErrorKind::Unreadable => {
                 fail(&error.to_string());
                 continue;
@@ -79,7 +79,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         let entry = Entry::new(&listed, now, false);
         if options.json {
             let entry = serde_json::to_string(&entry)?;
-            // Put in as text: what Python calls JSON is more than what others read.
+            // Inserted as text: Python's JSON allows more than other parsers read.
             say(&format!("{},\"data\":{data}}}", entry.trim_end_matches('}')))?;
             continue;
         }

@@ -1,4 +1,4 @@
-//! What `decode` and `encode` share: which format, which salt, what time.
+//! The options of `decode` and `encode`: format, salt and time.
 
 use clap::{Args, ValueEnum};
 use cloakroom::chrono::{DateTime, TimeDelta, Utc};
@@ -37,7 +37,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The only format to read, unless either will do.
+    /// The only format to read, unless both are allowed.
     pub(crate) fn only(self) -> Option<TextFormat> {
         match self {
             Format::Auto => None,
@@ -48,7 +48,7 @@ impl Format {
 }
 
 impl SignedTextOptions {
-    /// The codec for these options; `adjust` has the last word on its settings.
+    /// The codec for these options; `adjust` makes the final changes to its settings.
     pub(crate) fn codec(&self, adjust: impl FnOnce(&mut Settings)) -> anyhow::Result<SessionCodec> {
         let mut settings = self.settings.read(None)?.settings()?.clone();
         settings.text_format = self.format.only().unwrap_or(settings.text_format);
@@ -65,14 +65,14 @@ impl SignedTextOptions {
         })
     }
 
-    /// The time now, or the one to take for it.
+    /// The current time, or its replacement from the option.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.now.unwrap_or_else(|| SystemClock.now())
     }
 }
 
-/// The modern and the legacy salt of a session class, from either of them. Legacy salts have the class's
-/// own name only, and no dot in front. A salt that is not made by Django's rule counts for both.
+/// The modern and the legacy salt of a session class, derived from either of them. A legacy salt has only the
+/// class's own name, without a dot in front. A salt that does not follow Django's rule is used for both.
 fn both_salts(salt: &str) -> (String, String) {
     const PREFIX: &str = "django.contrib.sessions";
     match salt.strip_prefix(PREFIX) {
@@ -86,7 +86,7 @@ fn both_salts(salt: &str) -> (String, String) {
     }
 }
 
-/// Unix seconds with up to nine digits after the point; more are dropped.
+/// Parses Unix seconds with up to nine digits after the point; further digits are dropped.
 fn unix_time(text: &str) -> Result<DateTime<Utc>, String> {
     let wrong = || "not a Unix time; write seconds since 1970 such as 1700000000 or 1700000000.5".to_owned();
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));

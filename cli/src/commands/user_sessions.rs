@@ -1,4 +1,4 @@
-//! `cloakroom user-sessions`: where users are logged in, by the index of user sessions.
+//! `cloakroom user-sessions`: lists where users are logged in, from the index of user sessions.
 
 use std::ops::ControlFlow;
 
@@ -104,7 +104,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
 impl IndexOptions {
     async fn connect(&self) -> anyhow::Result<(UserSessions, Settings)> {
         let site = self.site.read()?.for_owners();
-        // Says so when a secret is missing that is needed to read.
+        // Reports a missing secret that is needed for reading.
         site.connect_to_read().await?;
         let settings = site.settings_without_secret().clone();
         let user_sessions = match &self.index {
@@ -128,7 +128,8 @@ async fn list(options: UserOptions) -> anyhow::Result<Ending> {
     complain_of_not_genuine(&user_sessions, &options.user).await
 }
 
-/// Sessions that are signed with another secret are the user's by the index alone, and live where that secret is.
+/// Reports sessions that are signed with another secret. Only the index says that they are the user's, and a
+/// server with their secret still serves them.
 async fn complain_of_not_genuine(user_sessions: &UserSessions, user: &str) -> anyhow::Result<Ending> {
     let count = user_sessions.not_genuine(user).await?;
     if count == 0 {

@@ -1,8 +1,8 @@
-//! Lines in, lines out: one at a time, so that a file of any size passes through.
+//! Line-based input and output, one line at a time, so that files of any size can be processed.
 //!
-//! All that the command writes goes through here. What a caller gives is one line, whatever is in it: its line ends and
-//! all else that acts on a terminal are spelled out ([`printable`]). That somebody closed standard output, such as
-//! `head`, is nothing to report; that it cannot be written is an error.
+//! All output of the command goes through here. A text given by a caller stays one line: its line ends and
+//! other characters that act on a terminal are escaped ([`printable`]). A closed standard output, such as by
+//! `head`, is not an error; a failing one is.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, IsTerminal, Read, Write};
@@ -14,27 +14,27 @@ use anyhow::Context;
 use crate::ending::Ending;
 use crate::output::printable::printable;
 
-/// How long one line may be. What is longer is no session: it is reported and skipped.
+/// The maximum length of a line. A longer line is not a session: it is reported and skipped.
 const MAX_LINE: usize = 64 << 20;
 
-/// What became of a line.
+/// The conversion of a line.
 pub(crate) struct Converted {
-    /// What to print, without a line end.
+    /// The text to print, without a line end.
     pub(crate) output: String,
-    /// What to say about it, if anything.
+    /// A message about the line, if any.
     pub(crate) remark: Option<Remark>,
 }
 
-/// Something to tell about a line.
+/// A message about a line.
 pub(crate) enum Remark {
-    /// The line was not converted; the command's exit code tells so, too.
+    /// The line was not converted, which also affects the command's exit code.
     Failed(String),
     /// The line was converted, but deserves a look.
     Warning(String),
 }
 
-/// Prints one line for each line of standard input. `instead` takes the place of lines that could not even
-/// be read as text.
+/// Prints one line for each line of standard input. `instead` replaces lines that could not even be read as
+/// text.
 pub(crate) fn convert_lines(
     instead: &str,
     mut convert: impl FnMut(&str) -> Converted,
@@ -61,11 +61,11 @@ pub(crate) fn convert_lines(
                 complain(&format!("line {number}: {why}"));
             }
         }
-        // A file or another program gets the text letter for letter, as it is stored.
+        // A file or another program gets the stored text letter for letter.
         let converted: Cow<'_, str> =
             if is_terminal { printable(&converted.output) } else { converted.output.as_str().into() };
         let written = writeln!(output, "{converted}").and_then(|()| {
-            // Whoever types, or waits for each answer, gets it at once; a long file is written in blocks.
+            // Interactive input is answered at once; a long file is written in blocks.
             if input.buffer().is_empty() { output.flush() } else { Ok(()) }
         });
         if !still_read(written)? {
@@ -76,7 +76,7 @@ pub(crate) fn convert_lines(
     Ok(ending)
 }
 
-/// Many lines on standard output, written in blocks unless somebody watches.
+/// Buffered lines on standard output; on a terminal each line is flushed.
 pub(crate) struct Output {
     lines: BufWriter<io::Stdout>,
     is_watched: bool,
@@ -88,7 +88,7 @@ impl Output {
         Output { is_watched: output.is_terminal(), lines: BufWriter::with_capacity(1 << 16, output) }
     }
 
-    /// Writes a line; breaks when nobody reads on.
+    /// Writes a line; breaks when the reader is gone.
     pub(crate) fn line(&mut self, line: &str) -> anyhow::Result<ControlFlow<()>> {
         let written = writeln!(self.lines, "{}", printable(line))
             .and_then(|()| if self.is_watched { self.lines.flush() } else { Ok(()) });
@@ -100,12 +100,12 @@ impl Output {
     }
 }
 
-/// JSON on one line. Inside of strings line ends are escaped: what is left of them is white space.
+/// Puts JSON on one line. Line ends inside strings are escaped, so the remaining ones are white space.
 pub(crate) fn json_on_one_line(json: String) -> String {
     if json.contains(['\n', '\r']) { json.replace(['\n', '\r'], " ") } else { json }
 }
 
-/// Says one line on standard error. That nobody reads it is no reason to stop.
+/// Prints one line on standard error. Continues if nobody reads it.
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{}", printable(line));
 }
@@ -121,35 +121,37 @@ pub(crate) fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
 }
 
-/// Says on standard error what is good to know and no error.
+/// Prints a note on standard error.
 pub(crate) fn note(line: &str) {
     if !is_quiet() {
         complain(line);
     }
 }
 
-/// Says on standard output what was done, as the last line of a command. JSON was asked for, also with `--quiet`.
+/// Prints the work done on standard output, as the last line of a command. Requested JSON is printed even
+/// with `--quiet`.
 pub(crate) fn report(is_json: bool, line: &str) -> anyhow::Result<()> {
     if is_json || !is_quiet() { say(line) } else { Ok(()) }
 }
 
-/// The same for a command that cron runs each night: that there was nothing to do is said to people alone.
+/// The same for a command that cron runs each night: it reports that there was nothing to do only on a
+/// terminal.
 pub(crate) fn report_work(is_json: bool, has_worked: bool, line: &str) -> anyhow::Result<()> {
     if is_json || has_worked || io::stdout().is_terminal() { report(is_json, line) } else { Ok(()) }
 }
 
-/// Says one line on standard output.
+/// Prints one line on standard output.
 pub(crate) fn say(line: &str) -> anyhow::Result<()> {
     print(format!("{}\n", printable(line)).as_bytes())
 }
 
-/// Writes a text of this program's own to standard output, such as its manual.
+/// Writes one of this program's own texts to standard output, such as its manual.
 pub(crate) fn print(text: &[u8]) -> anyhow::Result<()> {
     let mut output = io::stdout().lock();
     still_read(output.write_all(text).and_then(|()| output.flush())).map(drop)
 }
 
-/// Standard error for the log, an event at a time: each is one line.
+/// Standard error for the log: each event is one line.
 pub(crate) struct LogLines;
 
 impl Write for LogLines {
@@ -163,7 +165,7 @@ impl Write for LogLines {
     }
 }
 
-/// Whether the reader of standard output is still there: `cloakroom decode | head` is nothing to report.
+/// Whether standard output still has a reader: `cloakroom decode | head` is not an error.
 pub(crate) fn still_read(written: io::Result<()>) -> anyhow::Result<bool> {
     match written {
         Ok(()) => Ok(true),
@@ -172,8 +174,8 @@ pub(crate) fn still_read(written: io::Result<()>) -> anyhow::Result<bool> {
     }
 }
 
-/// Reads a line without its end; false at the end of the input. Of a line that is too long, one byte more
-/// than allowed is kept.
+/// Reads a line without its end; returns false at the end of the input. Of a line that is too long, only one
+/// byte more than the limit is kept.
 fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     if input.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', line)? == 0 {

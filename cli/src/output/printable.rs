@@ -1,12 +1,14 @@
-//! Text of stores, browsers and other programs, made fit for a terminal.
+//! Makes text from stores, browsers and other programs safe for a terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// One line in which nothing acts on a terminal, ends the line, or is there unseen. Each character that would is spelled
-/// as JSON spells it, such as `\u001b`, which in JSON means the same: there such characters stand in strings alone.
+/// Escapes all characters of a line that act on a terminal, end the line, or are invisible. They are spelled
+/// as in JSON, such as `\u001b`. In JSON this keeps the meaning, because such characters occur only in
+/// strings there.
 ///
-/// Letters of all languages stay. Rejected: `char::escape_debug`, which spells out the vowel signs of several of them.
+/// Letters of all languages stay. Rejected: `char::escape_debug`, which escapes the vowel signs of several
+/// languages.
 pub(crate) fn printable(line: &str) -> Cow<'_, str> {
     let Some(first) = line.find(is_unsafe) else { return Cow::Borrowed(line) };
     let (start, rest) = line.split_at(first);
@@ -25,7 +27,8 @@ pub(crate) fn printable(line: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Controls (C0, DEL, C1), line and paragraph separators, and what changes the direction of text or takes no room.
+/// Controls (C0, DEL, C1), line and paragraph separators, and characters that change the text's direction or
+/// have no width.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -51,7 +54,7 @@ mod tests {
         ] {
             assert_eq!(printable(text), shown);
         }
-        // In JSON it is the same value.
+        // It is the same value in JSON.
         let text = "\u{9b}\x7f\u{202e}\u{e0041}\n";
         let line = serde_json::to_string(text).unwrap_or_default();
         assert_eq!(serde_json::from_str::<String>(&printable(&line)).ok().as_deref(), Some(text));

@@ -1,4 +1,4 @@
-//! How far long work has come: a bar where standard error is a terminal, a line now and then where it is not.
+//! The progress of long work: a bar if standard error is a terminal, otherwise a line now and then.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::lines::{complain, is_quiet};
 
-/// How often a line is written.
+/// The interval between lines.
 const PAUSE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Progress {
@@ -19,7 +19,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Progress of this work, such as `listed`, on so many sessions, if that is known.
+    /// Shows progress of this work, such as `listed`, with the total number of sessions if it is known.
     pub(crate) fn new(what: &'static str, total: Option<u64>) -> Progress {
         let bar = (io::stderr().is_terminal() && !is_quiet()).then(|| bar(what, total));
         Progress { what, total, done: 0, bar, next_line: Instant::now() + PAUSE }
@@ -40,7 +40,7 @@ impl Progress {
         }
     }
 
-    /// Says something above the bar.
+    /// Prints a message above the bar.
     pub(crate) fn say(&self, message: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| complain(message)),
@@ -63,7 +63,7 @@ fn bar(what: &'static str, total: Option<u64>) -> ProgressBar {
         None => "{spinner} {human_pos} sessions {msg}, {elapsed}",
     };
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-    // The templates above are right; should they not be, the usual look is better than none.
+    // The templates above are valid; if they were not, the default style would be better than none.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.with_style(style).with_message(what)
 }

@@ -1,4 +1,4 @@
-//! Errors of clap in the arguments, without what may be a secret.
+//! clap's errors about arguments, without possible secrets.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -9,10 +9,10 @@ use cloakroom::store::StoreUrl;
 use crate::output::lines::{self, complain};
 use crate::output::printable::printable;
 
-/// Prints the error, or the help that was asked for, and gives the exit code.
+/// Prints the error, or the requested help, and returns the exit code.
 pub(crate) fn tell(mut error: clap::Error) -> ExitCode {
     hide_values(&mut error);
-    // Help is what was asked for: that it cannot be written is a failure, as of any other output.
+    // Requested help is output: failing to write it is an error, as for any other output.
     let printed = error.print().and_then(|()| io::stdout().flush());
     match (error.exit_code(), lines::still_read(printed)) {
         (0, Err(failure)) => {
@@ -23,8 +23,8 @@ pub(crate) fn tell(mut error: clap::Error) -> ExitCode {
     }
 }
 
-/// clap repeats what it does not take. A word that no option takes may be a part of a secret with spaces, or a session
-/// key; a value may be the URL of a store; and any of them may be hostile to a terminal.
+/// Hides the arguments that clap repeats. An unexpected word may be a part of a secret with spaces, or a
+/// session key; a value may be the URL of a store; and any of them may contain terminal escapes.
 fn hide_values(error: &mut clap::Error) {
     let shown = |kind: ContextKind, value: &str| match kind {
         ContextKind::InvalidArg if error.kind() != ErrorKind::UnknownArgument || value.starts_with('-') => {
@@ -42,7 +42,7 @@ fn hide_values(error: &mut clap::Error) {
     let kinds = [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand];
     for (kind, shown) in kinds.map(of).into_iter().flatten() {
         error.insert(kind, ContextValue::String(shown));
-        // It would repeat the value.
+        // The suggestion would repeat the value.
         error.remove(ContextKind::Suggested);
     }
 }

@@ -9,12 +9,12 @@ use cloakroom::{Clock, SessionKey, SessionStore, StoreErrorKind, SystemClock};
 use crate::output::lines::note as note_line;
 use crate::site::{Site, SiteOptions};
 
-/// The cache of a site.
+/// The state of a site's cache.
 pub(crate) enum Front {
-    /// There is none.
+    /// There is no cache.
     Missing,
     Cache(Arc<dyn SessionStore>),
-    /// It does not answer.
+    /// The cache does not answer.
     Down(anyhow::Error),
 }
 
@@ -32,7 +32,7 @@ pub(crate) async fn open(site: &Site) -> anyhow::Result<Front> {
     open_of(site, site.url()?).await
 }
 
-/// The stores that a URL names: two where the site moves, else itself.
+/// The stores that a URL names: two for a moving site, otherwise one.
 pub(crate) fn stores(url: &StoreUrl) -> anyhow::Result<Vec<StoreUrl>> {
     Ok(match url.parts()? {
         StoreUrlParts::Moving { old, new } => vec![old, new],
@@ -40,7 +40,7 @@ pub(crate) fn stores(url: &StoreUrl) -> anyhow::Result<Vec<StoreUrl>> {
     })
 }
 
-/// The cache of one of the site's stores.
+/// Opens the cache of one of the site's stores.
 pub(crate) async fn open_of(site: &Site, url: &StoreUrl) -> anyhow::Result<Front> {
     let StoreUrlParts::CachedDb { cache, .. } = url.parts()? else { return Ok(Front::Missing) };
     match site.connect_to(&cache).await {
@@ -52,7 +52,7 @@ pub(crate) async fn open_of(site: &Site, url: &StoreUrl) -> anyhow::Result<Front
     }
 }
 
-/// Whether the cache has something of this session that Django would answer with.
+/// Whether the cache has a copy of this session with which Django would answer.
 pub(crate) async fn holds(cache: &dyn SessionStore, session_key: &SessionKey) -> anyhow::Result<bool> {
     match cache.load(session_key, SystemClock.now()).await {
         Ok(copy) => Ok(copy.is_some_and(|copy| copy.data().is_some_and(|data| !data.is_empty()))),
@@ -61,8 +61,9 @@ pub(crate) async fn holds(cache: &dyn SessionStore, session_key: &SessionKey) ->
     }
 }
 
-/// Says, after sessions were ended in a database that an option, the environment or the settings file names, what is left
-/// where the site has a cache in front of it. A Django project is asked, and tells.
+/// Notes, after sessions were ended in a database from an option, the environment or the settings file, that
+/// a cache in front of it may still have copies. A Django project's settings tell about its cache, so there
+/// no note is needed.
 pub(crate) fn note(options: &SiteOptions, url: &StoreUrl) {
     if url.scheme().is_some_and(StoreScheme::is_database) && options.settings.from_django.is_none() {
         note_line(
@@ -73,15 +74,15 @@ pub(crate) fn note(options: &SiteOptions, url: &StoreUrl) {
     }
 }
 
-/// How long a request of Django's may take that read a row before it was deleted, and then puts it into the cache.
+/// How long a Django request may take that read a row before its deletion, and then puts it into the cache.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 
-/// Waits for requests that were under way.
+/// Waits for requests in progress.
 pub(crate) async fn wait() {
     tokio::time::sleep(UNDER_WAY).await;
 }
 
-/// Ends again those of these sessions that such a request has put back into the cache.
+/// Ends those of these sessions again that such a request has put back into the cache.
 pub(crate) async fn end_again(
     store: &dyn SessionStore,
     front: &Front,

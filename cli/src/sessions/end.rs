@@ -1,4 +1,4 @@
-//! Ending sessions by their keys. One that cannot be ended keeps none of the others alive.
+//! Ends sessions by their keys. A failure for one does not prevent ending the others.
 
 use cloakroom::{Clock, SessionKey, SessionStore, StoreError, SystemClock};
 use futures_util::future::join_all;
@@ -6,26 +6,26 @@ use futures_util::future::join_all;
 use crate::interrupted::asked_to_stop;
 use crate::output::lines::complain;
 
-/// How many are ended at the same time: a cache that is silent keeps each waiting for seconds.
+/// How many are ended concurrently: a silent cache keeps each waiting for seconds.
 pub(crate) const AT_ONCE: usize = 64;
 
 /// The outcome.
 #[derive(Default)]
 pub(crate) struct Ended {
-    /// How many were there and are gone.
+    /// How many existed and are gone.
     pub(crate) gone: u64,
-    /// How many were not there.
+    /// How many did not exist.
     pub(crate) missing: u64,
-    /// Of those that are gone: how many have left a copy in a cache that could not be reached.
+    /// How many of those gone have left a copy in a cache that could not be reached.
     copied: u64,
-    /// How many are still there.
+    /// How many still exist.
     pub(crate) failed: u64,
-    /// Why, of the first of either.
+    /// The first error of each of these two kinds.
     why: [Option<StoreError>; 2],
 }
 
 impl Ended {
-    /// Ends these sessions too.
+    /// Ends these sessions and adds them to the counts.
     pub(crate) async fn end(&mut self, store: &dyn SessionStore, session_keys: &[SessionKey]) {
         for session_keys in session_keys.chunks(AT_ONCE) {
             if asked_to_stop().is_some() {
@@ -33,7 +33,7 @@ impl Ended {
             }
             let fates = session_keys.iter().map(|session_key| async move {
                 let deleted = store.delete(session_key).await;
-                // A store that is a database and a cache fails at the second when the session is gone already.
+                // With a database and a cache, the cache's failure comes after the row is gone.
                 let is_gone = match &deleted {
                     Ok(_) => true,
                     Err(_) => store.exists(session_key, SystemClock.now()).await.is_ok_and(|exists| !exists),
@@ -58,7 +58,7 @@ impl Ended {
         }
     }
 
-    /// Ends what a cache holds of sessions whose rows are gone. The store tells that there was no row.
+    /// Ends the cache's copies of sessions whose rows are gone. The store reports that there was no row.
     pub(crate) async fn end_copies(&mut self, store: &dyn SessionStore, session_keys: &[SessionKey]) {
         let before = self.missing;
         self.end(store, session_keys).await;
@@ -66,7 +66,7 @@ impl Ended {
         self.missing = before;
     }
 
-    /// Tells what went wrong; false when nothing did.
+    /// Reports failures; returns false when there were none.
     pub(crate) fn complain(&self) -> bool {
         let [copied, failed] = &self.why;
         if let Some(error) = copied {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::output::lines::{complain, note};
 use crate::site::SiteOptions;
 
-/// What a session is.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
@@ -17,19 +17,19 @@ pub(crate) enum State {
     Unreadable,
 }
 
-/// How its data is written.
+/// The format of a session's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Format {
     /// Signed text of Django 3.1 and later.
     Modern,
-    /// Signed text before that.
+    /// Signed text of earlier releases.
     Legacy,
     /// An entry of a cache: a pickle, or JSON.
     Cache,
 }
 
-/// What is shown of a session, in one JSON object or one line.
+/// A session's data for output, as one JSON object or one line.
 #[derive(Serialize)]
 pub(crate) struct Entry {
     pub(crate) id: String,
@@ -62,7 +62,7 @@ impl Entry {
         }
     }
 
-    /// For people.
+    /// The line for people.
     pub(crate) fn line(&self) -> String {
         let user = match &self.user {
             Some(user) => format!("user {user}"),
@@ -96,7 +96,7 @@ impl State {
 }
 
 impl Format {
-    /// By what is stored: only modern text has colons, and only text stores keep ASCII that is no JSON.
+    /// Detects the format: only modern text has colons, and only text stores keep ASCII that is not JSON.
     pub(crate) fn of(loaded: &Loaded) -> Format {
         let Some(stored) = loaded.version.as_bytes() else { return Format::Cache };
         let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=-_.:\n".contains(byte);
@@ -116,7 +116,7 @@ impl Format {
     }
 }
 
-/// Says where to look when a store has no sessions at all.
+/// Hints where to look when a store has no sessions at all.
 pub(crate) fn hint_at_nothing(url: &StoreUrl, options: &SiteOptions) {
     let place = if url.scheme().is_some_and(StoreScheme::is_cache) {
         "the site's cache may have another key prefix, version or key function (?key_prefix=…&version=…), or the sessions \
@@ -134,12 +134,12 @@ pub(crate) fn hint_at_nothing(url: &StoreUrl, options: &SiteOptions) {
     note(&format!("if there should be sessions: {place}{ask}"));
 }
 
-/// Whether a session that lives could be any user's: nobody can tell whose it is.
+/// Whether a live session's user is unknown, so that it could be any user's.
 pub(crate) fn may_be_anybodys(listed: &Listed, now: DateTime<Utc>) -> bool {
     !listed.is_expired(now) && listed.user_id().is_err()
 }
 
-/// Tells how many sessions could be the user's and were passed by; false when there are none.
+/// Reports how many sessions could be the user's and were skipped; returns false when there are none.
 pub(crate) fn complain_of_unread(unread: u64) -> bool {
     if unread > 0 {
         complain(&format!(

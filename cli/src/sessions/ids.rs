@@ -8,16 +8,16 @@ use crate::ending::usage;
 use crate::interrupted::asked_to_stop;
 use crate::sessions::walk::Walk;
 
-/// How an option explains it.
+/// The options' explanation of ids.
 pub(crate) const HELP: &str = "An id is the beginning of the SHA-256 of the session's key: the 12 digits that list, logs and \
     traces show, or fewer if they are unique, and at least 4. All sessions are read to find it.";
 
-/// The least digits of an id.
+/// The minimum number of digits of an id.
 const LEAST: usize = 4;
-/// How many sessions of an ambiguous id are named.
+/// How many sessions of an ambiguous id are listed.
 const NAMED: usize = 5;
 
-/// The digits that an option gave.
+/// The digits given by an option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PublicId(String);
 
@@ -42,22 +42,22 @@ impl PublicId {
         self.begins(UserSessionId::of(session_key).as_str())
     }
 
-    /// Whether a longer id begins so.
+    /// Whether this is a prefix of a longer id.
     pub(crate) fn begins(&self, id: &str) -> bool {
         id.starts_with(&self.0) || self.0.starts_with(id)
     }
 }
 
-/// The sessions of some ids.
+/// The sessions with some ids.
 #[derive(Default)]
 pub(crate) struct Found {
     /// The keys of the sessions, each once.
     pub(crate) keys: Vec<SessionKey>,
-    /// The ids that no session has.
+    /// The ids without a session.
     pub(crate) missing: Vec<PublicId>,
 }
 
-/// The sessions with these ids. An id that several have is wrong usage.
+/// Finds the sessions with these ids. An ambiguous id is a usage error.
 pub(crate) async fn find(store: &dyn SessionStore, ids: &[PublicId]) -> anyhow::Result<Found> {
     let mut found: Vec<Vec<SessionKey>> = vec![Vec::new(); ids.len()];
     let mut walk = Walk::begin(store, SystemClock.now(), "looked at").await?;

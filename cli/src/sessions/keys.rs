@@ -1,4 +1,4 @@
-//! Session keys that the operator gives: as arguments, or a line each on standard input.
+//! Session keys from the operator: as arguments, or one per line on standard input.
 
 use std::io;
 
@@ -8,12 +8,12 @@ use cloakroom::SessionKey;
 
 use crate::ending::usage;
 
-/// Why keys had better come from standard input.
+/// Why keys should come from standard input.
 pub(crate) const CAREFUL: &str = "Whoever knows a session key is that session's user. A key among the arguments \
     stays in the shell's history, and other users see it in the process list: better give - and the key on \
     standard input.";
 
-/// Which sessions a command is about.
+/// The sessions that a command works on.
 #[derive(Args)]
 pub(crate) struct KeyOptions {
     /// The session keys, or - to read them from standard input, which keeps them out of the shell's history
@@ -22,7 +22,7 @@ pub(crate) struct KeyOptions {
 }
 
 impl KeyOptions {
-    /// The keys among the arguments, where `-` stands for the lines of standard input.
+    /// The keys among the arguments; `-` is replaced by the lines of standard input.
     pub(crate) fn read(&self) -> anyhow::Result<Vec<SessionKey>> {
         let mut keys = Vec::new();
         for argument in &self.keys {
@@ -35,7 +35,7 @@ impl KeyOptions {
             }
         }
         keys.retain(|key| !key.trim().is_empty());
-        // A pipe that brings none has nothing to do.
+        // An empty pipe means that there is nothing to do.
         if keys.is_empty() && !self.keys.iter().any(|key| key == "-") {
             return Err(usage(
                 "no session key: give one, or - and the keys on standard input, a line each; or --id ID",

@@ -13,7 +13,7 @@ use crate::output::lines::complain;
 use crate::site::from_django::{DjangoUsers, Hashes};
 use crate::site::{Site, SiteOptions};
 
-/// The options that say where the users are.
+/// The options that tell where the users are.
 #[derive(Args)]
 #[command(next_help_heading = "The site's users (with --from-django the project itself reads them)")]
 pub(crate) struct UserOptions {
@@ -42,7 +42,7 @@ pub(crate) struct Logins {
 enum Source {
     Django(Mutex<DjangoUsers>),
     Table(UserTable),
-    /// Users cannot be read, and why.
+    /// Users cannot be read, for this reason.
     Nothing(String),
 }
 
@@ -51,26 +51,26 @@ enum Source {
 pub(crate) enum Login {
     /// Nobody is logged in.
     Nobody,
-    /// Its hash is one under this secret, 0 for the current one; and what the hash is under that.
+    /// Its hash was made with this secret, 0 for the current one. `now` is the hash with the current secret.
     Under { secret: usize, now: String },
-    /// It depends on no secret: the user model makes no hashes.
+    /// It depends on no secret: the user model creates no hashes.
     WithoutHash,
-    /// Its hash fits no secret: the user's password was changed. Django ends the login.
+    /// Its hash matches no secret: the user's password was changed. Django ends the login.
     NoSecret,
-    /// There is no such user.
+    /// The user does not exist.
     UserGone,
     /// The user cannot be read.
     Unknown,
 }
 
-/// The user whose login it is.
+/// The user of a login.
 struct Who {
     user: (String, String),
     hash: String,
 }
 
 impl Logins {
-    /// Opens what the options name; without any, the store's own database if it has users.
+    /// Opens the users' source from the options; by default the store's own database, if it has users.
     pub(crate) async fn open(options: &UserOptions, of: &SiteOptions, site: &Site) -> anyhow::Result<Logins> {
         let settings = site.settings_without_secret();
         let secrets = secrets(settings);
@@ -86,7 +86,7 @@ impl Logins {
         Ok(Logins { secrets, algorithm: settings.auth_hash_algorithm, source })
     }
 
-    /// Says why logins could not be looked at, and what to do, when there were some.
+    /// Reports why some logins could not be checked, and what to do.
     pub(crate) fn complain_of_unknown(&self, unknown: u64) {
         if unknown == 0 {
             return;
@@ -101,7 +101,7 @@ impl Logins {
         });
     }
 
-    /// The login in each of these sessions.
+    /// Determines the login in each of these sessions.
     pub(crate) async fn look(&self, sessions: &[&SessionData]) -> anyhow::Result<Vec<Login>> {
         let found: Vec<Result<Option<Who>, ()>> = sessions.iter().map(|data| who(data)).collect();
         let mut users: Vec<(String, String)> =
@@ -119,7 +119,7 @@ impl Logins {
         Ok(found.iter().map(login).collect())
     }
 
-    /// The hashes of the users who are there; none when users cannot be read.
+    /// The hashes of existing users; `None` when users cannot be read.
     async fn hashes(
         &self,
         users: Vec<(String, String)>,
@@ -155,7 +155,7 @@ impl Logins {
     }
 }
 
-/// The users in the store's own database.
+/// Opens the users in the store's own database.
 async fn beside(url: &StoreUrl, table: &str, is_named: bool) -> anyhow::Result<Source> {
     let url = url.without_cache();
     let why = if url.scheme().is_some_and(StoreScheme::is_database) {
@@ -170,7 +170,7 @@ async fn beside(url: &StoreUrl, table: &str, is_named: bool) -> anyhow::Result<S
     Ok(Source::Nothing(why))
 }
 
-/// The secret, then the older ones.
+/// The current secret, then the older ones.
 pub(crate) fn secrets(settings: &Settings) -> Vec<SecretKey> {
     std::iter::once(&settings.secret_key).chain(&settings.secret_key_fallbacks).cloned().collect()
 }
@@ -180,7 +180,7 @@ pub(crate) fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// The login in a session; an error when nobody can tell whose it is.
+/// The login in a session; an error when its user is unknown.
 fn who(data: &SessionData) -> Result<Option<Who>, ()> {
     let Some(id) = auth::user_id_in(data).map_err(drop)? else { return Ok(None) };
     let text = |key: &str| data.read::<String>(key).ok().flatten().unwrap_or_default();

@@ -4,11 +4,11 @@ use cloakroom::chrono::{DateTime, Utc};
 
 use crate::sessions::entry::time;
 
-/// The latest end of some sessions.
+/// The latest expiry of some sessions.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Until {
     latest: Option<DateTime<Utc>>,
-    /// Of one of them nobody knows the end.
+    /// Whether one of them has an unknown expiry.
     is_unknown: bool,
 }
 
@@ -23,7 +23,7 @@ impl Until {
         self.is_unknown |= other.is_unknown;
     }
 
-    /// None where there is no session, or none with a known end.
+    /// The text to show; `None` without a session, or without a known expiry.
     pub(crate) fn shown(&self) -> Option<String> {
         self.latest.filter(|_| !self.is_unknown).map(time)
     }

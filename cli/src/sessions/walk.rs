@@ -1,4 +1,4 @@
-//! Going through all sessions of a store, with progress, in bounded memory.
+//! Goes through all sessions of a store, with progress and in bounded memory.
 
 use std::ops::ControlFlow;
 
@@ -20,7 +20,7 @@ pub(crate) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// A walk, with the total from the store for the progress to be shown.
+    /// Begins a walk; its total for the progress comes from the store.
     pub(crate) async fn begin(
         store: &'a dyn SessionStore,
         now: DateTime<Utc>,
@@ -31,7 +31,7 @@ impl<'a> Walk<'a> {
         Ok(Walk { listing: store.list()?, now, progress })
     }
 
-    /// The next page; none at the end, and none when somebody has asked the program to stop.
+    /// Returns the next page; `None` at the end, or when the program was asked to stop.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Listed>>, StoreError> {
         if asked_to_stop().is_some() {
             return Ok(None);

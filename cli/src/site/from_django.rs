@@ -1,5 +1,5 @@
-//! `--from-django`: the store and the settings of a Django project, as its own Python tells them. What cannot
-//! be said in this library's terms is an error that names the setting.
+//! `--from-django`: the store and the settings of a Django project, as its own Python reports them. A setting
+//! that has no counterpart in this library is an error that names it.
 
 mod cache;
 mod database;
@@ -24,13 +24,13 @@ pub(crate) use self::users::{DjangoUsers, Hashes};
 const SCRIPT: &str = include_str!("from_django/settings.py");
 const MARK: &str = "cloakroom-settings ";
 
-/// What the project is in this library's terms.
+/// The project's store and settings in this library's terms.
 pub(crate) struct DjangoSite {
     pub(crate) url: StoreUrl,
     pub(crate) settings: Settings,
 }
 
-/// What the script prints.
+/// The output of the script.
 #[derive(Deserialize)]
 struct Found {
     secret_key: Secret,
@@ -40,7 +40,7 @@ struct Found {
     session_class: String,
     serializer: String,
     file_path: String,
-    /// `modern` or `legacy`: which text the project's Django writes.
+    /// `modern` or `legacy`: the text format that the project's Django writes.
     text_format: String,
     time_zone: Option<String>,
     save_every_request: bool,
@@ -51,7 +51,7 @@ struct Found {
     database: Option<Map<String, Value>>,
     cache_alias: Option<String>,
     cache: Option<Map<String, Value>>,
-    /// What stands before the key in the name of an entry.
+    /// The part before the key in the name of an entry.
     entry_prefix: Option<String>,
 }
 
@@ -66,7 +66,7 @@ struct Cookie {
     samesite: Value,
 }
 
-/// A secret is a text or bytes.
+/// A secret, as text or bytes.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Secret {
@@ -80,7 +80,7 @@ pub(crate) fn read(manage_py: &Path, python: Option<&Path>) -> anyhow::Result<Dj
     site_of(ask(&manage_py, &folder, python)?, &folder)
 }
 
-/// The project's `manage.py`, and its folder.
+/// Locates the project's `manage.py` and its folder.
 fn located(manage_py: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     let manage_py = std::path::absolute(manage_py).context("cannot tell the working folder")?;
     let manage_py = if manage_py.is_dir() { manage_py.join("manage.py") } else { manage_py };
@@ -94,7 +94,7 @@ fn located(manage_py: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     Ok((manage_py, folder))
 }
 
-/// Runs `manage.py shell -c`. The secrets come back over a pipe; what is on the command line holds none.
+/// Runs `manage.py shell -c`. The secrets are returned through a pipe; the command line contains none.
 fn ask(manage_py: &Path, folder: &Path, python: Option<&Path>) -> anyhow::Result<Found> {
     let python = python.map_or_else(|| usual_python(folder), Path::to_owned);
     let ran = Command::new(&python)
@@ -121,13 +121,13 @@ fn ask(manage_py: &Path, folder: &Path, python: Option<&Path>) -> anyhow::Result
              Python with --python PATH. It said last:{last}"
         );
     };
-    // The error of the reader would not hold values, and neither does this one.
+    // The parser's error would contain no values, and neither does this one.
     serde_json::from_str(found).map_err(|error| {
         anyhow::anyhow!("the project has a setting of a type that Django does not document: {error}")
     })
 }
 
-/// A line of a traceback, in which settings may be quoted.
+/// Hides passwords in a traceback's line, which may quote settings.
 fn without_passwords(line: &str) -> String {
     let shown = |word: &str| {
         if word.contains("://") { StoreUrl::from(word).to_string() } else { word.to_owned() }
@@ -135,7 +135,7 @@ fn without_passwords(line: &str) -> String {
     line.split_inclusive(' ').map(shown).collect()
 }
 
-/// Python where the project's is usually found.
+/// The usual location of the project's Python.
 fn usual_python(folder: &Path) -> PathBuf {
     let active = std::env::var_os("VIRTUAL_ENV").map(PathBuf::from);
     let beside = [".venv", "venv", "env"].map(|name| folder.join(name));
@@ -171,7 +171,7 @@ fn site_of(found: Found, folder: &Path) -> anyhow::Result<DjangoSite> {
     }
     let database = || {
         let alias = found.database_alias.as_deref().unwrap_or("default");
-        // The commands take a store by its URL, which names no table.
+        // The commands take a store's URL, which cannot name a table.
         if let Some(table) = found.table.as_deref().filter(|table| *table != "django_session") {
             return Err(unknown("SESSION_ENGINE", &found.session_engine)
                 .context(format!("its sessions are in a table of its own, {table}")));
@@ -222,7 +222,7 @@ fn same_site(value: &Value) -> anyhow::Result<Option<SameSite>> {
     })
 }
 
-/// The error of a setting for which there is nothing here.
+/// The error for a setting without a counterpart here.
 fn unknown(setting: &str, value: &str) -> anyhow::Error {
     let value = if value.is_empty() { String::new() } else { format!(" = {value}") };
     usage(format!(
@@ -231,7 +231,7 @@ fn unknown(setting: &str, value: &str) -> anyhow::Error {
     ))
 }
 
-/// The text of an entry; empty where there is none.
+/// The text of an entry; empty if it is missing.
 fn text(settings: &Map<String, Value>, name: &str) -> String {
     match settings.get(name) {
         Some(Value::String(text)) => text.clone(),
@@ -240,7 +240,7 @@ fn text(settings: &Map<String, Value>, name: &str) -> String {
     }
 }
 
-/// A part of a URL.
+/// Percent-encodes a part of a URL.
 fn quoted(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

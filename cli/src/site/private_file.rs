@@ -1,4 +1,4 @@
-//! Files that hold a secret or a password, and that others can read.
+//! Detects files with a secret or a password that others can read.
 
 use std::path::Path;
 
@@ -6,7 +6,8 @@ use cloakroom::store::StoreUrl;
 
 use crate::output::lines::note;
 
-/// Says so, once for each file. Mounts of a container's secrets are readable for all in there, and are left alone.
+/// Warns once for each file. Mounted secrets of a container are readable for everybody in it, and cause no
+/// warning.
 #[cfg(unix)]
 pub(crate) fn warn_if_others_can_read(path: &Path, what: &str) {
     use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! `SECRET_KEY` and its fallbacks, from options, files or the environment. Never in a message.
+//! `SECRET_KEY` and its fallbacks, from options, files or the environment. Messages never contain them.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::site::private_file::warn_if_others_can_read;
 const VARIABLE: &str = "CLOAKROOM_SECRET_KEY";
 const FILE_VARIABLE: &str = "CLOAKROOM_SECRET_KEY_FILE";
 
-/// The options that say which secret signs.
+/// The options for the signing secret.
 #[derive(Args)]
 #[command(
     next_help_heading = "The site's SECRET_KEY (or $CLOAKROOM_SECRET_KEY, or a path in $CLOAKROOM_SECRET_KEY_FILE)"
@@ -34,7 +34,7 @@ pub(crate) struct SecretOptions {
 }
 
 impl SecretOptions {
-    /// The secret of an option.
+    /// Reads the secret of an option.
     pub(crate) fn given(&self) -> anyhow::Result<Option<SecretKey>> {
         if let Some(secret) = &self.secret_key {
             return not_empty(secret.as_bytes(), "--secret-key").map(Some);
@@ -42,20 +42,20 @@ impl SecretOptions {
         self.secret_key_file.as_deref().map(read_secret_file).transpose()
     }
 
-    /// Which option the secret is from.
+    /// Names the option that the secret comes from.
     pub(crate) fn source(&self) -> String {
         self.secret_key_file
             .as_deref()
             .map_or_else(|| "--secret-key".to_owned(), |path| path.display().to_string())
     }
 
-    /// Which options the older secrets are from, in their order.
+    /// Names the options that the older secrets come from, in order.
     pub(crate) fn fallback_sources(&self) -> impl Iterator<Item = String> {
         let given = self.secret_key_fallback.iter().map(|_| "--secret-key-fallback".to_owned());
         given.chain(self.secret_key_fallback_file.iter().map(|path| path.display().to_string()))
     }
 
-    /// The secret, if one was given by an option or in the environment.
+    /// The secret from an option or the environment, if any.
     pub(crate) fn secret_key(&self) -> anyhow::Result<Option<SecretKey>> {
         self.given()?.map_or_else(from_environment, |secret_key| Ok(Some(secret_key)))
     }
@@ -67,7 +67,7 @@ impl SecretOptions {
         given.chain(self.secret_key_fallback_file.iter().map(|path| read_secret_file(path))).collect()
     }
 
-    /// Settings with this secret and the fallbacks that were given.
+    /// Creates settings with this secret and the given fallbacks.
     pub(crate) fn settings_with(&self, secret_key: SecretKey) -> anyhow::Result<Settings> {
         let mut settings = Settings::new(secret_key);
         settings.secret_key_fallbacks = self.fallbacks()?;
@@ -75,7 +75,7 @@ impl SecretOptions {
     }
 }
 
-/// The secret in the environment: itself, or a file that holds it.
+/// Reads the secret from the environment, directly or from a file.
 pub(crate) fn from_environment() -> anyhow::Result<Option<SecretKey>> {
     let Some(secret) = std::env::var_os(VARIABLE) else {
         return std::env::var_os(FILE_VARIABLE).map(|path| read_secret_file(Path::new(&path))).transpose();
@@ -88,7 +88,7 @@ pub(crate) fn from_environment() -> anyhow::Result<Option<SecretKey>> {
     }
 }
 
-/// The error of a command that needs the secret.
+/// The error for a command that needs the secret.
 pub(crate) fn missing() -> anyhow::Error {
     usage(format!(
         "no secret. Give the site's SECRET_KEY in one of these ways:\n\
@@ -100,7 +100,7 @@ pub(crate) fn missing() -> anyhow::Error {
     ))
 }
 
-/// The secret in a file, without the line end that editors put there.
+/// Reads the secret in a file, without the line end that editors add.
 pub(crate) fn read_secret_file(path: &Path) -> anyhow::Result<SecretKey> {
     let shown = path.display();
     let bytes = std::fs::read(path)
@@ -111,7 +111,7 @@ pub(crate) fn read_secret_file(path: &Path) -> anyhow::Result<SecretKey> {
     not_empty(secret, &shown.to_string())
 }
 
-/// Django, too, refuses to start with an empty secret: everybody could sign.
+/// Refuses an empty secret, as Django does: anybody could sign.
 fn not_empty(secret: &[u8], place: &str) -> anyhow::Result<SecretKey> {
     if secret.is_empty() {
         return Err(usage(format!("the secret in {place} is empty; put the site's SECRET_KEY there")));

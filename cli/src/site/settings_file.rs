@@ -1,4 +1,4 @@
-//! The settings file: what the options say, for those who do not want to repeat it.
+//! The settings file: the options' values, so that they need not be repeated.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +7,11 @@ use serde::Deserialize;
 
 use super::usage;
 
-/// The file that is read where none is named.
+/// The file that is read by default.
 const USUAL: &str = "cloakroom.toml";
 const VARIABLE: &str = "CLOAKROOM_SETTINGS";
 
-/// What the file says; each as the option of the same name.
+/// The file's contents; each field is the option of the same name.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SettingsFile {
@@ -23,13 +23,13 @@ pub(crate) struct SettingsFile {
     pub(crate) cookie_age: Option<i64>,
     pub(crate) naive_time_zone: Option<String>,
     pub(crate) session_class: Option<String>,
-    /// Where the file is.
+    /// The file's path.
     #[serde(skip)]
     pub(crate) path: Option<PathBuf>,
 }
 
-/// The file named by the option or by `$CLOAKROOM_SETTINGS`; else `cloakroom.toml` in the working folder, if
-/// there is one. Paths in it are relative to it.
+/// Reads the file named by the option or by `$CLOAKROOM_SETTINGS`; by default `cloakroom.toml` in the working
+/// folder, if it exists. Paths in it are relative to it.
 pub(crate) fn read(named: Option<&Path>) -> anyhow::Result<SettingsFile> {
     let named = named.map(Path::to_owned).or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from));
     let path = match named {
@@ -45,10 +45,10 @@ pub(crate) fn read(named: Option<&Path>) -> anyhow::Result<SettingsFile> {
     Ok(SettingsFile { path: Some(path), ..file })
 }
 
-/// The settings of this text, in a file of this folder; or the line that is wrong, and why.
+/// Parses the settings in a file of this folder; an error is the number of the wrong line, and the reason.
 pub(crate) fn parse(text: &str, folder: &Path) -> Result<SettingsFile, (usize, String)> {
     let mut file: SettingsFile = toml::from_str(text).map_err(|error| {
-        // The line itself may be the store's, with its password.
+        // The line itself may contain the store's password.
         let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
         (line, error.message().to_owned())
     })?;

@@ -1,4 +1,4 @@
-//! Where the sessions are: the option that all commands with a store share.
+//! The store option, shared by all commands with a store.
 
 use clap::Args;
 use cloakroom::SqliteStore;
@@ -34,7 +34,7 @@ pub(crate) fn from_environment() -> Option<String> {
     std::env::var(VARIABLE).ok().filter(|url| !url.is_empty())
 }
 
-/// The options of a `sqlite:` URL, also of the one inside of `cached_db:`.
+/// The options of a `sqlite:` URL, even inside of `cached_db:`.
 pub(crate) fn sqlite(url: &StoreUrl) -> anyhow::Result<Option<SqliteOptions>> {
     let url = url.without_cache();
     if url.scheme() != Some(StoreScheme::Sqlite) {

@@ -1,4 +1,4 @@
-//! Going over the store once.
+//! One pass over the store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,14 +17,14 @@ use crate::sessions::logins::{Login, Logins};
 use crate::sessions::walk::Walk;
 use crate::site::Site;
 
-/// How many sessions are on their way at the same time: stores serve many in one go.
+/// How many sessions are processed concurrently: stores serve many at once.
 const AT_ONCE: usize = 64;
-/// How often a session is tried that changes meanwhile.
+/// The number of attempts for a session that changes meanwhile.
 const ATTEMPTS: u32 = 8;
 
 pub(super) struct Change {
     store: Arc<dyn SessionStore>,
-    /// The rows of a `cached_db:`, whose versions are the signed texts; else the store itself.
+    /// The rows of a `cached_db:`, whose versions are the signed texts; for other stores the store itself.
     rows: Arc<dyn SessionStore>,
     /// The copies of a `cached_db:`.
     copies: Option<Copies>,
@@ -36,17 +36,18 @@ pub(super) struct Change {
 /// The cache of a `cached_db:` store, from which Django answers.
 struct Copies {
     cache: Option<Arc<dyn SessionStore>>,
-    /// Asked no more in this pass: each session would wait for it.
+    /// Set when the cache has failed: it is skipped for the rest of this pass, because each session would
+    /// wait for it.
     has_failed: AtomicBool,
 }
 
 /// A session's state in the cache.
 #[derive(PartialEq, Eq)]
 enum Copy {
-    /// None, or one that is as the row.
+    /// No copy, or one that matches the row.
     Right,
     Renewed,
-    /// The cache does not tell.
+    /// The cache does not answer.
     Unknown,
 }
 
@@ -58,7 +59,7 @@ struct SessionResult {
     copy_renewed: bool,
     login: Option<Login>,
     left: Option<Reason>,
-    /// It ended meanwhile.
+    /// The session ended meanwhile.
     ended: bool,
 }
 
@@ -86,7 +87,7 @@ impl Change {
         &self.logins
     }
 
-    /// Goes over all sessions, and counts in `seen` what became of each.
+    /// Processes all sessions, and counts each one's outcome in `seen`.
     pub(super) async fn pass(&self, seen: &mut Seen) -> anyhow::Result<()> {
         let now = SystemClock.now();
         if let Some(copies) = &self.copies {
@@ -104,12 +105,12 @@ impl Change {
             let has_failed = AtomicBool::new(false);
             let mut outcomes = stream::iter(live.into_iter().zip(logins))
                 .map(async |(listed, login)| {
-                    // Each of them would wait for the store that is down.
+                    // Each of them would wait for the failed store.
                     let begins = !has_failed.load(Ordering::Relaxed);
                     if begins { Some((listed.expire_date, self.one(listed, login).await)) } else { None }
                 })
                 .buffer_unordered(AT_ONCE);
-            // All that is under way is waited for, so that what is told is what was done.
+            // Waits for everything in progress, so that the report is complete.
             let mut failed = Ok(());
             while let Some(outcome) = outcomes.next().await {
                 match outcome {
@@ -126,7 +127,7 @@ impl Change {
         Ok(())
     }
 
-    /// Brings one session up to the new secret; fails when the store does.
+    /// Updates one session to the new secret; fails when the store does.
     async fn one(&self, listed: Listed, login: Login) -> anyhow::Result<SessionResult> {
         let Listed { session_key, mut expire_date, session } = listed;
         let Ok(mut loaded) = session else { return Ok(SessionResult::left(Reason::Unreadable)) };
@@ -192,7 +193,7 @@ impl Change {
                 }
                 Err(error) => return Err(error.into()),
             };
-            // The user may have another password by now.
+            // The user may have a new password by now.
             (expire_date, login) = (loaded.expire_date, self.login(&loaded).await?);
         }
         Ok(SessionResult::left(Reason::ChangedMeanwhile))
@@ -203,14 +204,14 @@ impl Change {
         Ok(self.logins.look(&[loaded.data().unwrap_or(&empty)]).await?.pop().unwrap_or(Login::Unknown))
     }
 
-    /// Caches keep no signatures.
+    /// Whether the session is signed with an older secret; caches keep no signatures.
     fn is_signed_with_old_secret(&self, loaded: &Loaded) -> bool {
         let text = loaded.version.as_bytes().and_then(|bytes| str::from_utf8(bytes).ok());
         text.and_then(|text| self.codec.signed_by(text)).is_some_and(|secret| secret > 0)
     }
 
-    /// Where Django answers from a copy that holds another session auth hash than the row, puts the row in its place.
-    /// Makes no copies: a cache is not to be filled with sessions that nobody uses.
+    /// If Django answers from a copy with another session auth hash than the row's, replaces the copy by the
+    /// row. Creates no copies: a cache should not be filled with unused sessions.
     async fn copy(&self, session_key: &SessionKey, row: &SessionData) -> anyhow::Result<Copy> {
         let Some(copies) = &self.copies else { return Ok(Copy::Right) };
         match copies.is_older(session_key, row).await {
@@ -226,13 +227,14 @@ impl Change {
 }
 
 impl Copies {
-    /// The store, too, does without a cache that is down.
+    /// The store also works without a cache that is down.
     async fn of(site: &Site) -> anyhow::Result<Copies> {
         let cache = cache_in_front::open(site).await?.cache().cloned();
         Ok(Copies { cache, has_failed: AtomicBool::new(false) })
     }
 
-    /// Whether Django would answer with another session auth hash than the row's; none when the cache does not tell.
+    /// Whether Django would answer with another session auth hash than the row's; `None` when the cache does
+    /// not answer.
     async fn is_older(&self, session_key: &SessionKey, row: &SessionData) -> Option<bool> {
         let cache = self.cache.as_ref().filter(|_| !self.has_failed.load(Ordering::Relaxed))?;
         match cache.load(session_key, SystemClock.now()).await {
@@ -281,7 +283,7 @@ fn count(seen: &mut Seen, outcome: &SessionResult, expire_date: Option<DateTime<
     }
 }
 
-/// The end of a session that has none: what Python can write.
+/// The expiry for a session without one: the last date that Python can write.
 fn last_date() -> DateTime<Utc> {
     DateTime::from_timestamp(253_402_300_799, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }

@@ -8,7 +8,7 @@ use crate::output::lines::complain;
 use crate::sessions::logins::{Logins, counted};
 use crate::sessions::until::Until;
 
-/// Why something still depends on an older secret, or may.
+/// Why something depends, or may depend, on an older secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     UserUnknown,
@@ -19,7 +19,7 @@ pub(super) enum Reason {
     CacheFailed,
 }
 
-/// How many are left, by reason.
+/// The remaining sessions, counted by reason.
 #[derive(Clone, Default, Serialize)]
 pub(super) struct Left {
     user_unknown: u64,
@@ -30,17 +30,17 @@ pub(super) struct Left {
     cache_failed: u64,
 }
 
-/// Logins that Django ends anyway.
+/// Logins that Django ends in any case.
 #[derive(Clone, Default, Serialize)]
 pub(super) struct EndingLogins {
     pub(super) user_gone: u64,
     pub(super) password_changed: u64,
 }
 
-/// One pass over the store.
+/// The result of one pass over the store.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// All there are, also those that have expired.
+    /// All sessions, including expired ones.
     pub(super) listed: u64,
     pub(super) signed_anew: u64,
     pub(super) logins_renewed: u64,
@@ -48,9 +48,9 @@ pub(super) struct Seen {
     pub(super) right_already: u64,
     pub(super) ending: EndingLogins,
     left: Left,
-    /// When the last of those left expires.
+    /// The latest expiry of the remaining sessions.
     until: Until,
-    /// How many sessions were changed, or shall be, and when the last of them expires.
+    /// How many sessions were changed, or would be, and their latest expiry.
     pub(super) did: u64,
     did_until: Until,
 }
@@ -110,7 +110,7 @@ pub(super) struct Report {
     until: Until,
     to_do: u64,
     listed: u64,
-    /// The site wrote sessions that depend on an older secret until the end.
+    /// Whether the site was still writing sessions that depend on an older secret in the last pass.
     is_still_written: bool,
 }
 
@@ -119,7 +119,8 @@ impl Report {
         Report { dry_run, ..Report::default() }
     }
 
-    /// Adds a pass. What it left stands for all; in the last pass, what it changed may come again.
+    /// Adds a pass. Its remaining sessions replace the earlier ones; in the last pass, changed sessions may
+    /// recur.
     pub(super) fn add(&mut self, pass: u32, seen: Seen, comes_again: bool) {
         self.passes = pass;
         self.signed_anew += seen.signed_anew;
@@ -142,7 +143,7 @@ impl Report {
         }
     }
 
-    /// Whether there is no session at all: the store may be another than the site's.
+    /// Whether there is no session at all: the store may not be the site's.
     pub(super) fn is_empty(&self) -> bool {
         self.complete && self.listed == 0
     }
@@ -209,7 +210,7 @@ impl Report {
         }
     }
 
-    /// Says what to do about what is left.
+    /// Prints what to do about the remaining sessions.
     pub(super) fn hints(&self, logins: &Logins) {
         if self.is_still_written {
             complain(

@@ -1,4 +1,4 @@
-//! Which secret sessions and logins depend on.
+//! Which secret the sessions and logins depend on.
 
 use cloakroom::store::Listed;
 use cloakroom::{SessionCodec, Settings};
@@ -24,9 +24,9 @@ pub(super) struct Secrets {
 struct Use {
     name: String,
     source: String,
-    /// How many live sessions it signed.
+    /// The number of live sessions signed with it.
     sessions: u64,
-    /// How many logins have a hash of it; none when nobody looked.
+    /// The number of logins with a hash from it; `None` when logins were not checked.
     logins: Option<u64>,
     until: Option<String>,
     may_go: Option<bool>,
@@ -55,7 +55,7 @@ impl Secrets {
         }
     }
 
-    /// Adds sessions that can be read, with their logins if somebody looked.
+    /// Adds readable sessions, with their logins if those were checked.
     pub(super) fn add(&mut self, live: &[&Listed], logins: &[Login]) {
         for (index, listed) in live.iter().enumerate() {
             let signed_by =
@@ -87,7 +87,7 @@ impl Secrets {
         self.logins_unknown
     }
 
-    /// Judges of each fallback whether it may go. `is_all` when every session was read.
+    /// Decides for each fallback whether it can be removed. `is_all` when every session was read.
     pub(super) fn judge(&mut self, is_all: bool) {
         let is_all = is_all && self.logins_unknown == 0;
         for (index, used) in self.secrets.iter_mut().enumerate() {
@@ -101,7 +101,7 @@ impl Secrets {
         }
     }
 
-    /// For people; nothing where there is one secret alone and nobody looked at logins.
+    /// The lines for people; none when there is only one secret and logins were not checked.
     pub(super) fn lines(&self) -> Vec<String> {
         let with_logins = self.secrets.iter().any(|used| used.logins.is_some());
         if self.secrets.len() < 2 && !with_logins {

@@ -1,4 +1,4 @@
-//! Copying again with a record: what changed or ended on either side since the last time.
+//! Repeated copying with a record: finds changes on either side since the last run.
 
 use anyhow::Context;
 use cloakroom::chrono::TimeDelta;
@@ -11,11 +11,12 @@ use super::{AT_ONCE, Copy, FEW, Fate, Report};
 use crate::output::lines::complain;
 use crate::sessions::walk::Walk;
 
-/// How often a session that changes at the target meanwhile is looked at again.
+/// The number of attempts for a session that changes at the target meanwhile.
 const ATTEMPTS: u32 = 3;
 
 impl Copy {
-    /// Brings the target up to date where it still holds what was copied, and leaves alone what changed there.
+    /// Updates the target's session if it still holds the copied data, and leaves it alone if it was changed
+    /// there.
     pub(super) async fn bring_up_to_date(
         &self,
         listed: &Listed,
@@ -37,7 +38,7 @@ impl Copy {
                 }
                 match self.target.create(key, record).await? {
                     Created::Created(_) => return Ok(Fate::Copied),
-                    // It came meanwhile, or has expired there and is not removed yet.
+                    // It was created meanwhile, or it has expired there but is not removed yet.
                     Created::KeyTaken => match self.replace_expired(key, record).await? {
                         Some(fate) => return Ok(fate),
                         None => continue,
@@ -63,7 +64,7 @@ impl Copy {
         Ok(Fate::Conflict(format!("{}: changes at the target all the time", key.public_id())))
     }
 
-    /// Removes the expired entry of a key and makes the session anew. None when the entry is not expired.
+    /// Replaces the expired entry of a key by the session. `None` when the entry has not expired.
     async fn replace_expired(
         &self,
         key: &SessionKey,
@@ -79,7 +80,8 @@ impl Copy {
         })
     }
 
-    /// Deletes at the target what has gone from the source since it was copied, by a logout or under another key.
+    /// Deletes at the target the sessions that have gone from the source since they were copied, by a logout
+    /// or a change of key.
     pub(super) async fn follow_deletions(
         &self,
         report: &mut Report,
@@ -90,7 +92,7 @@ impl Copy {
         if missing == 0 {
             return Ok(());
         }
-        // Somebody has emptied the source, or named another.
+        // The source was probably emptied, or another source was named.
         if missing >= FEW && missing * 2 > all && !self.delete_most {
             let why = format!(
                 "{missing} of {all} sessions are gone from the source since they were copied. Is it the right one? Nothing \
@@ -105,7 +107,7 @@ impl Copy {
             let mut candidates = Vec::new();
             for listed in page {
                 let (known, was_seen) = record.known(&listed.session_key)?;
-                // What expires at the source by itself is no logout: the target has its own end.
+                // A session that expires at the source is not a logout: the target has its own expiry.
                 if known.is_done() && !was_seen && !known.has_expired(now) && !listed.is_expired(now) {
                     candidates.push((listed.session_key, known));
                 }
@@ -125,7 +127,7 @@ impl Copy {
         Ok(())
     }
 
-    /// None when the source has it after all.
+    /// Deletes one session; `None` when the source has it after all.
     async fn follow_deletion(&self, key: &SessionKey, known: Known) -> anyhow::Result<Option<Fate>> {
         let now = SystemClock.now();
         if self.source.exists(key, now).await.context("the source")? {
@@ -144,7 +146,8 @@ impl Copy {
         if !there.is_genuine() || !known.has_written(&State::of_loaded(&there)) {
             return conflict();
         }
-        // A store deletes whatever is there. Emptied first, by comparison, it is surely what was looked at.
+        // A store's deletion does not compare. Emptying the session first, with a comparison, makes sure that
+        // the right one is deleted.
         let empty = Record { data: &SessionData::new(), expire_date: now + TimeDelta::seconds(5), now };
         match self.target.update(key, Some(&there.version), empty).await.context("the target")? {
             Updated::Updated(_) => {

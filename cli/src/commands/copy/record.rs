@@ -1,5 +1,5 @@
-//! The record of `copy --record`, a SQLite file: digests of the copied sessions, no key and no data. By
-//! comparing with it, the next copy knows on which side a session has changed.
+//! The record of `copy --record`: a SQLite file with digests of the copied sessions, without keys and data.
+//! By comparing with it, the next copy detects on which side a session has changed.
 
 use std::path::Path;
 
@@ -12,14 +12,14 @@ use sha2::{Digest, Sha256};
 
 use crate::ending::usage;
 
-/// Expiry comes back from caches as a time to live, and so a little later or earlier than it went.
+/// The tolerance in seconds: caches return the expiry as a time to live, and so slightly earlier or later.
 const EXPIRY_TOLERANCE: i64 = 2;
 
-/// A session's content, as far as the record knows it.
+/// A session's content, as digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct State {
     data: [u8; 32],
-    /// Unix seconds, where the store tells.
+    /// Unix seconds, if the store knows the expiry.
     expiry: Option<i64>,
 }
 
@@ -44,12 +44,12 @@ impl State {
     }
 }
 
-/// The record of one session.
+/// The recorded states of one session.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known {
-    /// The state that was copied last, and read back.
+    /// The last state that was copied and read back.
     done: Option<State>,
-    /// The state that was about to be written when the copy ended in the middle.
+    /// The state that was about to be written when the copy was interrupted.
     begun: Option<State>,
 }
 
@@ -59,30 +59,30 @@ impl Known {
         self.done.is_some()
     }
 
-    /// Whether the source is as it was when it was copied.
+    /// Whether the source is unchanged since it was copied.
     pub(super) fn is_copied(&self, source: &State) -> bool {
         self.done.is_some_and(|done| done.is(source))
     }
 
-    /// Whether the target holds what a copy has written.
+    /// Whether the target holds a state that a copy has written.
     pub(super) fn has_written(&self, target: &State) -> bool {
         [self.done, self.begun].into_iter().flatten().any(|written| written.is(target))
     }
 
-    /// Whether what was copied has expired by now.
+    /// Whether the copied state has expired by now.
     pub(super) fn has_expired(&self, now: DateTime<Utc>) -> bool {
         self.done.and_then(|done| done.expiry).is_some_and(|expiry| expiry <= now.timestamp())
     }
 }
 
-/// The file.
+/// The open file.
 pub(super) struct CopyRecord {
     connection: Connection,
-    /// The number of this run: what the source still has bears it.
+    /// The number of this run; entries that the source still has get this number.
     run: i64,
 }
 
-/// Both the digest of a key and that of what is stored are SHA-256.
+/// The digests of keys and of contents are both SHA-256.
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS pair (source TEXT NOT NULL, target TEXT NOT NULL, run INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS session (
@@ -92,7 +92,7 @@ const TABLES: &str = "
 ";
 
 impl CopyRecord {
-    /// Opens the record for these two stores, or begins it.
+    /// Opens the record for these two stores, or creates it.
     pub(super) fn open(path: &Path, source: &StoreUrl, target: &StoreUrl) -> anyhow::Result<CopyRecord> {
         let shown = path.display();
         make_private(path).with_context(|| format!("cannot make the record {shown}"))?;
@@ -132,7 +132,7 @@ impl CopyRecord {
         Ok(CopyRecord { connection, run })
     }
 
-    /// The record of a session, and whether the source had it in this run.
+    /// Returns the record of a session, and whether the source had it in this run.
     pub(super) fn known(&self, key: &SessionKey) -> anyhow::Result<(Known, bool)> {
         let mut statement = self.connection.prepare_cached(
             "SELECT done, done_expiry, begun, begun_expiry, run FROM session WHERE session_key = ?1",
@@ -148,7 +148,7 @@ impl CopyRecord {
         Ok(found.unwrap_or_default())
     }
 
-    /// Notes what is about to be written, before it is.
+    /// Records the states that are about to be written.
     pub(super) fn begin<'a>(
         &mut self,
         sessions: impl Iterator<Item = (&'a SessionKey, State)>,
@@ -165,7 +165,7 @@ impl CopyRecord {
         Ok(transaction.commit()?)
     }
 
-    /// Notes what was written, and that the source has the others.
+    /// Records the states that were written, and that the source has the other sessions.
     pub(super) fn end<'a>(
         &mut self,
         sessions: impl Iterator<Item = (&'a SessionKey, Option<State>)>,
@@ -188,8 +188,7 @@ impl CopyRecord {
         Ok(transaction.commit()?)
     }
 
-    /// Of the sessions that were copied and have not expired: how many the source did not have in this run, and how many
-    /// there are.
+    /// Counts the copied, unexpired sessions: those that the source did not have in this run, and all.
     pub(super) fn missing(&self, now: DateTime<Utc>) -> anyhow::Result<(u64, u64)> {
         let sql = "SELECT count(CASE WHEN run < ?1 THEN 1 END), count(*) FROM session \
              WHERE done IS NOT NULL AND (done_expiry IS NULL OR done_expiry > ?2)";
@@ -199,7 +198,7 @@ impl CopyRecord {
         Ok((counts.0.unsigned_abs(), counts.1.unsigned_abs()))
     }
 
-    /// Forgets a session that is gone from both sides.
+    /// Removes a session that is gone from both sides.
     pub(super) fn forget(&self, key: &SessionKey) -> anyhow::Result<()> {
         self.connection.execute("DELETE FROM session WHERE session_key = ?1", [digest(key)])?;
         Ok(())
@@ -210,7 +209,7 @@ fn digest(key: &SessionKey) -> [u8; 32] {
     Sha256::digest(key.as_str()).into()
 }
 
-/// Makes the file, for this user alone, unless it is there.
+/// Creates the file, for this user alone, if it is missing.
 fn make_private(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);

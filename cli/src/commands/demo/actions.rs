@@ -1,4 +1,4 @@
-//! The handlers: each does to the session what a form asks, as a site of your own would.
+//! The handlers: each applies a form to the session, as your own site would.
 
 use std::sync::Arc;
 
@@ -15,19 +15,19 @@ use super::Site;
 use super::answer::{Problem, answer, json_document, message_page, page};
 use super::outcome::Done;
 
-/// Who logs in here. `password` is what a database would hold in the user's password field; the session
+/// The user who logs in here. `password` is the content of the password field in a database; the session
 /// keeps a hash of it, so that a new password ends the login.
 const ADA: auth::User<'static> =
     auth::User { id: "1", password: "pbkdf2_sha256$demo$ada", backend: auth::MODEL_BACKEND };
 
 const VISITS: &str = "visits";
 
-/// How long the shorter expiry of the page is.
+/// The shorter expiry that the page offers.
 const FIVE_MINUTES: i64 = 300;
 
 type Shared = State<Arc<Site>>;
 
-/// Who sent a form: the session to change, and how to answer.
+/// The sender of a form: the session to change, and the kind of answer.
 pub(super) struct Visitor {
     site: Arc<Site>,
     pub(super) session: Session,
@@ -150,7 +150,7 @@ pub(super) async fn expiry(visitor: Visitor, Form(form): Form<ExpiryForm>) -> Re
         Err(problem) => Err(problem),
         Ok(expiry) => {
             visitor.session.set_expiry(expiry)?;
-            // Back to the default where it was the default is no change; the visitor asked for a new term.
+            // Setting the default again is not a change of data, but the visitor asked for a new term.
             visitor.session.set_modified(true);
             Ok(Done::ExpirySet)
         }
@@ -175,7 +175,7 @@ pub(super) async fn delete_test_cookie(visitor: Visitor) -> Result<Response, Err
     visitor.answer(Ok(done)).await
 }
 
-/// Counts, unless somebody put something else under that key; tells whether it did.
+/// Counts the visit, unless the value under that key is not a number; returns whether it did.
 fn count_visit(session: &Session) -> Result<bool, Error> {
     match session.modify::<u64>(VISITS, |visits| visits.unwrap_or(0).saturating_add(1)) {
         Ok(_) => Ok(true),
@@ -184,7 +184,8 @@ fn count_visit(session: &Session) -> Result<bool, Error> {
     }
 }
 
-/// Keys that begin with `_` are the framework's: a wrong `_session_expiry` could not even be saved.
+/// Refuses keys that begin with `_`, which are the framework's: with a wrong `_session_expiry` the session
+/// could not even be saved.
 fn check_key(key: &str) -> Result<&str, Problem> {
     match key.trim() {
         "" => Err(Problem("A key needs a name.".into())),
@@ -198,9 +199,9 @@ fn check_key(key: &str) -> Result<&str, Problem> {
     }
 }
 
-/// The value that was meant: `7` and `{"a":1}` are JSON, `blue` is a text.
+/// Guesses the intended value: `7` and `{"a":1}` are JSON, `blue` is text.
 fn json_or_text(text: &str) -> Result<Value, Error> {
-    // Strict JSON: somebody who writes NaN into a form means the text.
+    // Strict JSON: NaN in a form is meant as text.
     if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
         && let Ok(value) = Value::from_json(text)
     {

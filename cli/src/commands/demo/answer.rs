@@ -1,4 +1,4 @@
-//! From what was done to a response: a page, a redirect, or JSON for scripts.
+//! Turns the outcome of a form into a response: a page, a redirect, or JSON for scripts.
 
 use askama::Template;
 use axum::Json;
@@ -15,10 +15,10 @@ use super::view::{ExpiryChoice, StoredText, View};
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// Why a form was not followed, for the visitor to read.
+/// The reason for refusing a form, for the visitor.
 pub(super) struct Problem(pub(super) String);
 
-/// Answers a form: browsers go back to the page, scripts that accept JSON get the session as it is now.
+/// Answers a form: browsers are redirected to the page, scripts that accept JSON get the current session.
 pub(super) async fn answer(
     site: &Site,
     session: &Session,
@@ -37,7 +37,7 @@ pub(super) async fn answer(
     }
 }
 
-/// The front page, with a message of what was done or what went wrong.
+/// The front page, with a message about the outcome.
 pub(super) async fn page(
     site: &Site,
     session: &Session,
@@ -48,7 +48,7 @@ pub(super) async fn page(
     Ok(render(status, &FrontPage { view: &view, message, here: "counter" }))
 }
 
-/// What the page shows, for scripts.
+/// The page's data, for scripts.
 pub(super) async fn json_document(
     site: &Site,
     session: &Session,
@@ -63,12 +63,12 @@ pub(super) async fn json_document(
     Ok(Json(document).into_response())
 }
 
-/// A page that says one thing.
+/// A page with a single message.
 pub(super) fn message_page(status: StatusCode, title: &str, message: &str) -> Response {
     render(status, &MessagePage { title, message, here: "" })
 }
 
-/// The page of the user's devices; without them where the store keeps no index.
+/// The page of the user's devices; without a list if the store keeps no index.
 pub(super) fn devices_page(
     site: &Site,
     user_id: Option<&str>,
@@ -81,7 +81,7 @@ pub(super) fn devices_page(
     render(StatusCode::OK, &DevicesPage { store_name, hint, user_id, devices, message, here: "devices" })
 }
 
-/// The page of the requests at once.
+/// The page of the concurrent requests.
 pub(super) fn race_page(store_name: &str) -> Response {
     render(StatusCode::OK, &RacePage { store_name, here: "race" })
 }

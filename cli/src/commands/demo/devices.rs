@@ -1,4 +1,4 @@
-//! Where a user is logged in, and "log out the others".
+//! The list of a user's logins, and "log out the others".
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) struct Device {
     pub(super) is_current: bool,
 }
 
-/// Notes where a request came from, for the session's entry in the index.
+/// Records the request's client, for the session's entry in the index.
 pub(super) async fn note_client(
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     request: Request,
@@ -75,7 +75,7 @@ pub(super) async fn log_out_the_others(visitor: Visitor) -> Result<Response, Err
     visitor.answer(Ok(if revoked > 0 { Done::OthersLoggedOut } else { Done::NoOthers })).await
 }
 
-/// The devices of who is logged in; none where the store keeps no index.
+/// The devices of the logged-in user; `None` if the store keeps no index.
 async fn devices(session: &Session) -> Result<Option<Vec<Device>>, Error> {
     let Some(user_sessions) = session.user_sessions() else { return Ok(None) };
     let Some(user) = auth::user_id(session)? else { return Ok(Some(Vec::new())) };
@@ -100,9 +100,9 @@ impl Device {
     }
 }
 
-/// A browser and its system in words that people know; else what it calls itself.
+/// A browser and its system in familiar words; otherwise the `User-Agent` itself.
 fn browser(user_agent: &str) -> String {
-    // Each says that it is those after it, too.
+    // Each also claims to be the ones after it.
     const BROWSERS: [(&str, &str); 7] = [
         ("Edg/", "Edge"),
         ("OPR/", "Opera"),

@@ -1,4 +1,5 @@
-//! What goes for every request and response: no forms from other sites, nothing from other sites on the page.
+//! The headers of every request and response: no forms from other sites, no content from other sites on the
+//! page.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -7,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer::message_page;
 
-/// Everything comes from this site, and nothing may frame it. The referrer policy matters, too: with
+/// All content comes from this site, and nothing may frame it. The referrer policy is necessary: with
 /// `no-referrer` browsers would send `Origin: null` with the site's own forms.
 const HEADERS: [(HeaderName, &str); 4] = [
     (
@@ -38,8 +39,9 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
     response
 }
 
-/// Whether a browser sent this from a page of another site. Beside the cookie's `SameSite=Lax`, which
-/// counts other ports of this host as the same site. Programs that are no browsers send no `Origin`.
+/// Whether a browser sent this from a page of another site. The cookie's `SameSite=Lax` is not enough,
+/// because it treats other ports of this host as the same site. Programs other than browsers send no
+/// `Origin`.
 fn is_cross_origin(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
     match headers.get(header::ORIGIN).map(HeaderValue::as_bytes) {

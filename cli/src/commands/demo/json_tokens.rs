@@ -1,6 +1,6 @@
-//! JSON laid out for people, in pieces that a page can colour. Every letter stays as it is stored.
+//! Formats JSON for people, in tokens that a page can colour. The stored spelling is preserved.
 
-/// A piece of JSON text.
+/// A token of JSON text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Token {
     /// `key`, `string`, `word` (numbers, `true`, `null`, `NaN`) or `mark` (braces, commas, line ends).
@@ -8,7 +8,7 @@ pub(super) struct Token {
     pub(super) text: String,
 }
 
-/// The pieces of a JSON text that was validated before; of any other text it makes something, too.
+/// Splits JSON text that was validated before; other text is split in some way too.
 pub(super) fn tokens(json: &str) -> Vec<Token> {
     let mut out = Vec::new();
     let mut depth = 0usize;
@@ -45,7 +45,7 @@ pub(super) fn tokens(json: &str) -> Vec<Token> {
 }
 
 fn line_end(depth: usize) -> String {
-    // Deep nesting would otherwise make pages of spaces.
+    // Otherwise deep nesting would produce pages of spaces.
     format!("\n{}", "  ".repeat(depth.min(40)))
 }
 
@@ -56,7 +56,7 @@ fn push_mark(out: &mut Vec<Token>, text: &str) {
     }
 }
 
-/// How long the string is at the start of this text, its quotes included.
+/// The length of the string at the start of this text, including its quotes.
 fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (position, character) in text.char_indices().skip(1) {

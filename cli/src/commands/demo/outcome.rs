@@ -1,6 +1,6 @@
-//! What came of a form, in words.
+//! The outcome of a form, in words.
 
-/// What was done.
+/// The action done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Done {
     Counted,
@@ -22,10 +22,10 @@ pub(super) enum Done {
     NoOthers,
 }
 
-/// The part of the site that has a page of its own.
+/// The part of the site that has its own page.
 const DEVICES: &str = "devices";
 
-/// Each outcome: its name in addresses and JSON, the part of the page it belongs to, and what to say.
+/// Each outcome: its name in addresses and JSON, the part of the page it belongs to, and its message.
 const OUTCOMES: [(Done, &str, &str, &str); 17] = [
     (Done::Counted, "counted", "visits", "Counted one more visit."),
     (Done::Put, "put", "pockets", "Put into the coat. The row was written again, the ticket stays."),
@@ -72,7 +72,7 @@ const OUTCOMES: [(Done, &str, &str, &str); 17] = [
 ];
 
 impl Done {
-    /// The outcome of this name.
+    /// Finds the outcome with this name.
     pub(super) fn named(name: &str) -> Option<Done> {
         OUTCOMES.iter().find(|outcome| outcome.1 == name).map(|outcome| outcome.0)
     }
@@ -85,7 +85,7 @@ impl Done {
         self.find().3
     }
 
-    /// Where the browser goes next: the front page at the same place, which tells what happened.
+    /// The redirect target: the same place on the front page, with the outcome's name.
     pub(super) fn location(self) -> String {
         match self {
             Done::LoggedOut => "/bye".to_owned(),
@@ -95,7 +95,7 @@ impl Done {
     }
 
     fn find(self) -> &'static (Done, &'static str, &'static str, &'static str) {
-        // Every outcome stands in the list; the test below says so.
+        // Every outcome is in the list; the test below checks that.
         OUTCOMES.iter().find(|outcome| outcome.0 == self).unwrap_or(&OUTCOMES[0])
     }
 }

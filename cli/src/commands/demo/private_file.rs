@@ -1,9 +1,9 @@
-//! Files that this user alone can read, from the moment they are there.
+//! Creates files that only this user can read, from the start.
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 
-/// A new, empty file; an error where there is one of that name.
+/// Creates a new, empty file; an error if the name exists.
 pub(super) fn create(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

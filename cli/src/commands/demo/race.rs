@@ -1,5 +1,5 @@
-//! Many requests at once on one session, here and as in Django: two sessions side by side, each with a layer of its
-//! own, which differ in what a save does about the changes of others.
+//! Many concurrent requests on one session, as here and as in Django: two sessions side by side, each with
+//! its own layer. The layers differ in how a save treats the changes of others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,11 +20,11 @@ const WORK: Duration = Duration::from_millis(20);
 
 const COUNTER: Key<u64> = Key::new("counter");
 
-/// The two ways, by the names that stand in the addresses.
+/// The two ways, by their names in addresses.
 const WAYS: [(&str, ConcurrentChanges); 2] =
     [("merge", ConcurrentChanges::Merge), ("last-write-wins", ConcurrentChanges::LastWriteWins)];
 
-/// What arrived in a session.
+/// The changes that arrived in a session.
 #[derive(Serialize)]
 struct Arrived {
     keys: usize,
@@ -60,7 +60,7 @@ async fn state(session: Session) -> Result<Json<Arrived>, Error> {
     }))
 }
 
-/// Makes the session that the requests then share, unless there is one.
+/// Creates the session that the requests then share, if there is none.
 async fn start(session: Session) -> Result<StatusCode, Error> {
     if !session.contains_key(COUNTER.name()) {
         session.set(COUNTER, 0)?;
@@ -73,7 +73,7 @@ async fn clear(session: Session) -> Result<StatusCode, Error> {
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// One request: a key of its own, and one more on the counter.
+/// One request: sets its own key, and increments the counter.
 async fn add(session: Session, Path(name): Path<String>) -> Result<StatusCode, Error> {
     tokio::time::sleep(WORK).await;
     session.set(format!("request {name}").as_str(), true)?;

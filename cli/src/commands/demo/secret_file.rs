@@ -1,4 +1,4 @@
-//! The secret that the demo makes for itself, and keeps beside the database.
+//! The secret that the demo generates, and keeps beside the database.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use cloakroom::signing::SecretKey;
 use super::private_file;
 use crate::site::secrets::read_secret_file;
 
-/// The demo's secret, and where it comes from.
+/// The demo's secret, and its origin.
 pub(super) struct Secret {
     pub(super) key: SecretKey,
-    /// For the operator to read.
+    /// Shown to the operator.
     pub(super) origin: String,
 }
 
@@ -23,7 +23,7 @@ impl Secret {
     }
 }
 
-/// The secret kept beside a database file, made when there is none; without a file, a new one.
+/// Reads the secret kept beside a database file, or creates it; without a file, generates a new one.
 pub(super) fn beside(database: Option<&Path>) -> anyhow::Result<Secret> {
     let Some(database) = database else {
         let origin = "made for this run; later runs cannot read these sessions".to_owned();

@@ -1,4 +1,4 @@
-//! What a page shows: the ticket in the browser, and the coat in the store.
+//! The contents of a page: the ticket in the browser, and the coat in the store.
 
 use cloakroom::chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use cloakroom::{Clock, EXPIRY_KEY, Error, Kind, Session, SystemClock, TEST_COOKIE_NAME, auth};
@@ -8,16 +8,16 @@ use serde_json::value::RawValue;
 use super::Site;
 use super::json_tokens::{Token, tokens};
 
-/// Everything that the front page and its JSON twin show.
+/// The data of the front page and of its JSON form.
 pub(super) struct View {
     pub(super) store_name: String,
-    /// The count, or what else is under that key.
+    /// The count, or another value under that key.
     pub(super) visits: Option<String>,
     pub(super) ticket: Option<Ticket>,
     pub(super) coat: Option<Coat>,
-    /// What the visitor put in.
+    /// The keys that the visitor set.
     pub(super) pockets: Vec<Pocket>,
-    /// What login, expiry and test cookie put in.
+    /// The keys that login, expiry and test cookie set.
     pub(super) framework_keys: Vec<String>,
     pub(super) user_id: Option<String>,
     pub(super) expiry: ExpiryChoice,
@@ -25,33 +25,33 @@ pub(super) struct View {
     data_json: String,
 }
 
-/// What the browser holds.
+/// The session key and cookie in the browser.
 pub(super) struct Ticket {
     pub(super) cookie_name: String,
     pub(super) session_key: String,
-    /// How many seconds the browser keeps it; without, until it closes.
+    /// How many seconds the browser keeps it; `None`: until the browser closes.
     pub(super) max_age: Option<i64>,
     pub(super) attributes: Vec<(&'static str, String)>,
 }
 
-/// What the store holds: the row.
+/// The row in the store.
 pub(super) struct Coat {
     pub(super) text: StoredText,
     pub(super) tokens: Vec<Token>,
     pub(super) end: Option<End>,
 }
 
-/// The row's text, taken apart for the page.
+/// The row's text, parsed for the page.
 pub(super) enum StoredText {
     /// Modern signed text: payload, time and signature.
     Signed { payload: String, timestamp: String, signature: String, compressed: bool },
-    /// Anything else, as far as it can be shown.
+    /// Any other text, as far as it can be shown.
     Other(String),
     /// The store keeps no text; a database would keep this one.
     WouldBe(String),
 }
 
-/// When the row ends.
+/// The row's expiry.
 pub(super) struct End {
     pub(super) iso: String,
     pub(super) unix_milliseconds: i64,
@@ -67,20 +67,20 @@ pub(super) struct Pocket {
     pub(super) kind: &'static str,
 }
 
-/// Which of the page's choices the session has.
+/// The page's expiry choice that matches the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ExpiryChoice {
     Default,
     FiveMinutes,
     BrowserClose,
-    /// A date, as the form's field has it.
+    /// A date, formatted for the form's field.
     Date(String),
     /// None of them.
     Other,
 }
 
 impl View {
-    /// Saves what was changed, so that the row is there to be shown, and reads it back from the store.
+    /// Saves the changes, so that there is a row to show, and reads it back from the store.
     pub(super) async fn of(site: &Site, session: &Session) -> Result<View, Error> {
         if session.modified() && !session.is_empty() {
             session.save().await?;
@@ -118,7 +118,7 @@ impl View {
         })
     }
 
-    /// The same for scripts.
+    /// The same data for scripts.
     pub(super) fn to_json(&self) -> Document<'_> {
         let end = self.coat.as_ref().and_then(|coat| coat.end.as_ref());
         Document {
@@ -143,7 +143,7 @@ impl View {
     }
 }
 
-/// What `/session.json` answers.
+/// The body of `/session.json`.
 #[derive(Serialize)]
 pub(super) struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,9 +154,9 @@ pub(super) struct Document<'a> {
     logged_in_as: Option<&'a str>,
     ticket: Option<TicketDocument<'a>>,
     row: Option<RowDocument<'a>>,
-    /// The session; null when it holds what only Python's JSON has, such as NaN.
+    /// The session; null if it contains values of Python's JSON alone, such as NaN.
     data: Option<Box<RawValue>>,
-    /// The session's JSON text as it is stored.
+    /// The session's JSON text as stored.
     data_text: &'a str,
 }
 
@@ -175,7 +175,7 @@ struct RowDocument<'a> {
     expires_in_seconds: Option<i64>,
 }
 
-/// JSON text as a part of other JSON, if it is JSON for everybody.
+/// Embeds JSON text in other JSON, if it is valid for all parsers.
 fn raw(json: Option<&str>) -> Option<Box<RawValue>> {
     json.and_then(|json| RawValue::from_string(json.to_owned()).ok())
 }
@@ -209,7 +209,7 @@ impl Ticket {
         })
     }
 
-    /// The key in groups of four, as numbers on tickets are printed.
+    /// The key in groups of four, like the numbers on tickets.
     pub(super) fn groups(&self) -> Vec<String> {
         let characters: Vec<char> = self.session_key.chars().collect();
         characters.chunks(4).map(|group| group.iter().collect()).collect()
@@ -281,7 +281,7 @@ impl ExpiryChoice {
     }
 }
 
-/// A length of time in its two largest units.
+/// A duration in its two largest units.
 pub(super) fn in_words(time: TimeDelta) -> String {
     let seconds = time.num_seconds().max(0);
     let units = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];

@@ -1,12 +1,12 @@
-//! The URL of an entry of `CACHES`.
+//! Builds the URL for an entry of `CACHES`.
 
 use cloakroom::store::StoreUrl;
 use serde_json::{Map, Value, json};
 
 use super::{quoted, text, unknown};
 
-/// The URL of the cache with this alias, where `entry_prefix` stands before the key in the names of entries, if the
-/// project's `KEY_FUNCTION` does no more than that.
+/// Builds the URL for the cache with this alias. `entry_prefix` is the part before the key in the names of
+/// entries, if the project's `KEY_FUNCTION` only adds such a prefix.
 pub(super) fn url(
     alias: &str,
     cache: &Map<String, Value>,
@@ -57,7 +57,7 @@ pub(super) fn url(
     Ok(if query.is_empty() { address } else { format!("{address}?{}", query.join("&")) })
 }
 
-/// The address, with what `OPTIONS` add to it; `query` gets what they say of the entries.
+/// Builds the address, with the additions of `OPTIONS`; `query` receives those that concern entries.
 fn redis(
     alias: &str,
     cache: &Map<String, Value>,
@@ -110,7 +110,7 @@ fn redis(
             ("pool_class" | "connection_pool_class" | "redis_client_class", _) => {
                 is_cluster |= value.to_ascii_lowercase().contains("cluster");
             }
-            // What concerns connections alone.
+            // Options that concern only connections.
             (
                 "parser_class"
                 | "connection_pool_kwargs"
@@ -126,7 +126,7 @@ fn redis(
                 | "pickle_version",
                 _,
             ) => {}
-            // The value may be a secret of the site's.
+            // The value may be a secret.
             _ => return Err(unknown(&setting(name), "")),
         }
     }
@@ -137,7 +137,7 @@ fn redis(
         format!("{user}:{password}@{host}")
     };
     if is_cluster {
-        // Which has one database, and is spoken to without TLS here. The other locations are more of its nodes.
+        // A cluster has one database, and is reached without TLS here. The other locations are further nodes.
         let is_whole = scheme == "redis" && matches!(&*database, "" | "0") && sentinels.is_empty();
         let others = locations.iter().skip(1).map(|location| host_of(location));
         let hosts: Vec<&str> = std::iter::once(Some(&*address)).chain(others).flatten().collect();
@@ -151,7 +151,7 @@ fn redis(
     if sentinels.is_empty() {
         return Ok(format!("{scheme}://{address}"));
     }
-    // There the address is the name of the service.
+    // The address is then the name of the service.
     if scheme != "redis" {
         return Err(refused());
     }

@@ -1,4 +1,4 @@
-//! The URL of an entry of `DATABASES`.
+//! Builds the URL for an entry of `DATABASES`.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{quoted, text, unknown};
 
-/// The URL of the database with this alias.
+/// Builds the URL for the database with this alias.
 pub(super) fn url(alias: &str, database: &Map<String, Value>, folder: &Path) -> anyhow::Result<String> {
     let engine = text(database, "ENGINE");
     let setting = |name: &str| format!("DATABASES['{alias}']['{name}']");
@@ -18,7 +18,7 @@ pub(super) fn url(alias: &str, database: &Map<String, Value>, folder: &Path) -> 
                 return Err(unknown(&setting("NAME"), &name));
             }
             let mut query = options(alias, database, &SQLITE)?;
-            // A URI of SQLite's own, whose query is part of it.
+            // A SQLite URI, whose query belongs to it.
             let url = match name.strip_prefix("file:") {
                 None => StoreUrl::of_path(StoreScheme::Sqlite, &folder.join(&name)).expose().to_owned(),
                 Some(uri) => {
@@ -42,7 +42,7 @@ pub(super) fn url(alias: &str, database: &Map<String, Value>, folder: &Path) -> 
     }
 }
 
-/// What may be in `OPTIONS`: what goes into the URL, and what makes no difference for sessions.
+/// The supported entries of `OPTIONS`: those that go into the URL, and those that do not affect sessions.
 struct Options {
     passed: &'static [&'static str],
     ignored: &'static [&'static str],
@@ -92,13 +92,14 @@ fn options(alias: &str, database: &Map<String, Value>, known: &Options) -> anyho
     Ok(query)
 }
 
-/// `scheme://user:password@host:port/name?…`, with the folder of a socket where `HOST` is one or there is none.
+/// Builds `scheme://user:password@host:port/name?…`, with the folder of a socket if `HOST` is one or is
+/// missing.
 fn server(scheme: &str, usual: u16, database: &Map<String, Value>, socket: &str, query: &[String]) -> String {
     let part = |name: &str| quoted(&text(database, name));
     let (user, password, name) = (part("USER"), part("PASSWORD"), part("NAME"));
     let (mut host, mut query) = (text(database, "HOST"), query.to_vec());
     if host.is_empty() {
-        // Where clients of Debian's and of everybody else's PostgreSQL look; MySQL's listens beside its socket.
+        // The socket folders of Debian's PostgreSQL and of all others; MySQL also listens on 127.0.0.1.
         let folder = if Path::new("/var/run/postgresql").is_dir() { "/var/run/postgresql" } else { "/tmp" };
         host = if scheme == "postgres" { folder.to_owned() } else { "127.0.0.1".to_owned() };
     }

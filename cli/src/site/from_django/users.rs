@@ -1,5 +1,5 @@
-//! The session auth hashes of users, as the project's own Python makes them: with its user model, its routers and its
-//! authentication back ends.
+//! The session auth hashes of users, computed by the project's own Python, with its user model, its routers
+//! and its authentication back ends.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -14,10 +14,11 @@ use super::{located, usual_python, without_passwords};
 
 const SCRIPT: &str = include_str!("users.py");
 const MARK: &str = "cloakroom-users ";
-/// How much of what it says on standard error is kept.
+/// How much of its standard error is kept.
 const SAID: usize = 64 << 10;
 
-/// The hashes for each secret that a user has, the one to write first; none of a user whose model makes none.
+/// The hashes for each of a user's secrets, the one to write first; empty for a user whose model creates
+/// none.
 pub(crate) type Hashes = Vec<Vec<String>>;
 
 /// A process of the project's Python that answers for users.
@@ -30,7 +31,7 @@ pub(crate) struct DjangoUsers {
 }
 
 impl DjangoUsers {
-    /// Starts the process. The secrets go to it through a pipe.
+    /// Starts the process. It receives the secrets through a pipe.
     pub(crate) fn start(
         manage_py: &Path,
         python: Option<&Path>,
@@ -47,7 +48,7 @@ impl DjangoUsers {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // Ctrl-C asks this program to stop; the process ends when its input does.
+        // Ctrl-C must stop only this program; the process ends with its input.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut process =
@@ -66,7 +67,8 @@ impl DjangoUsers {
         Ok(users)
     }
 
-    /// The hashes of each of these users, by id and authentication back end; none of one who is not there.
+    /// Returns the hashes of each of these users, by id and authentication back end; `None` for a user who
+    /// does not exist.
     pub(crate) fn hashes(&mut self, users: &[(String, String)]) -> anyhow::Result<Vec<Option<Hashes>>> {
         self.send(&json!(users))?;
         let mut line = String::new();
@@ -89,7 +91,7 @@ impl DjangoUsers {
         sent.map_err(|_| self.ended())
     }
 
-    /// Why it has ended, in the last lines that it said.
+    /// The error with which the process ended, from its last lines.
     fn ended(&mut self) -> anyhow::Error {
         let _ = self.process.wait();
         let said = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
@@ -107,7 +109,7 @@ impl Drop for DjangoUsers {
     }
 }
 
-/// The end of what it says; all of it is read, so that it never waits for a reader.
+/// The last part of its output. All of it is read, so that the process never blocks on a full pipe.
 fn last_of(mut errors: impl Read) -> String {
     let (mut said, mut part) = (Vec::new(), [0; 4096]);
     while let Ok(length @ 1..) = errors.read(&mut part) {
