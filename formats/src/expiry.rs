@@ -22,7 +22,9 @@ use crate::value::{Kind, Value};
 /// ```
 pub const EXPIRY_KEY: &str = "_session_expiry";
 
-/// The argument of [`Session::set_expiry`](crate::Session::set_expiry); Django's `set_expiry(value)`.
+/// The argument of [`Session::set_expiry`], Django's `set_expiry(value)`.
+///
+/// [`Session::set_expiry`]: https://docs.rs/cloakroom/latest/cloakroom/struct.Session.html#method.set_expiry
 ///
 /// ```
 /// use chrono::TimeDelta;

@@ -12,7 +12,7 @@ use crate::value::{self, Nested, Text, Value, ValueError, escape_key, unescape_k
 
 /// The dictionary of a session: keys in Python's insertion order, values as they were stored.
 ///
-/// Stores and codecs pass it along; request handlers use [`Session`](crate::Session).
+/// Stores and codecs pass it along; request handlers use [`Session`](https://docs.rs/cloakroom/latest/cloakroom/struct.Session.html).
 ///
 /// ```
 /// use cloakroom::SessionData;

@@ -152,7 +152,7 @@ pub struct SessionCodec {
 
 impl SessionCodec {
     /// Creates the codec of the stores `db`, `file` and `cached_db`, whose salt names the session class:
-    /// [`Settings::session_class`].
+    /// [`SessionCodecConfig::session_class`].
     ///
     /// ```
     /// use cloakroom::chrono::DateTime;
@@ -269,7 +269,7 @@ impl SessionCodec {
     ///
     /// # Errors
     /// [`ValueError::NotJson`] when it holds a value from a pickle that JSON cannot express, and
-    /// [`ValueError::TooLarge`] when its JSON exceeds [`Settings::max_decompressed_bytes`]: it could not be
+    /// [`ValueError::TooLarge`] when its JSON exceeds [`SessionCodecConfig::max_decompressed_bytes`]: it could not be
     /// decoded again.
     pub fn encode(&self, data: &SessionData, now: DateTime<Utc>) -> Result<String, ValueError> {
         self.encode_json_text(&data.json_to_store(",", ":")?, now)
@@ -351,8 +351,8 @@ impl SessionCodec {
         })
     }
 
-    /// Tells which secret signed a text, modern or legacy: 0 for [`Settings::secret_key`], 1 for the first of
-    /// [`Settings::secret_key_fallbacks`], and so on; `None` when none of them did. Checks the signature
+    /// Tells which secret signed a text, modern or legacy: 0 for [`SessionCodecConfig::secret_key`], 1 for the first of
+    /// [`SessionCodecConfig::secret_key_fallbacks`], and so on; `None` when none of them did. Checks the signature
     /// alone.
     ///
     /// ```

@@ -165,8 +165,8 @@ pub enum ValueError {
         /// Its depth.
         depth: usize,
     },
-    /// The session exceeds [`Settings::max_decompressed_bytes`](crate::Settings::max_decompressed_bytes), so
-    /// that it could not be loaded again.
+    /// The session exceeds [`SessionCodecConfig::max_decompressed_bytes`](crate::SessionCodecConfig), so that
+    /// it could not be loaded again.
     #[error(
         "takes {size} bytes, and `max_decompressed_bytes` allows {limit}; keep less in it, or raise the limit in every program \
          that reads these sessions"

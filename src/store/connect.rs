@@ -20,7 +20,7 @@ use crate::site::settings::Settings;
 /// | `memory:` | [`MemoryStore`] |
 /// | `cookie:` | [`SignedCookieStore`] |
 /// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`](super::SqliteStore), feature `sqlite` |
-/// | `file:path/to/folder`, or `file:` for the folder of temporary files | [`FileStore`], feature `file` |
+/// | `file:path/to/folder`, or `file:` for the folder of temporary files | [`FileStore`](super::FileStore), feature `file` |
 /// | `cached_db:` and two of these with a bar between them: `cached_db:sqlite:path/to/db.sqlite3\|memory:` | [`CachedDbStore`] |
 /// | `moving:` and two of these, the old one first: `moving:sqlite:path/to/db.sqlite3\|memory:` | [`MovingStore`] |
 /// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |

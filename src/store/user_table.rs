@@ -41,8 +41,8 @@ impl UserTable {
     /// ```
     ///
     /// # Errors
-    /// [`StoreErrorKind::Misconfigured`] when there is no such table or it lacks a column, or when the URL
-    /// names no database; otherwise as [`connect`](crate::connect).
+    /// [`StoreErrorKind::Misconfigured`](crate::StoreErrorKind::Misconfigured) when there is no such table or it
+    /// lacks a column, or when the URL names no database; otherwise as [`connect`](crate::connect).
     pub async fn open(url: &str, table: &str) -> Result<UserTable, StoreError> {
         Ok(UserTable(database(&StoreUrl::from(url))?.users(table).await?))
     }
