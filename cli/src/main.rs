@@ -24,17 +24,17 @@ use self::interrupted::{asked_to_stop, interrupted};
 use self::output::{lines, wrong_usage};
 
 const EXIT_CODES: &str = "\
-Stores, as --store has them; a password stands behind the user, as in any URL:
-  sqlite:PATH                       a Django site's database; ?mode=ro writes nothing
+Stores for --store; a password follows the user, as in any URL:
+  sqlite:PATH                       a Django site's database; ?mode=ro is read-only
   postgres://USER@HOST/DATABASE     also mysql://; ?sslmode=require for TLS to PostgreSQL
   redis://HOST:PORT/NUMBER          ?key_prefix=...&version=... as in the site's CACHES; rediss:// for TLS
   redis+cluster://HOST1,HOST2       redis+sentinel://HOST1,HOST2/SERVICE/NUMBER behind sentinels
   memcached://HOST1,HOST2
   file:FOLDER
-  cached_db:DATABASE|CACHE          two of those above, in quotes
-  moving:OLD|NEW                    two stores of a site that moves; || where one is a cached_db
+  cached_db:DATABASE|CACHE          two of the above, in quotes
+  moving:OLD|NEW                    two stores of a moving site; || if one is a cached_db
 
-Where the sessions are and which secret signs them is taken from, each before those after it:
+The store and the settings are read from these places, in this order of precedence:
   1. options: --store, --secret-key-file and so on
   2. the Django project that --from-django names
   3. the environment: CLOAKROOM_STORE, CLOAKROOM_SECRET_KEY, CLOAKROOM_SECRET_KEY_FILE,
@@ -48,20 +48,20 @@ Where the sessions are and which secret signs them is taken from, each before th
        naive_time_zone = \"Europe/Zurich\"
        session_class = \"SessionStore\"
 
-Exit codes: 0 all went well, 1 something failed (it is on standard error), 2 wrong usage, 3 sessions were found \
-that want a look (check, change-secret, copy, user-sessions rebuild), 130 or 143 stopped by Ctrl-C or SIGTERM; what was done until \
-then is done. Output that cannot be written, as on a full disk, is a failure; a reader that leaves, as `head`, ends \
-the output and is none.
+Exit codes: 0 all went well, 1 something failed (see standard error), 2 wrong usage, 3 some sessions need \
+attention (check, change-secret, copy, user-sessions rebuild), 130 or 143 stopped by Ctrl-C or SIGTERM; the work done until \
+then stays. Output that cannot be written, as on a full disk, is a failure; a closed reader, such as `head`, \
+is not.
 
-What sessions, browsers and servers say is shown with control characters spelled out (\\u001b), with --json too.
+Text from sessions, browsers and servers is shown with control characters escaped (\\u001b), with --json too.
 
 `cloakroom COMMAND --help` has examples. To see a session at work: cloakroom demo";
 
-/// Django sessions from the shell: look into them, end them, move them, clean up, try them out.
+/// Django sessions from the shell: inspect, end, move and clear them, or try a demo.
 #[derive(Parser)]
 #[command(name = "cloakroom", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Arguments {
-    /// Write errors and what was asked for alone: no progress, no notes, no summary of what was done
+    /// Print only errors and requested output: no progress, no notes, no summaries
     #[arg(long, short, global = true, display_order = 1000)]
     quiet: bool,
     #[command(subcommand)]

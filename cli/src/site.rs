@@ -35,23 +35,23 @@ pub(crate) struct SiteOptions {
 /// The options that give the site's settings.
 #[derive(Args)]
 pub(crate) struct SettingsOptions {
-    /// Take store and settings from this Django project, by asking its own Python
+    /// Read the store and the settings from this Django project, by asking its own Python
     #[arg(long, value_name = "MANAGE.PY")]
     pub(crate) from_django: Option<PathBuf>,
-    /// The project's Python. Unless given: that of the active virtual environment, of .venv or venv beside
-    /// manage.py, or python3
+    /// The project's Python [default: that of the active virtual environment, of .venv or venv beside
+    /// manage.py, or python3]
     #[arg(long, value_name = "PATH", requires = "from_django")]
     pub(crate) python: Option<PathBuf>,
-    /// A file of settings, TOML; else $CLOAKROOM_SETTINGS, else cloakroom.toml in the working folder
+    /// A settings file in TOML [default: $CLOAKROOM_SETTINGS, or cloakroom.toml in the working folder]
     #[arg(long = "settings", value_name = "PATH")]
     file: Option<PathBuf>,
-    /// SESSION_COOKIE_NAME, with which the names of session files begin [default: sessionid]
+    /// SESSION_COOKIE_NAME, which is also the prefix of session file names [default: sessionid]
     #[arg(long, value_name = "NAME")]
     cookie_name: Option<String>,
-    /// SESSION_COOKIE_AGE: how long sessions live that say nothing else [default: 1209600]
+    /// SESSION_COOKIE_AGE, the idle timeout of sessions without their own expiry [default: 1209600]
     #[arg(long, value_name = "SECONDS")]
     cookie_age: Option<i64>,
-    /// The site's TIME_ZONE, if it has USE_TZ = False: its rows hold local time. Leave it out otherwise
+    /// The site's TIME_ZONE, only if it has USE_TZ = False: then its rows hold local time
     #[arg(long, value_name = "NAME", value_parser = time_zone)]
     naive_time_zone: Option<TimeZone>,
     /// The name of the site's own session class, which is part of the signature [default: SessionStore]

@@ -26,35 +26,34 @@ Examples:
   cloakroom change-secret --from-django manage.py
   cloakroom change-secret --store postgres://site@db.example/site \\
       --secret-key-file new.txt --secret-key-fallback-file old.txt
-  # 4. When it says that the old secret may go (exit code 0), remove the
+  # 4. When it reports that the old secret may go (exit code 0), remove the
   #    fallback, and restart every server.
   # How much is left to do:
   cloakroom change-secret --from-django manage.py --dry-run
 
-Two things in a session depend on the secret: the signature of its text, and the session auth hash of a login, without \
-which Django logs the user out. Each live session that an older secret signed is signed with the new one. Each login \
-whose hash fits the user's password with an older secret gets the hash of the new one; keys, data and expiry stay. Caches \
-(Redis, memcached) keep no signatures; there only the hash counts.
+Two parts of a session depend on the secret: the signature of its text, and the session auth hash of a login, without \
+which Django logs the user out. Each live session signed with an older secret is signed with the new one. Each login \
+whose hash matches the user's password with an older secret gets the hash of the new one. Keys, data and expiry stay. \
+Caches (Redis, memcached) keep no signatures; there only the hash is renewed.
 
-The users' passwords are read for the hashes, and never written: by the project itself (--from-django, with any user \
-model and any database), or from --users; else from the store's database.
+The hashes require reading the users' password fields, which are never written. They are read by the project itself \
+(--from-django, with any user model and any database), from --users, or by default from the store's database.
 
-It may run again at any time, and goes on where it was stopped. It goes over the store until nothing is left to do, at \
-most 5 times, for what the site writes meanwhile.
+The command can be repeated at any time, and continues where it was stopped. It makes up to 5 passes over the store, \
+because the site may write further sessions meanwhile.
 
 With --json: one object with complete, dry_run, passes, signed_anew, logins_renewed, copies_renewed (of cached_db), \
-right_already, ending (logins that Django ends anyway: user_gone, password_changed), left (what still depends on an older \
-secret, by reason: user_unknown, changed_meanwhile, unreadable, not_genuine, refused, cache_failed), until (when the last of \
-those expires) and old_secret_may_go.
+right_already, ending (logins that Django ends anyway: user_gone, password_changed), left (sessions that still depend on an \
+older secret, by reason: user_unknown, changed_meanwhile, unreadable, not_genuine, refused, cache_failed), until (their latest expiry) and old_secret_may_go.
 
-Exit codes: 0 no session depends on an older secret, 3 some do, and the summary says until when the fallback must stay (or there is no session at all), \
-1 a store failed (what was done is told; run it again), 2 wrong usage.";
+Exit codes: 0 no session depends on an older secret, 3 some do, and the summary says until when the fallback must stay \
+(or there is no session at all), 1 a store failed (the work done is reported; run it again), 2 wrong usage.";
 
-/// Sign sessions anew and renew logins, so that the old secret may go and nobody is logged out
+/// Sign sessions again and renew logins, so that the old secret can be removed without logging anybody out
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Count what there is to do; write nothing
+    /// Count the work to do; write nothing
     #[arg(long)]
     dry_run: bool,
     /// Write one JSON object

@@ -21,21 +21,22 @@ const EXAMPLES: &str = "\
 Examples:
   cloakroom check --from-django manage.py
   cloakroom check --store postgres://site@db.example/site --secret-key-file secret.txt
-  # May the old secret go? Tells how many sessions and logins depend on each.
+  # May the old secret go? Counts the sessions and logins that depend on each.
   cloakroom check --secret-key-file new.txt --secret-key-fallback-file old.txt
 
-Counts the sessions by what they are, and by the secret that they depend on. Nothing is changed. A secret that an option \
-names stands alone: fallbacks of the settings file or of the project are not used beside it. With fallbacks, or with \
---users, the users of logins are looked up: a login depends on the secret of its session auth hash, too.
+Counts the sessions by state, and by the secret that they depend on. Changes nothing. A secret from an option \
+is used alone, without fallbacks of the settings file or of the project. With fallbacks, or with \
+--users, the users of logins are looked up: a login also depends on the secret of its session auth hash.
 
-With --json: one object with live, modern, legacy, cache, expired, not_genuine, unreadable, examples of what cannot be \
-read, complete (false when it was stopped), and secrets: for each its name, source, sessions that it signed, logins that \
-depend on it (null when nobody looked), until (when the last of those expires) and may_go (of fallbacks; null when \
-nobody can tell). logins_unknown are those whose user cannot be read, logins_ending those that Django ends anyway.
+With --json: one object with live, modern, legacy, cache, expired, not_genuine, unreadable, examples of unreadable \
+sessions, complete (false when it was stopped), and secrets: for each its name, source, sessions that it signed, logins \
+that depend on it (null if not checked), until (their latest expiry) and may_go (for fallbacks; null if \
+unknown). logins_unknown are those whose user cannot be read, logins_ending those that Django ends anyway.
 
-Exit codes: 0 all that live can be read, 3 some cannot or there is no session at all, 1 the store failed, 2 wrong usage.";
+Exit codes: 0 all live sessions can be read, 3 some cannot or there is no session at all, 1 the store failed, 2 wrong usage.";
 
-/// Tell whether this secret and these settings read what is in the store, and whether an older secret may go
+/// Check whether this secret and these settings read the stored sessions, and whether an older secret can be
+/// removed
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {

@@ -26,21 +26,21 @@ Examples:
   # A site with USE_TZ = False and TIME_ZONE = 'America/Chicago':
   cloakroom clearsessions --store sqlite:db.sqlite3 --naive-time-zone America/Chicago
 
-Rows go in small batches, so that a site in use goes on beside it; it can be stopped and started again at \
-any time. No secret is needed for a database: a row says when it ends. A file's session may \
-say it itself, so that files want the secret; without it they end after the cookie's age. Caches clear themselves.
+Rows are removed in small batches, so that the site stays responsive; the command can be stopped and restarted at \
+any time. A database needs no secret: its rows contain the expiry. A session in a file may \
+contain its own expiry, which needs the secret; without it files expire after the cookie's age. Caches clear themselves.
 
-Of a cached_db site, Django may still answer from the cache where an administrator has set the expiry in the database to an \
-earlier time. These copies go, too: for that all sessions are read.
+For a cached_db site, Django may still answer from the cache if an administrator has set an earlier expiry in the \
+database. These copies are removed too, which requires reading all sessions.
 
-Exit codes: 0 all that had expired are gone, 1 something failed, 2 wrong usage, 3 a session's file could not be looked at \
+Exit codes: 0 all expired sessions are gone, 1 something failed, 2 wrong usage, 3 a session's file could not be read \
 and stays.";
 
-/// Remove the sessions that have expired, as Django's command of this name, and say how many
+/// Remove the expired sessions and print how many, like Django's command of this name
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Remove nothing, and tell how many have expired
+    /// Remove nothing; print how many have expired
     #[arg(long)]
     dry_run: bool,
     /// Write one JSON object

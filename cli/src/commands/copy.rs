@@ -29,54 +29,55 @@ use crate::site::secrets::read_secret_file;
 
 const EXAMPLES: &str = "\
 Examples:
-  # Moving a site to another store: while it runs, again, and once more while it stands still
+  # Moving a site to another store: while it runs, again, and once more while it is stopped
   cloakroom copy --from sqlite:db.sqlite3 --to 'redis://cache.example/1?key_prefix=site' --record moved.sqlite3
   cloakroom copy --from-django manage.py --to postgres://site@db.example/site --record moved.sqlite3
   # Once, into an empty store:
   cloakroom copy --from sqlite:db.sqlite3 --to postgres://site@db.example/site --secret-key-file secret.txt
 
-Copies the sessions that live, reads each back and compares. It can be stopped and started again at any time. \
-Without --record a session that is at the target already is left alone, and --overwrite replaces it.
+Copies the live sessions, reads each back and compares. It can be stopped and restarted at any time. \
+Without --record a session that exists at the target is left alone, and --overwrite replaces it.
 
-With --record the command remembers what it has copied, as digests without keys and data, and copying again brings the \
-target up to date:
+With --record the command records what it has copied, as digests without keys and data, and copying again updates the \
+target:
   changed at the source   replaced at the target
   gone from the source    deleted at the target; if most are gone, only with --delete-most
   changed at the target   kept
   ended at the target     stays ended
-  changed on both sides   kept, told, and exit code 3
-The summary says how long the run took. The last run of a move takes as long, and so does the site stand still.
+  changed on both sides   kept and reported, with exit code 3
+The summary says how long the run took. The last run of a move, during which the site is stopped, takes as long.
 
-With --json: one object with copied, there (the same was at the target), kept (another was), replaced, expired, \
+With --json: one object with copied, there (already at the target), kept (different at the target), replaced, expired, \
 gone (deleted while it was copied), failed, and with --record changed_at_target, ended_at_target, deleted (gone from the \
 source), conflicts (changed on both sides, or gone from the source and changed at the target), seconds.
 
-Exit codes: 0 the target has all that live, 3 it has all but those that were kept, that failed alone, or that are \
-conflicts (the first 20 of them are on standard error), 1 a store failed, and what was done before is told, 2 wrong usage.";
+Exit codes: 0 the target has all live sessions, 3 it has all except those that were kept, that failed alone, or that are \
+conflicts (the first 20 of them are on standard error), 1 a store failed, and the work done is reported, 2 wrong usage.";
 
 /// Copy the sessions of one store to another, and read each back
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// The source; unless given, the site's store
+    /// The source [default: the site's store]
     #[arg(long, value_name = "URL")]
     from: Option<String>,
     /// The target
     #[arg(long, value_name = "URL")]
     to: String,
-    /// A file that remembers what was copied, so that copying again brings the target up to date
+    /// A file that records what was copied, so that copying again updates the target
     #[arg(long, value_name = "PATH", conflicts_with = "overwrite")]
     record: Option<PathBuf>,
-    /// With --record: delete at the target what is gone from the source, also if that is most of what was copied
+    /// With --record: delete at the target what is gone from the source, even if that is most of what was
+    /// copied
     #[arg(long, requires = "record")]
     delete_most: bool,
-    /// A file with the secret that signs at the target, if it is another
+    /// A file with the secret that signs at the target, if it differs
     #[arg(long, value_name = "PATH")]
     to_secret_key_file: Option<PathBuf>,
-    /// Replace sessions that are different at the target
+    /// Replace sessions that differ at the target
     #[arg(long)]
     overwrite: bool,
-    /// Write JSON, one object
+    /// Write one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -14,13 +14,13 @@ Examples:
   cloakroom count --store sqlite:/srv/site/db.sqlite3
   cloakroom count --json               # {\"live\":120,\"expired\":7,\"unreadable\":0}
 
-A database counts its rows in one statement and reads none of them; `cloakroom check` does. Files and caches are gone \
-through, and entries that cannot be read are counted by themselves. Caches keep no expired sessions, and \
-Redis may count one twice while it grows. No secret is needed.
+A database counts its rows in one statement without reading them; `cloakroom check` reads them. Files and caches are \
+read entry by entry, and unreadable entries are counted separately. Caches keep no expired sessions, and \
+Redis may count an entry twice while it grows. No secret is needed.
 
 Exit codes: 0 counted, 1 something failed, 2 wrong usage, 3 some could not be read.";
 
-/// Count the sessions that live, those that have expired, and those that cannot be read
+/// Count the live, expired and unreadable sessions
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {

@@ -13,25 +13,25 @@ const EXAMPLES: &str = "\
 Examples:
   cloakroom create-table --store sqlite:/srv/site/db.sqlite3
   cloakroom create-table --store postgres://site@db.example/site
-  # For a Django site that will use this file later, so that `migrate` knows of the table:
+  # For a Django site that will use this file later, so that `migrate` skips the table:
   cloakroom create-table --store sqlite:db.sqlite3 --record-migration
 
-A table that is there is left as it is. In a database of Django's (one with a table django_migrations) the \
-migration is always noted. A new SQLite file gets the permissions that Django's own would get: readable for all, less \
-the umask. Whoever can read it can use the sessions in it; `umask 077` before makes it this user's alone.
+An existing table stays as it is. In a Django database (one with a table django_migrations) the \
+migration is always recorded. A new SQLite file gets the permissions that Django's own would get: readable for all, less \
+the umask. Anyone who can read it can use the sessions in it; run `umask 077` first to restrict it to this user.
 
-Exit codes: 0 the table is there, 1 something failed, 2 wrong usage.";
+Exit codes: 0 the table exists, 1 something failed, 2 wrong usage.";
 
-/// Make the session table, exactly as Django's migration does, and a SQLite file if there is none
+/// Create the session table, exactly as Django's migration does, and the SQLite file if missing
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
     #[command(flatten)]
     site: SiteOptions,
-    /// Note the migration sessions.0001_initial in django_migrations, making that table if need be
+    /// Record the migration sessions.0001_initial in django_migrations, creating that table if missing
     #[arg(long)]
     record_migration: bool,
-    /// Make the table for the index of user sessions, of which Django knows nothing, instead
+    /// Create the table for the index of user sessions instead; Django does not know this table
     #[arg(long, conflicts_with = "record_migration")]
     user_sessions: bool,
 }

@@ -13,23 +13,23 @@ Examples:
   sqlite3 db.sqlite3 'SELECT session_data FROM django_session' \\
     | cloakroom decode --secret-key-file secret.txt
   cloakroom decode --secret-key-file secret.txt < sessions.txt > sessions.json
-  # A cookie of the signed_cookies back end, with Django's check of its age:
+  # A cookie of the signed_cookies back end, with Django's age check:
   cloakroom decode --key-salt django.contrib.sessions.backends.signed_cookies --max-age 1209600
 
-Each line gives one line: the JSON exactly as it is stored, in Python's dialect (NaN and Infinity are \
-possible). A session that cannot be read gives {} on standard output and its line number and the reason \
-on standard error; the other lines go on. Line ends within the JSON become spaces; on a terminal, control \
-characters are spelled out (\\u007f).
+Each input line gives one output line: the JSON exactly as it is stored, in Python's dialect (NaN and Infinity are \
+possible). For an unreadable session, {} is written to standard output, and its line number and the reason to \
+standard error; the other lines continue. Line ends within the JSON become spaces; on a terminal, control \
+characters are escaped (\\u007f).
 
-If every line says that the signature does not match, the secret is another one, or the text was cut.
+If no signature matches, the secret is wrong, or the text was cut.
 
 Exit codes: 0 every line was read, 1 some were not, 2 wrong usage or no secret.";
 
-/// Print the JSON of sessions: one signed text per line in, one JSON text per line out
+/// Decode sessions to JSON: one signed text per line in, one JSON text per line out
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Refuse modern text that was signed longer ago than this. Legacy text carries no time
+    /// Refuse modern text that was signed longer ago than this; legacy text carries no time
     #[arg(long, value_name = "SECONDS")]
     max_age: Option<u32>,
     #[command(flatten)]

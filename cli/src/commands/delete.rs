@@ -21,12 +21,12 @@ Examples:
   cloakroom delete - < key.txt
   cloakroom list --user 7 --keys --json | jq -r .session_key | cloakroom delete -
 
-A session that is deleted stays dead, also for a request that is under way. No secret is needed for keys; to find an id, \
-where sessions are signed, neither.
+A deleted session stays deleted, even if a request in progress saves it. No secret is needed, neither for keys nor to \
+find an id.
 
-Exit codes: 0 each was deleted, 1 one was not there or something failed, 2 wrong usage.";
+Exit codes: 0 each was deleted, 1 one did not exist or something failed, 2 wrong usage.";
 
-/// Delete sessions for good: whoever has their cookies is logged out
+/// Delete sessions: users with their cookies are logged out
 #[derive(Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", keys::CAREFUL))]
 pub(crate) struct Options {
@@ -35,7 +35,7 @@ pub(crate) struct Options {
     /// A session's public id, or its first digits, in place of keys. May be repeated
     #[arg(long, value_name = "ID", conflicts_with = "keys", long_help = format!("A session's public id, in place of keys. May be repeated\n\n{}", ids::HELP))]
     id: Vec<PublicId>,
-    /// Delete nothing, and tell how many there are
+    /// Delete nothing; print how many there are
     #[arg(long)]
     dry_run: bool,
     /// Write one JSON object

@@ -46,28 +46,30 @@ const MAX_FORM: usize = 64 << 10;
 
 const EXAMPLES: &str = "\
 Examples:
-  cloakroom demo      # keeps its sessions in cloakroom.sqlite3, here, and makes that file
+  cloakroom demo      # keeps its sessions in cloakroom.sqlite3 here, and creates that file
   cloakroom demo --store memory: --listen 127.0.0.1:0
-  # In the same sessions as a Django site on this machine:
+  # Share the sessions of a Django site on this machine:
   cloakroom demo --store sqlite:db.sqlite3 --secret-key-file secret.txt
 
-For scripts there are JSON twins: GET /session.json, and each form answers in JSON when asked to:
+Scripts can use JSON: GET /session.json, and each form answers in JSON on request:
   curl -b jar -c jar -H 'Accept: application/json' \\
     -d 'key=coat&value=blue' http://127.0.0.1:8000/put
 
-Unless a secret is given, one is made: for sqlite:PATH it is kept in PATH.secret, so that the sessions can \
-be read at the next start. This user alone can read the files that the demo makes. The pages show session keys: listen on an address of this machine only.";
+Without a given secret the demo generates one. For sqlite:PATH it is kept in PATH.secret, so that the sessions can \
+be read at the next start. Only this user can read the files that the demo creates. The pages show session keys: \
+listen on an address of this machine only.";
 
 /// Run a small site that shows a session at work, in the browser and in the store
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Where to listen; port 0 takes any free one
+    /// The address to listen on; port 0 takes any free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000")]
     listen: String,
     #[command(flatten)]
     store: StoreOption,
-    /// The name of the session cookie: SESSION_COOKIE_NAME. Sites on one host, whatever the port, share cookies
+    /// The name of the session cookie: SESSION_COOKIE_NAME. Sites on one host share cookies, even on
+    /// different ports
     #[arg(long, value_name = "NAME", default_value = "sessionid", value_parser = cookie_name)]
     cookie_name: String,
     #[command(flatten)]

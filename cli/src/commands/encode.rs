@@ -15,9 +15,9 @@ Examples:
   cloakroom decode --secret-key-file old.txt < old-sessions.txt \\
     | cloakroom encode --secret-key-file new.txt > new-sessions.txt
 
-Each line gives one line. The JSON may use Python's dialect (NaN, Infinity, integers of any size); it is \
-written as it is, apart from non-ASCII characters, which are escaped, and white space around it. A line \
-that is no JSON gives an empty line on standard output and its number and the reason on standard error.
+Each input line gives one output line. The JSON may use Python's dialect (NaN, Infinity, integers of any size); it is \
+written as it is, except that non-ASCII characters are escaped and white space around it is dropped. For a line \
+that is not JSON, an empty line is written to standard output, and its number and the reason to standard error.
 
 Exit codes: 0 every line was written, 1 some were not, 2 wrong usage or no secret.";
 
@@ -25,7 +25,8 @@ Exit codes: 0 every line was written, 1 some were not, 2 wrong usage or no secre
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Compress modern text with zlib where that is shorter: always (as Django), never, or from so many bytes on
+    /// Compress modern text with zlib if that is shorter: always (as Django), never, or from this many bytes
+    /// on
     #[arg(long, value_name = "always|never|BYTES", default_value = "1024", value_parser = compression)]
     compress: Compression,
     #[command(flatten)]

@@ -17,42 +17,41 @@ const EXAMPLES: &str = "\
 Examples:
   cloakroom list --from-django manage.py
   cloakroom list --user 7              # where is this user logged in?
-  cloakroom list --id 3f9a0c61b2d4     # which session is it that the log speaks of?
+  cloakroom list --id 3f9a0c61b2d4     # which session does the log mean?
   cloakroom list --all --json > sessions.jsonl
   # The keys of a user's sessions, to end them:
   cloakroom list --user 7 --keys --json | jq -r .session_key | cloakroom delete -
 
-A line is: the session's public id (the first 12 digits of its key's SHA-256, which logs and traces name it by), \
-its state (live, expired, not genuine, \
-unreadable), when it ends, and the user that is logged in. With --json each line is an object with id, state, \
-format (modern, legacy, cache), user, expire_date, and where asked for session_key.
+A line contains the session's public id (the first 12 digits of its key's SHA-256, as in logs and traces), \
+its state (live, expired, not genuine, unreadable), its expiry, and the logged-in user. With --json each line is an object \
+with id, state, format (modern, legacy, cache), user, expire_date, and on request session_key.
 
-Whoever knows a session key is that session's user: do not leave the output of --keys lying about.
+Anyone who knows a session key can act as that session's user: protect the output of --keys.
 
-With --user, sessions that cannot be read may be this user's, too: their number is told, and the exit code is 3.
+With --user, unreadable sessions may be this user's too: their number is printed, and the exit code is 3.
 
 Exit codes: 0 all were listed, 1 something failed or no session has the id, 2 wrong usage, 3 some sessions could not be read (--user).";
 
-/// List the sessions in a store: public id, state, end, user
+/// List the sessions in a store: public id, state, expiry, user
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// Only those in which this user is logged in
+    /// Only sessions in which this user is logged in
     #[arg(long, value_name = "ID")]
     user: Option<String>,
-    /// Only the one of this public id, as logs and traces name it, or of its first digits; expired or not
+    /// Only the session with this public id, as in logs and traces, or its first digits; expired or not
     #[arg(long, value_name = "ID")]
     id: Option<PublicId>,
-    /// Expired ones, too
+    /// Include expired sessions
     #[arg(long)]
     all: bool,
-    /// No more than so many
+    /// List at most this many
     #[arg(long, value_name = "COUNT")]
     limit: Option<u64>,
-    /// Show the session keys, which open the sessions
+    /// Show the session keys, which give access to the sessions
     #[arg(long)]
     keys: bool,
-    /// Write JSON, an object per line
+    /// Write JSON, one object per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]

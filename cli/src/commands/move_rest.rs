@@ -18,17 +18,17 @@ use crate::site::SiteOptions;
 const EXAMPLES: &str = "\
 Examples:
   cloakroom move --store 'moving:postgres://site@db.example/site|redis://cache.example/1' --secret-key-file secret.txt
-  # With a bar of its own in one of the stores:
+  # If one of the stores contains a bar itself:
   cloakroom move --store 'moving:cached_db:sqlite:db.sqlite3|redis://cache.example/1||postgres://site@db.example/site'
 
-For a site of Rust services that all have `moving:OLD|NEW` now. A session moves when it is written; this moves the others, \
-while the site runs. After it the services can be given the new store alone. It can be stopped and started again at any \
-time. A site with Django is moved by `cloakroom copy --record`.
+For a site of Rust services that all use `moving:OLD|NEW`. A session moves when it is written; this command moves the \
+others, while the site runs. Afterwards the services can use the new store alone. It can be stopped and restarted at any \
+time. Move a site with Django by `cloakroom copy --record`.
 
 With --json: one object with moved and left.
 
-Exit codes: 0 no live session is in the old store any more, 3 some were left there (unreadable, not genuine, refused by the \
-new store, or without an end that the old store could tell), 1 a store failed, 2 wrong usage, 130 or 143 stopped.";
+Exit codes: 0 no live session remains in the old store, 3 some remain there (unreadable, not genuine, refused by the \
+new store, or without a known expiry), 1 a store failed, 2 wrong usage, 130 or 143 stopped.";
 
 /// Move the sessions that are still in the old store of moving:OLD|NEW
 #[derive(Args)]

@@ -18,12 +18,12 @@ Examples:
   # In a container:
   HEALTHCHECK CMD [\"cloakroom\", \"ping\", \"--quiet\"]
 
-Opens the store and asks for a session that is not there: the server, the database, the table and the permission to read \
-it are needed for the answer. Of a cached_db site the cache is asked, too. No secret is needed.
+Opens the store and asks for a session that does not exist. So the answer shows that the server, the database, the table \
+and the permission to read it are right. For a cached_db site the cache is asked too. No secret is needed.
 
 Exit codes: 0 the store answers, 1 it does not, or not in time, 2 wrong usage.";
 
-/// Tell whether the store answers, and how fast
+/// Check whether the store answers, and how fast
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {

@@ -13,11 +13,11 @@ Examples:
   cloakroom settings --from-django manage.py
   cloakroom settings --json
 
-Writes the store's URL without passwords, and the settings without any secret, as TOML: what to give to the \
-Rust service, and, with what is hidden put in, what cloakroom.toml takes (the lines in comments are for the service \
-alone). Hidden (…) is each part of the URL that is or may be a secret, `options=` too.
+Prints the store's URL without passwords, and the settings without any secret, as TOML. Use them for the \
+Rust service, or, with the hidden parts filled in, as cloakroom.toml (the lines in comments are for the service \
+alone). Each part of the URL that is or may be a secret is hidden (…), including `options=`.
 
-Exit codes: 0 all well, 1 the Django project does not run, 2 wrong usage or a setting that has no counterpart.";
+Exit codes: 0 all went well, 1 the Django project does not run, 2 wrong usage or a setting that has no counterpart.";
 
 /// Print the store and the settings that the other commands would use, without secrets
 #[derive(Args)]

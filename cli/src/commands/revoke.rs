@@ -24,11 +24,11 @@ Examples:
   cloakroom revoke --user 7 --dry-run      # how many are there?
   cloakroom revoke --id 3f9a0c61b2d4       # one session, as list, logs and traces name it
 
-All sessions are read, and those in which this user is logged in are deleted; again, until there are none left, \
-because a session that moves to a new key meanwhile can be missed once. A request under way does not bring one \
-back. Whoever can log in again will: first deactivate the user or set another password.
+Reads all sessions, and deletes those in which this user is logged in. Repeats until none is left, \
+because a session that moves to a new key meanwhile can be missed once. A request in progress does not restore a deleted \
+session. The user can log in again: first deactivate the user or set another password.
 
-Of a cached_db site the cache is read, too: Django answers from it, also when the row is gone.
+For a cached_db site the cache is read too: Django answers from it even when the row is gone.
 
 Exit codes: 0 none is left, 1 something failed, the user keeps logging in, or no session has the id, 2 wrong usage, 3 some \
 sessions could not be read, and may be this user's.";
@@ -37,13 +37,13 @@ sessions could not be read, and may be this user's.";
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// The user's primary key, as Django keeps it in _auth_user_id
+    /// The user's primary key, as Django stores it in _auth_user_id
     #[arg(long, value_name = "ID", required_unless_present = "id", conflicts_with = "id")]
     user: Option<String>,
     /// A session's public id, or its first digits. May be repeated
     #[arg(long, value_name = "ID", long_help = format!("A session's public id. May be repeated\n\n{}", ids::HELP))]
     id: Vec<PublicId>,
-    /// Delete nothing, and tell how many there are
+    /// Delete nothing; print how many there are
     #[arg(long)]
     dry_run: bool,
     /// Write one JSON object

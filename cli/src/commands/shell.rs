@@ -12,22 +12,22 @@ use crate::output::lines::{note, print, report};
 
 const COMPLETIONS: &str = "\
 Examples:
-  # For you alone:
+  # For this user:
   cloakroom completions bash > ~/.local/share/bash-completion/completions/cloakroom
   cloakroom completions fish > ~/.config/fish/completions/cloakroom.fish
   cloakroom completions zsh > ~/.zfunc/_cloakroom    # with fpath+=~/.zfunc before compinit in ~/.zshrc
-  # For everybody on this machine:
+  # For all users of this machine:
   cloakroom completions bash > /etc/bash_completion.d/cloakroom
   cloakroom completions fish > /usr/share/fish/vendor_completions.d/cloakroom.fish
   cloakroom completions zsh > /usr/local/share/zsh/site-functions/_cloakroom
 
-A new shell knows them. The folder must exist; bash needs the package bash-completion.";
+Start a new shell to use them. The folder must exist; bash needs the package bash-completion.";
 
-/// Print the completions for a shell
+/// Print the shell completions
 #[derive(Args)]
 #[command(after_help = COMPLETIONS)]
 pub(crate) struct CompletionsOptions {
-    /// Which shell
+    /// The shell
     shell: Shell,
 }
 
@@ -40,13 +40,13 @@ Examples:
   # Elsewhere:
   cloakroom man --out ~/man && man -M ~/man cloakroom-revoke";
 
-/// Print the man page, or that of one command, or write them all
+/// Print the man page, or that of one command, or write all pages
 #[derive(Args)]
 #[command(after_help = MAN)]
 pub(crate) struct ManOptions {
-    /// Which command; unless given, the page of them all
+    /// The command [default: the page of the whole program]
     command: Option<String>,
-    /// Write all pages into the folder man1 in this one
+    /// Write all pages into the folder man1 in this folder
     #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
     out: Option<PathBuf>,
 }

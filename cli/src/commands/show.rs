@@ -15,15 +15,15 @@ const EXAMPLES: &str = "\
 Examples:
   cloakroom show --id 3f9a0c61b2d4
   cloakroom show - < key.txt
-  # Of the cookie that a user sent you; nothing is typed:
+  # For a cookie that a user sent you, without typing it:
   xclip -o | cloakroom show --from-django manage.py -
 
 With --json each session is an object on one line, with id, state, format, user, expire_date and data. The data \
-is the JSON that is stored, in Python's dialect: NaN, Infinity and integers of any size are possible.
+is the stored JSON, in Python's dialect: NaN, Infinity and integers of any size are possible.
 
-Exit codes: 0 each was shown, 1 one is not there, has expired or cannot be read, 2 wrong usage.";
+Exit codes: 0 each was shown, 1 one does not exist, has expired or cannot be read, 2 wrong usage.";
 
-/// Show what is in sessions: user, end and data
+/// Show the contents of sessions: user, expiry and data
 #[derive(Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", keys::CAREFUL))]
 pub(crate) struct Options {
@@ -32,7 +32,7 @@ pub(crate) struct Options {
     /// A session's public id, or its first digits, in place of keys. May be repeated
     #[arg(long, value_name = "ID", conflicts_with = "keys", long_help = format!("A session's public id, in place of keys. May be repeated\n\n{}", ids::HELP))]
     id: Vec<PublicId>,
-    /// Write JSON, an object per line
+    /// Write JSON, one object per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]

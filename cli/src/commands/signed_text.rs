@@ -9,10 +9,11 @@ use crate::site::SettingsOptions;
 /// The options of both commands.
 #[derive(Args)]
 pub(crate) struct SignedTextOptions {
-    /// The format: modern (Django 3.1 and later), legacy (before), or auto: reads either, writes modern
+    /// The format: modern (Django 3.1 and later), legacy (before), or auto, which reads both and writes
+    /// modern
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     pub(crate) format: Format,
-    /// The whole salt that goes into the signing key. Only sessions of a class of the site's own need it
+    /// The complete salt of the signing key, needed only for sessions of a site's own class
     ///
     /// Django's are django.contrib.sessions.SessionStore for modern text and, without the dot,
     /// django.contrib.sessionsSessionStore for legacy text. For cookies of signed_cookies:
@@ -20,7 +21,7 @@ pub(crate) struct SignedTextOptions {
     /// stands for both.
     #[arg(long, value_name = "SALT")]
     key_salt: Option<String>,
-    /// Take this for the time now, in Unix seconds, instead of the clock's. Fractions are allowed
+    /// Use this as the current time, in Unix seconds; fractions are allowed
     #[arg(long, value_name = "UNIX_SECONDS", value_parser = unix_time, allow_negative_numbers = true)]
     now: Option<DateTime<Utc>>,
     #[command(flatten)]

@@ -24,13 +24,13 @@ Examples:
   cloakroom user-sessions revoke --user 7 --id 3f9a0c61b2d4
   cloakroom user-sessions clean
 
-The index is the application's, of a Rust service that keeps one; it is looked up, where `cloakroom revoke` reads all \
-sessions. Sessions that it does not know, such as those that only Django saw, are found by rebuild.
+The index belongs to a Rust service that keeps one. These commands look sessions up in it, while `cloakroom revoke` reads \
+all sessions. Sessions missing in the index, such as those that only Django served, are added by rebuild.
 
 Exit codes: 0 all went well, 1 something failed or was not there, 2 wrong usage, 3 sessions could not be read (rebuild), or \
 some of the user's are not signed with this secret (list, revoke).";
 
-/// List and end the sessions of a user by the index of user sessions; rebuild and clean the index
+/// List and end a user's sessions through the index of user sessions; rebuild and clean the index
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
@@ -40,19 +40,20 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Where a user is logged in, the last seen first
+    /// List where a user is logged in, the last seen first
     List(UserOptions),
     /// End one session of a user, or all of them
     Revoke(RevokeOptions),
-    /// Bring all logins into the index, those that Django made too, and remove entries whose session is gone
+    /// Add all logins to the index, including those that Django made, and remove entries whose session is
+    /// gone
     Rebuild(IndexOptions),
-    /// Remove the entries whose session is gone
+    /// Remove entries whose session is gone
     Clean(CleanOptions),
 }
 
 #[derive(Args)]
 struct UserOptions {
-    /// The user's primary key, as Django keeps it in _auth_user_id
+    /// The user's primary key, as Django stores it in _auth_user_id
     #[arg(long, value_name = "ID")]
     user: String,
     #[command(flatten)]
@@ -63,17 +64,17 @@ struct UserOptions {
 struct RevokeOptions {
     #[command(flatten)]
     of: UserOptions,
-    /// Only the session of this public id, as `list` shows it, or of its first digits
+    /// Only the session with this public id, as `list` shows it, or its first digits
     #[arg(long, value_name = "ID")]
     id: Option<PublicId>,
-    /// End nothing, and tell how many there are
+    /// End nothing; print how many there are
     #[arg(long)]
     dry_run: bool,
 }
 
 #[derive(Args)]
 struct CleanOptions {
-    /// Remove nothing, and tell how many there are
+    /// Remove nothing; print how many there are
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -85,7 +86,7 @@ struct IndexOptions {
     /// Write JSON
     #[arg(long)]
     json: bool,
-    /// Where the index is, if it is not in the store of the sessions
+    /// The index's store, if it is not the store of the sessions
     #[arg(long, value_name = "URL")]
     index: Option<String>,
     #[command(flatten)]

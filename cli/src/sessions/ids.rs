@@ -9,8 +9,8 @@ use crate::interrupted::asked_to_stop;
 use crate::sessions::walk::Walk;
 
 /// The options' explanation of ids.
-pub(crate) const HELP: &str = "An id is the beginning of the SHA-256 of the session's key: the 12 digits that list, logs and \
-    traces show, or fewer if they are unique, and at least 4. All sessions are read to find it.";
+pub(crate) const HELP: &str = "An id is the beginning of the SHA-256 of the session's key: the 12 digits in list, logs and \
+    traces, or fewer if they are unique, but at least 4. Finding it reads all sessions.";
 
 /// The minimum number of digits of an id.
 const LEAST: usize = 4;

@@ -9,8 +9,8 @@ use cloakroom::SessionKey;
 use crate::ending::usage;
 
 /// Why keys should come from standard input.
-pub(crate) const CAREFUL: &str = "Whoever knows a session key is that session's user. A key among the arguments \
-    stays in the shell's history, and other users see it in the process list: better give - and the key on \
+pub(crate) const CAREFUL: &str = "Anyone who knows a session key can act as that session's user. A key among the arguments \
+    stays in the shell's history, and other users see it in the process list: prefer - and the key on \
     standard input.";
 
 /// The sessions that a command works on.

@@ -17,11 +17,11 @@ use crate::site::{Site, SiteOptions};
 #[derive(Args)]
 #[command(next_help_heading = "The site's users (with --from-django the project itself reads them)")]
 pub(crate) struct UserOptions {
-    /// The database that has the users, such as postgres://site@db.example/site; it is only read [default: the
-    /// store's, where that is a database]
+    /// The database with the users, such as postgres://site@db.example/site; it is only read [default: the
+    /// store's, if that is a database]
     #[arg(long, value_name = "URL")]
     pub(crate) users: Option<String>,
-    /// The table of the users, with the columns id and password [default: auth_user]
+    /// The users' table, with the columns id and password [default: auth_user]
     #[arg(long, value_name = "NAME")]
     pub(crate) users_table: Option<String>,
 }

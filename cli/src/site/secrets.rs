@@ -21,14 +21,14 @@ pub(crate) struct SecretOptions {
     /// The secret itself. Other users of this machine can see it in the process list; prefer the file
     #[arg(long, value_name = "SECRET", allow_hyphen_values = true, conflicts_with = "secret_key_file")]
     secret_key: Option<String>,
-    /// A file that holds the secret and nothing else; one line end after it does not count. The secret of an option
-    /// stands alone: fallbacks of the site's settings do not count beside it
+    /// A file that contains only the secret; one line end after it is ignored. A secret from an option is
+    /// used alone, without the fallbacks of the site's settings
     #[arg(long, value_name = "PATH")]
     secret_key_file: Option<PathBuf>,
-    /// An older secret that still verifies and never signs: SECRET_KEY_FALLBACKS. May be repeated
+    /// An older secret, which verifies but never signs: SECRET_KEY_FALLBACKS. May be repeated
     #[arg(long, value_name = "SECRET", allow_hyphen_values = true)]
     secret_key_fallback: Vec<String>,
-    /// A file that holds one older secret. May be repeated
+    /// A file that contains one older secret. May be repeated
     #[arg(long, value_name = "PATH")]
     secret_key_fallback_file: Vec<PathBuf>,
 }

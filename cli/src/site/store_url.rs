@@ -12,8 +12,8 @@ const VARIABLE: &str = "CLOAKROOM_STORE";
 /// The option that names the store.
 #[derive(Args)]
 pub(crate) struct StoreOption {
-    /// Where the sessions are, such as sqlite:/srv/site/db.sqlite3. Or $CLOAKROOM_STORE, which keeps a password
-    /// in the URL out of the process list
+    /// The sessions' store, such as sqlite:/srv/site/db.sqlite3. Use $CLOAKROOM_STORE to keep a password in
+    /// the URL out of the process list
     #[arg(long = "store", value_name = "URL")]
     url: Option<String>,
 }
