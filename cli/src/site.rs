@@ -156,7 +156,7 @@ impl SettingsOptions {
         }
         let seconds = match variable("CLOAKROOM_COOKIE_AGE") {
             Some(seconds) => {
-                Some(seconds.parse().map_err(|_| usage("CLOAKROOM_COOKIE_AGE is no number of seconds"))?)
+                Some(seconds.parse().map_err(|_| usage("CLOAKROOM_COOKIE_AGE is not a number of seconds"))?)
             }
             None => file.cookie_age,
         };
@@ -252,9 +252,9 @@ fn shared(url: &StoreUrl) -> anyhow::Result<&StoreUrl> {
     store_url::sqlite(url)?;
     path_alone(url.expose())?;
     match url.parts().map_err(|error| usage(error.to_string()))? {
-        StoreUrlParts::One(StoreScheme::Memory) => Err(usage(
-            "memory: keeps sessions inside of one process only; there is nothing of it to be seen from here",
-        )),
+        StoreUrlParts::One(StoreScheme::Memory) => {
+            Err(usage("memory: keeps sessions inside one process; other processes cannot see them"))
+        }
         StoreUrlParts::One(StoreScheme::Cookie) => Err(usage(
             "cookie: keeps sessions in the browsers (signed_cookies); the server has none. `cloakroom decode \
              --key-salt django.contrib.sessions.backends.signed_cookies` reads a cookie's value",

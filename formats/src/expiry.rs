@@ -104,7 +104,7 @@ pub enum ExpiryError {
     #[error("the session's _session_expiry holds {0}; it must be a number of seconds or an ISO 8601 date")]
     WrongType(Kind),
     /// Text that Python's `datetime.fromisoformat` does not read.
-    #[error("the session's _session_expiry is no date in ISO 8601 format")]
+    #[error("the session's _session_expiry is not a date in ISO 8601 format")]
     NotADate,
     /// A date without a zone on a site whose times have one, or the reverse.
     #[error(

@@ -57,9 +57,7 @@ pub enum PickleError {
     Opcode(OpcodeName),
     /// The pickle's outermost object is of this class instead of a dictionary, or the pickle makes an object
     /// of this class that belongs to no value.
-    #[error(
-        "the pickle names {0}, which is no plain value, and not as the value of a key; a session is a dict of values"
-    )]
+    #[error("the pickle uses the class {0}, but not in the value of a key; a session must be a dict")]
     Global(String),
     /// A known class with arguments that Python never pickles it with.
     #[error("the pickle makes a {0} in a way that Python does not")]
@@ -83,7 +81,7 @@ pub enum PickleError {
     NotADictionary(Kind),
     /// A key that is not a string, or that holds the two halves of a surrogate pair as separate characters.
     #[error(
-        "the session has {0} as a key that JSON has no text for; Django's documentation asks for strings"
+        "the session has {0} as a key, which JSON cannot express; use strings as keys, as Django's documentation asks"
     )]
     Key(Kind),
 }

@@ -113,7 +113,7 @@ impl SessionCodecConfig {
 #[non_exhaustive]
 pub enum DecodeError {
     /// Not signed with this secret and salt. Django and this library read it as an empty session.
-    #[error("the signature does not match; the text is damaged, or SECRET_KEY or the key salt is another")]
+    #[error("the signature does not match; the text is damaged, or SECRET_KEY or the key salt differs")]
     BadSignature,
     /// Genuine, but older than allowed. Only `signed_cookies` has an age limit.
     #[error("the session expired: {0}")]

@@ -81,8 +81,8 @@ async fn what_is_no_database_or_lacks_something_is_told_and_left_alone() {
     let (_folder, path) = database("");
     for (content, message) in [
         (&b""[..], cases[0].1),
-        (b"This is a letter.", "this file is no SQLite database (or is encrypted); check the path"),
-        (&[7; 10_000], "this file is no SQLite database (or is encrypted); check the path"),
+        (b"This is a letter.", "this file is not a SQLite database (or is encrypted); check the path"),
+        (&[7; 10_000], "this file is not a SQLite database (or is encrypted); check the path"),
     ] {
         std::fs::write(&path, content).unwrap();
         assert_error(&open(&path).await.unwrap_err(), StoreErrorKind::Misconfigured, &path, message);

@@ -185,8 +185,8 @@ impl Report {
     fn hints(&self, site: &Site) {
         if logins_of_copies(site) {
             complain(
-                "the copies in the cache were not looked at, from which Django answers; `cloakroom change-secret --dry-run` \
-                 looks at them, too",
+                "the copies in the cache, from which Django answers, were not checked; `cloakroom change-secret --dry-run` \
+                 checks them too",
             );
         }
         let is_cache = site.url().is_ok_and(|url| url.scheme().is_some_and(StoreScheme::is_cache));

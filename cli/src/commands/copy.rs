@@ -293,7 +293,7 @@ impl Copy {
         if came_back {
             Ok((fate, Some(state)))
         } else {
-            failed(&"the target gives back something else than was written")
+            failed(&"the target returns other data than was written")
         }
     }
 

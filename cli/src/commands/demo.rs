@@ -210,7 +210,7 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
             "{address}: no permission; ports below 1024 belong to the administrator. Try --listen 127.0.0.1:8000"
         ),
         ErrorKind::AddrNotAvailable => anyhow::anyhow!(
-            "{address} is no address of this machine. Try --listen 127.0.0.1:8000"
+            "{address} is not an address of this machine. Try --listen 127.0.0.1:8000"
         ),
         _ => usage(format!("cannot listen on {address:?}: {error}. Write ADDRESS:PORT, such as 127.0.0.1:8000")),
     })

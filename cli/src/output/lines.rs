@@ -194,9 +194,10 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
 
 fn text_of(line: &[u8]) -> Result<&str, &'static str> {
     if line.len() > MAX_LINE {
-        return Err("longer than 64 MiB; this is no session");
+        return Err("longer than 64 MiB; this is not a session");
     }
-    std::str::from_utf8(line).map_err(|_| "not UTF-8; this is no session, or the file has another encoding")
+    std::str::from_utf8(line)
+        .map_err(|_| "not UTF-8; this is not a session, or the file has another encoding")
 }
 
 #[cfg(test)]

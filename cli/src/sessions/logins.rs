@@ -97,7 +97,7 @@ impl Logins {
                  --users-table NAME",
                 counted(unknown, "login")
             ),
-            _ => format!("{} of a user whose id is none that Django writes", counted(unknown, "login")),
+            _ => format!("{} of a user whose id is invalid", counted(unknown, "login")),
         });
     }
 

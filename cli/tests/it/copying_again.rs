@@ -195,7 +195,7 @@ async fn a_record_of_another_copy_is_refused() {
     std::fs::write(&record, "no record, but a text of some length that is not SQLite's at all".repeat(20))
         .unwrap();
     let wrong = copy(&from, &to, &record, &[]);
-    assert!(wrong.code == 2 && wrong.stderr.contains("is no record of a copy"), "{wrong:?}");
+    assert!(wrong.code == 2 && wrong.stderr.contains("is not a record of a copy"), "{wrong:?}");
     let both = run(cloakroom(&["copy", "--to", "sqlite:x", "--record", "y", "--overwrite"]), b"");
     assert_eq!(both.code, 2, "{both:?}");
 }

@@ -57,11 +57,11 @@ fn wrong_stores_are_explained() {
     let path = folder.path().join("notes.txt");
     std::fs::write(&path, "this is no database, ".repeat(100)).unwrap();
     let wrong = with_store("clearsessions", &path, &[]);
-    assert!(wrong.code == 1 && wrong.stderr.contains("no SQLite database"), "{wrong:?}");
+    assert!(wrong.code == 1 && wrong.stderr.contains("not a SQLite database"), "{wrong:?}");
     for (arguments, part) in [
         (["clearsessions"].as_slice(), "--store sqlite:PATH"),
         (&["create-table"], "--store sqlite:PATH"),
-        (&["clearsessions", "--store", "memory:"], "nothing of it to be seen"),
+        (&["clearsessions", "--store", "memory:"], "other processes cannot see"),
         (&["create-table", "--store", "sqlite:"], "lacks its file"),
         (&["clearsessions", "--store", "sqlite:x", "--naive-time-zone", "Mars/Olympus"], "no such time zone"),
     ] {

@@ -212,7 +212,7 @@ async fn fallbacks_of_the_settings_file_help_no_option_in_silence() {
 #[test]
 fn keys_and_stores_that_are_none_are_explained() {
     for (arguments, part) in [
-        (["list", "--store", "memory:"].as_slice(), "inside of one process"),
+        (["list", "--store", "memory:"].as_slice(), "inside one process"),
         (&["list", "--store", "cookie:"], "in the browsers"),
         (&["delete", "-", "--store", "sqlite:x"], "session key"),
         (&["list"], "--from-django"),

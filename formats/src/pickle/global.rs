@@ -267,7 +267,7 @@ impl<'a> Global<'a> {
     ) -> Result<Global<'a>, PickleError> {
         let is_name = |text: &[u8]| text.len() <= MAX_NAME && std::str::from_utf8(text).is_ok();
         if !is_name(&module) || !is_name(&name) {
-            return Err(PickleError::Malformed("the name of a class is none"));
+            return Err(PickleError::Malformed("an invalid class name"));
         }
         if protocol >= 3 {
             return Ok(Global { module, name });

@@ -425,18 +425,18 @@ impl<'a> Machine<'a> {
     }
 
     fn ascii_line(&mut self) -> Result<&'a str, PickleError> {
-        std::str::from_utf8(self.line()?).map_err(|_| PickleError::Malformed("a number that is none"))
+        std::str::from_utf8(self.line()?).map_err(|_| PickleError::Malformed("an invalid number"))
     }
 
     fn index(&mut self, in_text: bool, width: usize) -> Result<u64, PickleError> {
         if !in_text {
             return self.number(width);
         }
-        self.ascii_line()?.parse().map_err(|_| PickleError::Malformed("a number that is none"))
+        self.ascii_line()?.parse().map_err(|_| PickleError::Malformed("an invalid number"))
     }
 
     fn number_in_text(&mut self, opcode: u8) -> Result<(), PickleError> {
-        const NONE: PickleError = PickleError::Malformed("a number that is none");
+        const NONE: PickleError = PickleError::Malformed("an invalid number");
         let line = self.ascii_line()?;
         let object = match (opcode, line) {
             (b'F', line) => Object::Float(line.parse().map_err(|_| NONE)?),

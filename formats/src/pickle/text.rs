@@ -38,7 +38,7 @@ pub(super) fn push_code_point(text: &mut Vec<u8>, code: u32) {
 /// Decodes Python's `raw-unicode-escape`, in which protocol 0 writes strings: latin-1, with `\u` and `\U` for
 /// the rest.
 pub(super) fn raw_unicode_escape(line: &[u8]) -> Result<Vec<u8>, PickleError> {
-    const NONE: PickleError = PickleError::Malformed("an escape that is none");
+    const NONE: PickleError = PickleError::Malformed("an invalid escape");
     let mut rest = line;
     let mut text = Vec::with_capacity(rest.len());
     while let [first, tail @ ..] = rest {

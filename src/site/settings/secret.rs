@@ -75,7 +75,7 @@ impl Settings {
             Ok(secret) => Settings::new(secret),
             Err(VarError::NotPresent) => return refused("the environment variable SECRET_KEY is not set"),
             Err(VarError::NotUnicode(_)) => {
-                return refused("the environment variable SECRET_KEY is no UTF-8");
+                return refused("the environment variable SECRET_KEY is not UTF-8");
             }
         };
         settings.secret_check = match env::var(SECRET_CHECK).as_deref() {

@@ -105,7 +105,7 @@ impl Settings {
             Transport::Cookie => self.validate_cookie(),
             Transport::Header(name) => {
                 let remedy = "use a name such as `X-Session-Token`";
-                reject_if("transport", !is_token(name), "it is no name of a header", remedy)?;
+                reject_if("transport", !is_token(name), "it is not a header name", remedy)?;
                 let taken = TAKEN_HEADERS.iter().any(|taken| name.eq_ignore_ascii_case(taken));
                 reject_if("transport", taken, "this header has another meaning", remedy)
             }
@@ -145,10 +145,10 @@ impl Settings {
         let problem =
             "its `min_length` is below 8: Django takes no shorter key, and a short one can be guessed";
         reject_if("session_key_format", too_short, problem, "set 8 or more")?;
-        let problem = "its `also` has `/` or `\\`, with which a key could lead out of a folder";
+        let problem = "its `extra_chars` has `/` or `\\`, with which a key could lead out of a folder";
         let leads_out = format.extra_chars.contains(['/', '\\']);
         reject_if("session_key_format", leads_out, problem, "leave it out, or make keys without it")?;
-        let problem = "its `also` has a character that a cookie cannot hold";
+        let problem = "its `extra_chars` has a character that a cookie cannot hold";
         reject_if(
             "session_key_format",
             !format.extra_chars.bytes().all(is_cookie_byte),
@@ -241,7 +241,7 @@ fn wrong_domain(domain: &str) -> Option<&'static str> {
         return Some("it is empty");
     }
     let odd = !is_attribute(domain) || domain.contains([' ', '/', ':']);
-    odd.then_some("it is no name of a host")
+    odd.then_some("it is not a host name")
 }
 
 /// The problem of a cookie's `Path`.

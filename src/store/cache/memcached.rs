@@ -136,9 +136,9 @@ impl MemcachedOptions {
             Some(Server::new(host, port, self.timeout, self.connections, settings.max_decompressed_bytes))
         };
         let servers: Option<Vec<Server>> = self.servers.iter().map(server).collect();
-        servers
-            .filter(|servers| !servers.is_empty())
-            .ok_or_else(|| misconfigured("a server's address is none; use memcached://host:port,host2:port"))
+        servers.filter(|servers| !servers.is_empty()).ok_or_else(|| {
+            misconfigured("a server's address is invalid; use memcached://host:port,host2:port")
+        })
     }
 }
 

@@ -167,7 +167,7 @@ fn what_stands_behind_the_question_mark_is_heeded_or_refused_by_name() {
         ("sqlite:db?cache=shared", "`cache=shared` is not known here"),
         ("sqlite:db?mode=rwx", "`mode=rwx` is not known here"),
         ("sqlite:db?key=hunter2", "`key=…` is not known here"),
-        ("sqlite:db?timeout=-1", "`timeout=-1` is no number of seconds"),
+        ("sqlite:db?timeout=-1", "`timeout=-1` is not a number of seconds"),
         ("sqlite:db?mode=memory", "use `memory:`"),
         ("sqlite::memory:", "use `memory:`"),
         ("sqlite:///:memory:", "use `memory:`"),

@@ -86,7 +86,7 @@ impl Left {
             (self.changed_meanwhile, "changed meanwhile"),
             (self.unreadable, "unreadable"),
             (self.not_genuine, "signed with none of these secrets"),
-            (self.refused, "that the store does not take back"),
+            (self.refused, "that the store refused"),
             (self.cache_failed, "whose copy in the cache could not be read"),
         ]
         .into_iter()
@@ -218,7 +218,7 @@ impl Report {
                  then run this again",
             );
         } else if self.left.changed_meanwhile > 0 {
-            complain("some sessions changed each time that they were to be written; run this again");
+            complain("some sessions changed before each attempt to write them; run this again");
         }
         logins.complain_of_unknown(self.left.user_unknown);
         if self.left.not_genuine > 0 {

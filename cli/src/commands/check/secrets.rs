@@ -134,7 +134,7 @@ impl Secrets {
             Some(true) => format!("{name} ({source}): {verified}. May it go? yes"),
             Some(false) => format!("{name} ({source}): may it go? no: {verified}{}", until(used.ends)),
             None => format!(
-                "{name} ({source}): {verified}. May it go? nobody can tell: {}{}",
+                "{name} ({source}): {verified}. May it go? unknown: {}{}",
                 if self.logins_unknown > 0 {
                     "there are logins of users who cannot be read"
                 } else {

@@ -61,7 +61,7 @@ impl Copy {
                 Updated::Missing | Updated::Changed => {}
             }
         }
-        Ok(Fate::Conflict(format!("{}: changes at the target all the time", key.public_id())))
+        Ok(Fate::Conflict(format!("{}: keeps changing at the target", key.public_id())))
     }
 
     /// Replaces the expired entry of a key by the session. `None` when the entry has not expired.

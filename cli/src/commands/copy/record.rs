@@ -103,7 +103,7 @@ impl CopyRecord {
                 usage(format!("another copy is using the record {shown}; wait for it"))
             }
             Some(rusqlite::ErrorCode::NotADatabase) => {
-                usage(format!("{shown} is no record of a copy; name a file of its own for --record"))
+                usage(format!("{shown} is not a record of a copy; name another file for --record"))
             }
             _ => anyhow::Error::new(error).context(format!("cannot write the record {shown}")),
         })?;

@@ -68,7 +68,7 @@ pub(super) async fn bye() -> Response {
         StatusCode::OK,
         "Your coat is handed back",
         "The session's row is gone from the store, and the browser was told to forget the ticket. \
-         Whoever still has a copy of the ticket finds nothing.",
+         Anyone who still has a copy of the ticket finds nothing.",
     )
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn visit(visitor: Visitor) -> Result<Response, Error> {
     let outcome = if count_visit(&visitor.session)? {
         Ok(Done::Counted)
     } else {
-        Err(Problem("`visits` holds something that cannot be counted on; remove it to start anew.".into()))
+        Err(Problem("`visits` holds a value that cannot be incremented; remove it to start again.".into()))
     };
     visitor.answer(outcome).await
 }
@@ -211,15 +211,13 @@ fn json_or_text(text: &str) -> Result<Value, Error> {
 }
 
 fn future_date(text: &str) -> Result<Expiry, Problem> {
-    let wrong = || Problem("That is no date and time; write it as 2030-12-31T23:59.".into());
+    let wrong = || Problem("That is not a date and time; write it as 2030-12-31T23:59.".into());
     let moment = match Moment::from_isoformat(text.trim()).ok_or_else(wrong)? {
         Moment::Aware(moment) => moment,
         Moment::Naive(wall_clock) => TimeZone::NaiveUtc.from_wall_clock(wall_clock).fixed_offset(),
     };
     if moment.to_utc() <= Utc::now() {
-        return Err(Problem(
-            "That date is over; a session that ended is no session. Take a later one.".into(),
-        ));
+        return Err(Problem("That date is in the past. Choose a later one.".into()));
     }
     Ok(Expiry::At(moment))
 }

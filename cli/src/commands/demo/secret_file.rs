@@ -42,7 +42,7 @@ pub(super) fn beside(database: Option<&Path>) -> anyhow::Result<Secret> {
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let warning =
-                if open_to_others(&path) { "; others can read it, mend that with chmod 600" } else { "" };
+                if open_to_others(&path) { "; others can read it; run chmod 600 on it" } else { "" };
             Ok(Secret { key: read_secret_file(&path)?, origin: format!("{shown}{warning}") })
         }
         Err(error) => Err(error).with_context(|| {

@@ -79,7 +79,7 @@ impl DjangoUsers {
             }
             if let Some(answer) = line.strip_prefix(MARK) {
                 let answers: Vec<Option<Hashes>> =
-                    serde_json::from_str(answer).context("the project's Python answers something else")?;
+                    serde_json::from_str(answer).context("the project's Python gave an unexpected answer")?;
                 anyhow::ensure!(answers.len() == users.len(), "the project's Python answers for other users");
                 return Ok(answers);
             }

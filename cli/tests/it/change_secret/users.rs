@@ -101,9 +101,7 @@ fn without_users_the_logins_are_left_and_told() {
     }
     let checked = ran(&[&["check"], &options[..]].concat());
     assert_eq!(checked.code, 0, "{checked:?}");
-    assert!(
-        checked.stdout.contains("nobody can tell: there are logins of users who cannot be read, until 2999")
-    );
+    assert!(checked.stdout.contains("unknown: there are logins of users who cannot be read, until 2999"));
     // A table that is named must be there.
     let named = ran(&[&["change-secret", "--users-table", "persons"], &options[..]].concat());
     assert!(named.code == 1 && named.stderr.contains("no table persons"), "{named:?}");

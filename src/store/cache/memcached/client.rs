@@ -46,7 +46,7 @@ pub(super) enum Failure {
     Server(String),
     #[error("the server does not know meta commands, which memcached 1.6 brought")]
     TooOld,
-    #[error("an answer that is none to the question")]
+    #[error("an unexpected answer")]
     Unexpected,
     #[error("an entry of {size} bytes, and the server takes {limit}")]
     TooLarge { size: usize, limit: usize },

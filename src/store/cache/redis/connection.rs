@@ -358,7 +358,7 @@ impl Failure {
                 (Unavailable, format!("{address} did not answer within {} seconds", timeout.as_secs_f32()))
             }
             Failure::Unexpected => {
-                (Unavailable, format!("{address} gave an answer that is none to the question"))
+                (Unavailable, format!("{address} gave an unexpected answer"))
             }
             Failure::Tls(reason) => (Misconfigured, format!("{address}: no TLS: {reason}")),
             Failure::Sentinel => (
@@ -377,12 +377,12 @@ impl Failure {
             ),
             Failure::Redis(error) if *is_cluster && error.detail().is_some_and(is_no_cluster) => (
                 Misconfigured,
-                format!("{address} is a single Redis server and no cluster; use redis://{address}"),
+                format!("{address} is a single Redis server and not a cluster; use redis://{address}"),
             ),
             Failure::Redis(error) => match (error.kind(), error.code()) {
                 (ErrorKind::InvalidClientConfig, _) => (
                     Misconfigured,
-                    "the URL is not taken; use redis://[user:password@]host[:port][/database], rediss:// for TLS, or \
+                    "the URL is invalid; use redis://[user:password@]host[:port][/database], rediss:// for TLS, or \
                      redis+cluster://host1,host2 with the feature `redis-cluster`, or \
                      redis+sentinel://host1,host2/service[/database] with the feature `redis-sentinel`"
                         .to_owned(),

@@ -110,7 +110,7 @@ impl Failure {
             Failure::Driver(error) => (Unavailable, format!("{place}: {error}; try again")),
             Failure::Url => (
                 Misconfigured,
-                "this is no MySQL URL; write mysql://user:password@host:3306/database, with special characters \
+                "this is not a MySQL URL; write mysql://user:password@host:3306/database, with special characters \
                  in the password percent-encoded"
                     .to_owned(),
             ),

@@ -137,8 +137,8 @@ impl Failure {
                 Misconfigured,
                 format!(
                     "{place}: a connection pooler (such as PgBouncer) stands before the server and does not pass on this \
-                     connection's settings; nothing was left there. Use the address of PostgreSQL itself: what is set \
-                     and prepared here would be met by the pooler's other clients"
+                     connection's settings; nothing was left there. Use the address of PostgreSQL itself: the store's \
+                     settings and prepared statements would affect the pooler's other clients"
                 ),
             ),
             Failure::SslMode => (
@@ -149,7 +149,7 @@ impl Failure {
             ),
             Failure::Url => (
                 Misconfigured,
-                "this is no PostgreSQL URL; write postgres://user:password@host:5432/database, with special \
+                "this is not a PostgreSQL URL; write postgres://user:password@host:5432/database, with special \
                  characters in the password percent-encoded"
                     .to_owned(),
             ),

@@ -161,7 +161,7 @@ fn explain_sqlite(error: &rusqlite::Error, options: &SqliteOptions) -> (StoreErr
         ),
         Some(ErrorCode::NotADatabase) => (
             Misconfigured,
-            format!("{path}: this file is no SQLite database (or is encrypted); check the path"),
+            format!("{path}: this file is not a SQLite database (or is encrypted); check the path"),
         ),
         Some(ErrorCode::ReadOnly) => (Misconfigured, why_read_only(options)),
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => (
