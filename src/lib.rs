@@ -5,7 +5,8 @@
 //! - [`Session`], [`LazySession`], [`Key`]: the session in a handler. [`auth`]: Django's login in the
 //!   session.
 //! - [`Settings`]: Django's settings under their names. [`connect`], [`store`]: where sessions are kept.
-//! - [`SessionLayer`] for tower and axum, `SessionTransform` for actix-web; [`middleware`]: the rules behind it, for any other framework.
+//! - [`SessionLayer`] for tower and axum, `SessionTransform` for actix-web; [`middleware`]: their rules, for any
+//!   other framework.
 //! - [`signing`], [`SessionCodec`], [`SessionData`], [`Value`]: the formats.
 //! - [`user_sessions`]: where a user is logged in, and how to log out everywhere.
 //! - [`telemetry`]: logs, spans and metrics for operators.

@@ -364,7 +364,8 @@ impl UserSessions {
     }
 
     /// Ends all sessions of this user; returns how many. A session that moves to another key meanwhile is
-    /// followed. To log the current user out too, call [`auth::logout`](crate::auth::logout) afterwards, which deletes the cookie.
+    /// followed. To log the current user out too, call [`auth::logout`](crate::auth::logout) afterwards, which
+    /// deletes the cookie.
     ///
     /// ```
     /// use cloakroom::user_sessions::UserSessions;

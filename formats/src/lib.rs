@@ -5,7 +5,8 @@
 //! Django site has stored or signed:
 //!
 //! - [`signing`]: `django.core.signing`, text with a signature and a time.
-//! - [`SessionCodec`]: the signed text of a session, old and new, as the stores `db`, `file` and `signed_cookies` keep it.
+//! - [`SessionCodec`]: the signed text of a session, old and new, as the stores `db`, `file` and
+//!   `signed_cookies` keep it.
 //! - [`SessionData`] and [`Value`]: the dictionary in that text, without loss; from and to JSON and Python's
 //!   pickle.
 //! - [`Expiry`], [`Moment`] and [`TimeZone`]: when a session expires, as Django writes it.

@@ -31,22 +31,24 @@
 //!
 //! So, if every process that writes these sessions uses this store:
 //!
-//! - **No lost update.** A write between the load and the claim fails the claim; one between claim and decision fails the
-//!   decision; one after the decision fails the caller's write. Each is [`Updated::Changed`], after which the session is
-//!   loaded again.
-//! - **No return after a logout.** Logout deletes from both stores, the old one first, until a pass finds nothing, and at
-//!   least twice. A move whose claim is deleted cannot decide, and its provisional entry has no effect.
+//! - **No lost update.** A write between the load and the claim fails the claim; one between claim and decision
+//!   fails the decision; one after the decision fails the caller's write. Each is [`Updated::Changed`], after
+//!   which the session is loaded again.
+//! - **No return after a logout.** Logout deletes from both stores, the old one first, until a pass finds
+//!   nothing, and at least twice. A move whose claim is deleted cannot decide, and its provisional entry has no
+//!   effect.
 //! - **A crash loses nothing.** Before the decision the old store has the session, after it the new one, in
 //!   each case with its whole time to live. Leftovers have no effect, are replaced by the next move, and
 //!   expire with their session.
 //!
 //! # Limits
 //!
-//! - A process that knows only one of the stores, such as Django, does not see sessions of the other. To Django, a session
-//!   that moved away is gone: its user has to log in again, and a save in that moment fails (Django answers 400). A write
-//!   of Django before the decision is not lost, as the move fails. Django's save does not compare: one whose load was before
-//!   the decision and whose write falls between the decision and the removal of the forward, some milliseconds later, is lost.
-//!   Move a site with Django by `cloakroom copy --record`.
+//! - A process that knows only one of the stores, such as Django, does not see the other store's sessions. For
+//!   Django, a session that moved away is gone: its user has to log in again, and a save at that moment fails
+//!   (Django answers 400). A Django write before the decision is not lost, because the move fails. But Django's
+//!   save does not compare. It is lost if its load was before the decision, and its write comes between the
+//!   decision and the removal of the forward, some milliseconds later. Move a site with Django by
+//!   `cloakroom copy --record`.
 //! - A session that another program has put into both stores, such as `cloakroom copy`, is read from the new
 //!   store.
 //! - Absence is not atomic over two stores: a session is absent when two consecutive reads of both stores

@@ -43,8 +43,8 @@ pub(super) enum Query {
     List,
     /// Counts the rows that expire after `$1`, and all rows.
     Count,
-    /// Puts an entry into the index of user sessions: user `$1`, key `$2`, first and last seen `$3`, `$4`, address `$5`,
-    /// user agent `$6`, the key that it moved from or null `$7`.
+    /// Puts an entry into the index of user sessions: user `$1`, key `$2`, first and last seen `$3`, `$4`,
+    /// address `$5`, user agent `$6`, the key that it moved from or null `$7`.
     IndexPut,
     /// Adds missing entries: the same parameters as arrays.
     IndexFill,
