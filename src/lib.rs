@@ -1,16 +1,58 @@
-#![doc = include_str!("../README.md")]
+//! Django's session framework: sessions, signed values and logins that a Rust service shares with a Django site, or has
+//! to itself.
 //!
 //! # Map
 //!
-//! - [`Session`], [`LazySession`], [`Key`]: the session in a handler. [`auth`]: Django's login in the
-//!   session.
-//! - [`Settings`]: Django's settings under their names. [`connect`], [`store`]: where sessions are kept.
-//! - [`SessionLayer`] for tower and axum, `SessionTransform` for actix-web; [`middleware`]: their rules, for any
-//!   other framework.
-//! - [`signing`], [`SessionCodec`], [`SessionData`], [`Value`]: the formats.
-//! - [`user_sessions`]: where a user is logged in, and how to log out everywhere.
-//! - [`telemetry`]: logs, spans and metrics for operators.
-//! - `conformance`: the suite that a store of your own should pass.
+//! | To | see |
+//! |---|---|
+//! | use the session in a handler | [`Session`], [`LazySession`], and [`Key`] for keys that know their type |
+//! | add sessions to a service | `SessionLayer` for axum and tower, `SessionTransform` for actix-web; [`middleware`] has their rules, for any other framework |
+//! | configure a site | [`Settings`]: Django's settings under their names |
+//! | open a store | [`connect`] has the URLs; [`store`] has the stores and their options |
+//! | know the user | [`auth`]: Django's login in the session; [`user_sessions`]: where a user is logged in, and how to log out everywhere |
+//! | read and write the formats | [`signing`], [`SessionCodec`], [`SessionData`], [`Value`]; alone they are the crate `cloakroom-formats` |
+//! | operate it | [`telemetry`]: logs, spans and metrics; [`spawn_cleaner`] |
+//! | write a store | [`SessionStore`] has the contract and a worked example; `conformance` is the suite that it should pass |
+//!
+//! # Start
+//!
+//! ```no_run
+//! # #[cfg(feature = "sqlite")]
+//! # mod start {
+//! use axum::{Router, routing::get};
+//! use cloakroom::{Key, Session, SessionLayer, Settings, connect_or_create};
+//!
+//! const VISITS: Key<u32> = Key::new("visits");
+//!
+//! async fn visit(session: Session) -> Result<String, cloakroom::Error> {
+//!     // Correct even when the same visitor sends many requests at once.
+//!     let visits = session.modify(VISITS, |visits| visits.unwrap_or(0) + 1)?;
+//!     Ok(format!("visit {visits}"))
+//! }
+//!
+//! async fn site() -> Result<Router, Box<dyn std::error::Error>> {
+//!     // `SECRET_KEY`, from the environment. Beside a Django site: that site's.
+//!     let settings = Settings::from_env()?;
+//!     // Beside a Django site: `connect`, which never changes a schema.
+//!     let store = connect_or_create("sqlite:db.sqlite3", &settings).await?;
+//!     Ok(Router::new().route("/", get(visit)).layer(SessionLayer::new(store, settings)?))
+//! }
+//! # }
+//! ```
+//!
+//! # Promises
+//!
+//! 1. **No lost updates.** A save compares and swaps. On a conflict the session is loaded again, and this request's changes
+//!    are applied on top.
+//! 2. **No resurrected logins.** A session that was deleted is never written again.
+//! 3. **Nothing of Python's is lost.** Values that nobody touches go back letter for letter.
+//! 4. **An error is not "not found".** A failed read never leads to a write, and touches no cookie.
+//!
+//! # Features
+//!
+//! `axum` is the default. Each store is a feature: `sqlite`, `postgres` (with TLS: `postgres-tls`), `mysql`, `redis` (also
+//! `redis-tls`, `redis-cluster`, `redis-sentinel`), `memcached`, `file`. Others are `actix`, `tower`, `time-zones` (for
+//! Django sites with `USE_TZ = False`), `metrics`, and `conformance`. A feature adds API and changes no default.
 
 mod cleaner;
 #[cfg(feature = "conformance")]
@@ -71,6 +113,8 @@ pub use web::tower::{ErrorResponse, PlainText, SessionBody, SessionFuture, Sessi
 /// The Markdown documents: their examples are compiled.
 #[cfg(all(doctest, feature = "axum"))]
 mod documents {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
     #[doc = include_str!("../docs/from-django.md")]
     mod from_django {}
     #[doc = include_str!("../docs/from-tower-sessions.md")]

@@ -18,8 +18,9 @@ use crate::site::session_key::SessionKey;
 /// - *Absent* is `None` or an outcome, never an error; after an error the state is unknown.
 /// - *Expired* is absent: an entry is present while `expire_date > now`. One that expires exactly now is
 ///   absent, but `clear_expired` does not remove it yet.
-/// - *Not genuine* (the signature does not match) is present with [`Loaded::genuine`] false and no data. The
-///   session acts as new, and the stored entry stays as it is.
+/// - *Not genuine* (the signature does not match) is present as
+///   [`Content::NotGenuine`](super::loaded::Content::NotGenuine). The session acts as new, and the stored entry stays as
+///   it is.
 /// - *Unreadable* (genuine, but cannot be carried without loss) is an error of
 ///   [`StoreErrorKind::Unreadable`]; the entry stays.
 /// - *Refused*: data that a load would not give back is not written. The call fails with
@@ -31,12 +32,134 @@ use crate::site::session_key::SessionKey;
 /// - Dropping a call's future leaves the store consistent; the call may or may not have happened.
 ///
 /// Store implementers need this trait alone; applications use [`Session`](crate::Session).
+///
+/// # A store of your own
+/// Seven methods are required. This one keeps sessions in a map, compares them by a number, and passes the suite:
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::sync::{Arc, Mutex};
+///
+/// use cloakroom::chrono::{DateTime, Utc};
+/// use cloakroom::store::{Content, Created, Loaded, Progress, Record, Rotated, Updated, Version};
+/// use cloakroom::{SessionData, SessionKey, SessionStore, StoreError, async_trait};
+///
+/// #[derive(Debug, Default)]
+/// struct Shelf(Mutex<Entries>);
+///
+/// #[derive(Debug, Default)]
+/// struct Entries {
+///     entries: HashMap<SessionKey, (SessionData, DateTime<Utc>, u64)>,
+///     writes: u64,
+/// }
+///
+/// impl Entries {
+///     /// Puts a session under its key, in a version that no entry ever had.
+///     fn put(&mut self, session_key: &SessionKey, record: Record<'_>) -> Version {
+///         self.writes += 1;
+///         let entry = (record.data.clone(), record.expire_date, self.writes);
+///         self.entries.insert(session_key.clone(), entry);
+///         Version::from_number(self.writes)
+///     }
+///
+///     /// Whether the entry is the one that the caller expects; none when there is no entry.
+///     fn is(&self, session_key: &SessionKey, expected: Option<&Version>) -> Option<bool> {
+///         let (_, _, version) = self.entries.get(session_key)?;
+///         Some(expected.is_none_or(|expected| *expected == Version::from_number(*version)))
+///     }
+/// }
+///
+/// #[async_trait]
+/// impl SessionStore for Shelf {
+///     async fn load(&self, key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
+///         let shelf = self.0.lock().unwrap();
+///         let live = shelf.entries.get(key).filter(|(_, expire_date, _)| *expire_date > now);
+///         Ok(live.map(|(data, expire_date, version)| Loaded {
+///             content: Content::Genuine(data.clone()),
+///             version: Version::from_number(*version),
+///             expire_date: Some(*expire_date),
+///         }))
+///     }
+///
+///     async fn create(&self, key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
+///         let mut shelf = self.0.lock().unwrap();
+///         // An expired session keeps its key until it is cleared.
+///         if shelf.entries.contains_key(key) {
+///             return Ok(Created::KeyTaken);
+///         }
+///         Ok(Created::Created(shelf.put(key, record)))
+///     }
+///
+///     async fn update(
+///         &self,
+///         key: &SessionKey,
+///         expected: Option<&Version>,
+///         record: Record<'_>,
+///     ) -> Result<Updated, StoreError> {
+///         let mut shelf = self.0.lock().unwrap();
+///         match shelf.is(key, expected) {
+///             None => Ok(Updated::Missing),
+///             Some(false) => Ok(Updated::Changed),
+///             Some(true) => Ok(Updated::Updated(shelf.put(key, record))),
+///         }
+///     }
+///
+///     async fn rotate(
+///         &self,
+///         key: &SessionKey,
+///         expected: Option<&Version>,
+///         new_key: &SessionKey,
+///         record: Record<'_>,
+///     ) -> Result<Rotated, StoreError> {
+///         // One lock: at no time is the session under both keys or under none.
+///         let mut shelf = self.0.lock().unwrap();
+///         match shelf.is(key, expected) {
+///             None => Ok(Rotated::Missing),
+///             Some(false) => Ok(Rotated::Changed),
+///             Some(true) if shelf.entries.contains_key(new_key) => Ok(Rotated::KeyTaken),
+///             Some(true) => {
+///                 shelf.entries.remove(key);
+///                 Ok(Rotated::Rotated(shelf.put(new_key, record)))
+///             }
+///         }
+///     }
+///
+///     async fn delete(&self, key: &SessionKey) -> Result<bool, StoreError> {
+///         Ok(self.0.lock().unwrap().entries.remove(key).is_some())
+///     }
+///
+///     async fn exists(&self, key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
+///         Ok(self.load(key, now).await?.is_some())
+///     }
+///
+///     async fn clear_expired_with_progress(
+///         &self,
+///         now: DateTime<Utc>,
+///         progress: &mut Progress<'_>,
+///     ) -> Result<u64, StoreError> {
+///         let cleared = {
+///             let entries = &mut self.0.lock().unwrap().entries;
+///             let before = entries.len();
+///             entries.retain(|_, (_, expire_date, _)| *expire_date >= now);
+///             (before - entries.len()) as u64
+///         };
+///         let _ = progress(cleared);
+///         Ok(cleared)
+///     }
+/// }
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// // The feature `conformance`, for tests.
+/// let shelf: Arc<dyn SessionStore> = Arc::new(Shelf::default());
+/// cloakroom::conformance::run(&shelf, &[]).await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[async_trait]
 pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// A short name for logs and traces, such as `sqlite`. Default: `other`.
     ///
     /// ```
-    /// use cloakroom::{MemoryStore, SessionStore};
+    /// # use cloakroom::{MemoryStore, SessionStore};
     ///
     /// assert_eq!(MemoryStore::new().name(), "memory");
     /// ```
@@ -48,7 +171,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// cookie as the version, and the cookie replaces the session key.
     ///
     /// ```
-    /// use cloakroom::{MemoryStore, SessionStore, Settings, SignedCookieStore};
+    /// # use cloakroom::{MemoryStore, SessionStore, Settings, SignedCookieStore};
     ///
     /// assert!(SignedCookieStore::new(&Settings::new("secret")).keeps_data_in_cookie());
     /// assert!(!MemoryStore::new().keeps_data_in_cookie());
@@ -60,14 +183,14 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// Loads the session under this key. Django's `SessionBase.load`.
     ///
     /// ```
-    /// use cloakroom::chrono::{TimeDelta, Utc};
-    /// use cloakroom::store::Record;
-    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    /// # use cloakroom::chrono::{TimeDelta, Utc};
+    /// # use cloakroom::store::Record;
+    /// # use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
-    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
-    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// # let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// # let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// # let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
     /// assert!(store.load(&key, now).await?.is_none(), "absent is no error");
     /// store.create(&key, record).await?;
     /// assert_eq!(store.load(&key, now).await?.unwrap().data().unwrap().read("visits")?, Some(1));
@@ -80,14 +203,14 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// [`Updated::Changed`]. It differs from `load` only for a store that loads from copies.
     ///
     /// ```
-    /// use cloakroom::chrono::{TimeDelta, Utc};
-    /// use cloakroom::store::Record;
-    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    /// # use cloakroom::chrono::{TimeDelta, Utc};
+    /// # use cloakroom::store::Record;
+    /// # use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
-    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
-    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// # let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// # let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// # let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
     /// store.create(&key, record).await?;
     /// let loaded = store.load_for_update(&key, now).await?.unwrap();
     /// assert_eq!(loaded.version, store.load(&key, now).await?.unwrap().version);
@@ -105,14 +228,14 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// Django's `save(must_create=True)`.
     ///
     /// ```
-    /// use cloakroom::chrono::{TimeDelta, Utc};
-    /// use cloakroom::store::{Created, Record};
-    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    /// # use cloakroom::chrono::{TimeDelta, Utc};
+    /// # use cloakroom::store::{Created, Record};
+    /// # use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
-    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
-    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// # let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// # let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// # let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
     /// assert!(matches!(store.create(&key, record).await?, Created::Created(_)));
     /// let tomorrow = Record { now: now + TimeDelta::days(1), expire_date: now + TimeDelta::days(2), ..record };
     /// assert_eq!(store.create(&key, tomorrow).await?, Created::KeyTaken, "an expired session keeps its key");
@@ -124,14 +247,14 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// creates one. Django's `save()` is this without `expected`.
     ///
     /// ```
-    /// use cloakroom::chrono::{TimeDelta, Utc};
-    /// use cloakroom::store::{Record, Updated};
-    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    /// # use cloakroom::chrono::{TimeDelta, Utc};
+    /// # use cloakroom::store::{Record, Updated};
+    /// # use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
-    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
-    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// # let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// # let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// # let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
     /// store.create(&key, record).await?;
     /// let data = SessionData::from_json(r#"{"visits":2}"#)?;
     /// let Updated::Updated(version) = store.update(&key, None, Record { data: &data, ..record }).await? else {
@@ -152,14 +275,14 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// step: it is never under both keys or under neither. Part of Django's `cycle_key`.
     ///
     /// ```
-    /// use cloakroom::chrono::{TimeDelta, Utc};
-    /// use cloakroom::store::{Record, Rotated};
-    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    /// # use cloakroom::chrono::{TimeDelta, Utc};
+    /// # use cloakroom::store::{Record, Rotated};
+    /// # use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
-    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
-    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// # let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// # let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// # let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
     /// let taken = SessionKey::random()?;
     /// store.create(&key, record).await?;
     /// store.create(&taken, record).await?;
@@ -178,14 +301,14 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// Removes a session permanently; returns whether there was one. Django's `delete`.
     ///
     /// ```
-    /// use cloakroom::chrono::{TimeDelta, Utc};
-    /// use cloakroom::store::Record;
-    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    /// # use cloakroom::chrono::{TimeDelta, Utc};
+    /// # use cloakroom::store::Record;
+    /// # use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
-    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
-    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// # let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// # let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// # let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
     /// store.create(&key, record).await?;
     /// assert!(store.delete(&key).await?);
     /// assert!(!store.delete(&key).await?, "it is gone");
@@ -196,14 +319,14 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// Whether an unexpired session has this key. Django's `exists` counts expired ones too.
     ///
     /// ```
-    /// use cloakroom::chrono::{TimeDelta, Utc};
-    /// use cloakroom::store::Record;
-    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    /// # use cloakroom::chrono::{TimeDelta, Utc};
+    /// # use cloakroom::store::Record;
+    /// # use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
-    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
-    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// # let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// # let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// # let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
     /// store.create(&key, record).await?;
     /// assert!(store.exists(&key, now).await?);
     /// assert!(!store.exists(&key, now + TimeDelta::hours(1)).await?, "it has expired");
@@ -215,14 +338,14 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// many. Does nothing where the server expires entries by itself. Django's `clear_expired`.
     ///
     /// ```
-    /// use cloakroom::chrono::{TimeDelta, Utc};
-    /// use cloakroom::store::Record;
-    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    /// # use cloakroom::chrono::{TimeDelta, Utc};
+    /// # use cloakroom::store::Record;
+    /// # use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
-    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
-    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// # let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// # let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// # let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
     /// store.create(&key, record).await?;
     /// assert_eq!(store.clear_expired(now).await?, 0);
     /// assert_eq!(store.clear_expired(now + TimeDelta::days(1)).await?, 1);
@@ -237,15 +360,15 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// step reports once.
     ///
     /// ```
-    /// use std::ops::ControlFlow;
-    /// use cloakroom::chrono::{TimeDelta, Utc};
-    /// use cloakroom::store::Record;
-    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    /// # use std::ops::ControlFlow;
+    /// # use cloakroom::chrono::{TimeDelta, Utc};
+    /// # use cloakroom::store::Record;
+    /// # use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
-    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
-    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// # let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// # let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// # let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
     /// store.create(&key, record).await?;
     /// let mut told = Vec::new();
     /// let mut progress = |cleared| {
@@ -269,11 +392,11 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     ///   that list in the order of their keys (the databases) list it once, others at least once.
     ///
     /// ```
-    /// use cloakroom::chrono::Utc;
-    /// use cloakroom::{MemoryStore, SessionStore};
+    /// # use cloakroom::chrono::Utc;
+    /// # use cloakroom::{MemoryStore, SessionStore};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let (store, now) = (MemoryStore::new(), Utc::now());
+    /// # let (store, now) = (MemoryStore::new(), Utc::now());
     /// let (mut live, mut listing) = (0, store.list()?);
     /// while let Some(page) = listing.next_page(500, now).await? {
     ///     live += page.iter().filter(|listed| !listed.is_expired(now)).count();
@@ -285,21 +408,21 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// Of [`StoreErrorKind::Unsupported`] where a store cannot know its sessions, as with those in cookies.
     fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
-        let message = "this store cannot list its sessions; only who has a session's key finds it";
+        let message = "this store cannot list its sessions; it finds a session only by its key";
         Err(StoreError::new("", StoreErrorKind::Unsupported, message))
     }
 
     /// Counts the sessions. One statement in a database; elsewhere it takes as long as a listing.
     ///
     /// ```
-    /// use cloakroom::chrono::{TimeDelta, Utc};
-    /// use cloakroom::store::Record;
-    /// use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    /// # use cloakroom::chrono::{TimeDelta, Utc};
+    /// # use cloakroom::store::Record;
+    /// # use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
     ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
-    /// let data = SessionData::from_json(r#"{"visits":1}"#)?;
-    /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// # let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// # let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// # let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
     /// store.create(&key, record).await?;
     /// assert_eq!(store.count(now).await?.live, 1);
     /// let tomorrow = store.count(now + TimeDelta::days(1)).await?;
@@ -332,7 +455,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// # let folder = tempfile::tempdir().unwrap();
     /// # let path = folder.path().join("db.sqlite3");
-    /// use cloakroom::{SessionStore, Settings, SqliteStore};
+    /// # use cloakroom::{SessionStore, Settings, SqliteStore};
     ///
     /// SqliteStore::at(&path).create_table(Default::default()).await?;
     /// let store = SqliteStore::at(&path).open(&Settings::new("secret")).await?;

@@ -36,7 +36,7 @@ pub struct Listed {
     pub session_key: SessionKey,
     /// Its expiry, if the store knows it.
     pub expire_date: Option<DateTime<Utc>>,
-    /// The session, or why it cannot be read: an error of [`StoreErrorKind::Unreadable`].
+    /// The session, or why it cannot be read: an error of [`StoreErrorKind::Unreadable`](crate::StoreErrorKind::Unreadable).
     pub session: Result<Loaded, StoreError>,
 }
 

@@ -35,7 +35,7 @@ pub struct Loaded {
     pub expire_date: Option<DateTime<Utc>>,
 }
 
-/// What a stored entry holds.
+/// The content of a stored entry.
 ///
 /// ```
 /// use cloakroom::SessionData;

@@ -24,7 +24,7 @@
 //! sentinels themselves are asked without a password. A failover loses writes that had not reached the
 //! replica: an older version of a session may come back, even a session that was logged out at that moment.
 //! `min-replicas-to-write` on the server limits the loss. While no primary is known, calls fail with
-//! [`StoreErrorKind::Unavailable`](crate::StoreErrorKind::Unavailable).
+//! [`StoreErrorKind::Unavailable`].
 //!
 //! # TLS
 //! `rediss://` (feature `redis-tls`) encrypts the connection. The server's certificate must be for the URL's

@@ -40,7 +40,7 @@ pub(super) fn options(url: &str) -> Result<SqliteOptions, StoreError> {
             ("timeout", seconds) => {
                 match seconds.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
                     Some(timeout) => options.timeout = timeout,
-                    None => return wrong(format!("`timeout={seconds}` is no number of seconds")),
+                    None => return wrong(format!("`timeout={seconds}` is not a number of seconds")),
                 }
             }
             _ => {
