@@ -15,6 +15,8 @@ pub(crate) mod loaded;
 pub mod memory;
 pub mod moving;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
+mod outcome;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
 mod per_runtime;
 mod secret_check;
 pub mod signed_cookies;

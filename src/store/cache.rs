@@ -5,6 +5,7 @@ mod format;
 pub mod memcached;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod rotation;
 
 pub use format::{
     CacheCompressor, CacheEngine, CacheFormat, CacheSerializer, KeyFunction, UnknownCacheFormat,

@@ -4,7 +4,6 @@ pub(super) mod database;
 mod dialect;
 #[cfg(feature = "mysql")]
 pub mod mysql;
-mod outcome;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]

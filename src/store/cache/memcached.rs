@@ -27,12 +27,14 @@ use futures_util::future::join_all;
 
 use self::client::{Failure, Reply, Server, Status};
 use super::format::{CacheEngine, CacheFormat, CacheSerializer, EntryError, ends_in, time_to_live};
+use super::rotation::{OneEntryStore, rotate_in_two_steps};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Content, Loaded, Version};
+use crate::store::outcome::WriteOutcome;
 use crate::store::url::without_login;
 
 /// memcached's own limit.
@@ -314,6 +316,22 @@ fn is_version(expected: &Version) -> String {
 }
 
 #[async_trait]
+impl OneEntryStore for MemcachedStore {
+    async fn delete_expected(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+    ) -> Result<WriteOutcome, StoreError> {
+        let condition = expected.map(is_version).unwrap_or_default();
+        Ok(match self.remove(session_key, &condition).await? {
+            Status::Done => WriteOutcome::Done,
+            Status::Changed => WriteOutcome::Changed,
+            Status::Missing | Status::NotStored => WriteOutcome::Missing,
+        })
+    }
+}
+
+#[async_trait]
 impl SessionStore for MemcachedStore {
     fn name(&self) -> &'static str {
         "memcached"
@@ -368,17 +386,7 @@ impl SessionStore for MemcachedStore {
         new_session_key: &SessionKey,
         record: Record<'_>,
     ) -> Result<Rotated, StoreError> {
-        let Created::Created(version) = self.create(new_session_key, record).await? else {
-            return Ok(Rotated::KeyTaken);
-        };
-        let condition = expected.map(is_version).unwrap_or_default();
-        let outcome = match self.remove(session_key, &condition).await? {
-            Status::Done => return Ok(Rotated::Rotated(version)),
-            Status::Changed => Rotated::Changed,
-            Status::Missing | Status::NotStored => Rotated::Missing,
-        };
-        self.remove(new_session_key, &is_version(&version)).await?;
-        Ok(outcome)
+        rotate_in_two_steps(self, session_key, expected, new_session_key, record).await
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {

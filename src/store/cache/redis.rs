@@ -51,12 +51,14 @@ use redis::Value as Reply;
 
 use self::connection::{Code, Connection, Failure};
 use super::format::{CacheEngine, CacheFormat, ends_in, time_to_live};
+use super::rotation::{OneEntryStore, rotate_in_two_steps};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Content, Loaded, Version};
+use crate::store::outcome::WriteOutcome;
 use crate::store::url::{StoreScheme, StoreUrl};
 
 /// Keeps sessions in Redis, in the entries that Django's cache back ends read and write.
@@ -201,30 +203,14 @@ impl RedisStore {
         failure.explain(&self.connection)
     }
 
-    async fn script(&self, script: &Script<'_>) -> Result<i64, StoreError> {
+    async fn script(&self, script: &Script<'_>) -> Result<WriteOutcome, StoreError> {
         match self.connection.script(script).await.map_err(|failure| self.explain(failure))? {
-            Reply::Int(outcome) => Ok(outcome),
+            Reply::Int(0) => Ok(WriteOutcome::Missing),
+            Reply::Int(1) => Ok(WriteOutcome::Changed),
+            Reply::Int(2) => Ok(WriteOutcome::Done),
+            Reply::Int(3) => Ok(WriteOutcome::KeyTaken),
             _ => Err(self.explain(Failure::Unexpected)),
         }
-    }
-
-    /// [`SessionStore::rotate`] when one script cannot reach both keys.
-    async fn rotate_across_servers(
-        &self,
-        old_key: &str,
-        expected: Option<&Version>,
-        new_key: &str,
-        entry: &Entry,
-    ) -> Result<i64, StoreError> {
-        if !self.set_new(new_key, entry).await? {
-            return Ok(TAKEN);
-        }
-        let outcome = self.script(&Script::new(&DELETE, &[old_key], expected, entry)).await?;
-        if outcome != DONE {
-            let written = Version::from_bytes(entry.value.as_slice());
-            self.script(&Script::new(&DELETE, &[new_key], Some(&written), entry)).await?;
-        }
-        Ok(outcome)
     }
 
     /// Creates an entry; returns false when one exists.
@@ -246,6 +232,7 @@ impl RedisStore {
 }
 
 /// A session's entry in Redis.
+#[derive(Default)]
 struct Entry {
     value: Vec<u8>,
     milliseconds: i64,
@@ -269,11 +256,6 @@ impl<'a> Script<'a> {
         Script { code, keys, expected: expected.map(|version| version.as_bytes().unwrap_or_default()), entry }
     }
 }
-
-const MISSING: i64 = 0;
-const CHANGED: i64 = 1;
-const DONE: i64 = 2;
-const TAKEN: i64 = 3;
 
 /// The common beginning of the scripts. ARGV: whether a value is expected, which, the new value, its
 /// milliseconds.
@@ -319,6 +301,18 @@ static ROTATE: Code = Code::new(script!(
     "if tonumber(ARGV[4]) > 0 then redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4]) end"
     "redis.call('DEL', KEYS[1])"
 ));
+
+#[async_trait]
+impl OneEntryStore for RedisStore {
+    async fn delete_expected(
+        &self,
+        session_key: &SessionKey,
+        expected: Option<&Version>,
+    ) -> Result<WriteOutcome, StoreError> {
+        let (key, nothing) = (self.format.entry_key(session_key), Entry::default());
+        self.script(&Script::new(&DELETE, &[&key], expected, &nothing)).await
+    }
+}
 
 #[async_trait]
 impl SessionStore for RedisStore {
@@ -370,12 +364,8 @@ impl SessionStore for RedisStore {
         record: Record<'_>,
     ) -> Result<Updated, StoreError> {
         let (key, entry) = (self.format.entry_key(session_key), self.entry(record)?);
-        match self.script(&Script::new(&UPDATE, &[&key], expected, &entry)).await? {
-            MISSING => Ok(Updated::Missing),
-            CHANGED => Ok(Updated::Changed),
-            DONE => Ok(Updated::Updated(Version::from_bytes(entry.value))),
-            _ => Err(self.explain(Failure::Unexpected)),
-        }
+        let outcome = self.script(&Script::new(&UPDATE, &[&key], expected, &entry)).await?;
+        Ok(outcome.updated(Version::from_bytes(entry.value)))
     }
 
     async fn rotate(
@@ -385,20 +375,13 @@ impl SessionStore for RedisStore {
         new_session_key: &SessionKey,
         record: Record<'_>,
     ) -> Result<Rotated, StoreError> {
+        if self.connection.is_cluster() {
+            return rotate_in_two_steps(self, session_key, expected, new_session_key, record).await;
+        }
         let entry = self.entry(record)?;
         let (old, new) = (self.format.entry_key(session_key), self.format.entry_key(new_session_key));
-        let outcome = if self.connection.is_cluster() {
-            self.rotate_across_servers(&old, expected, &new, &entry).await?
-        } else {
-            self.script(&Script::new(&ROTATE, &[&old, &new], expected, &entry)).await?
-        };
-        match outcome {
-            MISSING => Ok(Rotated::Missing),
-            CHANGED => Ok(Rotated::Changed),
-            DONE => Ok(Rotated::Rotated(Version::from_bytes(entry.value))),
-            TAKEN => Ok(Rotated::KeyTaken),
-            _ => Err(self.explain(Failure::Unexpected)),
-        }
+        let outcome = self.script(&Script::new(&ROTATE, &[&old, &new], expected, &entry)).await?;
+        Ok(outcome.rotated(Version::from_bytes(entry.value)))
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {

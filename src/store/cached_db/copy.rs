@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use cloakroom_formats::SessionData;
 
 use super::distrust::Distrust;
 use super::pause::Pause;
@@ -13,7 +14,6 @@ use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::store::contract::{Created, Record, SessionStore, Updated};
 use crate::store::loaded::{CompositeVersion, Content, Loaded, Version};
-use cloakroom_formats::SessionData;
 
 /// The maximum difference between the clocks of a cache and its users, and from rounding.
 const SLACK: TimeDelta = TimeDelta::seconds(2);

@@ -60,7 +60,6 @@ use self::reads::{Read, Stored, Timestamp};
 use self::tasks::Tasks;
 use self::writes::{Row, Work, Write};
 use super::dialect::{Dialect, Names};
-use super::outcome::WriteOutcome;
 use super::table::{self, expected_text};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
@@ -69,6 +68,7 @@ use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, U
 use crate::store::generation::Generation;
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
+use crate::store::outcome::WriteOutcome;
 use crate::store::per_runtime::PerRuntime;
 use crate::store::url::{database_shown, without_login};
 

@@ -13,8 +13,8 @@ use mysql_async::{Conn, Params, Row, Value};
 use super::error::{DUPLICATE, Failure, Task};
 use super::{ColumnValue, MysqlOptions};
 use crate::site::session_key::SessionKey;
+use crate::store::outcome::WriteOutcome;
 use crate::store::sql::dialect::Names;
-use crate::store::sql::outcome::WriteOutcome;
 
 pub(super) struct Statements {
     load: String,

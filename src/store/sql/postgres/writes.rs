@@ -20,7 +20,7 @@ use super::error::Task;
 use super::statements::Query;
 use crate::site::session_key::SessionKey;
 use crate::store::loaded::Version;
-use crate::store::sql::outcome::WriteOutcome;
+use crate::store::outcome::WriteOutcome;
 
 /// A request to write.
 pub(super) struct Write {

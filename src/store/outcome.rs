@@ -1,4 +1,4 @@
-//! The outcome of a write to a row, and its translation for the store's caller.
+//! The outcome of a write to a row or an entry, and of the store's call by it.
 
 use crate::store::contract::{Created, Rotated, Updated};
 use crate::store::loaded::Version;
