@@ -23,12 +23,12 @@ if (countdown) {
   tick();
 }
 
-// What was done belongs to this look at the page only, not to a reload.
+// The message about an action is for this view of the page only, not for a reload.
 if (location.search) {
   history.replaceState(null, "", "/" + location.hash);
 }
 
-// Whoever picks a date means the choice beside it.
+// Picking a date also selects the choice beside it.
 const date = document.getElementById("date");
 if (date) {
   date.addEventListener("input", () => {

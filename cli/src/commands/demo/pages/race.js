@@ -1,7 +1,7 @@
 "use strict";
 
 const ways = ["merge", "last-write-wins"];
-// What each tab has sent is its own entry, so that two tabs do not overwrite each other here either.
+// Each tab keeps the requests it has sent in its own entry, so that two tabs do not overwrite each other.
 const tab = Math.random().toString(36).slice(2, 8);
 const entry = (way, tab) => "race " + way + " " + tab;
 const result = document.getElementById("result");
