@@ -471,7 +471,7 @@ impl UserSessions {
                 let (expire_date, its_user) = match loaded {
                     Ok(Some(loaded)) => match loaded.data() {
                         Some(data) => (loaded.expire_date, user_id_in(data)),
-                        // Signed with another secret: its user is not known.
+                        // Signed with another secret: its user is unknown.
                         None => {
                             look.not_genuine += 1;
                             continue;

@@ -88,7 +88,7 @@ fn record(data: &SessionData) -> Record<'_> {
     Record { data, expire_date: now + TimeDelta::hours(1), now }
 }
 
-/// The data as JSON; nothing of an entry that is not genuine.
+/// The data as JSON; empty for an entry that is not genuine.
 fn json(loaded: &Loaded) -> String {
     loaded.data().map(SessionData::to_json).unwrap_or_default()
 }

@@ -354,7 +354,7 @@ impl Session {
         let loaded = telemetry::call(Operation::Load, loading).await?;
         let Some(loaded) = loaded else { return Err(Error::Interrupted) };
         let Content::Genuine(data) = loaded.content else {
-            // It has not ended: whoever has the secret serves it.
+            // The session has not ended: a server with that secret still serves it.
             let message = "the session was signed with another secret since it was loaded; nothing was written. Give all \
                            servers of the site the same SECRET_KEY and SECRET_KEY_FALLBACKS";
             let store = self.site().store.name();

@@ -311,7 +311,7 @@ impl SessionStore for CachedDbStore {
         match copy.filter(|copy| self.copies.believes(session_key, copy, now)) {
             Some(copy) => {
                 let version = CopyVersion::of(copy.content.clone(), None, Some(copy.version));
-                // When the copy ends is not when the session does.
+                // The copy's expiry is not the session's.
                 Ok(Some(Loaded { content: copy.content, version, expire_date: None }))
             }
             None => self.load_row(session_key, now, seen, start).await,
@@ -427,7 +427,7 @@ impl SessionStore for CachedDbStore {
         Ok(cleared)
     }
 
-    /// The database's: what has no row is no session.
+    /// Lists the database: a copy without a row is not a session.
     fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
         self.database.list()
     }

@@ -387,8 +387,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
 
     /// Lists all sessions, page by page.
     ///
-    /// - All that is stored is listed: also what has expired, is not genuine, or is unreadable.
-    /// - What was there from the first call to the last is listed, whatever else comes, goes or changes meanwhile. Stores
+    /// - Everything stored is listed, including entries that are expired, not genuine, or unreadable.
+    /// - An entry that exists from the first call to the last is listed, regardless of other changes. Stores
     ///   that list in the order of their keys (the databases) list it once, others at least once.
     ///
     /// ```
@@ -406,7 +406,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// ```
     ///
     /// # Errors
-    /// Of [`StoreErrorKind::Unsupported`] where a store cannot know its sessions, as with those in cookies.
+    /// Of [`StoreErrorKind::Unsupported`] where a store cannot know its sessions, such as sessions in
+    /// cookies.
     fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
         let message = "this store cannot list its sessions; it finds a session only by its key";
         Err(StoreError::new("", StoreErrorKind::Unsupported, message))
@@ -471,7 +472,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     }
 }
 
-/// A store to share between requests: any store, or one in an [`Arc`] already.
+/// A store that can be shared between requests: any store, or one that is already in an [`Arc`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -524,7 +525,7 @@ const LISTING_PAGE: usize = 500;
 /// ```
 pub type Progress<'a> = dyn FnMut(u64) -> ControlFlow<()> + Send + 'a;
 
-/// A session to be written.
+/// A session to write.
 ///
 /// ```
 /// use cloakroom::chrono::{TimeDelta, Utc};

@@ -97,14 +97,15 @@ impl Count {
 /// ```
 #[async_trait]
 pub trait Listing<T>: Send {
-    /// The next items, about `limit` of them; none at the end. A page may be empty before the end.
+    /// Returns the next items, about `limit` of them; `None` at the end. A page may be empty before the end.
     ///
     /// # Errors
-    /// When the store fails. The listing stays where it is: call again to try again.
+    /// When the store fails. The listing has not advanced: call again to retry.
     async fn next_page(&mut self, limit: usize, now: DateTime<Utc>) -> Result<Option<Vec<T>>, StoreError>;
 }
 
-/// A store that finds the next page by the place where the last one ended. [`Pages`] makes a [`Listing`] of it.
+/// A store that finds each page from the place where the previous one ended. [`Pages`] turns it into a
+/// [`Listing`].
 ///
 /// ```
 /// use cloakroom::chrono::{DateTime, Utc};
@@ -140,11 +141,11 @@ pub trait Listing<T>: Send {
 /// ```
 #[async_trait]
 pub trait Paged<T>: Sync {
-    /// Where a page ends.
+    /// The place where a page ends.
     type Place: Send + Sync;
 
-    /// The page after this place, or the first one, of about `limit` items, at least one; and where it ends, unless it is
-    /// the last.
+    /// Returns the page after this place, or the first one, of about `limit` items, at least one. Also
+    /// returns the place where it ends, unless it is the last page.
     ///
     /// # Errors
     /// When the store fails.
@@ -169,7 +170,7 @@ enum Position<P> {
 }
 
 impl<'a, S: Paged<T> + ?Sized, T> Pages<'a, S, T> {
-    /// A listing from the beginning.
+    /// Creates a listing from the beginning.
     pub fn of(store: &'a S) -> Self {
         Pages { store, position: Position::Start }
     }
@@ -205,7 +206,7 @@ pub(super) fn end_of<T, P>(page: &[T], limit: usize, place: impl Fn(&T) -> P) ->
 }
 
 impl Listed {
-    /// Its place in the order of the keys.
+    /// The session's place in the order of the keys.
     pub(super) fn place(&self) -> SessionKey {
         self.session_key.clone()
     }

@@ -27,11 +27,11 @@ use cloakroom_formats::SessionData;
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "stores write it as a literal")]
 pub struct Loaded {
-    /// The session's data, where the entry is genuine.
+    /// The session's data, if the entry is genuine.
     pub content: Content,
-    /// The version of the entry, to tell later whether it still is what was loaded.
+    /// Identifies the entry's version, to detect later changes.
     pub version: Version,
-    /// When the session ends, where the store knows.
+    /// The session's expiry, if the store knows it.
     pub expire_date: Option<DateTime<Utc>>,
 }
 
@@ -49,7 +49,8 @@ pub struct Loaded {
 pub enum Content {
     /// A session.
     Genuine(SessionData),
-    /// A text that was not signed with this secret. It acts as a new session, and what is stored stays as it is.
+    /// A text that was not signed with this secret. It acts as a new session, and the stored entry stays as
+    /// it is.
     NotGenuine,
 }
 

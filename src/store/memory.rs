@@ -87,7 +87,7 @@ impl Default for MemoryStore {
     }
 }
 
-/// Shard by shard, and in each in the order of the keys.
+/// Lists shard by shard, each in the order of its keys.
 #[async_trait]
 impl Paged<Listed> for MemoryStore {
     type Place = SessionKey;
@@ -235,7 +235,7 @@ impl SessionStore for MemoryStore {
             (before - shard.len()) as u64
         };
         let cleared = self.shards.iter().map(clear).sum();
-        // All is done: there is nothing left to stop.
+        // All work is done: there is nothing left to stop.
         let _ = progress(cleared);
         Ok(cleared)
     }

@@ -350,7 +350,7 @@ impl SessionStore for MovingStore {
         Ok(of_old + self.new.clear_expired_with_progress(now, &mut both).await?)
     }
 
-    /// The old store's sessions, then the new one's, so that a session that moves meanwhile is listed.
+    /// Lists the old store first, so that a session that moves meanwhile is listed.
     fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
         Ok(Box::new(BothStores::new(self)?))
     }

@@ -162,6 +162,7 @@ pub trait UserSessionIndex: Send + Sync + fmt::Debug + 'static {
     /// Removes these entries, each a user's id and a session; missing ones are ignored.
     async fn remove(&self, entries: &[(&str, &SessionKey)]) -> Result<(), StoreError>;
 
-    /// All entries of all users, page by page. What was there from the first call to the last is found at least once.
+    /// Lists all entries of all users, page by page. An entry that exists from the first call to the last is
+    /// listed at least once.
     fn entries(&self) -> Box<dyn Listing<Entry> + '_>;
 }

@@ -56,7 +56,7 @@ impl Entry {
             expire_date: listed.expire_date.map(time),
             error: match loaded {
                 Err(error) => Some(error.to_string()),
-                // What is not genuine holds nobody, and its state says so.
+                // A session that is not genuine has no user, and its state shows that.
                 Ok(loaded) => user.err().filter(|_| loaded.is_genuine()).map(|error| error.to_string()),
             },
         }

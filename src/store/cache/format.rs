@@ -299,7 +299,7 @@ impl CacheFormat {
     }
 }
 
-/// A text that names no engine, serializer or compressor.
+/// The error for an unknown engine, serializer or compressor.
 ///
 /// ```
 /// use cloakroom::store::cache::CacheSerializer;

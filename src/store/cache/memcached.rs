@@ -398,7 +398,7 @@ impl SessionStore for MemcachedStore {
         Ok(self.get(server, &format!("mg {key}")).await?.status == Status::Done)
     }
 
-    /// Nothing to do: the server expires entries by itself.
+    /// Does nothing: the server expires entries by itself.
     async fn clear_expired_with_progress(
         &self,
         _now: DateTime<Utc>,

@@ -95,13 +95,13 @@ pub struct RedisStore {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RedisOptions {
-    /// Without its query, which is in `format`.
+    /// The URL without its query, which is in `format`.
     url: StoreUrl,
     /// A PEM file of certificates to trust with `rediss://`, in place of the system's: redis-py's
     /// `ssl_ca_certs`. Default: none.
     #[cfg(feature = "redis-tls")]
     pub root_certificates: Option<std::path::PathBuf>,
-    /// The site's `CACHES` settings, as far as the URL's query has them.
+    /// The site's `CACHES` settings, with the values of the URL's query.
     pub format: CacheFormat,
     /// The time limit of a call, including reconnecting. Default: 5 seconds.
     pub timeout: Duration,

@@ -21,7 +21,7 @@ const SLACK: TimeDelta = TimeDelta::seconds(2);
 /// The version of a `CachedDbStore`: the data, and the versions behind it as far as they are known.
 pub(crate) struct CopyVersion {
     pub(super) content: Content,
-    /// That of the row; none when the data came from the cache, which does not know it.
+    /// The row's version; `None` when the data came from the cache, which does not know it.
     pub(super) database: Option<Version>,
     /// The copy's version.
     pub(super) cache: Option<Version>,
@@ -90,11 +90,12 @@ impl Copies {
             Ok(Some(copy)) => match copy.data() {
                 None => (Seen::Copy(copy.version), None),
                 Some(data) if data.is_empty() => (Seen::Empty, None),
-                // An object that the database holds as plain JSON: the member of an `Enum`, which no JSON tells.
+                // The database stores such an object as plain JSON: the member of an `Enum`, whose class JSON
+                // cannot express.
                 Some(data) if !data.is_json() => (Seen::Empty, None),
                 Some(_) => (Seen::Copy(copy.version.clone()), Some(copy)),
             },
-            // Such as a pickle of more than plain types: the row may be readable all the same.
+            // Such as a pickle of other types than plain ones: the row may still be readable.
             Err(error) if error.kind() == StoreErrorKind::Unreadable => (Seen::Empty, None),
             Err(error) => {
                 warn(&error);

@@ -15,7 +15,7 @@ use crate::site::session_key::SessionKey;
 use crate::store::listing::{Listed, Paged};
 use crate::store::loaded::{Content, Loaded, Version};
 
-/// The walk, as the listing keeps it.
+/// The walk, shared with the listing.
 type Walk = Arc<Mutex<fs::ReadDir>>;
 
 #[async_trait]
@@ -85,7 +85,7 @@ impl Shared {
         Some(Listed { session_key, expire_date, session })
     }
 
-    /// The content of a file that was found, and when it ends.
+    /// Decodes a file's content and its session's expiry.
     pub(super) fn read(&self, found: &Found) -> Result<(Content, DateTime<Utc>), DecodeError> {
         match self.decode(found) {
             Ok((data, expire_date)) => Ok((Content::Genuine(data), expire_date)),

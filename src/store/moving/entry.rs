@@ -110,10 +110,10 @@ pub(super) enum Place {
 pub(super) struct Found {
     pub(super) place: Place,
     pub(super) content: Content,
-    /// As its store has it.
+    /// The version in its own store.
     pub(super) version: Version,
     pub(super) expire_date: Option<DateTime<Utc>>,
-    /// Whether another move is under way, or was when its process died.
+    /// Whether another move is in progress, or was when its process died.
     pub(super) is_claimed: bool,
 }
 

@@ -15,12 +15,12 @@ use crate::store::listing::{Listed, Listing};
 /// How many sessions are looked up concurrently in the other store.
 const AT_ONCE: usize = 64;
 
-/// The sessions of the old store, then those of the new one.
+/// Lists the sessions of the old store, then those of the new one.
 pub(super) struct BothStores<'a> {
     store: &'a MovingStore,
     listing: Box<dyn Listing<Listed> + 'a>,
     in_new: bool,
-    /// A page that was read, and of which the other store could not be asked.
+    /// A page that was read, but could not be compared with the other store yet.
     left: Option<Vec<Listed>>,
 }
 
@@ -55,7 +55,7 @@ impl Listing<Listed> for BothStores<'_> {
 }
 
 impl MovingStore {
-    /// Those entries of a page that are sessions.
+    /// Filters the entries of a page that are sessions.
     async fn sessions_of(
         &self,
         page: Vec<Listed>,

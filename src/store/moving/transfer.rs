@@ -72,7 +72,7 @@ impl MovingStore {
         let as_found = |data| Record { data, expire_date, now: record.now };
         // From here on no other move of this session can be decided.
         let empty = SessionData::new();
-        // An entry that is not genuine is replaced by whoever asks for that without having loaded it.
+        // Only an update without an expected version replaces an entry that is not genuine.
         let stored = found.content.data().unwrap_or(&empty);
         let data = entry::claimed(stored, &nonce)?;
         let claim = match self.old.update(key, Some(&found.version), as_found(&data)).await? {

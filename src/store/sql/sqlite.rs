@@ -269,7 +269,7 @@ struct Row {
     extra: Vec<ExtraValue>,
 }
 
-/// The value of an extra column, as the driver takes it.
+/// Converts an extra column's value for the driver.
 struct ExtraValue(ColumnValue);
 
 impl ToSql for ExtraValue {

@@ -237,13 +237,13 @@ pub(super) fn index_name(table: &str, column: &str, suffix: &str, max_length: us
     name
 }
 
-/// The session in a stored text, and whether it was signed with this secret. What was not reads as empty,
-/// as in Django; the session that comes of it warns.
+/// Decodes a stored text. A text that was not signed with this secret is not genuine; a warning is logged for
+/// the session that results.
 pub(super) fn decode(codec: &SessionCodec, stored: &[u8]) -> Result<Content, DecodeError> {
     std::str::from_utf8(stored).map_or(Ok(Content::NotGenuine), |text| decode_text(codec, text))
 }
 
-/// As [`decode`], of what is known to be text.
+/// [`decode`] for data that is known to be text.
 pub(super) fn decode_text(codec: &SessionCodec, text: &str) -> Result<Content, DecodeError> {
     match codec.decode(text) {
         Ok(data) => Ok(Content::Genuine(data)),

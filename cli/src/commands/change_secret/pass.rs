@@ -167,7 +167,7 @@ impl Change {
             let record = Record { data: &data, expire_date: expire_date.unwrap_or_else(last_date), now };
             match self.rows.update(&session_key, Some(&loaded.version), record).await {
                 Ok(Updated::Updated(_)) => {
-                    // Of a text that was only signed anew, the copy is what it was.
+                    // If the text was only signed again, the copy is still right.
                     let copy = if renewed { self.copy(&session_key, &data).await? } else { Copy::Right };
                     let left = (copy == Copy::Unknown).then_some(Reason::CacheFailed);
                     return Ok(SessionResult {

@@ -14,10 +14,10 @@ use crate::store::cache::format::ends_in;
 use crate::store::listing::{Count, Listed, Paged};
 use crate::store::loaded::{Content, Loaded, Version};
 
-/// Where the listing is. memcached gives all names in one go, and ends the connection of who reads slowly, so
-/// that a server's keys are kept here: about 33 bytes each.
+/// The position in a listing. memcached sends all names at once, and closes the connection of a slow reader.
+/// So a server's keys are kept here: about 33 bytes each.
 pub struct Dump {
-    /// Which server.
+    /// The index of the server.
     server: usize,
     /// The keys of its sessions, one per line.
     keys: Arc<str>,

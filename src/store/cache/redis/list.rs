@@ -16,7 +16,7 @@ use crate::store::loaded::{Content, Loaded, Version};
 /// The position in a scan. The server keeps no state of it.
 #[derive(Clone)]
 pub struct Scan {
-    /// The servers that are left, the one at work last.
+    /// The remaining servers, the current one last.
     pub(super) servers: Vec<Option<String>>,
     /// Its cursor.
     pub(super) cursor: Vec<u8>,
@@ -43,7 +43,7 @@ impl Paged<Listed> for RedisStore {
 }
 
 impl RedisStore {
-    /// Counts names alone; one that the server gives twice counts twice.
+    /// Counts names only; a name that the server returns twice counts twice.
     pub(super) async fn count_entries(&self) -> Result<Count, StoreError> {
         let mut count = Count::default();
         let mut place = None;

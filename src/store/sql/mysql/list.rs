@@ -21,7 +21,7 @@ impl Paged<Listed> for MysqlStore {
         limit: usize,
         _now: DateTime<Utc>,
     ) -> Result<(Vec<Listed>, Option<SessionKey>), StoreError> {
-        // No key is empty, so that all come after it.
+        // No key is empty, so all keys come after it.
         let after = after.map_or_else(String::new, |key| key.as_str().to_owned());
         let listed = |(key, row): (String, Stored)| {
             let expire_date = row.expire_date.map(|time| self.time_zone.from_wall_clock(time));

@@ -29,8 +29,8 @@ pub(super) struct Statements {
     pub(super) index: Index,
 }
 
-/// Up to `?2` rows that expired before `?1`, along the index of the expiry, from the beginning: what was removed is no
-/// longer in it.
+/// Removes up to `?2` rows that expired before `?1`, along the expiry's index from its beginning: removed
+/// rows are no longer in it.
 #[derive(Clone, Default)]
 pub(super) struct Clear {
     /// Reads their pages, of the table and of its indexes.
