@@ -24,7 +24,7 @@ use crate::store::loaded::Loaded;
 /// store.create(&key, record).await?;
 /// let page = store.list()?.next_page(100, now).await?.unwrap();
 /// assert_eq!(page[0].session_key, key);
-/// assert_eq!(page[0].session.as_ref().unwrap().data, data);
+/// assert_eq!(page[0].session.as_ref().unwrap().data(), Some(&data));
 /// assert!(!page[0].is_expired(now));
 /// assert!(page[0].is_expired(record.expire_date));
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();

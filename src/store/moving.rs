@@ -102,7 +102,7 @@ pub use self::rest::Moved;
 /// let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
 /// store.update(&key, Some(&loaded.version), record).await?;
 /// assert!(!old.exists(&key, now).await?, "it has moved");
-/// assert_eq!(new.load(&key, now).await?.unwrap().data, data);
+/// assert_eq!(new.load(&key, now).await?.unwrap().data(), Some(&data));
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 pub struct MovingStore {

@@ -66,13 +66,15 @@ pub async fn create_user_session_table(url: &str) -> Result<TableCreation, Store
 
 /// Returns the database that a URL names, without connecting to it.
 pub(super) fn database(url: &StoreUrl) -> Result<Box<dyn Database>, StoreError> {
-    match url.scheme() {
+    match url.parts()? {
         #[cfg(feature = "sqlite")]
-        Some(StoreScheme::Sqlite) => Ok(Box::new(super::SqliteStore::options(url.expose())?)),
+        StoreUrlParts::One(StoreScheme::Sqlite) => Ok(Box::new(super::SqliteStore::options(url.expose())?)),
         #[cfg(feature = "postgres")]
-        Some(StoreScheme::Postgres) => Ok(Box::new(super::PostgresStore::options(url.expose())?)),
+        StoreUrlParts::One(StoreScheme::Postgres) => {
+            Ok(Box::new(super::PostgresStore::options(url.expose())?))
+        }
         #[cfg(feature = "mysql")]
-        Some(StoreScheme::Mysql) => Ok(Box::new(super::MysqlStore::options(url.expose())?)),
+        StoreUrlParts::One(StoreScheme::Mysql) => Ok(Box::new(super::MysqlStore::options(url.expose())?)),
         _ => {
             let message = "this URL names no database; those are `sqlite:PATH`, `postgres://…` and `mysql://…`, each with \
                            the feature of its name";

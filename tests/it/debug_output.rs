@@ -28,7 +28,7 @@ const PASSWORD: &str = "hunter2";
 const CONTENT: &str = "c0ntent";
 
 /// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
-const HOLD_NOTHING: [&str; 49] = [
+const HOLD_NOTHING: [&str; 50] = [
     "Algorithm",
     "CacheCompressor",
     "CacheEngine",
@@ -69,6 +69,7 @@ const HOLD_NOTHING: [&str; 49] = [
     "SystemClock",
     "TextFormat",
     "TimeZone",
+    "StoreScheme",
     "Transport",
     "UserId",
     // What an application's own function makes of a session, to be written into a column that Django's admin shows.
@@ -182,6 +183,8 @@ async fn stores(shown: &mut Shown, settings: &Settings, folder: &Path) {
     ] {
         shown.add("PostgresOptions", &PostgresStore::options(url).unwrap());
         shown.add("StoreUrl", &StoreUrl::from(url));
+        let two = StoreUrl::from(format!("cached_db:{url}|memory:"));
+        shown.add("StoreUrlParts", &two.parts().unwrap());
     }
     for url in ["mysql://ann:hunter2@db/site", "mysql://ann:1/hunter2@db/site"] {
         shown.add("MysqlOptions", &MysqlStore::options(url).unwrap());
@@ -235,7 +238,9 @@ async fn sessions(shown: &mut Shown, settings: &Settings) {
     shown.add("Record", &record);
     shown.add("Value", &Value::serialize(CONTENT).unwrap());
     shown.add("Version", &Version::from_bytes(*b"c0ntent"));
-    shown.add("Loaded", &store.load(&key, now).await.unwrap().unwrap());
+    let loaded = store.load(&key, now).await.unwrap().unwrap();
+    shown.add("Content", &loaded.content);
+    shown.add("Loaded", &loaded);
     let mut pages = Pages::<_, Listed>::of(&*store);
     shown.add("Listed", &pages.next_page(1, now).await.unwrap());
     shown.add("Pages", &pages);

@@ -115,7 +115,7 @@ async fn from_tower_sessions() {
 #[test]
 fn the_table_of_settings_is_whole() {
     let (table, settings) =
-        (document("from-django.md"), std::fs::read_to_string(root().join("src/settings.rs")).unwrap());
+        (document("from-django.md"), std::fs::read_to_string(root().join("src/site/settings.rs")).unwrap());
     for field in settings.lines().filter_map(|line| line.strip_prefix("    pub ")) {
         let Some((name, _)) = field.split_once(':').filter(|(name, _)| !name.contains('(')) else { continue };
         let is_ours = [

@@ -91,6 +91,7 @@ pub struct RedisStore {
 /// assert_eq!(options.timeout, Duration::from_secs(5));
 /// options.timeout = Duration::from_secs(1);
 /// options.format.key_prefix = "site1".to_owned();
+/// # Ok::<(), cloakroom::StoreError>(())
 /// ```
 #[derive(Clone)]
 #[non_exhaustive]

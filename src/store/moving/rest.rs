@@ -24,7 +24,7 @@ use crate::store::loaded::Content;
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let store = MovingStore::new(Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()))?;
 /// let moved = store.move_rest(Utc::now(), &mut |_| ControlFlow::Continue(())).await?;
-/// assert_eq!(moved, Moved { moved: 0, left: 0 });
+/// assert_eq!((moved.moved, moved.left), (0, 0));
 /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -90,7 +90,8 @@ impl Finished {
     /// }
     ///
     /// let mut headers = Headers(vec![("vary".to_owned(), b"Accept".to_vec())]);
-    /// let finished = Finished { vary: Some("Cookie".into()), ..Finished::default() };
+    /// let mut finished = Finished::default();
+    /// finished.vary = Some("Cookie".into());
     /// finished.apply(&mut headers);
     /// assert_eq!(headers.values("vary"), [b"Accept, Cookie"]);
     /// ```

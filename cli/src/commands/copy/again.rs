@@ -108,7 +108,13 @@ impl Copy {
             for listed in page {
                 let (known, was_seen) = record.known(&listed.session_key)?;
                 // A session that expires at the source is not a logout: the target has its own expiry.
-                if known.is_done() && !was_seen && !known.has_expired(now) && !listed.is_expired(now) {
+                // A copy that was interrupted may have written the session without recording that it did.
+                let is_copy = || {
+                    let there = listed.session.as_ref().ok().map(State::of_loaded);
+                    there.is_some_and(|there| known.has_written(&there))
+                };
+                let is_known = known.is_done() || is_copy();
+                if is_known && !was_seen && !known.has_expired(now) && !listed.is_expired(now) {
                     candidates.push((listed.session_key, known));
                 }
             }

@@ -45,12 +45,12 @@ impl State {
 }
 
 /// The recorded states of one session.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     /// The last state that was copied and read back.
     done: Option<State>,
-    /// The state that was about to be written when the copy was interrupted.
-    begun: Option<State>,
+    /// The states that were about to be written when copies were interrupted: each may be at the target.
+    begun: Vec<State>,
 }
 
 impl Known {
@@ -66,7 +66,7 @@ impl Known {
 
     /// Whether the target holds a state that a copy has written.
     pub(super) fn has_written(&self, target: &State) -> bool {
-        [self.done, self.begun].into_iter().flatten().any(|written| written.is(target))
+        self.done.iter().chain(&self.begun).any(|written| written.is(target))
     }
 
     /// Whether the copied state has expired by now.
@@ -86,9 +86,10 @@ pub(super) struct CopyRecord {
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS pair (source TEXT NOT NULL, target TEXT NOT NULL, run INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS session (
-        session_key BLOB PRIMARY KEY, run INTEGER NOT NULL,
-        done BLOB, done_expiry INTEGER, begun BLOB, begun_expiry INTEGER
+        session_key BLOB PRIMARY KEY, run INTEGER NOT NULL, done BLOB, done_expiry INTEGER
     ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS begun (session_key BLOB NOT NULL, data BLOB NOT NULL, expiry INTEGER);
+    CREATE INDEX IF NOT EXISTS begun_session_key ON begun (session_key);
 ";
 
 impl CopyRecord {
@@ -134,18 +135,23 @@ impl CopyRecord {
 
     /// Returns the record of a session, and whether the source had it in this run.
     pub(super) fn known(&self, key: &SessionKey) -> anyhow::Result<(Known, bool)> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT done, done_expiry, begun, begun_expiry, run FROM session WHERE session_key = ?1",
-        )?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT done, done_expiry, run FROM session WHERE session_key = ?1")?;
         let state = |data: Option<[u8; 32]>, expiry| data.map(|data| State { data, expiry });
         let found = statement
             .query_row([digest(key)], |row| {
                 let done = state(row.get(0)?, row.get(1)?);
-                let begun = state(row.get(2)?, row.get(3)?);
-                Ok((Known { done, begun }, row.get::<_, i64>(4)? == self.run))
+                Ok((Known { done, begun: Vec::new() }, row.get::<_, i64>(2)? == self.run))
             })
             .optional()?;
-        Ok(found.unwrap_or_default())
+        let Some((mut known, was_seen)) = found else { return Ok((Known::default(), false)) };
+        let mut begun =
+            self.connection.prepare_cached("SELECT data, expiry FROM begun WHERE session_key = ?1")?;
+        let begun =
+            begun.query_map([digest(key)], |row| Ok(State { data: row.get(0)?, expiry: row.get(1)? }))?;
+        known.begun = begun.collect::<Result<_, _>>()?;
+        Ok((known, was_seen))
     }
 
     /// Records the states that are about to be written.
@@ -157,10 +163,16 @@ impl CopyRecord {
         for (key, State { data, expiry }) in sessions {
             transaction
                 .prepare_cached(
-                    "INSERT INTO session (session_key, run, begun, begun_expiry) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT DO UPDATE SET run = ?2, begun = ?3, begun_expiry = ?4",
+                    "INSERT INTO session (session_key, run) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET run = ?2",
                 )?
-                .execute(params![digest(key), self.run, data, expiry])?;
+                .execute(params![digest(key), self.run])?;
+            // The states that interrupted copies were about to write stay: one of them may be at the target.
+            transaction
+                .prepare_cached(
+                    "INSERT INTO begun SELECT ?1, ?2, ?3 WHERE NOT EXISTS \
+                     (SELECT 1 FROM begun WHERE session_key = ?1 AND data = ?2 AND expiry IS ?3)",
+                )?
+                .execute(params![digest(key), data, expiry])?;
         }
         Ok(transaction.commit()?)
     }
@@ -174,12 +186,15 @@ impl CopyRecord {
         for (key, written) in sessions {
             let key = digest(key);
             match written {
-                Some(State { data, expiry }) => transaction
-                    .prepare_cached(
-                        "INSERT INTO session (session_key, run, done, done_expiry) VALUES (?1, ?2, ?3, ?4)
-                         ON CONFLICT DO UPDATE SET run = ?2, done = ?3, done_expiry = ?4, begun = NULL",
-                    )?
-                    .execute(params![key, self.run, data, expiry])?,
+                Some(State { data, expiry }) => {
+                    transaction
+                        .prepare_cached(
+                            "INSERT INTO session (session_key, run, done, done_expiry) VALUES (?1, ?2, ?3, ?4)
+                             ON CONFLICT DO UPDATE SET run = ?2, done = ?3, done_expiry = ?4",
+                        )?
+                        .execute(params![key, self.run, data, expiry])?;
+                    transaction.prepare_cached("DELETE FROM begun WHERE session_key = ?1")?.execute([key])?
+                }
                 None => transaction
                     .prepare_cached("UPDATE session SET run = ?2 WHERE session_key = ?1")?
                     .execute(params![key, self.run])?,
@@ -188,10 +203,12 @@ impl CopyRecord {
         Ok(transaction.commit()?)
     }
 
-    /// Counts the copied, unexpired sessions: those that the source did not have in this run, and all.
+    /// Counts the unexpired sessions that a copy has written, or may have: those that the source did not have in this run,
+    /// and all.
     pub(super) fn missing(&self, now: DateTime<Utc>) -> anyhow::Result<(u64, u64)> {
         let sql = "SELECT count(CASE WHEN run < ?1 THEN 1 END), count(*) FROM session \
-             WHERE done IS NOT NULL AND (done_expiry IS NULL OR done_expiry > ?2)";
+             WHERE (done IS NOT NULL AND (done_expiry IS NULL OR done_expiry > ?2)) \
+             OR (done IS NULL AND session_key IN (SELECT session_key FROM begun))";
         let counts: (i64, i64) = self
             .connection
             .query_row(sql, [self.run, now.timestamp()], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -201,6 +218,7 @@ impl CopyRecord {
     /// Removes a session that is gone from both sides.
     pub(super) fn forget(&self, key: &SessionKey) -> anyhow::Result<()> {
         self.connection.execute("DELETE FROM session WHERE session_key = ?1", [digest(key)])?;
+        self.connection.execute("DELETE FROM begun WHERE session_key = ?1", [digest(key)])?;
         Ok(())
     }
 }
