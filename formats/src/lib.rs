@@ -47,10 +47,7 @@ pub mod private {
     pub use crate::compression::scratch::{Scratch, with as with_scratch};
     pub use crate::compression::{Effort, InflateError};
     pub use crate::expiry::StoredExpiry;
-    pub use crate::pickle::{
-        is_none as is_pickle_of_none, read as read_pickle, write as write_pickle,
-        write_within as write_pickle_within,
-    };
+    pub use crate::pickle::{is_none as is_pickle_of_none, write_within as write_pickle_within};
     pub use crate::signing::hex;
     pub use crate::value::{Text, unescape_key};
 }

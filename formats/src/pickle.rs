@@ -32,7 +32,7 @@ use crate::session_data::SessionData;
 use crate::value::{Kind, Pickled, Text, Value, ValueError};
 
 pub use within::write_within;
-pub use write::write;
+pub(crate) use write::write;
 
 /// The most opcodes in a pickle, and the most values when each is written out wherever it is used. Python
 /// would take a second for a session of this size.
@@ -120,7 +120,7 @@ impl fmt::Display for OpcodeName {
 }
 
 /// Reads the session in a pickle.
-pub fn read(pickle: &[u8], limit: usize) -> Result<SessionData, PickleError> {
+pub(crate) fn read(pickle: &[u8], limit: usize) -> Result<SessionData, PickleError> {
     if pickle.len() > limit {
         return Err(PickleError::TooLarge(limit));
     }

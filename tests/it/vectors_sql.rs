@@ -163,3 +163,17 @@ async fn migration_row(raw: &mut Raw, case: &Json) {
     };
     assert_eq!(form(&row[2]), form(text(case, "applied_raw_example")));
 }
+
+/// The file that the library's definition equals.
+#[test]
+fn djangos_sqlmigrate_has_the_definition_for_postgres() {
+    let definition = include_str!("../../src/store/sql/postgres/django_session.sql");
+    let vectors: Vec<Json> = serde_json::from_str(include_str!("../vectors/db_rows.json")).unwrap();
+    let schemas = vectors.iter().filter(|case| case["kind"] == "schema" && case["database"] == "postgresql");
+    let mut compared = 0;
+    for case in schemas {
+        assert!(case["sqlmigrate"].as_str().unwrap().contains(definition), "{}", case["id"]);
+        compared += 1;
+    }
+    assert_eq!(compared, 3);
+}

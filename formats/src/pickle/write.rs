@@ -12,7 +12,9 @@ use super::{PickleError, integer, text};
 use crate::value::{Unit, Units, Value, ValueError};
 
 /// Writes the pickle of a session from its keys, escaped as in JSON, and its values.
-pub fn write<'v>(entries: impl Iterator<Item = (&'v str, &'v Value)> + Clone) -> Result<Vec<u8>, ValueError> {
+pub(crate) fn write<'v>(
+    entries: impl Iterator<Item = (&'v str, &'v Value)> + Clone,
+) -> Result<Vec<u8>, ValueError> {
     // Each text has a length prefix, which takes little more than JSON's quotes.
     let length = |(key, value): (&str, &Value)| key.len() + value.json().len() + 8;
     let mut out = Vec::with_capacity(8 + entries.clone().map(length).sum::<usize>());
