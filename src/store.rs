@@ -15,6 +15,10 @@ pub(crate) mod loaded;
 pub mod memory;
 pub mod moving;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
+#[cfg_attr(
+    not(all(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached")),
+    allow(dead_code, reason = "each store uses a part of it")
+)]
 mod outcome;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
 mod per_runtime;

@@ -107,6 +107,8 @@ pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, Store
 }
 
 async fn open_one(scheme: StoreScheme, url: &str, settings: &Settings) -> Result<Opened, StoreError> {
+    // Without any store's feature nothing reads it.
+    let _ = url;
     match scheme {
         StoreScheme::Memory => Ok(Opened::with_index(MemoryStore::new())),
         StoreScheme::Cookie => Ok(Opened::without_index(SignedCookieStore::new(settings))),

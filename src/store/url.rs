@@ -17,7 +17,7 @@ pub(super) use path::PathUrl;
 pub use scheme::StoreScheme;
 #[cfg(feature = "sqlite")]
 pub(super) use shown::parameter_of_path;
-#[cfg(any(feature = "postgres", feature = "mysql", feature = "redis"))]
+#[cfg(any(feature = "postgres", feature = "redis", feature = "memcached"))]
 pub(super) use shown::without_login;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) use shown::{database_shown, said_by_server};
