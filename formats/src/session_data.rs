@@ -29,6 +29,7 @@ pub struct SessionData {
 
 impl SessionData {
     /// An empty dictionary.
+    #[inline]
     pub fn new() -> Self {
         SessionData::default()
     }
@@ -255,11 +256,13 @@ impl SessionData {
     }
 
     /// The number of keys.
+    #[inline]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Whether there are no keys.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

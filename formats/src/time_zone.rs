@@ -120,6 +120,7 @@ impl TimeZone {
     }
 
     /// Whether times carry their zone: `USE_TZ`.
+    #[inline]
     pub fn is_aware(self) -> bool {
         self == TimeZone::Aware
     }

@@ -149,6 +149,7 @@ impl LazySession {
     /// Returns the facts that the rules need, after a response with this status was made. Its headers count
     /// as sent from now on. This is set under the lock that is taken here anyway, because most requests save
     /// nothing.
+    #[inline]
     pub(crate) fn session_use(&self, status: u16) -> SessionUse {
         let mut state = self.inner.state();
         state.is_finished = true;

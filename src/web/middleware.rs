@@ -268,6 +268,7 @@ impl SessionMiddleware {
     }
 
     /// The request's session key, and whether there are several cookies of the session's name.
+    #[inline]
     fn session_token<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>) -> (Option<Cow<'a, str>>, bool) {
         let settings = self.settings();
         match &settings.transport {
@@ -324,6 +325,7 @@ impl SessionMiddleware {
     }
 
     /// [`finish`](SessionMiddleware::finish) for the majority of requests, which save nothing.
+    #[inline]
     pub(crate) fn finish_unsaved(&self, session: &LazySession, status: u16) -> Unsaved {
         if session.is_shared() {
             return Unsaved::Untouched;
@@ -335,6 +337,7 @@ impl SessionMiddleware {
         self.without_saving(session, &session.session_use(status))
     }
 
+    #[inline]
     fn without_saving(&self, session: &LazySession, session_use: &SessionUse) -> Unsaved {
         let mut finished = match decide(session_use, self.settings()) {
             Decision::SaveAndSetCookie => return Unsaved::ToSave,

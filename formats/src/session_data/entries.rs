@@ -16,6 +16,7 @@ pub(super) enum Entries {
 }
 
 impl Entries {
+    #[inline]
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
         match self {
             Entries::Few(list) => list.iter().find(|entry| entry.0.is(key)).map(|entry| &entry.1),
@@ -70,6 +71,7 @@ impl Entries {
         *self = Entries::default();
     }
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
         match self {
             Entries::Few(list) => list.len(),
@@ -77,6 +79,7 @@ impl Entries {
         }
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -91,6 +94,7 @@ impl Entries {
 }
 
 impl Default for Entries {
+    #[inline]
     fn default() -> Self {
         Entries::Few(Vec::new())
     }

@@ -48,6 +48,7 @@ pub(super) fn find_cookies<'a>(
 /// Returns the value in this pair, if it has this name. As in browsers, only spaces and tabs around a name
 /// are ignored. Python strips all Unicode white space. A page over plain HTTP, which cannot set a cookie
 /// whose name begins with `__Host-`, could then set one that Python reads as such.
+#[inline]
 fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let begin = pair.iter().position(|byte| !is_blank(byte))?;
     // Most pairs are other cookies, which a look at their beginning shows.
@@ -69,6 +70,7 @@ fn is_blank(byte: &u8) -> bool {
 }
 
 /// Decodes a cookie's value as Python does.
+#[inline]
 fn read_value(value: &[u8]) -> Cow<'_, str> {
     match str::from_utf8(value) {
         Ok(value) => unquote(strip(value)),
