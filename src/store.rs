@@ -28,7 +28,7 @@ pub mod signed_cookies;
 mod sql;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod tables;
-#[cfg(any(feature = "postgres-tls", feature = "redis-tls"))]
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
 mod tls;
 pub(crate) mod url;
 pub(crate) mod user_session_index;
@@ -65,4 +65,6 @@ pub use sql::sqlite::{self, SqliteStore};
 pub use sql::table;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use tables::{create_table, create_user_session_table};
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
+pub use tls::{RootCertificates, TlsMode, TlsOptions, UnknownTlsMode};
 pub use url::{StoreScheme, StoreUrl, StoreUrlParts};

@@ -1,6 +1,15 @@
 //! The URLs of stores: the one place that parses and displays them.
 
 mod divide;
+#[cfg(any(
+    feature = "sqlite",
+    feature = "postgres",
+    feature = "mysql",
+    feature = "redis",
+    feature = "memcached"
+))]
+#[allow(dead_code, reason = "each store uses a part of it")]
+mod parameters;
 mod path;
 mod scheme;
 mod shown;
@@ -12,6 +21,15 @@ use serde::{Deserialize, Deserializer};
 
 use crate::site::error::{StoreError, StoreErrorKind};
 
+#[cfg(any(
+    feature = "sqlite",
+    feature = "postgres",
+    feature = "mysql",
+    feature = "redis",
+    feature = "memcached"
+))]
+#[allow(unused_imports, reason = "each store uses a part of it")]
+pub(super) use parameters::{Parameters, invalid};
 #[cfg(any(feature = "sqlite", feature = "file"))]
 pub(super) use path::PathUrl;
 pub use scheme::StoreScheme;

@@ -28,7 +28,12 @@ const PASSWORD: &str = "hunter2";
 const CONTENT: &str = "c0ntent";
 
 /// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
-const HOLD_NOTHING: [&str; 57] = [
+const HOLD_NOTHING: [&str; 61] = [
+    // Modes, and paths of certificates.
+    "RootCertificates",
+    "TlsMode",
+    "TlsOptions",
+    "UnknownTlsMode",
     "Effort",
     "InflateError",
     "NamedTimeZone",

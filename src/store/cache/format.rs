@@ -13,6 +13,7 @@ use cloakroom_formats::{PickleError, SessionData, ValueError};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::store::contract::Record;
+use crate::store::url::Parameters;
 
 /// How a Django site's cache names and writes sessions: its settings in `CACHES`.
 ///
@@ -266,37 +267,35 @@ impl CacheFormat {
         }
     }
 
-    /// Applies the query of a store's URL, such as `key_prefix=site1&serializer=json`.
-    pub(crate) fn with_query(mut self, store: &'static str, query: &str) -> Result<CacheFormat, StoreError> {
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let is_known = match name {
-                "key_prefix" => value.parse().map(|prefix| self.key_prefix = prefix).is_ok(),
-                "version" => value.parse().map(|version| self.version = version).is_ok(),
-                "entry_prefix" => {
-                    let head = value.to_owned();
-                    let name = move |key: &str, _: &str, _: u32| format!("{head}{key}");
-                    self.key_function = Some(KeyFunction::new(name));
-                    true
-                }
-                "engine" => value.parse().map(|engine| self.engine = engine).is_ok(),
-                "serializer" => value.parse().map(|serializer| self.serializer = serializer).is_ok(),
-                "compressor" => value.parse().map(|compressor| self.compressor = compressor).is_ok(),
-                _ => false,
-            };
-            if !is_known {
-                // If a password contains a question mark, its rest follows here.
-                let is_name = pair.contains('=') && !query.contains('@');
-                let name = if is_name { name } else { "text after `?`" };
-                let message = format!(
-                    "the URL's `{name}` is not known or has no such value; there are key_prefix, version, \
-                     entry_prefix, engine=cache|cached_db, serializer=pickle|json and compressor=none|zlib"
-                );
-                return Err(StoreError::new(store, StoreErrorKind::Misconfigured, message));
-            }
+    /// Takes the parameters that are settings of the site's `CACHES`: those of
+    /// [`PARAMETERS`](CacheFormat::PARAMETERS).
+    pub(in crate::store) fn take_from(parameters: &mut Parameters) -> Result<CacheFormat, StoreError> {
+        let mut format = CacheFormat::default();
+        if let Some(prefix) = parameters.take("key_prefix")? {
+            format.key_prefix = prefix;
         }
-        Ok(self)
+        if let Some(version) = parameters.take_parsed("version", "a whole number, Django's VERSION")? {
+            format.version = version;
+        }
+        if let Some(head) = parameters.take("entry_prefix")? {
+            let name = move |key: &str, _: &str, _: u32| format!("{head}{key}");
+            format.key_function = Some(KeyFunction::new(name));
+        }
+        if let Some(engine) = parameters.take_parsed("engine", CacheEngine::NAMES)? {
+            format.engine = engine;
+        }
+        if let Some(serializer) = parameters.take_parsed("serializer", CacheSerializer::NAMES)? {
+            format.serializer = serializer;
+        }
+        if let Some(compressor) = parameters.take_parsed("compressor", CacheCompressor::NAMES)? {
+            format.compressor = compressor;
+        }
+        Ok(format)
     }
+
+    /// The names of the parameters, for an error.
+    pub(crate) const PARAMETERS: [&str; 6] =
+        ["key_prefix", "version", "entry_prefix", "engine", "serializer", "compressor"];
 }
 
 /// The error for an unknown engine, serializer or compressor.
@@ -315,20 +314,26 @@ pub struct UnknownCacheFormat {
     names: &'static str,
 }
 
+/// Reads a setting's word.
 macro_rules! from_str {
-    ($type:ident, $what:literal: $first:literal => $first_variant:ident, $second:literal => $second_variant:ident) => {
+    ($type:ident, $what:literal: $($word:literal => $variant:ident),+) => {
+        impl $type {
+            /// The words, for an error.
+            const NAMES: &str = from_str!(@list $($word),+);
+        }
+
         impl FromStr for $type {
             type Err = UnknownCacheFormat;
 
             fn from_str(text: &str) -> Result<Self, UnknownCacheFormat> {
                 match text {
-                    $first => Ok($type::$first_variant),
-                    $second => Ok($type::$second_variant),
-                    _ => Err(UnknownCacheFormat { what: $what, names: concat!($first, ", ", $second) }),
+                    $($word => Ok($type::$variant),)+
+                    _ => Err(UnknownCacheFormat { what: $what, names: $type::NAMES }),
                 }
             }
         }
     };
+    (@list $first:literal $(, $word:literal)*) => { concat!($first $(, ", ", $word)*) };
 }
 
 from_str!(CacheEngine, "engine": "cache" => Cache, "cached_db" => CachedDb);

@@ -35,7 +35,7 @@ use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, U
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Content, Loaded, Version};
 use crate::store::outcome::WriteOutcome;
-use crate::store::url::without_login;
+use crate::store::url::{Parameters, without_login};
 
 /// memcached's own limit.
 const LONGEST_KEY: usize = 250;
@@ -206,9 +206,10 @@ impl MemcachedStore {
     /// When the query has an unknown parameter.
     pub fn options(url: &str) -> Result<MemcachedOptions, StoreError> {
         let servers = url.strip_prefix("memcached://").unwrap_or(url);
-        let (servers, query) = servers.split_once('?').unwrap_or((servers, ""));
+        let (servers, mut parameters) = Parameters::of("memcached", servers)?;
         let mut options = MemcachedStore::at(servers.trim_end_matches('/').split(','));
-        options.format = options.format.with_query("memcached", query)?;
+        options.format = CacheFormat::take_from(&mut parameters)?;
+        parameters.finish(&CacheFormat::PARAMETERS)?;
         Ok(options)
     }
 

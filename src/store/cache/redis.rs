@@ -59,7 +59,7 @@ use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, U
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Content, Loaded, Version};
 use crate::store::outcome::WriteOutcome;
-use crate::store::url::{StoreScheme, StoreUrl};
+use crate::store::url::{Parameters, StoreScheme, StoreUrl};
 
 /// Keeps sessions in Redis, in the entries that Django's cache back ends read and write.
 ///
@@ -165,12 +165,14 @@ impl RedisStore {
             let message = "a URL of Redis begins with `redis://`, `rediss://`, `redis+cluster://` or `redis+sentinel://`";
             return Err(StoreError::new("redis", StoreErrorKind::Misconfigured, message));
         }
-        let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        let (address, mut parameters) = Parameters::of("redis", url)?;
+        let format = CacheFormat::take_from(&mut parameters)?;
+        parameters.finish(&CacheFormat::PARAMETERS)?;
         Ok(RedisOptions {
             url: address.into(),
             #[cfg(feature = "redis-tls")]
             root_certificates: None,
-            format: CacheFormat::default().with_query("redis", query)?,
+            format,
             timeout: Duration::from_secs(5),
         })
     }

@@ -78,7 +78,7 @@ pub(super) fn from_folder(url: &str, folder: &Path) -> String {
 }
 
 /// Decodes percent codes. A percent sign without a code stands for itself, as in Python's `unquote`.
-fn unquoted(text: &str) -> Vec<u8> {
+pub(super) fn unquoted(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {

@@ -47,9 +47,10 @@ pub(in crate::store) fn said_by_server(message: &str, user: Option<&str>, databa
 const HIDDEN: &str = "…";
 
 /// Parameters that hold no secrets. `options` is left out on purpose: it can set anything.
-const SHOWN: [&str; 27] = [
+const SHOWN: [&str; 55] = [
     "application_name",
     "cache",
+    "cache_table",
     "channel_binding",
     "charset",
     "compressor",
@@ -62,23 +63,50 @@ const SHOWN: [&str; 27] = [
     "hostaddr",
     "keepalives",
     "key_prefix",
+    "max_connections",
     "mode",
+    "pgbouncer",
+    "pooler",
     "port",
     "prefer_socket",
     "protocol",
     "require_ssl",
+    "schema",
     "serializer",
+    "service",
     "socket",
+    "socket_connect_timeout",
+    "socket_timeout",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl_ca",
+    "ssl_ca_certs",
+    "ssl_cert",
+    "ssl_cert_reqs",
+    "ssl_certfile",
+    "ssl_check_hostname",
+    "ssl_key",
+    "ssl_keyfile",
+    "ssl_mode",
+    "sslaccept",
+    "sslcert",
+    "sslkey",
     "sslmode",
     "sslrootcert",
+    "table",
     "target_session_attrs",
     "timeout",
+    "unix_socket",
     "user",
+    "user_session_table",
+    "username",
     "version",
 ];
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_%".contains(&byte))
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-%".contains(&byte))
 }
 
 /// The URL of one store, or any other text.

@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::connection::Failure;
-use crate::store::tls::client_config;
+use crate::store::tls::{RootCertificates, TlsMode, TlsOptions};
 
 /// Performs the TLS handshake with the server at this address, which must have a certificate for it.
 pub(super) async fn encrypt(
@@ -19,7 +19,9 @@ pub(super) async fn encrypt(
     address: &ConnectionAddr,
     certificates: Option<&Path>,
 ) -> Result<TlsStream<TcpStream>, Failure> {
-    let config = client_config(certificates).map_err(Failure::Tls)?;
+    let mut tls = TlsOptions::new(TlsMode::VerifyFull);
+    tls.root_certificates = certificates.map(|path| RootCertificates::File(path.to_owned()));
+    let config = tls.client_config().map_err(Failure::Tls)?;
     let host = match address {
         ConnectionAddr::Tcp(host, _) => host.clone(),
         other => other.to_string(),

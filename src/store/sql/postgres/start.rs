@@ -50,7 +50,7 @@ pub(super) fn statement_timeout(remaining: Duration) -> u128 {
 /// Encrypts as the URL's `sslmode` says; by default as libpq's `prefer`.
 #[cfg(feature = "postgres-tls")]
 async fn encrypted(mut config: Config, options: &PostgresOptions) -> Task<Client> {
-    use crate::store::tls;
+    use crate::store::tls::{RootCertificates, TlsMode, TlsOptions};
     use tokio_postgres_rustls::MakeRustlsConnect;
 
     let certificates = options.root_certificates.as_deref();
@@ -59,12 +59,14 @@ async fn encrypted(mut config: Config, options: &PostgresOptions) -> Task<Client
         SslMode::Prefer if certificates.is_none() => {}
         // Explicit trusted certificates exclude all others.
         _ => {
-            let tls = tls::client_config(certificates).map_err(Failure::Tls)?;
+            let mut tls = TlsOptions::new(TlsMode::VerifyFull);
+            tls.root_certificates = certificates.map(|path| RootCertificates::File(path.to_owned()));
+            let tls = tls.client_config().map_err(Failure::Tls)?;
             config.ssl_mode(SslMode::Require);
             return connect(&config, MakeRustlsConnect::new(tls)).await;
         }
     }
-    let tls = MakeRustlsConnect::new(tls::unverified_client_config().map_err(Failure::Tls)?);
+    let tls = MakeRustlsConnect::new(TlsOptions::new(TlsMode::Prefer).client_config().map_err(Failure::Tls)?);
     let failure = match connect(&config, tls).await {
         Err(failure) if failure.may_come_of_encryption() => failure,
         connected => return connected,
