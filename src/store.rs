@@ -20,6 +20,9 @@ pub mod moving;
     allow(dead_code, reason = "each store uses a part of it")
 )]
 mod outcome;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "redis"))]
+#[allow(dead_code, reason = "the stores do not ask it yet")]
+mod password;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
 mod per_runtime;
 mod secret_check;
@@ -53,6 +56,8 @@ pub use listing::{Count, Listed, Listing, Paged, Pages};
 pub use loaded::{Content, Loaded, Version};
 pub use memory::MemoryStore;
 pub use moving::MovingStore;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "redis"))]
+pub use password::PasswordSource;
 pub(crate) use secret_check::check_secret;
 pub use signed_cookies::SignedCookieStore;
 #[cfg(feature = "mysql")]

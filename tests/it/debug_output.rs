@@ -9,7 +9,7 @@ use cloakroom::signing::{SecretKey, Signer, TimestampSigner};
 use cloakroom::spawn_cleaner;
 use cloakroom::store::cache::KeyFunction;
 use cloakroom::store::table::{ColumnValue, ExtraColumn};
-use cloakroom::store::{CachedDbStore, Listed, Listing, Pages, Record, StoreUrl, Version};
+use cloakroom::store::{CachedDbStore, Listed, Listing, Pages, PasswordSource, Record, StoreUrl, Version};
 use cloakroom::user_sessions::{Client, Entry, UserSessionId, UserSessions};
 use cloakroom::{
     Clock, DecodeError, Error, FileStore, MemcachedStore, MemoryStore, MovingStore, MysqlStore, PickleError,
@@ -189,6 +189,8 @@ async fn stores(shown: &mut Shown, settings: &Settings, folder: &Path) {
     shown.add("FileStore", &options.open(settings).await.unwrap());
     shown.add("SignedCookieStore", &SignedCookieStore::new(settings));
 
+    let source = PasswordSource::new(|| async { Ok::<_, String>(PASSWORD) });
+    shown.add("PasswordSource", &source);
     for url in [
         "postgres://ann:hunter2@db/site",
         "postgres://ann:p@hunter2@db/site",
