@@ -561,6 +561,53 @@ impl TimestampSigner {
         TimestampSigner(Signer::with_salt(&secret, salt))
     }
 
+    /// Creates the signer of the cookie `name` in Django's `set_signed_cookie` and `get_signed_cookie`. It signs
+    /// with the newer salt; whether cookies of the older one are read is Django's setting
+    /// `SIGNED_COOKIE_LEGACY_SALT_FALLBACK`.
+    ///
+    /// ```
+    /// use cloakroom::chrono::Utc;
+    /// use cloakroom::signing::{LegacySalt, SecretKey, TimestampSigner, legacy_signed_cookie_salt};
+    ///
+    /// let (secret, now) = (SecretKey::from("x"), Utc::now());
+    /// let old = TimestampSigner::for_cookies(&secret, &legacy_signed_cookie_salt("theme", "")).sign("dark", now);
+    /// let of = |legacy| TimestampSigner::for_signed_cookie(&secret, "theme", "", legacy);
+    /// assert_eq!(of(LegacySalt::Accept).unsign(&old, now, None)?, "dark");
+    /// assert!(of(LegacySalt::Refuse).unsign(&old, now, None).is_err());
+    /// # Ok::<(), cloakroom::signing::SigningError>(())
+    /// ```
+    pub fn for_signed_cookie(
+        secret: &SecretKey,
+        name: &str,
+        salt: &str,
+        legacy_salt: LegacySalt,
+    ) -> TimestampSigner {
+        let signer = TimestampSigner::for_cookies(secret, &signed_cookie_salt(name, salt));
+        match legacy_salt {
+            LegacySalt::Refuse => signer,
+            LegacySalt::Accept => {
+                let old = TimestampSigner::for_cookies(secret, &legacy_signed_cookie_salt(name, salt));
+                signer.also_accepting(&old)
+            }
+        }
+    }
+
+    /// Also accepts the signatures of another signer: see [`Signer::also_accepting`].
+    ///
+    /// ```
+    /// use cloakroom::chrono::Utc;
+    /// use cloakroom::signing::{SecretKey, TimestampSigner};
+    ///
+    /// let [old, new] = ["old", "new"].map(|secret| TimestampSigner::new(&SecretKey::from(secret)));
+    /// let (signed, now) = (old.sign("7", Utc::now()), Utc::now());
+    /// assert_eq!(new.also_accepting(&old).unsign(&signed, now, None)?, "7");
+    /// # Ok::<(), cloakroom::signing::SigningError>(())
+    /// ```
+    #[must_use]
+    pub fn also_accepting(self, other: &TimestampSigner) -> TimestampSigner {
+        TimestampSigner(self.0.also_accepting(&other.0))
+    }
+
     /// Django's salt when `get_cookie_signer` is called without one.
     pub const COOKIE_SALT: &'static str = "django.core.signing.get_cookie_signer";
 
@@ -638,12 +685,31 @@ impl From<Signer> for TimestampSigner {
     }
 }
 
+/// Whether signed cookies with the salt of older releases are read: Django's setting
+/// `SIGNED_COOKIE_LEGACY_SALT_FALLBACK`.
+///
+/// ```
+/// use cloakroom::signing::LegacySalt;
+///
+/// assert_eq!(LegacySalt::default(), LegacySalt::Refuse, "as in Django 6.1");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LegacySalt {
+    /// They are read: the setting's default in Django 5.2 and 6.0. Such a cookie may have been made for another
+    /// name; see [`signed_cookie_salt`].
+    Accept,
+    /// They are refused: the default in Django 6.1.
+    #[default]
+    Refuse,
+}
+
 /// Returns the salt under which Django signs the cookie `name` in `set_signed_cookie`.
 ///
 /// Before a security fix in the 5.2 series the salt was the name and the application's salt concatenated, so
 /// that cookie `ab` with salt `c` verified as cookie `a` with salt `bc`; see [`legacy_signed_cookie_salt`].
 /// Django 5.2 and 6.0 read cookies of either salt. Django 6.1 reads this salt alone, unless its settings say
-/// otherwise.
+/// otherwise: see [`TimestampSigner::for_signed_cookie`].
 ///
 /// ```
 /// use cloakroom::signing::{legacy_signed_cookie_salt, signed_cookie_salt};

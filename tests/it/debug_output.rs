@@ -28,7 +28,8 @@ const PASSWORD: &str = "hunter2";
 const CONTENT: &str = "c0ntent";
 
 /// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
-const HOLD_NOTHING: [&str; 61] = [
+const HOLD_NOTHING: [&str; 62] = [
+    "LegacySalt",
     // Modes, and paths of certificates.
     "RootCertificates",
     "TlsMode",

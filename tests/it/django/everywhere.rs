@@ -182,7 +182,7 @@ impl Pair<'_> {
 /// Every exchange, with each Django, on the back end that `back_end` makes.
 async fn exchange(back_end: impl AsyncFn(&Path) -> BackEnd) {
     let (mut all, mut failed, mut name) = (0, Vec::new(), "");
-    for django in Django::ALL {
+    for django in Django::installed() {
         let folder = tempfile::tempdir().unwrap();
         let back_end = back_end(folder.path()).await;
         name = back_end.name;
@@ -201,7 +201,8 @@ async fn exchange(back_end: impl AsyncFn(&Path) -> BackEnd) {
         all += exchanges.all;
         failed.append(&mut exchanges.failed);
     }
-    println!("live Django 4.2 and 5.2 on {name}: {} of {all} exchanges", all as usize - failed.len());
+    let right = all as usize - failed.len();
+    println!("live Django on {name}: {right} of {all} exchanges with {}", Django::count_of_installed());
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 

@@ -1,7 +1,7 @@
 //! A real Django, in processes of its own.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
@@ -17,16 +17,39 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) enum Django {
     V4_2,
     V5_2,
+    V6_0,
+    V6_1,
 }
 
 impl Django {
-    pub(crate) const ALL: [Django; 2] = [Django::V4_2, Django::V5_2];
+    const ALL: [Django; 4] = [Django::V4_2, Django::V5_2, Django::V6_0, Django::V6_1];
 
-    fn environment(self) -> &'static str {
+    /// Each Django that scripts/test could install: 6.0 and 6.1 need a Python that not every machine has.
+    pub(crate) fn installed() -> Vec<Django> {
+        let is_installed =
+            |django: &Django| matches!(django, Django::V4_2 | Django::V5_2) || django.python().exists();
+        Django::ALL.into_iter().filter(is_installed).collect()
+    }
+
+    /// The count of [`installed`](Django::installed), for a test's counts.
+    pub(crate) fn count_of_installed() -> String {
+        let installed = Django::installed();
+        let names: Vec<_> = installed.iter().map(|django| django.environment().1).collect();
+        format!("{} of {} Djangos ({})", installed.len(), Django::ALL.len(), names.join(", "))
+    }
+
+    /// Its environment and its version.
+    fn environment(self) -> (&'static str, &'static str) {
         match self {
-            Django::V4_2 => ".venv-4.2",
-            Django::V5_2 => ".venv",
+            Django::V4_2 => (".venv-4.2", "4.2"),
+            Django::V5_2 => (".venv", "5.2"),
+            Django::V6_0 => (".venv-6.0", "6.0"),
+            Django::V6_1 => (".venv-6.1", "6.1"),
         }
+    }
+
+    fn python(self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(self.environment().0).join("bin/python")
     }
 }
 
@@ -71,8 +94,8 @@ impl Project {
 
     fn command(&self) -> Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let environment = self.django.environment();
-        let python = root.join(environment).join("bin/python");
+        let python = self.django.python();
+        let (environment, _) = self.django.environment();
         assert!(
             python.exists(),
             "no Django for this test: {environment} is missing; run scripts/test, which makes it"
@@ -122,7 +145,7 @@ impl Drop for Server {
 
 /// The bytes of a database made by this Django: migrated once, then copied for each test.
 fn migrated_database(django: Django) -> &'static [u8] {
-    static DATABASES: [OnceLock<Vec<u8>>; 2] = [OnceLock::new(), OnceLock::new()];
+    static DATABASES: [OnceLock<Vec<u8>>; Django::ALL.len()] = [const { OnceLock::new() }; Django::ALL.len()];
     DATABASES[django as usize].get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("db.sqlite3");

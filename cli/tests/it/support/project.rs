@@ -69,7 +69,7 @@ pub(crate) fn python() -> PathBuf {
 }
 
 /// Each Django whose sites are live in the tests of the recipes: 5.2, and 6.1 where scripts/test could install it, which
-/// needs Python 3.12.
+/// needs Python 3.12 or later.
 pub(crate) fn pythons() -> Vec<PathBuf> {
     let newer = python().to_str().unwrap().replace("/.venv/", "/.venv-6.1/");
     std::iter::once(python()).chain(Some(PathBuf::from(newer)).filter(|newer| newer.exists())).collect()
