@@ -13,12 +13,16 @@ use cloakroom::chrono::TimeDelta;
 use cloakroom::signing::SecretKey;
 use cloakroom::store::{StoreScheme, StoreUrl};
 use cloakroom::{SameSite, Settings, TextFormat};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::ending::usage;
+use crate::output::lines::note;
 use crate::site;
 
+use self::cache::{Cache, Unreachable};
+use self::database::Database;
 pub(crate) use self::users::{DjangoUsers, Hashes};
 
 const SCRIPT: &str = include_str!("from_django/settings.py");
@@ -47,12 +51,8 @@ struct Found {
     expire_at_browser_close: bool,
     cookie: Cookie,
     table: Option<String>,
-    database_alias: Option<String>,
-    database: Option<Map<String, Value>>,
-    cache_alias: Option<String>,
-    cache: Option<Map<String, Value>>,
-    /// The part before the key in the name of an entry.
-    entry_prefix: Option<String>,
+    database: Option<Database>,
+    cache: Option<Cache>,
 }
 
 #[derive(Deserialize)]
@@ -166,33 +166,70 @@ fn site_of(found: Found, folder: &Path) -> anyhow::Result<DjangoSite> {
     if let Some(name) = &found.time_zone {
         settings.time_zone = site::time_zone(name).map_err(|_| unknown("TIME_ZONE", name))?;
     }
-    if !found.serializer.ends_with("JSONSerializer") {
-        return Err(unknown("SESSION_SERIALIZER", &found.serializer).context("sessions are read as JSON"));
-    }
-    let database = || {
-        let alias = found.database_alias.as_deref().unwrap_or("default");
-        // The commands take a store's URL, which cannot name a table.
-        if let Some(table) = found.table.as_deref().filter(|table| *table != "django_session") {
-            return Err(unknown("SESSION_ENGINE", &found.session_engine)
-                .context(format!("its sessions are in a table of its own, {table}")));
-        }
-        database::url(alias, found.database.as_ref().unwrap_or(&Map::new()), folder)
-    };
-    let cache = || {
-        let alias = found.cache_alias.as_deref().unwrap_or("default");
-        cache::url(alias, found.cache.as_ref().unwrap_or(&Map::new()), found.entry_prefix.as_deref())
-    };
     let engine =
         found.engine.as_deref().and_then(|engine| engine.strip_prefix("django.contrib.sessions.backends."));
+    // What is stored in a cache is serialized by the cache alone.
+    if engine != Some("cache") && !found.serializer.ends_with("JSONSerializer") {
+        return Err(unknown("SESSION_SERIALIZER", &found.serializer).context("sessions are read as JSON"));
+    }
+    let no_description = || unknown("SESSION_ENGINE", &found.session_engine);
+    let database = || {
+        let database = found.database.as_ref().ok_or_else(no_description)?;
+        database::url(database, found.table.as_deref(), folder)
+    };
     let url = match engine {
         Some("db") => database()?.into(),
-        Some("cache") => cache()?.into(),
-        Some("cached_db") => format!("cached_db:{}|{}", database()?, cache()?).into(),
+        Some("cache") => {
+            let cache = found.cache.as_ref().ok_or_else(no_description)?;
+            if let Some(why) = cache.is_unreachable().map(no_other_process_reads) {
+                let (setting, class) = cache.backend();
+                return Err(usage(format!("the Django setting {setting} = {class}: {why}")));
+            }
+            cache.note().iter().for_each(|line| note(line));
+            cache.url()?.into()
+        }
+        Some("cached_db") => {
+            let cache = found.cache.as_ref().ok_or_else(no_description)?;
+            match cache.is_unreachable() {
+                None => {
+                    cache.note().iter().for_each(|line| note(line));
+                    format!("cached_db:{}|{}", database()?, cache.url()?).into()
+                }
+                // The rows have all sessions.
+                Some(unreachable) => {
+                    copies_of_one_process(&unreachable).into_iter().for_each(note);
+                    database()?.into()
+                }
+            }
+        }
         Some("file") => StoreUrl::of_path(StoreScheme::File, &folder.join(&found.file_path)),
         Some("signed_cookies") => "cookie:".into(),
-        _ => return Err(unknown("SESSION_ENGINE", &found.session_engine)),
+        _ => return Err(no_description()),
     };
     Ok(DjangoSite { url, settings })
+}
+
+/// Why sessions in such a cache are nobody else's.
+fn no_other_process_reads(cache: Unreachable) -> &'static str {
+    match cache {
+        Unreachable::OfOneProcess => {
+            "each process of Django keeps its own sessions in its memory, which no other process can read. Use a database, \
+             or a cache on a server"
+        }
+        Unreachable::Empty => "it keeps nothing, so that there are no sessions",
+    }
+}
+
+/// The warning about copies in front of the rows that this command cannot reach.
+fn copies_of_one_process(cache: &Unreachable) -> Option<&'static str> {
+    match cache {
+        Unreachable::OfOneProcess => Some(
+            "Django's cached_db keeps copies in the memory of each of its processes (LocMemCache). This command uses the \
+             rows of the database. Django may answer from such a copy until it expires, also for a session that is \
+             ended here; restart Django's processes to drop them, or use a cache on a server",
+        ),
+        Unreachable::Empty => None,
+    }
 }
 
 impl Secret {
@@ -240,7 +277,10 @@ fn text(settings: &Map<String, Value>, name: &str) -> String {
     }
 }
 
+/// The characters with a meaning in URLs, and all beyond ASCII.
+const QUOTED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Percent-encodes a part of a URL.
 fn quoted(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    utf8_percent_encode(text, QUOTED).to_string()
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::command::{Ran, cloakroom, run};
-use crate::support::project::{Project, SECRET};
+use crate::support::project::{Project, SECRET, python};
 use crate::support::servers;
 
 fn from_django(project: &Project, arguments: &[&str]) -> Ran {
@@ -57,7 +57,7 @@ async fn postgres() {
         "DATABASES = {{'default': {{'ENGINE': 'django.db.backends.postgresql', 'NAME': '{name}', 'USER': '{user}',\n\
          'PASSWORD': '{password}', 'HOST': '127.0.0.1', 'PORT': {port}}}}}"
     );
-    let shown = format!("postgres://{user}:…@127.0.0.1:{port}/{}", name.replace('_', "%5F"));
+    let shown = format!("postgres://{user}:…@127.0.0.1:{port}/{name}");
     is_read_and_ended(&settings, &shown);
 }
 
@@ -170,7 +170,18 @@ fn every_setting_arrives() {
 fn what_has_no_counterpart_is_named() {
     let project = Project::new("");
     for (settings, part) in [
-        ("SESSION_ENGINE = 'django.contrib.sessions.backends.cache'", "CACHES['default']['BACKEND']"),
+        (
+            "SESSION_ENGINE = 'django.contrib.sessions.backends.cache'",
+            "each process of Django keeps its own sessions",
+        ),
+        (
+            "DATABASES['default']['TIME_ZONE'] = 'Europe/Paris'",
+            "DATABASES['default']['TIME_ZONE'] = Europe/Paris",
+        ),
+        (
+            "DATABASES['default']['OPTIONS'] = {'factory': object}",
+            "DATABASES['default']['OPTIONS']['factory']",
+        ),
         ("SESSION_SERIALIZER = 'django.core.signing.Signer'", "SESSION_SERIALIZER"),
         ("DATABASES['default']['ENGINE'] = 'django.db.backends.dummy'", "DATABASES['default']['ENGINE']"),
     ] {
@@ -187,4 +198,130 @@ fn what_has_no_counterpart_is_named() {
     assert!(broken.code == 1 && broken.stderr.contains("No module named 'no_such_module'"), "{broken:?}");
     let missing = run(cloakroom(&["list", "--from-django", "/nowhere/manage.py"]), b"");
     assert!(missing.code == 2 && missing.stderr.contains("/nowhere/manage.py"), "{missing:?}");
+}
+
+/// What Django would really use decides, not how the settings read.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_connection_that_django_made_counts() {
+    let (settings, shown) = redis_settings("cache").await;
+    // redis-py: the URL's database is before that of OPTIONS.
+    is_read_and_ended(&format!("{settings}\nCACHES['default']['OPTIONS'] = {{'db': 1}}"), &shown);
+    // django-redis: the pool's arguments are before the URL's only where it has none.
+    let django_redis =
+        settings.replace("django.core.cache.backends.redis.RedisCache", "django_redis.cache.RedisCache");
+    let of_pool = "CACHES['default']['LOCATION'] = CACHES['default']['LOCATION'].removesuffix('/0')\n\
+        CACHES['default']['OPTIONS'] = {'CONNECTION_POOL_KWARGS': {'db': 2, 'socket_timeout': 3}}";
+    is_read_and_ended(&format!("{django_redis}\n{of_pool}"), &shown.replace("/0?", "/2?"));
+    // The engine `cache` asks no serializer of sessions: the cache pickles.
+    is_read_and_ended(&format!("{settings}\nSESSION_SERIALIZER = 'pickle.Pickler'"), &shown);
+}
+
+/// Of a `cached_db` on the caches of a new project, the rows suffice.
+#[test]
+fn copies_in_djangos_memory_are_told() {
+    let engine = "SESSION_ENGINE = 'django.contrib.sessions.backends.cached_db'";
+    is_read_and_ended(engine, "sqlite:PROJECT/db.sqlite3");
+    let listed = from_django(&Project::new(engine), &["list"]);
+    assert!(listed.code == 0 && listed.stderr.contains("(LocMemCache)"), "{listed:?}");
+    let empty = "CACHES = {'default': {'BACKEND': 'django.core.cache.backends.dummy.DummyCache'}}";
+    let listed = from_django(&Project::new(&format!("{engine}\n{empty}")), &["list"]);
+    assert!(listed.code == 0 && !listed.stderr.contains("LocMem"), "{listed:?}");
+}
+
+/// Connections of every kind, as the objects of Django and of the drivers have them. None is opened.
+#[test]
+fn connections_become_urls() {
+    let project = Project::unmigrated(python(), "");
+    let path = project.path().join("mysite/settings.py");
+    let before = std::fs::read_to_string(&path).unwrap();
+    let cache = |cache: &str| {
+        format!(
+            "SESSION_ENGINE = 'django.contrib.sessions.backends.cache'\nCACHES = {{'default': {{{cache}}}}}"
+        )
+    };
+    let django =
+        |rest: &str| cache(&format!("'BACKEND': 'django.core.cache.backends.redis.RedisCache', {rest}"));
+    let django_redis = |rest: &str| cache(&format!("'BACKEND': 'django_redis.cache.RedisCache', {rest}"));
+    let memcached = |rest: &str| {
+        cache(&format!("'BACKEND': 'django.core.cache.backends.memcached.PyMemcacheCache', {rest}"))
+    };
+    let postgres = |rest: &str| {
+        format!(
+            "DATABASES = {{'default': {{'ENGINE': 'django.db.backends.postgresql', 'NAME': 'site', {rest}}}}}"
+        )
+    };
+    let cases = [
+        (django("'LOCATION': ['redis://a', 'redis://b:6380'], 'VERSION': 2"), "redis://a:6379?version=2"),
+        (
+            django(
+                "'LOCATION': 'rediss://a:6380/1?ssl_ca_certs=/srv/ca.pem', 'OPTIONS': {'ssl_cert_reqs': None}",
+            ),
+            "rediss://a:6380/1?ssl_ca_certs=%2Fsrv%2Fca.pem",
+        ),
+        (
+            django(
+                "'LOCATION': 'rediss://a', 'OPTIONS': {'ssl_cert_reqs': 'none', 'ssl_check_hostname': False}",
+            ),
+            "rediss://a:6379?ssl_cert_reqs=none&ssl_check_hostname=false",
+        ),
+        (django("'LOCATION': 'unix:///run/redis.sock?db=3'"), "unix:///run/redis.sock?db=3"),
+        (
+            django_redis(
+                "'LOCATION': 'redis://a/1', 'OPTIONS': {'SERIALIZER': 'django_redis.serializers.json.JSONSerializer'}",
+            ),
+            "redis://a:6379/1?serializer=json",
+        ),
+        (
+            django_redis(
+                "'LOCATION': 'redis://primary/3', 'OPTIONS': {'CLIENT_CLASS': 'django_redis.client.SentinelClient',\n\
+                 'SENTINELS': [('a', 26379), ('b', 26380)], 'SENTINEL_KWARGS': {'password': 'hunter2'}, 'PASSWORD': 'p@ss',\n\
+                 'CONNECTION_POOL_CLASS': 'redis.sentinel.SentinelConnectionPool',\n\
+                 'CONNECTION_FACTORY': 'django_redis.pool.SentinelConnectionFactory'}",
+            ),
+            "redis+sentinel://:…@a:26379,b:26380/primary/3?sentinel_password=…",
+        ),
+        (
+            django_redis(
+                "'LOCATION': ['redis://a:7000/0', 'redis://b:7001/0'], 'KEY_PREFIX': 's',\n\
+                 'OPTIONS': {'REDIS_CLIENT_CLASS': 'redis.cluster.RedisCluster', 'PASSWORD': 'p'}",
+            ),
+            "redis+cluster://:…@a:7000,b:7001/0?key_prefix=s",
+        ),
+        (memcached("'LOCATION': 'a:11211;b:11212'"), "memcached://a:11211,b:11212"),
+        (
+            postgres(
+                "'HOST': 'a,b', 'PORT': '1,2', 'USER': 'ann', 'PASSWORD': 'p',\n\
+                 'OPTIONS': {'sslmode': 'verify-full', 'sslrootcert': 'system', 'pool': False}",
+            ),
+            "postgres://ann:…@/site?sslmode=verify-full&sslrootcert=system&host=a%2Cb&port=1%2C2",
+        ),
+    ];
+    for (settings, url) in cases {
+        std::fs::write(&path, format!("{before}\n{settings}\n")).unwrap();
+        let found = from_django(&project, &["settings", "--json"]);
+        assert_eq!(found.code, 0, "{settings}: {found:?}");
+        assert_eq!(found.json()["store"], url, "{settings}");
+    }
+    // libpq reads them too.
+    std::fs::write(&path, format!("{before}\n{}\n", postgres("'HOST': 'a'"))).unwrap();
+    let mut command = cloakroom(&["settings", "--json", "--from-django", &project.manage_py()]);
+    command.env("PGSSLMODE", "require").env("PGUSER", "ann");
+    assert_eq!(run(command, b"").json()["store"], "postgres://ann@a:5432/site?sslmode=require");
+    for (settings, named) in [
+        (
+            django_redis(
+                "'LOCATION': 'redis://a', 'OPTIONS': {'CLIENT_CLASS': 'django_redis.client.HerdClient'}",
+            ),
+            "CLIENT_CLASS",
+        ),
+        (postgres("'HOST': 'a', 'OPTIONS': {'service': 'site'}"), "service"),
+        (postgres("'HOST': 'a', 'OPTIONS': {'assume_role': 'other'}"), "assume_role"),
+    ] {
+        std::fs::write(&path, format!("{before}\n{settings}\n")).unwrap();
+        let refused = from_django(&project, &["list"]);
+        assert!(
+            refused.code == 2 && refused.stderr.contains(&format!("['OPTIONS']['{named}']")),
+            "{refused:?}"
+        );
+    }
 }

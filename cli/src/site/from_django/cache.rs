@@ -1,242 +1,409 @@
-//! Builds the URL for an entry of `CACHES`.
+//! Builds the URL of a cache from what Django passes to its client library.
 
-use cloakroom::store::StoreUrl;
-use serde_json::{Map, Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::{quoted, text, unknown};
 
-/// Builds the URL for the cache with this alias. `entry_prefix` is the part before the key in the names of
-/// entries, if the project's `KEY_FUNCTION` only adds such a prefix.
-pub(super) fn url(
-    alias: &str,
-    cache: &Map<String, Value>,
-    entry_prefix: Option<&str>,
-) -> anyhow::Result<String> {
-    let setting = |name: &str| format!("CACHES['{alias}']['{name}']");
-    let backend = text(cache, "BACKEND");
-    let locations = match cache.get("LOCATION") {
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => text(cache, "LOCATION")
-            .split([',', ';'])
-            .map(|location| location.trim().to_owned())
-            .collect::<Vec<_>>(),
-    };
-    let mut query = Vec::new();
-    let address = match backend.as_str() {
-        "django.core.cache.backends.redis.RedisCache" | "django_redis.cache.RedisCache" => {
-            redis(alias, cache, &locations, backend.starts_with("django_redis"), &mut query)?
-        }
-        "django.core.cache.backends.memcached.PyMemcacheCache"
-        | "django.core.cache.backends.memcached.PyLibMCCache" => {
-            let is_socket = |location: &String| location.starts_with('/') || location.starts_with("unix:");
-            if locations.iter().any(is_socket) || (backend.ends_with("PyLibMCCache") && locations.len() > 1) {
-                return Err(unknown(&setting("LOCATION"), &StoreUrl::from(locations.join(",")).to_string()));
-            }
-            format!("memcached://{}", locations.join(","))
-        }
-        _ => return Err(unknown(&setting("BACKEND"), &backend)),
-    };
-    let is_for_urls = |text: &str| !text.contains(['&', '#', '|', '?', '@']);
-    if cache.get("KEY_FUNCTION").is_some_and(|function| !function.is_null()) {
-        let head = entry_prefix.filter(|head| is_for_urls(head));
-        let head = head.ok_or_else(|| unknown(&setting("KEY_FUNCTION"), ""))?;
-        query.push(format!("entry_prefix={head}"));
-    } else {
-        let prefix = text(cache, "KEY_PREFIX");
-        if !is_for_urls(&prefix) {
-            return Err(unknown(&setting("KEY_PREFIX"), &prefix));
-        }
-        if !prefix.is_empty() {
-            query.push(format!("key_prefix={prefix}"));
-        }
-        let version = text(cache, "VERSION");
-        if !version.is_empty() && version != "1" {
-            query.push(format!("version={version}"));
-        }
-    }
-    Ok(if query.is_empty() { address } else { format!("{address}?{}", query.join("&")) })
+/// A cache, as Django's object describes it.
+#[derive(Deserialize)]
+pub(super) struct Cache {
+    alias: String,
+    /// The class and its bases.
+    backend: Vec<String>,
+    key_prefix: String,
+    version: Value,
+    has_key_function: bool,
+    /// The part before the key in the names of entries, if the project's `KEY_FUNCTION` only adds such a part.
+    entry_prefix: Option<String>,
+    redis: Option<Redis>,
+    memcached: Option<Memcached>,
 }
 
-/// Builds the address, with the additions of `OPTIONS`; `query` receives those that concern entries.
-fn redis(
-    alias: &str,
-    cache: &Map<String, Value>,
-    locations: &[String],
-    is_django_redis: bool,
-    query: &mut Vec<String>,
-) -> anyhow::Result<String> {
-    // Django writes to the first; the others are replicas, from which it reads.
-    let location = locations.first().map_or("", String::as_str);
-    let setting = |name: &str| format!("CACHES['{alias}']['OPTIONS']['{name}']");
-    let refused =
-        || unknown(&format!("CACHES['{alias}']['LOCATION']"), &StoreUrl::from(location).to_string());
-    let empty = Map::new();
-    let options = cache.get("OPTIONS").and_then(Value::as_object).unwrap_or(&empty);
-    let (scheme, rest) = location.split_once("://").ok_or_else(refused)?;
-    let (rest, address_query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (rest, mut database) = match rest.rsplit_once('/') {
-        Some((rest, database)) => (rest, database.to_owned()),
-        None => (rest, String::new()),
-    };
-    if !matches!(scheme, "redis" | "rediss") {
-        return Err(refused());
-    }
-    for pair in address_query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("db", number)) => number.clone_into(&mut database),
-            _ => return Err(refused()),
+/// A client of Redis or Valkey, with the connections that it would open.
+#[derive(Deserialize)]
+struct Redis {
+    client: String,
+    serializer: String,
+    /// Not of Django's own client, which compresses nothing.
+    compressor: Option<String>,
+    /// The number of locations: Django writes to the first.
+    servers: usize,
+    pool: String,
+    /// The class of the connections, and its bases.
+    connection: Vec<String>,
+    parameters: Map<String, Value>,
+    /// The nodes of a cluster.
+    cluster: Option<Vec<String>>,
+    service: Option<String>,
+    #[serde(default)]
+    sentinels: Vec<Sentinel>,
+}
+
+#[derive(Deserialize)]
+struct Sentinel {
+    connection: Vec<String>,
+    parameters: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Memcached {
+    servers: Vec<String>,
+    options: Map<String, Value>,
+}
+
+/// A cache that no other process can reach, so that there is nothing to share.
+pub(super) enum Unreachable {
+    /// `LocMemCache`: each process of Django has its own.
+    OfOneProcess,
+    /// `DummyCache`: it keeps nothing.
+    Empty,
+}
+
+impl Cache {
+    pub(super) fn is_unreachable(&self) -> Option<Unreachable> {
+        let is = |name: &str| self.backend.iter().any(|class| class == name);
+        if is("django.core.cache.backends.locmem.LocMemCache") {
+            return Some(Unreachable::OfOneProcess);
         }
+        is("django.core.cache.backends.dummy.DummyCache").then_some(Unreachable::Empty)
     }
-    let (mut user, mut password, mut sentinels) = (String::new(), String::new(), Vec::new());
-    let mut is_cluster = false;
-    for name in options.keys() {
-        let value = text(options, name);
-        match (name.to_ascii_lowercase().as_str(), value.rsplit('.').next().unwrap_or_default()) {
-            ("db", _) => database = value,
-            ("username", _) => user = quoted(&value),
-            ("password", _) => password = quoted(&value),
-            ("serializer", "JSONSerializer") if is_django_redis => query.push("serializer=json".to_owned()),
-            ("compressor", "ZlibCompressor") if is_django_redis => query.push("compressor=zlib".to_owned()),
-            ("sentinels", _) if is_django_redis => {
-                sentinels = sentinels_of(options.get(name)).ok_or_else(|| unknown(&setting(name), ""))?;
-            }
-            ("client_class", "SentinelClient") if options.contains_key("SENTINELS") => {}
-            ("connection_factory", "SentinelConnectionFactory") => {}
-            ("sentinel_kwargs", _) if options.get(name) == Some(&json!({})) => {}
-            ("serializer", "PickleSerializer")
-            | ("compressor", "IdentityCompressor")
-            | ("client_class", "DefaultClient")
-                if is_django_redis => {}
-            ("pool_class" | "connection_pool_class" | "redis_client_class", _) => {
-                is_cluster |= value.to_ascii_lowercase().contains("cluster");
-            }
-            // Options that concern only connections.
-            (
-                "parser_class"
-                | "connection_pool_kwargs"
-                | "redis_client_kwargs"
-                | "socket_timeout"
-                | "socket_connect_timeout"
-                | "socket_keepalive"
-                | "health_check_interval"
-                | "max_connections"
-                | "retry_on_timeout"
-                | "ignore_exceptions"
-                | "log_ignored_exceptions"
-                | "pickle_version",
-                _,
-            ) => {}
-            // The value may be a secret.
-            _ => return Err(unknown(&setting(name), "")),
-        }
+
+    fn setting(&self, name: &str) -> String {
+        format!("CACHES['{}']['{name}']", self.alias)
     }
-    let address = if user.is_empty() && password.is_empty() {
-        rest.to_owned()
-    } else {
-        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        format!("{user}:{password}@{host}")
-    };
-    if is_cluster {
-        // A cluster has one database, and is reached without TLS here. The other locations are further nodes.
-        let is_whole = scheme == "redis" && matches!(&*database, "" | "0") && sentinels.is_empty();
-        let others = locations.iter().skip(1).map(|location| host_of(location));
-        let hosts: Vec<&str> = std::iter::once(Some(&*address)).chain(others).flatten().collect();
-        return if is_whole && hosts.len() == locations.len() {
-            Ok(format!("redis+cluster://{}", hosts.join(",")))
-        } else {
-            Err(refused())
+
+    fn option(&self, name: &str) -> String {
+        format!("CACHES['{}']['OPTIONS']['{name}']", self.alias)
+    }
+
+    /// The setting's name, for an error about the class of the cache.
+    pub(super) fn backend(&self) -> (String, &str) {
+        (self.setting("BACKEND"), self.backend.first().map_or("", String::as_str))
+    }
+
+    /// Builds the URL.
+    pub(super) fn url(&self) -> anyhow::Result<String> {
+        let mut query = Vec::new();
+        let address = match (&self.redis, &self.memcached) {
+            (Some(redis), _) => self.redis(redis, &mut query)?,
+            (_, Some(memcached)) => self.memcached(memcached)?,
+            _ => {
+                let (setting, class) = self.backend();
+                return Err(unknown(&setting, class));
+            }
         };
+        query.extend(self.names()?);
+        Ok(if query.is_empty() { address } else { format!("{address}?{}", query.join("&")) })
     }
-    let address = if database.is_empty() { address } else { format!("{address}/{database}") };
-    if sentinels.is_empty() {
-        return Ok(format!("{scheme}://{address}"));
+
+    /// The parameters that name the entries.
+    pub(super) fn names(&self) -> anyhow::Result<Vec<String>> {
+        let mut query = Vec::new();
+        if self.has_key_function {
+            let head = self.entry_prefix.as_deref();
+            let head = head.ok_or_else(|| unknown(&self.setting("KEY_FUNCTION"), ""))?;
+            query.push(format!("entry_prefix={}", quoted(head)));
+            return Ok(query);
+        }
+        if !self.key_prefix.is_empty() {
+            query.push(format!("key_prefix={}", quoted(&self.key_prefix)));
+        }
+        match self.version.as_u64() {
+            Some(1) => {}
+            Some(version) => query.push(format!("version={version}")),
+            None => return Err(unknown(&self.setting("VERSION"), &self.version.to_string())),
+        }
+        Ok(query)
     }
-    // The address is then the name of the service.
-    if scheme != "redis" {
-        return Err(refused());
+
+    fn memcached(&self, memcached: &Memcached) -> anyhow::Result<String> {
+        let is_pylibmc = self.backend.iter().any(|class| class.ends_with("PyLibMCCache"));
+        if is_pylibmc && memcached.servers.len() > 1 {
+            let why = "with several servers pylibmc finds an entry's server by another rule";
+            return Err(unknown(&self.setting("LOCATION"), "").context(why));
+        }
+        for (name, value) in &memcached.options {
+            match (name.as_str(), value) {
+                (_, Value::Null) => {}
+                // They concern connections and what a failure does; pylibmc's behaviors, with one server, too.
+                ("no_delay" | "ignore_exc" | "max_pool_size" | "use_pooling" | "behaviors" | "binary", _)
+                | ("connect_timeout" | "timeout" | "retry_attempts" | "retry_timeout" | "dead_timeout", _)
+                | ("pool_idle_timeout" | "lock_generator" | "default_noreply" | "encoding", _) => {}
+                // It is how a failed server's entries move to another.
+                ("hasher", _) => return Err(unknown(&self.option(name), "")),
+                _ => return Err(unknown(&self.option(name), "")),
+            }
+        }
+        let server = |server: &String| server.trim().to_owned();
+        Ok(format!("memcached://{}", memcached.servers.iter().map(server).collect::<Vec<_>>().join(",")))
     }
-    let (login, service) = address.rsplit_once('@').map_or(("", &*address), |(login, rest)| (login, rest));
-    let at = if login.is_empty() { "" } else { "@" };
-    Ok(format!("redis+sentinel://{login}{at}{}/{service}", sentinels.join(",")))
+
+    /// Builds the address; `query` receives what is not a part of it.
+    fn redis(&self, redis: &Redis, query: &mut Vec<String>) -> anyhow::Result<String> {
+        self.entries(redis, query)?;
+        let text = |name: &str| text(&redis.parameters, name);
+        let scheme = self.scheme(&redis.connection, redis)?;
+        self.parameters(&redis.parameters, "", query)?;
+        let mut login = String::new();
+        if !text("username").is_empty() || !text("password").is_empty() {
+            login = format!("{}:{}@", quoted(&text("username")), quoted(&text("password")));
+        }
+        let database = match text("db").as_str() {
+            "" => String::new(),
+            number => format!("/{number}"),
+        };
+        if let Some(nodes) = &redis.cluster {
+            return Ok(format!("{scheme}+cluster://{login}{}{database}", nodes.join(",")));
+        }
+        if !redis.sentinels.is_empty() {
+            let service = redis.service.as_deref().unwrap_or_default();
+            let hosts = self.sentinels(redis, scheme, query)?;
+            return Ok(format!("{scheme}+sentinel://{login}{hosts}/{}{database}", quoted(service)));
+        }
+        if scheme == "unix" {
+            if !text("db").is_empty() {
+                query.push(format!("db={}", text("db")));
+            }
+            let path = text("path").split('/').map(quoted).collect::<Vec<_>>().join("/");
+            return Ok(format!("unix://{login}{path}"));
+        }
+        Ok(format!("{scheme}://{login}{}{database}", host_and_port(&redis.parameters, 6379)))
+    }
+
+    /// How the entries are written.
+    fn entries(&self, redis: &Redis, query: &mut Vec<String>) -> anyhow::Result<()> {
+        let ends_in = |class: &str, ends: &[&str]| {
+            let is_known =
+                ["django.", "django_redis.", "django_valkey."].iter().any(|known| class.starts_with(known));
+            is_known && ends.contains(&class.rsplit('.').next().unwrap_or_default())
+        };
+        if !ends_in(&redis.client, &["RedisCacheClient", "DefaultClient", "SentinelClient"]) {
+            return Err(unknown(&self.option("CLIENT_CLASS"), &redis.client));
+        }
+        match redis.serializer.as_str() {
+            class if ends_in(class, &["RedisSerializer", "PickleSerializer"]) => {}
+            class if ends_in(class, &["JSONSerializer"]) => query.push("serializer=json".to_owned()),
+            class if ends_in(class, &["MSGPackSerializer"]) => query.push("serializer=msgpack".to_owned()),
+            class => return Err(unknown(&self.option("SERIALIZER"), class)),
+        }
+        let words = [("Zlib", "zlib"), ("Gzip", "gzip"), ("Lz4", "lz4"), ("Lzma", "lzma"), ("ZStd", "zstd")];
+        match redis.compressor.as_deref() {
+            None => {}
+            Some(class) if ends_in(class, &["IdentityCompressor"]) => {}
+            Some(class) => {
+                let word = words.iter().find(|(name, _)| ends_in(class, &[&format!("{name}Compressor")]));
+                let (_, word) = word.ok_or_else(|| unknown(&self.option("COMPRESSOR"), class))?;
+                query.push(format!("compressor={word}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// `redis`, `rediss` or `unix`.
+    fn scheme(&self, connection: &[String], redis: &Redis) -> anyhow::Result<&'static str> {
+        let is = |end: &str| connection.iter().any(|class| class.ends_with(end));
+        let is_encrypted = is(".SSLConnection")
+            || is(".SentinelManagedSSLConnection")
+            || redis.parameters.get("ssl") == Some(&Value::Bool(true));
+        if is(".UnixDomainSocketConnection") {
+            return Ok("unix");
+        }
+        if !is_encrypted && !is(".Connection") && !is(".SentinelManagedConnection") && redis.cluster.is_none()
+        {
+            let class = connection.first().map_or("", String::as_str);
+            return Err(unknown(
+                &self.option("CONNECTION_POOL_KWARGS"),
+                &format!("connection_class {class}"),
+            ));
+        }
+        Ok(if is_encrypted { "rediss" } else { "redis" })
+    }
+
+    /// Takes redis-py's parameters of a connection into the query, under their own names.
+    fn parameters(
+        &self,
+        parameters: &Map<String, Value>,
+        prefix: &str,
+        query: &mut Vec<String>,
+    ) -> anyhow::Result<()> {
+        for (name, value) in parameters {
+            match (name.as_str(), value) {
+                (_, Value::Null) => {}
+                // Parts of the address.
+                ("host" | "port" | "path" | "db" | "ssl", _) => {}
+                ("username" | "password", _) if prefix.is_empty() => {}
+                ("username" | "password", _) => {
+                    query.push(format!("{prefix}{name}={}", quoted(&text(parameters, name))));
+                }
+                // Python's number of `ssl.CERT_NONE`.
+                ("ssl_cert_reqs", Value::Number(number)) => {
+                    let word = if number.as_u64() == Some(0) { "none" } else { "required" };
+                    query.push(format!("{prefix}ssl_cert_reqs={word}"));
+                }
+                (_, Value::Bool(truth)) if name.starts_with("ssl_") => {
+                    query.push(format!("{prefix}{name}={truth}"));
+                }
+                (_, Value::String(_) | Value::Number(_)) if name.starts_with("ssl_") => {
+                    query.push(format!("{prefix}{name}={}", quoted(&text(parameters, name))));
+                }
+                // They concern Python's connections, and change neither the server nor what is stored.
+                (
+                    "parser_class"
+                    | "encoding"
+                    | "encoding_errors"
+                    | "decode_responses"
+                    | "socket_timeout"
+                    | "socket_connect_timeout"
+                    | "socket_keepalive"
+                    | "socket_keepalive_options"
+                    | "socket_type"
+                    | "socket_read_size"
+                    | "retry"
+                    | "retry_on_timeout"
+                    | "retry_on_error"
+                    | "health_check_interval"
+                    | "client_name"
+                    | "lib_name"
+                    | "lib_version"
+                    | "driver_info"
+                    | "redis_connect_func"
+                    | "protocol"
+                    | "legacy_responses"
+                    | "max_connections"
+                    | "timeout"
+                    | "command_packer"
+                    | "connection_pool"
+                    | "event_dispatcher"
+                    | "maint_notifications_config"
+                    | "maint_notifications_pool_handler"
+                    | "oss_cluster_maint_notifications_handler"
+                    | "orig_host_address"
+                    | "orig_socket_timeout"
+                    | "orig_socket_connect_timeout"
+                    | "maint_state"
+                    | "maintenance_notification_hash",
+                    _,
+                ) => {}
+                _ => return Err(unknown(&self.option("CONNECTION_POOL_KWARGS"), name)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The sentinels' hosts. Their own login and certificates go into the query.
+    fn sentinels(&self, redis: &Redis, scheme: &str, query: &mut Vec<String>) -> anyhow::Result<String> {
+        let Some(first) = redis.sentinels.first() else { return Ok(String::new()) };
+        let is_encrypted = first.connection.iter().any(|class| class.ends_with(".SSLConnection"));
+        if is_encrypted != (scheme == "rediss") {
+            query.push(format!("sentinel_ssl={is_encrypted}"));
+        }
+        self.parameters(&first.parameters, "sentinel_", query)?;
+        let hosts = redis.sentinels.iter().map(|sentinel| host_and_port(&sentinel.parameters, 26_379));
+        Ok(hosts.collect::<Vec<_>>().join(","))
+    }
+
+    /// What the site does not tell by its connections.
+    pub(super) fn note(&self) -> Option<String> {
+        let redis = self.redis.as_ref()?;
+        let replicas = redis.servers.checked_sub(1).filter(|_| redis.cluster.is_none())?;
+        (replicas > 0).then(|| {
+            format!(
+                "{} has {replicas} further {}, from which Django reads; this command uses the first alone ({})",
+                self.setting("LOCATION"),
+                if replicas == 1 { "server" } else { "servers" },
+                redis.pool,
+            )
+        })
+    }
 }
 
-/// `host:port` in `redis://user:password@host:port/0`.
-fn host_of(location: &str) -> Option<&str> {
-    let rest = location.strip_prefix("redis://")?;
-    rest.rsplit('@').next()?.split(['/', '?']).next()
-}
-
-/// django-redis' `SENTINELS`: pairs of host and port.
-fn sentinels_of(value: Option<&Value>) -> Option<Vec<String>> {
-    let host = |pair: &Value| Some(format!("{}:{}", pair.get(0)?.as_str()?, pair.get(1)?.as_u64()?));
-    let hosts: Option<Vec<String>> = value?.as_array()?.iter().map(host).collect();
-    hosts.filter(|hosts| !hosts.is_empty())
+fn host_and_port(parameters: &Map<String, Value>, usual: u16) -> String {
+    let (host, port) = (text(parameters, "host"), text(parameters, "port"));
+    let host = if host.is_empty() { "localhost".to_owned() } else { host };
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    if port.is_empty() { format!("{host}:{usual}") } else { format!("{host}:{port}") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    fn url_of(cache: Value) -> Result<String, String> {
-        let Value::Object(cache) = cache else { return Err("no dictionary".to_owned()) };
-        url("sessions", &cache, Some("site-2-")).map_err(|error| error.to_string())
+    fn url_of(addition: Value) -> Result<String, String> {
+        let mut cache = json!({ "alias": "sessions", "backend": ["django.core.cache.backends.redis.RedisCache"],
+            "key_prefix": "", "version": 1, "has_key_function": false, "entry_prefix": null });
+        for (name, value) in addition.as_object().unwrap() {
+            cache[name] = value.clone();
+        }
+        let cache: Cache = serde_json::from_value(cache).unwrap();
+        cache.url().map_err(|error| error.to_string())
+    }
+
+    fn redis(parameters: Value) -> Value {
+        json!({ "client": "django_redis.client.default.DefaultClient", "servers": 1,
+            "serializer": "django_redis.serializers.pickle.PickleSerializer",
+            "compressor": "django_redis.compressors.identity.IdentityCompressor",
+            "pool": "redis.connection.ConnectionPool", "connection": ["redis.connection.Connection"],
+            "parameters": parameters })
     }
 
     #[test]
-    fn caches_become_urls() {
-        let redis = "django.core.cache.backends.redis.RedisCache";
-        let cache = json!({ "BACKEND": redis, "LOCATION": ["redis://a:6379", "redis://b:6379"], "KEY_PREFIX": "s",
-            "VERSION": 3, "OPTIONS": { "db": "2", "password": "p@ss" } });
-        assert_eq!(url_of(cache).unwrap(), "redis://:p%40ss@a:6379/2?key_prefix=s&version=3");
-        let cache = json!({ "BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://u:p@a/1", "OPTIONS": {
-            "CLIENT_CLASS": "django_redis.client.DefaultClient",
-            "SERIALIZER": "django_redis.serializers.json.JSONSerializer" } });
-        assert_eq!(url_of(cache).unwrap(), "redis://u:p@a/1?serializer=json");
-        let cache = json!({ "BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://a", "OPTIONS": {
-            "CLIENT_CLASS": "django_redis.client.SentinelClient" } });
-        assert!(url_of(cache).unwrap_err().contains("CACHES['sessions']['OPTIONS']['CLIENT_CLASS']"));
-        let cache = json!({ "BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://primary/3", "OPTIONS": {
-            "CLIENT_CLASS": "django_redis.client.SentinelClient", "SENTINELS": [["a", 26379], ["b", 26380]],
-            "SENTINEL_KWARGS": {}, "PASSWORD": "p@ss",
-            "CONNECTION_POOL_CLASS": "redis.sentinel.SentinelConnectionPool" } });
-        assert_eq!(url_of(cache.clone()).unwrap(), "redis+sentinel://:p%40ss@a:26379,b:26380/primary/3");
-        let mut own_login = cache;
-        own_login["OPTIONS"]["SENTINEL_KWARGS"] = json!({ "password": "another" });
-        assert!(url_of(own_login).unwrap_err().contains("['SENTINEL_KWARGS']"));
-        for (option, class) in [
-            ("REDIS_CLIENT_CLASS", "redis.cluster.RedisCluster"),
-            ("REDIS_CLIENT_CLASS", "rediscluster.RedisCluster"),
-            ("CONNECTION_POOL_CLASS", "rediscluster.connection.ClusterConnectionPool"),
-        ] {
-            let mut cache = json!({ "BACKEND": "django_redis.cache.RedisCache", "KEY_PREFIX": "s",
-                "LOCATION": ["redis://:p@a:7000/0", "redis://b:7001"], "OPTIONS": { option: class } });
-            assert_eq!(url_of(cache.clone()).unwrap(), "redis+cluster://:p@a:7000,b:7001?key_prefix=s");
-            for location in ["redis://a/1", "rediss://a"] {
-                cache["LOCATION"] = json!(location);
-                assert!(
-                    url_of(cache.clone()).unwrap_err().contains("CACHES['sessions']['LOCATION']"),
-                    "{location}"
-                );
-            }
-        }
-        for (option, class) in [
-            ("CLIENT_CLASS", "django_valkey.cluster_cache.client.DefaultClusterClient"),
-            ("CLIENT_CLASS", "django_redis.client.ClusterClient"),
-            ("CONNECTION_FACTORY", "site.ClusterConnectionFactory"),
-        ] {
-            let cache = json!({ "BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://a",
-                "OPTIONS": { option: class } });
-            assert!(url_of(cache).unwrap_err().contains(option), "{class}");
-        }
-        let cache = json!({ "BACKEND": "django_valkey.cluster_cache.cache.ClusterValkeyCache", "LOCATION": "redis://a" });
-        assert!(url_of(cache).unwrap_err().contains("CACHES['sessions']['BACKEND']"));
-        let memcached = "django.core.cache.backends.memcached.PyMemcacheCache";
-        let cache = json!({ "BACKEND": memcached, "LOCATION": "a:11211;b:11212" });
-        assert_eq!(url_of(cache).unwrap(), "memcached://a:11211,b:11212");
-        let cache = json!({ "BACKEND": memcached, "LOCATION": "a:11211", "KEY_PREFIX": "site",
-            "KEY_FUNCTION": "site.caches.make_key" });
-        assert_eq!(url_of(cache).unwrap(), "memcached://a:11211?entry_prefix=site-2-");
-        let cache = json!({ "BACKEND": "django.core.cache.backends.locmem.LocMemCache" });
-        assert!(url_of(cache).unwrap_err().contains("CACHES['sessions']['BACKEND']"));
+    fn servers() {
+        let place = json!({ "host": "a", "port": 6379, "db": 2, "password": "p@ss", "parser_class": { "object": "x" } });
+        let named = json!({ "redis": redis(place.clone()), "key_prefix": "s&t", "version": 3 });
+        assert_eq!(url_of(named).unwrap(), "redis://:p%40ss@a:6379/2?key_prefix=s%26t&version=3");
+        let with_function =
+            json!({ "redis": redis(place.clone()), "has_key_function": true, "entry_prefix": "site-2-" });
+        assert_eq!(url_of(with_function).unwrap(), "redis://:p%40ss@a:6379/2?entry_prefix=site-2-");
+        let mut encrypted = redis(json!({ "host": "a", "ssl_ca_certs": "/ca.pem", "ssl_cert_reqs": 0,
+            "ssl_check_hostname": false }));
+        encrypted["connection"] = json!(["redis.connection.SSLConnection", "redis.connection.Connection"]);
+        assert_eq!(
+            url_of(json!({ "redis": encrypted })).unwrap(),
+            "rediss://a:6379?ssl_ca_certs=%2Fca.pem&ssl_cert_reqs=none&ssl_check_hostname=false"
+        );
+        let mut socket = redis(json!({ "path": "/run/red is.sock", "db": 1 }));
+        socket["connection"] = json!(["redis.connection.UnixDomainSocketConnection"]);
+        assert_eq!(url_of(json!({ "redis": socket })).unwrap(), "unix:///run/red%20is.sock?db=1");
+        let mut cluster = redis(json!({ "password": "p" }));
+        cluster["cluster"] = json!(["a:7000", "b:7001"]);
+        assert_eq!(url_of(json!({ "redis": cluster })).unwrap(), "redis+cluster://:p@a:7000,b:7001");
+        let mut sentinels = redis(json!({ "db": 3, "password": "p" }));
+        sentinels["service"] = json!("primary");
+        sentinels["sentinels"] = json!([
+            { "connection": ["redis.connection.Connection"], "parameters": { "host": "a", "port": 26379, "password": "q" } },
+            { "connection": ["redis.connection.Connection"], "parameters": { "host": "b", "port": 26380, "password": "q" } },
+        ]);
+        assert_eq!(
+            url_of(json!({ "redis": sentinels })).unwrap(),
+            "redis+sentinel://:p@a:26379,b:26380/primary/3?sentinel_password=q"
+        );
+        let memcached = json!({ "servers": ["a:11211", " b:11212"], "options": { "no_delay": true } });
+        assert_eq!(url_of(json!({ "memcached": memcached })).unwrap(), "memcached://a:11211,b:11212");
+    }
+
+    #[test]
+    fn what_cannot_be_carried_is_named() {
+        let place = json!({ "host": "a" });
+        let with = |name: &str, value: Value| {
+            let mut redis = redis(place.clone());
+            redis[name] = value;
+            url_of(json!({ "redis": redis })).unwrap_err()
+        };
+        assert!(with("client", json!("django_redis.client.herd.HerdClient")).contains("['CLIENT_CLASS']"));
+        assert!(with("serializer", json!("site.Serializer")).contains("['SERIALIZER']"));
+        assert!(
+            with("compressor", json!("django_redis.compressors.brotli.BrotliCompressor"))
+                .contains("['COMPRESSOR']")
+        );
+        let provider = with("parameters", json!({ "host": "a", "credential_provider": { "object": "x" } }));
+        assert!(provider.contains("['CONNECTION_POOL_KWARGS'] = credential_provider"), "{provider}");
+        let function = url_of(json!({ "redis": redis(place), "has_key_function": true })).unwrap_err();
+        assert!(function.contains("CACHES['sessions']['KEY_FUNCTION']"), "{function}");
+        let other = url_of(json!({ "backend": ["site.caches.Cache"] })).unwrap_err();
+        assert!(other.contains("CACHES['sessions']['BACKEND'] = site.caches.Cache"), "{other}");
+        let hasher = json!({ "servers": ["a"], "options": { "hasher": { "object": "x" } } });
+        assert!(url_of(json!({ "memcached": hasher })).unwrap_err().contains("['OPTIONS']['hasher']"));
     }
 }
