@@ -1,14 +1,19 @@
 //! The entries of Django's cache API: their names and their contents.
 
+mod compression;
+#[cfg(feature = "redis-formats")]
+mod msgpack;
+
 use std::fmt::{self, Write};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use cloakroom_formats::private::{
-    Effort, InflateError, Scratch, is_pickle_of_none, with_scratch, write_pickle_within,
-};
+use cloakroom_formats::private::{InflateError, is_pickle_of_none, write_pickle_within};
 use cloakroom_formats::{PickleError, SessionData, ValueError};
+
+#[cfg(feature = "memcached")]
+pub(super) use compression::inflate;
 
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
@@ -125,9 +130,12 @@ pub enum CacheSerializer {
     Pickle,
     /// django-redis with `django_redis.serializers.json.JSONSerializer`.
     Json,
+    /// django-redis with `django_redis.serializers.msgpack.MSGPackSerializer`; the feature `redis-formats`.
+    MessagePack,
 }
 
-/// How a cache back end compresses the serialized session.
+/// How a cache back end compresses the serialized session. An entry that is not compressed is read with each of
+/// them, as by django-redis, which leaves short values as they are.
 ///
 /// ```
 /// use cloakroom::store::cache::CacheCompressor;
@@ -141,8 +149,16 @@ pub enum CacheCompressor {
     /// No compression.
     #[default]
     None,
-    /// django-redis with `django_redis.compressors.zlib.ZlibCompressor`. Both forms are always read.
+    /// django-redis with `django_redis.compressors.zlib.ZlibCompressor`.
     Zlib,
+    /// django-redis with `django_redis.compressors.gzip.GzipCompressor`; the feature `redis-formats`.
+    Gzip,
+    /// django-redis with `django_redis.compressors.lz4.Lz4Compressor`; the feature `redis-formats`.
+    Lz4,
+    /// django-redis with `django_redis.compressors.lzma.LzmaCompressor`; the feature `redis-formats`.
+    Lzma,
+    /// django-redis with `django_redis.compressors.zstd.ZStdCompressor`; the feature `redis-formats`.
+    Zstd,
 }
 
 impl Default for CacheFormat {
@@ -158,9 +174,6 @@ impl Default for CacheFormat {
         }
     }
 }
-
-/// django-redis compresses values longer than this.
-const SHORTEST_COMPRESSED: usize = 15;
 
 /// Why an entry gives no session.
 #[derive(Debug, thiserror::Error)]
@@ -178,6 +191,18 @@ pub(crate) enum EntryError {
     NotText,
     #[error("it is {0}")]
     Inflate(#[from] InflateError),
+    #[cfg(feature = "redis-formats")]
+    #[error("decompressed it has more than the {limit} bytes that `max_decompressed_bytes` allows")]
+    Decompressed { limit: usize },
+    #[cfg(feature = "redis-formats")]
+    #[error("it cannot be decompressed: {0}")]
+    Compressed(String),
+    #[cfg(feature = "redis-formats")]
+    #[error("it is no session in MessagePack: {0}")]
+    MessagePack(String),
+    #[cfg(not(feature = "redis-formats"))]
+    #[error("its serializer is not compiled in")]
+    NotCompiledIn,
 }
 
 impl EntryError {
@@ -230,26 +255,22 @@ impl CacheFormat {
             CacheSerializer::Pickle => write_pickle_within(data, limit)?,
             // With Python's default separators, so that unchanged data stays letter for letter.
             CacheSerializer::Json => data.json_to_store(", ", ": ")?.into_bytes(),
+            #[cfg(feature = "redis-formats")]
+            CacheSerializer::MessagePack => msgpack::encode(data)?,
+            #[cfg(not(feature = "redis-formats"))]
+            CacheSerializer::MessagePack => return Err(ValueError::Syntax("not compiled in".to_owned())),
         };
         if plain.len() > limit {
             return Err(ValueError::TooLarge { size: plain.len(), limit });
         }
-        Ok(match self.compressor {
-            CacheCompressor::Zlib if plain.len() > SHORTEST_COMPRESSED => deflate(&plain).unwrap_or(plain),
-            _ => plain,
-        })
+        Ok(self.compressor.compress(plain))
     }
 
     /// Decodes the session in an entry; `None` for a pickled `None`, which Django's cache API cannot tell
     /// from a missing entry.
     pub(crate) fn decode(&self, entry: &[u8], limit: usize) -> Result<Option<SessionData>, EntryError> {
-        let inflated;
-        let plain = if self.compressor == CacheCompressor::Zlib && is_zlib(entry) {
-            inflated = inflate(entry, limit)?;
-            &inflated
-        } else {
-            entry
-        };
+        let decompressed = self.compressor.decompress(entry, limit)?;
+        let plain = decompressed.as_deref().unwrap_or(entry);
         // Django's Redis back ends store integers as their digits.
         if plain.first().is_some_and(|first| first.is_ascii_digit() || b"+- ".contains(first)) {
             return Err(EntryError::Integer);
@@ -257,9 +278,13 @@ impl CacheFormat {
         match self.serializer {
             CacheSerializer::Pickle if is_pickle_of_none(plain) => Ok(None),
             CacheSerializer::Pickle => Ok(Some(SessionData::from_pickle(plain, limit)?)),
-            CacheSerializer::Json if plain.len() > limit => {
+            CacheSerializer::Json | CacheSerializer::MessagePack if plain.len() > limit => {
                 Err(ValueError::TooLarge { size: plain.len(), limit }.into())
             }
+            #[cfg(feature = "redis-formats")]
+            CacheSerializer::MessagePack => msgpack::decode(plain),
+            #[cfg(not(feature = "redis-formats"))]
+            CacheSerializer::MessagePack => Err(EntryError::NotCompiledIn),
             CacheSerializer::Json => {
                 let text = std::str::from_utf8(plain).map_err(|_| EntryError::NotText)?;
                 if text == "null" { Ok(None) } else { Ok(Some(SessionData::from_json(text)?)) }
@@ -290,7 +315,20 @@ impl CacheFormat {
         if let Some(compressor) = parameters.take_parsed("compressor", CacheCompressor::NAMES)? {
             format.compressor = compressor;
         }
+        format.check_compiled_in()?;
         Ok(format)
+    }
+
+    /// Refuses a format whose libraries are not compiled in.
+    fn check_compiled_in(&self) -> Result<(), StoreError> {
+        let is_basic = matches!(self.serializer, CacheSerializer::Pickle | CacheSerializer::Json)
+            && matches!(self.compressor, CacheCompressor::None | CacheCompressor::Zlib);
+        if is_basic || cfg!(feature = "redis-formats") {
+            return Ok(());
+        }
+        let message = "msgpack, gzip, lz4, lzma and zstd are not compiled in; add the feature `redis-formats` to cloakroom \
+                       in Cargo.toml";
+        Err(StoreError::new("redis", StoreErrorKind::Misconfigured, message))
     }
 
     /// The names of the parameters, for an error.
@@ -304,7 +342,7 @@ impl CacheFormat {
 /// use cloakroom::store::cache::CacheSerializer;
 ///
 /// let error = "yaml".parse::<CacheSerializer>().unwrap_err();
-/// assert_eq!(error.to_string(), "the serializer is one of pickle, json");
+/// assert_eq!(error.to_string(), "the serializer is one of pickle, json, msgpack");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {what} is one of {names}")]
@@ -337,8 +375,9 @@ macro_rules! from_str {
 }
 
 from_str!(CacheEngine, "engine": "cache" => Cache, "cached_db" => CachedDb);
-from_str!(CacheSerializer, "serializer": "pickle" => Pickle, "json" => Json);
-from_str!(CacheCompressor, "compressor": "none" => None, "zlib" => Zlib);
+from_str!(CacheSerializer, "serializer": "pickle" => Pickle, "json" => Json, "msgpack" => MessagePack);
+from_str!(CacheCompressor, "compressor": "none" => None, "zlib" => Zlib, "gzip" => Gzip, "lz4" => Lz4,
+    "lzma" => Lzma, "zstd" => Zstd);
 
 /// The session's remaining life; zero or negative when it has expired.
 pub(crate) fn time_to_live(record: Record<'_>) -> TimeDelta {
@@ -349,26 +388,4 @@ pub(crate) fn time_to_live(record: Record<'_>) -> TimeDelta {
 pub(crate) fn ends_in(now: DateTime<Utc>, left: Option<TimeDelta>) -> DateTime<Utc> {
     let left = left.filter(|left| *left >= TimeDelta::zero());
     left.and_then(|left| now.checked_add_signed(left)).unwrap_or(DateTime::<Utc>::MAX_UTC)
-}
-
-/// Compresses like django-redis, even if that makes the value longer.
-fn deflate(plain: &[u8]) -> Option<Vec<u8>> {
-    with_scratch(|Scratch { deflate, zlib, .. }| {
-        let longest = plain.len() + plain.len() / 1_000 + 64;
-        deflate.run(plain, Effort::Fast, longest, zlib).map(<[u8]>::to_vec)
-    })
-}
-
-/// Whether it is zlib: neither a pickle nor JSON begins like that.
-fn is_zlib(entry: &[u8]) -> bool {
-    match *entry {
-        [first, second, ..] => {
-            first & 0xf == 8 && (u16::from(first) << 8 | u16::from(second)).is_multiple_of(31)
-        }
-        _ => false,
-    }
-}
-
-pub(crate) fn inflate(entry: &[u8], limit: usize) -> Result<Vec<u8>, EntryError> {
-    with_scratch(|Scratch { inflate, zlib, .. }| Ok(inflate.run(entry, limit, zlib)?.to_vec()))
 }

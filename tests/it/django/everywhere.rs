@@ -261,6 +261,26 @@ async fn django_redis_with_zlib() {
     exchange(async |_: &Path| BackEnd::django_redis(name, options.clone(), "&compressor=zlib").await).await;
 }
 
+/// The compressors and the serializer that need libraries of their own, on both sides.
+#[cfg(feature = "redis-formats")]
+#[tokio::test(flavor = "multi_thread")]
+async fn django_redis_with_other_formats() {
+    for (class, word) in
+        [("gzip.Gzip", "gzip"), ("lz4.Lz4", "lz4"), ("lzma.Lzma", "lzma"), ("zstd.ZStd", "zstd")]
+    {
+        let options = json!({ "COMPRESSOR": format!("django_redis.compressors.{class}Compressor") });
+        let query = format!("&compressor={word}");
+        exchange(async |_: &Path| {
+            BackEnd::django_redis("django-redis with a compressor", options.clone(), &query).await
+        })
+        .await;
+    }
+    let options = json!({ "SERIALIZER": "django_redis.serializers.msgpack.MSGPackSerializer" });
+    let name = "django-redis with MessagePack";
+    exchange(async |_: &Path| BackEnd::django_redis(name, options.clone(), "&serializer=msgpack").await)
+        .await;
+}
+
 #[cfg(feature = "memcached")]
 #[tokio::test(flavor = "multi_thread")]
 async fn memcached() {
