@@ -25,7 +25,7 @@ use crate::site::settings::Settings;
 /// | `moving:` and two of these, the old one first: `moving:sqlite:path/to/db.sqlite3\|memory:` | [`MovingStore`] |
 /// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
 /// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
-/// | `redis://[user:password@]host:port/database`, `rediss://…`, `redis+cluster://host1,host2`, `redis+sentinel://host1,host2/service` | `RedisStore`, features `redis`, `redis-tls`, `redis-cluster`, `redis-sentinel` |
+/// | `redis://[user:password@]host:port/database`, `rediss://…`, `unix:///path/to/redis.sock?db=1`, `redis+cluster://host1,host2`, `redis+sentinel://host1,host2/service`; also with `valkey` | `RedisStore`, features `redis`, `redis-tls`, `redis-cluster`, `redis-sentinel` |
 /// | `memcached://host:port,host2:port` | `MemcachedStore`, feature `memcached` |
 ///
 /// Paths: `sqlite:db.sqlite3` and `file:sessions` are relative to the working folder;
@@ -124,10 +124,7 @@ async fn open_one(scheme: StoreScheme, url: &str, settings: &Settings) -> Result
         #[cfg(feature = "mysql")]
         StoreScheme::Mysql => Ok(Opened::with_index(super::MysqlStore::open(url, settings).await?)),
         #[cfg(feature = "redis")]
-        StoreScheme::Redis
-        | StoreScheme::RedisTls
-        | StoreScheme::RedisCluster
-        | StoreScheme::RedisSentinel => Ok(Opened::with_index(super::RedisStore::open(url, settings).await?)),
+        scheme if scheme.is_redis() => Ok(Opened::with_index(super::RedisStore::open(url, settings).await?)),
         #[cfg(feature = "memcached")]
         StoreScheme::Memcached => {
             Ok(Opened::without_index(super::MemcachedStore::open(url, settings).await?))
@@ -234,10 +231,7 @@ pub fn check_url(url: &str, settings: &Settings) -> Result<(), StoreError> {
         #[cfg(feature = "mysql")]
         StoreScheme::Mysql => super::MysqlStore::options(url).map(drop),
         #[cfg(feature = "redis")]
-        StoreScheme::Redis
-        | StoreScheme::RedisTls
-        | StoreScheme::RedisCluster
-        | StoreScheme::RedisSentinel => super::RedisStore::options(url)?.check(),
+        scheme if scheme.is_redis() => super::RedisStore::options(url)?.check(),
         #[cfg(feature = "memcached")]
         StoreScheme::Memcached => super::MemcachedStore::check(url, settings),
         _ => Ok(()),

@@ -35,7 +35,7 @@ pub(super) use path::PathUrl;
 pub use scheme::StoreScheme;
 #[cfg(feature = "sqlite")]
 pub(super) use shown::parameter_of_path;
-#[cfg(any(feature = "postgres", feature = "redis", feature = "memcached"))]
+#[cfg(any(feature = "postgres", feature = "memcached"))]
 pub(super) use shown::without_login;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) use shown::{database_shown, said_by_server};
@@ -238,18 +238,12 @@ impl StoreUrl {
         let separator = if query.is_empty() { "" } else { "&" };
         StoreUrl::from(format!("{address}?{query}{separator}engine=cached_db"))
     }
+}
 
-    /// The text after `scheme://`.
-    #[cfg(feature = "redis")]
-    pub(crate) fn address(&self) -> &str {
-        self.0.split_once("://").map_or(&*self.0, |(_, rest)| rest)
-    }
-
-    /// The hosts with their ports, for messages.
-    #[cfg(feature = "redis")]
-    pub(crate) fn hosts(&self) -> String {
-        shown::hosts_and_rest(without_login(self.address())).0
-    }
+/// Decodes percent codes; `None` if the result is not UTF-8.
+#[cfg(feature = "redis")]
+pub(super) fn percent_decoded(text: &str) -> Option<String> {
+    String::from_utf8(path::unquoted(text)).ok()
 }
 
 impl From<&str> for StoreUrl {

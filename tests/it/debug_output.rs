@@ -217,6 +217,10 @@ async fn stores(shown: &mut Shown, settings: &Settings, folder: &Path) {
             Err(error) => shown.add("StoreError", &error),
         }
     }
+    let url = "redis+sentinel://:hunter2@one/site?sentinel_username=ann&sentinel_password=hunter2";
+    let options = RedisStore::options(url).unwrap();
+    shown.add("SentinelOptions", &options.sentinel);
+    shown.add("RedisOptions", &options);
     shown.add("MemcachedOptions", &MemcachedStore::at(["ann:hunter2@cache"]));
     shown.add("KeyFunction", &KeyFunction::new(|key, _, _| format!("{PASSWORD}{key}")));
 

@@ -41,6 +41,8 @@ mod observed;
 mod pickle_objects;
 mod pickles;
 mod queued_saves;
+#[cfg(feature = "redis")]
+mod redis_access;
 #[cfg(feature = "redis-cluster")]
 mod redis_cluster;
 #[cfg(all(feature = "redis-cluster", feature = "redis-sentinel"))]
@@ -49,6 +51,10 @@ mod redis_schemes;
 mod redis_sentinel;
 #[cfg(feature = "redis-tls")]
 mod redis_tls;
+#[cfg(feature = "redis")]
+mod redis_urls;
+#[cfg(feature = "redis")]
+mod redis_valkey;
 mod runtimes;
 mod save_protocol;
 mod secrets;

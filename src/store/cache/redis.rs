@@ -20,26 +20,57 @@
 //! # Redis Sentinel
 //! `redis+sentinel://[user:password@]host1,host2/service[/database]` (feature `redis-sentinel`) asks the
 //! sentinels at these hosts, by default on port 26379, for the service's primary. It asks again when the
-//! primary is lost or has become a replica. User, password and database are those of the server; the
-//! sentinels themselves are asked without a password. A failover loses writes that had not reached the
-//! replica: an older version of a session may come back, even a session that was logged out at that moment.
-//! `min-replicas-to-write` on the server limits the loss. While no primary is known, calls fail with
-//! [`StoreErrorKind::Unavailable`].
+//! primary is lost or has become a replica. User, password and database are those of the server. The
+//! sentinels' own are `sentinel_username` and `sentinel_password` (django-redis' `SENTINEL_KWARGS`). A
+//! failover loses writes that had not reached the replica: an older version of a session may come back, even
+//! a session that was logged out at that moment. `min-replicas-to-write` on the server limits the loss. While
+//! no primary is known, calls fail with [`StoreErrorKind::Unavailable`](crate::StoreErrorKind::Unavailable).
 //!
 //! # TLS
-//! `rediss://` (feature `redis-tls`) encrypts the connection. The server's certificate must be for the URL's
-//! host and signed by an authority that the system trusts, or by [`RedisOptions::root_certificates`].
-//! Connections to a cluster and to servers behind sentinels are not encrypted.
+//! `rediss://`, `rediss+cluster://` and `rediss+sentinel://` (feature `redis-tls`) encrypt the connections.
+//! The parameters are redis-py's, with its defaults: the server's certificate must be for the host to which
+//! the connection goes, and signed by an authority that the system trusts.
+//!
+//! | parameter | default | |
+//! |---|---|---|
+//! | `ssl_ca_certs` | the system's | a PEM file of the authorities to trust |
+//! | `ssl_certfile`, `ssl_keyfile` | none | PEM files of a client certificate and its key |
+//! | `ssl_cert_reqs` | `required` | `none` accepts every certificate; Heroku's are self-signed |
+//! | `ssl_check_hostname` | `true` | `false` accepts a certificate for another host |
+//!
+//! In a cluster the host is the one that the nodes announce, and behind sentinels the one that the sentinels
+//! report: often an address. `rediss+sentinel://` encrypts the connections to the sentinels in the same way;
+//! `sentinel_ssl=false`, `sentinel_ssl_ca_certs` and the others with this prefix say otherwise.
+//!
+//! # Other parameters
+//! `db` and, where the URL has no login, `username` and `password` are redis-py's. `socket_timeout` is
+//! [`RedisOptions::timeout`] and `socket_connect_timeout` is [`RedisOptions::connect_timeout`].
+//! `health_check_interval`, `max_connections`, `retry_on_timeout`, `protocol`, `decode_responses` and
+//! redis-py's other settings of a client are accepted and change nothing: this store has one connection, which
+//! it reopens by itself. Parameters that cannot be obeyed (`ssl_ca_path`, `ssl_ca_data`, `ssl_password`,
+//! `ssl_ciphers`, OCSP) are refused by name.
+//!
+//! # Valkey
+//! Valkey is served as Redis. `valkey://`, `valkeys://`, `valkey+cluster://` and the others mean the same as
+//! with `redis`.
+//!
+//! # Access control
+//! A user of an ACL needs these commands, and the keys that begin with the site's `KEY_PREFIX`: `+ping +select
+//! +exists +get +pttl +set +del +scan +eval +evalsha`; for the index of user sessions `+hget +hset +hdel
+//! +hexists +hgetall`; in a cluster `+cluster|slots`; behind sentinels `+role`, and of the sentinels
+//! `+sentinel|get-master-addr-by-name`. A user without scripts is refused when the store opens.
 
 #[cfg(feature = "redis-cluster")]
 mod cluster;
 mod connection;
 mod link;
 mod list;
+mod node;
 #[cfg(feature = "redis-sentinel")]
 mod sentinel;
 #[cfg(feature = "redis-tls")]
 mod tls;
+mod url;
 mod user_sessions;
 
 use std::fmt;
@@ -50,16 +81,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 use redis::Value as Reply;
 
 use self::connection::{Code, Connection, Failure};
+use self::node::Access;
+use self::url::Target;
 use super::format::{CacheEngine, CacheFormat, ends_in, time_to_live};
 use super::rotation::{OneEntryStore, rotate_in_two_steps};
-use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Content, Loaded, Version};
 use crate::store::outcome::WriteOutcome;
-use crate::store::url::{Parameters, StoreScheme, StoreUrl};
+use crate::store::password::PasswordSource;
+use crate::store::tls::TlsOptions;
+use crate::store::url::StoreUrl;
 
 /// Keeps sessions in Redis, in the entries that Django's cache back ends read and write.
 ///
@@ -96,27 +131,90 @@ pub struct RedisStore {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RedisOptions {
-    /// The URL without its query, which is in `format`.
+    /// For `Debug` alone.
     url: StoreUrl,
-    /// A PEM file of certificates to trust with `rediss://`, in place of the system's: redis-py's
-    /// `ssl_ca_certs`. Default: none.
-    #[cfg(feature = "redis-tls")]
-    pub root_certificates: Option<std::path::PathBuf>,
+    target: Target,
+    username: Option<String>,
+    password: Option<String>,
+    database: i64,
+    /// Gives the password for each new connection, in place of the URL's: for one that expires. Default: none.
+    pub password_source: Option<PasswordSource>,
+    /// How connections are encrypted. Redis has no mode between plain text and TLS, so that
+    /// [`TlsMode::Allow`](crate::store::TlsMode::Allow) and [`TlsMode::Prefer`](crate::store::TlsMode::Prefer)
+    /// are errors. Default: [`TlsMode::VerifyFull`](crate::store::TlsMode::VerifyFull) with `rediss://`, as
+    /// redis-py, otherwise [`TlsMode::Disable`](crate::store::TlsMode::Disable).
+    pub tls: TlsOptions,
+    /// How the sentinels are asked, with `redis+sentinel://`.
+    pub sentinel: SentinelOptions,
     /// The site's `CACHES` settings, with the values of the URL's query.
     pub format: CacheFormat,
-    /// The time limit of a call, including reconnecting. Default: 5 seconds.
+    /// The time limit of a call, including reconnecting: redis-py's `socket_timeout`. Default: 5 seconds.
     pub timeout: Duration,
+    /// The time limit of one attempt to connect, within that of the call: redis-py's
+    /// `socket_connect_timeout`. Default: none.
+    pub connect_timeout: Option<Duration>,
+}
+
+/// How sentinels are asked: django-redis' `SENTINEL_KWARGS`, redis-py's `sentinel_kwargs`.
+///
+/// ```
+/// use cloakroom::RedisStore;
+/// use cloakroom::store::TlsMode;
+///
+/// let url = "redis+sentinel://:secret@one,two/sessions?sentinel_username=ann&sentinel_password=hunter2";
+/// let options = RedisStore::options(url)?;
+/// assert_eq!(options.sentinel.username.as_deref(), Some("ann"));
+/// assert_eq!(options.sentinel.tls.mode, TlsMode::Disable);
+/// assert!(!format!("{options:?}").contains("hunter2"));
+/// # Ok::<(), cloakroom::StoreError>(())
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct SentinelOptions {
+    /// The user. Default: none.
+    pub username: Option<String>,
+    /// The password. Default: none; that of the server is not sent to the sentinels.
+    pub password: Option<String>,
+    /// How the connections to the sentinels are encrypted. Default: as those to the server.
+    pub tls: TlsOptions,
 }
 
 impl RedisOptions {
     /// Parses the URL, without connecting.
     #[cfg(feature = "fuzzing")]
     pub(in crate::store) fn check(&self) -> Result<(), StoreError> {
-        Connection::check(&self.url, self.timeout)
+        Ok(())
     }
 
-    /// Opens the store and checks that the server answers, and that it keeps all sessions: one node of a
-    /// cluster and a sentinel are refused, and the error names the scheme to use instead.
+    /// How connections are made to servers that keep sessions.
+    fn access(&self) -> Access {
+        Access {
+            username: self.username.clone(),
+            password: self.password.clone(),
+            password_source: self.password_source.clone(),
+            database: self.database,
+            tls: self.tls.clone(),
+            connect_timeout: self.connect_timeout,
+            prefix: "",
+        }
+    }
+
+    #[cfg(feature = "redis-sentinel")]
+    fn access_to_sentinels(&self) -> Access {
+        Access {
+            username: self.sentinel.username.clone(),
+            password: self.sentinel.password.clone(),
+            password_source: None,
+            database: 0,
+            tls: self.sentinel.tls.clone(),
+            connect_timeout: self.connect_timeout,
+            prefix: "sentinel_",
+        }
+    }
+
+    /// Opens the store and checks that the server answers, that it keeps all sessions, and that the user may
+    /// run scripts. One node of a cluster and a sentinel are refused, and the error names the scheme to use
+    /// instead.
     ///
     /// ```
     /// use cloakroom::{RedisStore, Settings, StoreErrorKind};
@@ -137,15 +235,18 @@ impl RedisOptions {
         // Keys of the same length that differ in one letter are in two slots of a cluster.
         let names = ["a", "b"].map(|last| ["cloakroom", last].concat());
         let names = names.map(|name| format.entry_key(&SessionKey::from_trusted(name)));
-        let connection = Connection::open(&self.url, &self, names).await?;
+        url::check_modes(&self)?;
+        let connection = Connection::open(&self, names).await?;
         Ok(RedisStore { format, connection, limit: settings.max_decompressed_bytes })
     }
 }
 
 impl RedisStore {
     /// Returns the options in a URL, which can be changed before [`RedisOptions::open`]:
-    /// `redis://[user:password@]host[:port][/database]`, `rediss://` for the same over TLS, `redis+cluster://` with hosts
-    /// separated by commas, or `redis+sentinel://` with the hosts of the sentinels and the service. The URL may end in
+    /// `redis://[user:password@]host[:port][/database]`, `rediss://` for the same over TLS,
+    /// `unix:///path/to/redis.sock?db=1`, `redis+cluster://` with hosts separated by commas, or
+    /// `redis+sentinel://` with the hosts of the sentinels and the service. The URL may end in redis-py's
+    /// parameters, which the [module](self) lists, and in
     /// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`.
     ///
     /// ```
@@ -159,22 +260,9 @@ impl RedisStore {
     /// ```
     ///
     /// # Errors
-    /// When the URL is not one of Redis, or its query has an unknown parameter.
+    /// When the URL is not one of Redis, or has an invalid host, database or parameter. The error names it.
     pub fn options(url: &str) -> Result<RedisOptions, StoreError> {
-        if !StoreUrl::from(url).scheme().is_some_and(StoreScheme::is_redis) {
-            let message = "a URL of Redis begins with `redis://`, `rediss://`, `redis+cluster://` or `redis+sentinel://`";
-            return Err(StoreError::new("redis", StoreErrorKind::Misconfigured, message));
-        }
-        let (address, mut parameters) = Parameters::of("redis", url)?;
-        let format = CacheFormat::take_from(&mut parameters)?;
-        parameters.finish(&CacheFormat::PARAMETERS)?;
-        Ok(RedisOptions {
-            url: address.into(),
-            #[cfg(feature = "redis-tls")]
-            root_certificates: None,
-            format,
-            timeout: Duration::from_secs(5),
-        })
+        url::parse(url)
     }
 
     /// Opens a server with the default options. The URL may end in
@@ -438,8 +526,23 @@ impl fmt::Debug for RedisOptions {
         formatter
             .debug_struct("RedisOptions")
             .field("url", &self.url)
+            .field("tls", &self.tls)
+            .field("sentinel", &self.sentinel)
+            .field("password_source", &self.password_source)
             .field("format", &self.format)
             .field("timeout", &self.timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hides the password.
+impl fmt::Debug for SentinelOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SentinelOptions")
+            .field("username", &self.username)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }

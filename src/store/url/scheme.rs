@@ -25,30 +25,39 @@ pub enum StoreScheme {
     Postgres,
     /// `mysql://…`, also `mariadb://…`.
     Mysql,
-    /// `redis://…`
+    /// `redis://…`, also `valkey://…`.
     Redis,
-    /// `rediss://…`, Redis over TLS.
+    /// `rediss://…`, Redis over TLS; also `valkeys://…`.
     RedisTls,
-    /// `redis+cluster://…`
+    /// `unix:///PATH`, Redis on a Unix socket; also `redis+unix://…`, `redis+socket://…` and `valkey+unix://…`.
+    RedisSocket,
+    /// `redis+cluster://…`, also `valkey+cluster://…`.
     RedisCluster,
-    /// `redis+sentinel://…`
+    /// `rediss+cluster://…`, also `valkeys+cluster://…`.
+    RedisClusterTls,
+    /// `redis+sentinel://…`, also `valkey+sentinel://…`.
     RedisSentinel,
+    /// `rediss+sentinel://…`, also `valkeys+sentinel://…`.
+    RedisSentinelTls,
     /// `memcached://…`
     Memcached,
 }
 
 /// Each scheme with its names, the usual one first, and the feature that it needs.
-const SCHEMES: [(StoreScheme, &[&str], Option<&str>); 11] = [
+const SCHEMES: [(StoreScheme, &[&str], Option<&str>); 14] = [
     (StoreScheme::Memory, &["memory"], None),
     (StoreScheme::Cookie, &["cookie"], None),
     (StoreScheme::Sqlite, &["sqlite"], Some("sqlite")),
     (StoreScheme::File, &["file"], Some("file")),
     (StoreScheme::Postgres, &["postgres", "postgresql"], Some("postgres")),
     (StoreScheme::Mysql, &["mysql", "mariadb"], Some("mysql")),
-    (StoreScheme::Redis, &["redis"], Some("redis")),
-    (StoreScheme::RedisTls, &["rediss"], Some("redis-tls")),
-    (StoreScheme::RedisCluster, &["redis+cluster"], Some("redis-cluster")),
-    (StoreScheme::RedisSentinel, &["redis+sentinel"], Some("redis-sentinel")),
+    (StoreScheme::Redis, &["redis", "valkey"], Some("redis")),
+    (StoreScheme::RedisTls, &["rediss", "valkeys"], Some("redis-tls")),
+    (StoreScheme::RedisSocket, &["unix", "redis+unix", "redis+socket", "valkey+unix"], Some("redis")),
+    (StoreScheme::RedisCluster, &["redis+cluster", "valkey+cluster"], Some("redis-cluster")),
+    (StoreScheme::RedisClusterTls, &["rediss+cluster", "valkeys+cluster"], Some("redis-cluster")),
+    (StoreScheme::RedisSentinel, &["redis+sentinel", "valkey+sentinel"], Some("redis-sentinel")),
+    (StoreScheme::RedisSentinelTls, &["rediss+sentinel", "valkeys+sentinel"], Some("redis-sentinel")),
     (StoreScheme::Memcached, &["memcached"], Some("memcached")),
 ];
 
@@ -84,13 +93,14 @@ impl StoreScheme {
     }
 
     pub(in crate::store) fn is_redis(self) -> bool {
-        matches!(
-            self,
-            StoreScheme::Redis
-                | StoreScheme::RedisTls
-                | StoreScheme::RedisCluster
-                | StoreScheme::RedisSentinel
-        )
+        use StoreScheme::{Redis, RedisCluster, RedisSentinel, RedisSocket};
+        self.is_encrypted() || matches!(self, Redis | RedisSocket | RedisCluster | RedisSentinel)
+    }
+
+    /// Whether the scheme itself says that connections are encrypted.
+    pub(in crate::store) fn is_encrypted(self) -> bool {
+        use StoreScheme::{RedisClusterTls, RedisSentinelTls, RedisTls};
+        matches!(self, RedisTls | RedisClusterTls | RedisSentinelTls)
     }
 
     /// Whether nothing follows the scheme.
@@ -127,8 +137,8 @@ pub(super) fn names_no_store(url: &str) -> String {
     }
     "this URL names no store; use `memory:`, `cookie:`, `sqlite:PATH` (feature `sqlite`), `file:FOLDER` (feature `file`), \
      `postgres://…` (feature `postgres`), `mysql://…` (feature `mysql`), `redis://…` (feature `redis`), `rediss://…` \
-     (feature `redis-tls`), `redis+cluster://…` (feature `redis-cluster`), `redis+sentinel://…` (feature \
-     `redis-sentinel`), `memcached://…` (feature `memcached`), or two of them as `cached_db:DATABASE|CACHE` or \
+     (feature `redis-tls`), `unix:///PATH` (feature `redis`), `redis+cluster://…` (feature `redis-cluster`), \
+     `redis+sentinel://…` (feature `redis-sentinel`), `memcached://…` (feature `memcached`), or two of them as `cached_db:DATABASE|CACHE` or \
      `moving:OLD|NEW`"
         .to_owned()
 }

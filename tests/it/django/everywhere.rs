@@ -281,6 +281,23 @@ async fn django_redis_with_other_formats() {
         .await;
 }
 
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn django_valkey() {
+    exchange(async |_: &Path| BackEnd::django_valkey("django-valkey", json!({}), "").await).await;
+}
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn django_valkey_with_json_and_zlib() {
+    let options = json!({
+        "SERIALIZER": "django_valkey.serializers.json.JSONSerializer",
+        "COMPRESSOR": "django_valkey.compressors.zlib.ZlibCompressor",
+    });
+    let (name, query) = ("django-valkey with JSON and zlib", "&serializer=json&compressor=zlib");
+    exchange(async |_: &Path| BackEnd::django_valkey(name, options.clone(), query).await).await;
+}
+
 #[cfg(feature = "memcached")]
 #[tokio::test(flavor = "multi_thread")]
 async fn memcached() {

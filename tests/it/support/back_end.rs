@@ -83,6 +83,15 @@ impl BackEnd {
         BackEnd::redis_cache(name, DJANGO_REDIS, options, query).await
     }
 
+    /// django-valkey, on a server of Valkey.
+    #[cfg(feature = "redis")]
+    pub(crate) async fn django_valkey(name: &'static str, options: Value, query: &str) -> BackEnd {
+        let url = crate::support::servers::redis::valkey_url().await;
+        let cache = Some(cache("django_valkey.cache.ValkeyCache", &url, &options));
+        let pickles = !query.contains("json");
+        BackEnd { cache, pickles, ..BackEnd::text(name, "cache", format!("{url}{query}")) }
+    }
+
     #[cfg(feature = "redis")]
     async fn redis_cache(name: &'static str, cache_back_end: &str, options: Value, query: &str) -> BackEnd {
         let url = crate::support::servers::redis::url().await;

@@ -4,6 +4,8 @@
 //! A server ends with its [`Server`], and also when the test process dies in whatever way: a small shell
 //! script holds the other end of a pipe, and when that closes it kills the server and removes the folder.
 
+#[cfg(feature = "redis-tls")]
+pub(crate) mod certificates;
 #[cfg(feature = "mysql")]
 pub(crate) mod mariadb;
 #[cfg(feature = "memcached")]

@@ -6,13 +6,15 @@ use std::time::Duration;
 use cloakroom_formats::private::hex;
 #[cfg(feature = "redis-cluster")]
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
-use redis::{Cmd, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use sha1::{Digest, Sha1};
 
 use super::link::{Link, Server};
+use super::node::{Access, Address};
+use super::url::Target;
 use super::{RedisOptions, Script};
 use crate::site::error::{StoreError, StoreErrorKind};
-use crate::store::url::{StoreScheme, StoreUrl};
+use crate::store::tls::TlsMode;
 
 /// One connection shared by all requests.
 pub(super) struct Connection {
@@ -25,12 +27,13 @@ struct Place {
     address: String,
     timeout: Duration,
     is_cluster: bool,
+    is_encrypted: bool,
 }
 
 impl Place {
-    fn of(url: &StoreUrl, timeout: Duration) -> Place {
-        let is_cluster = url.scheme() == Some(StoreScheme::RedisCluster);
-        Place { address: url.hosts(), timeout, is_cluster }
+    /// The scheme for a URL of the same server, or of another kind of it: `redis://` or `rediss+cluster://`.
+    fn scheme(&self, kind: &str) -> String {
+        format!("redis{}{kind}://", if self.is_encrypted { "s" } else { "" })
     }
 }
 
@@ -55,14 +58,26 @@ impl Code {
     fn hash(&self) -> &str {
         self.hash.get_or_init(|| hex(&Sha1::digest(self.text)))
     }
+
+    /// The command that runs it: `EVALSHA` by its hash, `EVAL` by its text.
+    fn command(&self, name: &str, keys: &[&str], arguments: &[&[u8]]) -> Cmd {
+        let code = if name == "EVALSHA" { self.hash() } else { self.text };
+        let parts = keys.iter().map(|key| key.len()).chain(arguments.iter().map(|argument| argument.len()));
+        let count = 3 + keys.len() + arguments.len();
+        let mut command = Cmd::with_capacity(count, 8 + code.len() + parts.sum::<usize>());
+        command.arg(name).arg(code).arg(keys.len()).arg(keys).arg(arguments);
+        command
+    }
 }
 
 /// The failures of a call.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
     Redis(RedisError),
-    /// Encryption failed, for this reason.
+    /// Encryption failed: the address, and the reason.
     Tls(String),
+    /// Already told in full.
+    Explained(StoreErrorKind, String),
     TimedOut,
     Unexpected,
     /// The server is a sentinel, which keeps no data.
@@ -78,52 +93,57 @@ impl From<RedisError> for Failure {
 impl Connection {
     /// Connects, and requests the entries with these names, which are on two nodes of a cluster. A cluster
     /// node mistaken for a single server would answer a `PING`, and then list, count and end only its own
-    /// share of the sessions.
-    pub(super) async fn open(
-        url: &StoreUrl,
-        options: &RedisOptions,
-        names: [String; 2],
-    ) -> Result<Connection, StoreError> {
+    /// share of the sessions. A script is run too: without scripts the first save would fail, and on a site
+    /// that mostly reads that may be much later.
+    pub(super) async fn open(options: &RedisOptions, names: [String; 2]) -> Result<Connection, StoreError> {
         let timeout = options.timeout;
-        let place = Place::of(url, timeout);
-        let kind = async {
-            let server = match url.scheme() {
-                Some(StoreScheme::RedisCluster) => return open_cluster(url.address(), timeout).await,
-                Some(StoreScheme::RedisSentinel) => primary(url.address())?,
-                Some(StoreScheme::RedisTls) => encrypted(url.address(), options)?,
-                _ => Server::Fixed(url.expose().into_connection_info()?.into()),
-            };
-            Ok(Kind::Server(Link::new(server, timeout)))
+        let access = options.access();
+        let place = Place {
+            address: options.target.shown(),
+            timeout,
+            is_cluster: matches!(options.target, Target::Cluster(_)),
+            is_encrypted: access.tls.mode != TlsMode::Disable,
         };
-        let opened = tokio::time::timeout(timeout, kind).await.unwrap_or(Err(Failure::TimedOut));
-        let kind = opened.map_err(|failure| failure.explain_at(&place))?;
+        let kind = match &options.target {
+            Target::Server(address) => {
+                Ok(Kind::Server(Link::new(Server::Fixed(address.clone(), access.clone().into()), timeout)))
+            }
+            Target::Cluster(addresses) => open_cluster(addresses, access.clone(), timeout),
+            Target::Sentinels(addresses, service) => {
+                primary(addresses, service, options).map(|server| Kind::Server(Link::new(server, timeout)))
+            }
+        };
+        let kind = kind.map_err(|failure| failure.explain_at(&place))?;
         let connection = Connection { kind, place };
         let mut command = redis::cmd(if connection.is_cluster() { "PING" } else { "EXISTS" });
         if !connection.is_cluster() {
             command.arg(&names);
         }
-        match connection.query(&command).await {
-            Ok(_) => Ok(connection),
-            Err(failure) if failure.may_be_a_sentinels() && is_sentinel(url.expose(), timeout).await => {
+        let [name, _] = &names;
+        let opened = async {
+            connection.query(&command).await?;
+            // By its text first: the server may know it by its hash from another user.
+            connection.query(&super::LOAD_WITH_AGE.command("EVAL", &[name], &[])).await?;
+            connection.run_script(&super::LOAD_WITH_AGE, &[name], &[]).await
+        };
+        match (opened.await, &options.target) {
+            (Ok(_), _) => Ok(connection),
+            (Err(failure), Target::Server(address))
+                if failure.may_be_a_sentinels() && is_sentinel(address, &access, timeout).await =>
+            {
                 Err(Failure::Sentinel.explain(&connection))
             }
-            Err(failure) => Err(failure.explain(&connection)),
-        }
-    }
-
-    /// Checks the URL, without connecting.
-    #[cfg(feature = "fuzzing")]
-    pub(super) fn check(url: &StoreUrl, timeout: Duration) -> Result<(), StoreError> {
-        let parsed = match url.scheme() {
-            #[cfg(feature = "redis-cluster")]
-            Some(StoreScheme::RedisCluster) => {
-                super::cluster::client(url.address(), timeout).map(drop).map_err(Failure::from)
+            // A server that speaks no TLS waits for the end of a command in its own protocol.
+            (Err(Failure::TimedOut), _) if connection.place.is_encrypted => {
+                let Place { address, timeout, .. } = &connection.place;
+                let message = format!(
+                    "{address} did not answer within {} seconds; does it speak TLS at this port?",
+                    timeout.as_secs_f32()
+                );
+                Err(Failure::Explained(StoreErrorKind::Unavailable, message).explain(&connection))
             }
-            Some(StoreScheme::RedisSentinel) => primary(url.address()).map(drop),
-            Some(StoreScheme::RedisTls) => place_of(url.address()).map(drop),
-            _ => redis::Client::open(url.expose()).map(drop).map_err(Failure::from),
-        };
-        parsed.map_err(|failure| failure.explain_at(&Place::of(url, timeout)))
+            (Err(failure), _) => Err(failure.explain(&connection)),
+        }
     }
 
     pub(super) fn address(&self) -> &str {
@@ -154,10 +174,11 @@ impl Connection {
             Kind::Cluster(cluster) => {
                 let mut connection = cluster.connection().await?;
                 let mut query = async || self.within(command.query_async(&mut connection)).await;
-                match query().await {
+                let reply = match query().await {
                     Err(failure) if repeatable && failure.is_lost() => query().await,
                     reply => reply,
-                }
+                };
+                reply.map_err(|failure| cluster.cause(failure))
             }
         }
     }
@@ -225,17 +246,9 @@ impl Connection {
         keys: &[&str],
         arguments: &[&[u8]],
     ) -> Result<Value, Failure> {
-        let command = |name: &str, code: &str| {
-            let parts =
-                keys.iter().map(|key| key.len()).chain(arguments.iter().map(|argument| argument.len()));
-            let count = 3 + keys.len() + arguments.len();
-            let mut command = Cmd::with_capacity(count, 8 + code.len() + parts.sum::<usize>());
-            command.arg(name).arg(code).arg(keys.len()).arg(keys).arg(arguments);
-            command
-        };
-        match self.query(&command("EVALSHA", code.hash())).await {
+        match self.query(&code.command("EVALSHA", keys, arguments)).await {
             Err(Failure::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.query(&command("EVAL", code.text)).await
+                self.query(&code.command("EVAL", keys, arguments)).await
             }
             reply => reply,
         }
@@ -244,17 +257,20 @@ impl Connection {
 
 /// Whether a sentinel is at this address. It may refuse the password and the database of the server it
 /// watches.
-async fn is_sentinel(url: &str, timeout: Duration) -> bool {
-    let Ok(place) = url.into_connection_info() else { return false };
-    let place = place.set_redis_settings(redis::RedisConnectionInfo::default());
+async fn is_sentinel(address: &Address, access: &Access, timeout: Duration) -> bool {
+    let server = Server::Fixed(address.clone(), access.anonymous().into());
     let mut command = redis::cmd("INFO");
     command.arg("server");
-    let info = Link::new(Server::Fixed(place.into()), timeout).query(&command, false).await;
+    let info = Link::new(server, timeout).query(&command, false).await;
     // Valkey names the field `server_mode`.
     info.ok().and_then(|info| redis::from_redis_value::<String>(info).ok()).is_some_and(|info| {
         info.lines().any(|line| matches!(line.trim_end(), "redis_mode:sentinel" | "server_mode:sentinel"))
     })
 }
+
+/// What a store sends, for the ACL of its user. The hash commands are the index of user sessions'.
+const COMMANDS: &str = "+ping +select +exists +get +pttl +set +del +scan +eval +evalsha +hget +hset +hdel +hexists \
+                        +hgetall, in a cluster +cluster|slots, and behind sentinels +role";
 
 fn is_unknown_command(detail: &str) -> bool {
     detail.contains("unknown command")
@@ -266,44 +282,62 @@ fn is_no_cluster(detail: &str) -> bool {
 }
 
 #[cfg(feature = "redis-cluster")]
-async fn open_cluster(hosts: &str, timeout: Duration) -> Result<Kind, Failure> {
-    Ok(Kind::Cluster(super::cluster::Cluster::new(hosts, timeout)?.into()))
+fn open_cluster(addresses: &[Address], access: Access, timeout: Duration) -> Result<Kind, Failure> {
+    Ok(Kind::Cluster(super::cluster::Cluster::new(addresses, access, timeout)?.into()))
 }
 
 #[cfg(not(feature = "redis-cluster"))]
-async fn open_cluster(_hosts: &str, _timeout: Duration) -> Result<Kind, Failure> {
-    let message = "Redis Cluster needs the feature `redis-cluster`";
-    Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
-}
-
-/// Parses the server's address from `rediss://` and the rest of the URL.
-#[cfg(any(feature = "redis-tls", feature = "fuzzing"))]
-fn place_of(rest: &str) -> Result<Box<redis::ConnectionInfo>, Failure> {
-    Ok(format!("redis://{rest}").into_connection_info()?.into())
-}
-
-#[cfg(feature = "redis-tls")]
-fn encrypted(rest: &str, options: &RedisOptions) -> Result<Server, Failure> {
-    Ok(Server::Encrypted(place_of(rest)?, options.root_certificates.clone()))
-}
-
-#[cfg(not(feature = "redis-tls"))]
-fn encrypted(_rest: &str, _options: &RedisOptions) -> Result<Server, Failure> {
-    Err(Failure::Tls("this build lacks it; add the feature `redis-tls`, or use redis://".to_owned()))
+fn open_cluster(_addresses: &[Address], _access: Access, _timeout: Duration) -> Result<Kind, Failure> {
+    Err(Failure::lacks("Redis Cluster", "redis-cluster"))
 }
 
 #[cfg(feature = "redis-sentinel")]
-fn primary(sentinels: &str) -> Result<Server, Failure> {
-    Ok(Server::Primary(super::sentinel::Sentinels::new(sentinels)?.into()))
+fn primary(addresses: &[Address], service: &str, options: &RedisOptions) -> Result<Server, Failure> {
+    Ok(Server::Primary(Box::new(super::sentinel::Sentinels {
+        addresses: addresses.to_vec(),
+        service: service.to_owned(),
+        access: options.access_to_sentinels(),
+        primary: options.access(),
+        // Leaves time for the primary.
+        timeout: options.timeout / 2,
+    })))
 }
 
 #[cfg(not(feature = "redis-sentinel"))]
-fn primary(_sentinels: &str) -> Result<Server, Failure> {
-    let message = "Redis Sentinel needs the feature `redis-sentinel`";
-    Err(Failure::Redis((ErrorKind::InvalidClientConfig, message).into()))
+fn primary(_addresses: &[Address], _service: &str, _options: &RedisOptions) -> Result<Server, Failure> {
+    Err(Failure::lacks("Redis Sentinel", "redis-sentinel"))
 }
 
 impl Failure {
+    #[cfg(not(all(feature = "redis-cluster", feature = "redis-sentinel")))]
+    fn lacks(what: &str, feature: &str) -> Failure {
+        let message =
+            format!("{what} is not compiled in; add the feature `{feature}` to cloakroom in Cargo.toml");
+        Failure::Explained(StoreErrorKind::Misconfigured, message)
+    }
+
+    /// Whether somebody must correct it: it does not pass by itself.
+    #[cfg(any(feature = "redis-cluster", feature = "redis-sentinel"))]
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Failure::Tls(_) | Failure::Explained(StoreErrorKind::Misconfigured, _) => true,
+            _ => self.is_refused_login(),
+        }
+    }
+
+    /// Whether the server refuses the user, the password, or the command to this user.
+    pub(super) fn is_refused_login(&self) -> bool {
+        let Failure::Redis(error) = self else { return false };
+        matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm))
+            || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
+            || error.detail().is_some_and(is_refused_command)
+    }
+
+    #[cfg(feature = "redis-sentinel")]
+    pub(super) fn is_unknown_command(&self) -> bool {
+        matches!(self, Failure::Redis(error) if error.detail().is_some_and(is_unknown_command))
+    }
+
     /// Whether the connection was lost before there was a reply.
     pub(super) fn is_lost(&self) -> bool {
         matches!(self, Failure::Redis(error) if error.is_connection_dropped())
@@ -319,7 +353,11 @@ impl Failure {
     /// under the same DNS name.
     pub(super) fn spoils_connection(&self) -> bool {
         match self {
-            Failure::Tls(_) | Failure::TimedOut | Failure::Unexpected | Failure::Sentinel => true,
+            Failure::Tls(_)
+            | Failure::Explained(..)
+            | Failure::TimedOut
+            | Failure::Unexpected
+            | Failure::Sentinel => true,
             Failure::Redis(error) => match error.kind() {
                 ErrorKind::Server(ServerErrorKind::ReadOnly) => true,
                 ErrorKind::Server(_) | ErrorKind::Extension => {
@@ -352,48 +390,42 @@ impl Failure {
 
     fn explain_at(self, place: &Place) -> StoreError {
         use StoreErrorKind::{Misconfigured, Refused, Unavailable, Unreadable};
-        let Place { address, timeout, is_cluster } = place;
+        let Place { address, timeout, is_cluster, .. } = place;
         let (kind, message) = match &self {
             Failure::TimedOut => {
                 (Unavailable, format!("{address} did not answer within {} seconds", timeout.as_secs_f32()))
             }
-            Failure::Unexpected => {
-                (Unavailable, format!("{address} gave an unexpected answer"))
-            }
-            Failure::Tls(reason) => (Misconfigured, format!("{address}: no TLS: {reason}")),
+            Failure::Unexpected => (Unavailable, format!("{address} gave an unexpected answer")),
+            Failure::Tls(reason) => (Misconfigured, reason.clone()),
+            Failure::Explained(kind, message) => (*kind, message.clone()),
             Failure::Sentinel => (
                 Misconfigured,
                 format!(
                     "{address} is a sentinel, which keeps no sessions; use \
-                     redis+sentinel://[user:password@]{address}/SERVICE[/DATABASE] (feature `redis-sentinel`)"
+                     {}[user:password@]{address}/SERVICE[/DATABASE] (feature `redis-sentinel`)",
+                    place.scheme("+sentinel")
                 ),
             ),
             failure if !is_cluster && failure.is_a_cluster_nodes() => (
                 Misconfigured,
                 format!(
                     "{address} is a node of a Redis Cluster and has only a part of the sessions; use \
-                     redis+cluster://[user:password@]{address} (feature `redis-cluster`)"
+                     {}[user:password@]{address} (feature `redis-cluster`)",
+                    place.scheme("+cluster")
                 ),
             ),
             Failure::Redis(error) if *is_cluster && error.detail().is_some_and(is_no_cluster) => (
                 Misconfigured,
-                format!("{address} is a single Redis server and not a cluster; use redis://{address}"),
-            ),
-            Failure::Redis(error) => match (error.kind(), error.code()) {
-                (ErrorKind::InvalidClientConfig, _) => (
-                    Misconfigured,
-                    "the URL is invalid; use redis://[user:password@]host[:port][/database], rediss:// for TLS, or \
-                     redis+cluster://host1,host2 with the feature `redis-cluster`, or \
-                     redis+sentinel://host1,host2/service[/database] with the feature `redis-sentinel`"
-                        .to_owned(),
+                format!(
+                    "{address} is a single Redis server and not a cluster; use {}{address}",
+                    place.scheme("")
                 ),
-                (ErrorKind::AuthenticationFailed, _)
-                | (ErrorKind::Server(ServerErrorKind::NoPerm), _)
-                | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => (
+            ),
+            failure @ Failure::Redis(error) => match (error.kind(), error.code()) {
+                _ if failure.is_refused_login() => (Misconfigured, refused(address, error)),
+                _ if error.detail().is_some_and(|detail| detail.contains("DB index is out of range")) => (
                     Misconfigured,
-                    format!(
-                        "{address} refuses this user; check the URL's user and password, and the user's ACL"
-                    ),
+                    format!("{address} has no database of this number; check the URL's path, or its `db`"),
                 ),
                 (_, Some("WRONGTYPE")) => (
                     Unreadable,
@@ -425,4 +457,35 @@ impl Failure {
             _ => store_error,
         }
     }
+}
+
+/// Whether a script may not do something for its user. Redis 7 gives it no code of its own.
+fn is_refused_to_script(detail: &str) -> bool {
+    detail.contains("The user executing the script can't")
+}
+
+/// Whether this is such an answer. While connecting the driver passes no more than its text on.
+fn is_refused_command(detail: &str) -> bool {
+    detail.contains("no permissions to") || is_refused_to_script(detail)
+}
+
+/// The message for a user that may not log in, or not do what a store does. Redis names the command.
+fn refused(address: &str, error: &RedisError) -> String {
+    let detail = error.detail().unwrap_or_default();
+    let is_command = error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
+        || error.code() == Some("NOPERM")
+        || is_refused_command(detail);
+    if !is_command {
+        return format!("{address} refuses this user; check the URL's user and password, and the user's ACL");
+    }
+    let what = match detail.split('\'').nth(1) {
+        _ if detail.contains("access") && detail.contains("key") => {
+            "the sessions' keys; its ACL must allow the keys that begin with the site's KEY_PREFIX, and"
+                .to_owned()
+        }
+        _ if is_refused_to_script(detail) => "a command of a script; its ACL must allow".to_owned(),
+        Some(command) => format!("the command `{command}`; its ACL must allow"),
+        None => "a command; its ACL must allow".to_owned(),
+    };
+    format!("{address} refuses this user {what} {COMMANDS}")
 }

@@ -7,14 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, RedisResult, Value};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use redis::{AsyncConnectionConfig, Cmd, Value};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connection::Failure;
+use super::node::{Access, Address, Open};
 use crate::store::per_runtime::PerRuntime;
 
 /// How long a server may take to restart while requests wait for it.
@@ -48,33 +45,15 @@ struct Connector {
 
 /// How to find the server.
 pub(super) enum Server {
-    Fixed(Box<ConnectionInfo>),
-    /// Over TLS, with a file of certificates to trust.
-    #[cfg(feature = "redis-tls")]
-    Encrypted(Box<ConnectionInfo>, Option<std::path::PathBuf>),
+    Fixed(Address, Box<Access>),
     #[cfg(feature = "redis-sentinel")]
     Primary(Box<super::sentinel::Sentinels>),
-}
-
-#[derive(Clone)]
-struct Open {
-    connection: MultiplexedConnection,
-    /// The task that reads and writes; it ends with the connection.
-    driver: Arc<Driver>,
-}
-
-struct Driver(AbortHandle);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Link {
     /// Connects on first use.
     pub(super) fn new(server: Server, timeout: Duration) -> Link {
-        let may_move = !matches!(server, Server::Fixed(_));
+        let may_move = !matches!(server, Server::Fixed(..));
         let connector = Connector { server, failed: None }.into();
         Link { current: PerRuntime::new(), connector, attempts: AtomicU64::new(0), may_move, timeout }
     }
@@ -138,7 +117,7 @@ impl Link {
 
     fn current(&self) -> Option<Open> {
         self.of_this_runtime(|current| {
-            current.open.as_ref().filter(|open| !open.driver.0.is_finished()).cloned()
+            current.open.as_ref().filter(|open| !open.driver.is_finished()).cloned()
         })
     }
 
@@ -162,7 +141,7 @@ impl Link {
 }
 
 impl Server {
-    async fn connect_patiently(&mut self) -> Result<Open, Failure> {
+    async fn connect_patiently(&self) -> Result<Open, Failure> {
         for pause in PAUSES {
             match self.connect().await {
                 Err(Failure::Redis(error)) if error.is_io_error() => sleep(pause).await,
@@ -172,46 +151,14 @@ impl Server {
         self.connect().await
     }
 
-    async fn connect(&mut self) -> Result<Open, Failure> {
-        Ok(match self {
-            Server::Fixed(place) => connect_to(place).await?,
-            #[cfg(feature = "redis-tls")]
-            Server::Encrypted(place, certificates) => {
-                let stream = tcp(place.addr()).await?;
-                start(place, super::tls::encrypt(stream, place.addr(), certificates.as_deref()).await?)
-                    .await?
+    async fn connect(&self) -> Result<Open, Failure> {
+        match self {
+            // The time is already limited here.
+            Server::Fixed(address, access) => {
+                access.connect(address, AsyncConnectionConfig::new().set_response_timeout(None)).await
             }
             #[cfg(feature = "redis-sentinel")]
-            Server::Primary(sentinels) => connect_to(&sentinels.primary().await?).await?,
-        })
+            Server::Primary(sentinels) => sentinels.connect().await,
+        }
     }
-}
-
-async fn connect_to(place: &ConnectionInfo) -> RedisResult<Open> {
-    match place.addr() {
-        #[cfg(unix)]
-        ConnectionAddr::Unix(path) => start(place, tokio::net::UnixStream::connect(path).await?).await,
-        address => start(place, tcp(address).await?).await,
-    }
-}
-
-async fn tcp(address: &ConnectionAddr) -> RedisResult<TcpStream> {
-    let ConnectionAddr::Tcp(host, port) = address else {
-        return Err((ErrorKind::InvalidClientConfig, "neither TCP nor a Unix socket").into());
-    };
-    let stream = TcpStream::connect((host.as_str(), *port)).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-async fn start<S>(place: &ConnectionInfo, stream: S) -> RedisResult<Open>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    // The time is already limited here.
-    let config = AsyncConnectionConfig::new().set_response_timeout(None);
-    let (connection, driver) =
-        MultiplexedConnection::new_with_config(place.redis_settings(), stream, config).await?;
-    let driver = Driver(tokio::spawn(driver).abort_handle());
-    Ok(Open { connection, driver: Arc::new(driver) })
 }

