@@ -28,7 +28,7 @@ const PASSWORD: &str = "hunter2";
 const CONTENT: &str = "c0ntent";
 
 /// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
-const HOLD_NOTHING: [&str; 62] = [
+const HOLD_NOTHING: [&str; 63] = [
     "LegacySalt",
     // Modes, and paths of certificates.
     "RootCertificates",
@@ -71,6 +71,7 @@ const HOLD_NOTHING: [&str; 62] = [
     "SessionUse",
     "OpcodeName",
     "PlainText",
+    "Pooler",
     "RandomKeys",
     "Rebuilt",
     "SameSite",

@@ -40,6 +40,10 @@ mod nulls;
 mod observed;
 mod pickle_objects;
 mod pickles;
+#[cfg(feature = "postgres")]
+mod poolers;
+#[cfg(feature = "postgres")]
+mod postgres_urls;
 mod queued_saves;
 #[cfg(feature = "redis")]
 mod redis_access;

@@ -4,11 +4,11 @@
 #[cfg(feature = "mysql")]
 mod mariadb;
 #[cfg(feature = "postgres")]
-mod pgbouncer;
-#[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_log;
+#[cfg(feature = "postgres")]
+mod postgres_settings;
 #[cfg(feature = "postgres-tls")]
 mod postgres_tls;
 
@@ -21,7 +21,7 @@ use cloakroom::{SessionData, SessionKey, SessionStore, StoreError, StoreErrorKin
 
 use crate::support::records::{data, now, record};
 
-async fn create(store: &dyn SessionStore) -> (SessionKey, Version) {
+pub(crate) async fn create(store: &dyn SessionStore) -> (SessionKey, Version) {
     let session_key = SessionKey::random().unwrap();
     match store.create(&session_key, record(&data(r#"{"a":1}"#))).await.unwrap() {
         Created::Created(version) => (session_key, version),
@@ -29,13 +29,16 @@ async fn create(store: &dyn SessionStore) -> (SessionKey, Version) {
     }
 }
 
-async fn update(store: &dyn SessionStore, session: &(SessionKey, Version)) -> Result<Updated, StoreError> {
+pub(crate) async fn update(
+    store: &dyn SessionStore,
+    session: &(SessionKey, Version),
+) -> Result<Updated, StoreError> {
     store.update(&session.0, Some(&session.1), record(&data(r#"{"a":2}"#))).await
 }
 
 /// The error is of this kind, says these words, and never the password; nor does its debug output.
 #[track_caller]
-fn assert_error(error: &StoreError, kind: StoreErrorKind, words: &[&str]) {
+pub(crate) fn assert_error(error: &StoreError, kind: StoreErrorKind, words: &[&str]) {
     let message = error.to_string();
     assert_eq!(error.kind(), kind, "{message}");
     for word in words {
@@ -52,7 +55,7 @@ fn assert_no_secret(text: &str) {
 
 /// While one row is locked by `lock`, saves of others go on, and the one waits and then succeeds: as well when it came
 /// first, alone, as together with them.
-async fn a_locked_row_holds_up_nobody_else(
+pub(crate) async fn a_locked_row_holds_up_nobody_else(
     store: Arc<dyn SessionStore>,
     lock: impl AsyncFn(&SessionKey),
     unlock: impl AsyncFn(),

@@ -133,7 +133,13 @@ async fn cached_db() {
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres() {
-    checks::run(with_table(&crate::support::servers::postgres::database().await).await).await;
+    conforms(&crate::support::servers::postgres::database().await).await;
+}
+
+/// An index of the tests' own in the database of this URL.
+#[cfg(feature = "postgres")]
+pub(crate) async fn conforms(url: &str) {
+    checks::run(with_table(url).await).await;
 }
 
 #[cfg(feature = "mysql")]

@@ -51,6 +51,16 @@ async fn each_kind_of_id(url: &str) {
     }
 }
 
+/// `direct` leads to the server itself, and `url` to the same database.
+#[cfg(feature = "postgres")]
+pub(crate) async fn each_kind_of_id_in_postgres(direct: &str, url: &str) {
+    let client = servers::postgres::client(direct).await;
+    for statement in statements("uuid", UUID) {
+        client.batch_execute(&statement).await.unwrap();
+    }
+    each_kind_of_id(url).await;
+}
+
 #[tokio::test]
 async fn users_in_sqlite() {
     let folder = tempfile::tempdir().unwrap();
@@ -69,11 +79,8 @@ async fn users_in_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn users_in_postgres() {
     let url = servers::postgres::database().await;
+    each_kind_of_id_in_postgres(&url, &url).await;
     let client = servers::postgres::client(&url).await;
-    for statement in statements("uuid", UUID) {
-        client.batch_execute(&statement).await.unwrap();
-    }
-    each_kind_of_id(&url).await;
     client.batch_execute("CREATE SCHEMA shop; ALTER TABLE of_names SET SCHEMA shop").await.unwrap();
     let users = UserTable::open(&url, "shop.of_names").await.unwrap();
     assert_eq!(users.passwords(&["O'Hara"]).await.unwrap().len(), 1);

@@ -17,6 +17,7 @@ mod moving;
 mod output;
 mod passwords;
 mod pasted;
+mod poolers;
 mod recipes;
 mod redis_cluster;
 mod revoking;

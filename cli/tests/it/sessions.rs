@@ -7,7 +7,7 @@ use crate::support::command::{SECRET, with_secret};
 use crate::support::servers;
 use crate::support::sessions::{create, open, postgres, sqlite};
 
-async fn is_listed_shown_counted_and_deleted(url: &str, keeps_expired: bool) {
+pub(crate) async fn is_listed_shown_counted_and_deleted(url: &str, keeps_expired: bool) {
     let store = open(url).await;
     let seven = create(&*store, r#"{"_auth_user_id":"7","big":123456789012345678901234567890}"#, 5).await;
     create(&*store, r#"{"_auth_user_id":"8"}"#, 5).await;

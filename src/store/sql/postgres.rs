@@ -12,32 +12,52 @@
 //! 4. A broken connection is replaced; meanwhile requests fail quickly, as unavailable.
 //!
 //! # TLS
-//! With the feature `postgres-tls`, the URL's `sslmode` decides whether connections are encrypted:
+//! `sslmode` and the parameters beside it mean what they mean for libpq, and so for Django. TLS needs the feature
+//! `postgres-tls`; without it, `sslmode=require` and stronger are an error, and a warning says that connections to
+//! other machines are not encrypted.
 //!
 //! | `sslmode` | the connection |
 //! |---|---|
-//! | missing, or `prefer` | As with libpq's, and so Django's, `prefer`: encrypted if the server supports it, without verifying the server; otherwise plain. This protects against eavesdropping only. |
-//! | `require` or `verify-full` | Encrypted, and the server's certificate must be for the URL's host and signed by an authority that the system trusts, or by [`PostgresOptions::root_certificates`]: libpq's `verify-full`. |
 //! | `disable` | Plain. |
+//! | `allow` | Plain; encrypted if the server accepts nothing else. |
+//! | missing, or `prefer` | Encrypted if the server supports it, without verifying the server; otherwise plain. If the server offers TLS and then refuses it, a warning says so. |
+//! | `require` | Encrypted. The server is verified only with `sslrootcert`, and then as by `verify-ca`. |
+//! | `verify-ca` | Encrypted, with a certificate of a trusted authority, for whatever host. |
+//! | `verify-full` | Encrypted, with a certificate of a trusted authority for the URL's host. |
 //!
-//! [`PostgresOptions::root_certificates`] alone means `require`. Without the feature, connections are plain,
-//! with a warning if the server is on another machine; and `require` is an error.
+//! `sslrootcert` is a PEM file of authorities, or `system`, which makes `verify-full` the default. Without it the
+//! system's are trusted. `sslcert` and `sslkey` are this client's certificate and key. `channel_binding` is
+//! `disable`, `prefer` or `require`. Two points differ from libpq: no file in the home folder is read; and where
+//! `allow` or `prefer` has an `sslrootcert`, a server that it does not verify is an error, where libpq would go on
+//! unencrypted.
 //!
 //! # Connection poolers
-//! The store connects to PostgreSQL directly. A connection pooler such as PgBouncer is refused in any pooling
-//! mode: it does not report the mode, and the store's settings and prepared statements would affect other
-//! clients of the pooler's connections.
+//! Behind a connection pooler, such as PgBouncer in transaction or session mode, the store leaves nothing on the
+//! connections that others use after it:
+//!
+//! 1. Each statement is unnamed and runs in a transaction of its own, sent together with it in one round trip. Its
+//!    settings end with it. That includes those of the URL's `options`.
+//! 2. The first connection finds out whether there is a pooler: its startup packet has settings, and a pooler
+//!    refuses or withholds them. [`Pooler`] names one beforehand, as `pooler=yes` in the URL does.
+//! 3. A direct connection has its settings in the startup packet, and prepares its statements once.
+//! 4. PgBouncer's statement mode is refused, as it has no transactions.
+//! 5. In session mode each connection of the store takes one of the pool: two, and up to five more.
 
 mod alone;
 mod clear;
 mod connection;
 mod error;
 mod list;
+mod pooled;
+mod pooler;
 mod reads;
 mod schema;
+mod server_options;
+mod servers;
 mod start;
 mod statements;
 mod tasks;
+mod url;
 mod user_sessions;
 mod users;
 mod writes;
@@ -52,11 +72,13 @@ use cloakroom_formats::SessionCodec;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Config;
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, SslMode};
 
 use self::connection::{Connection, Link};
 use self::error::{Failure, Task};
+use self::pooler::Found;
 use self::reads::{Read, Stored, Timestamp};
+use self::server_options::ServerOptions;
 use self::tasks::Tasks;
 use self::writes::{Row, Work, Write};
 use super::dialect::{Dialect, Names};
@@ -69,16 +91,19 @@ use crate::store::generation::Generation;
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
 use crate::store::outcome::WriteOutcome;
+use crate::store::password::PasswordSource;
 use crate::store::per_runtime::PerRuntime;
+use crate::store::tls::{TlsMode, TlsOptions};
 use crate::store::url::{database_shown, without_login};
 
+pub use self::pooler::Pooler;
 pub use super::table::{ColumnValue, Columns, ExtraColumn, MigrationRecord, TableCreation};
 
 /// Keeps sessions in PostgreSQL, in the table that Django's migration creates, beside a running Django.
 ///
-/// It holds two connections, and up to four more while rows are locked by others. They keep prepared
-/// statements and settings, so a connection pooler in between is refused. Each Tokio runtime has its own
-/// connections, which end with that runtime.
+/// It holds two connections, one more for the index of user sessions, and up to four while rows are locked by
+/// others. Each Tokio runtime has its own connections, which end with that runtime. A connection pooler may stand
+/// in between: see the [module](self).
 ///
 /// ```no_run
 /// use cloakroom::{PostgresStore, Settings};
@@ -112,13 +137,21 @@ pub struct PostgresStore {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PostgresOptions {
-    /// The server, the user and the database.
+    /// The server, the user and the database, without `options`.
     config: Config,
-    /// A PEM file of certificates to trust in place of the system's: libpq's `sslrootcert`. Setting it
-    /// implies `sslmode=require`, unless the URL says `disable`. Default: none.
-    #[cfg(feature = "postgres-tls")]
-    pub root_certificates: Option<std::path::PathBuf>,
-    /// The table. Default: `django_session`.
+    server_options: ServerOptions,
+    /// Whether a connection pooler stands before the server. Default: the first connection finds out.
+    pub pooler: Pooler,
+    found_pooler: Found,
+    /// Whether connections are encrypted, and what is verified: the URL's `sslmode`, `sslrootcert`, `sslcert` and
+    /// `sslkey`. Default: [`TlsMode::Prefer`](crate::store::TlsMode::Prefer).
+    pub tls: TlsOptions,
+    /// The password for each new connection, in place of the URL's. Default: none.
+    pub password: Option<PasswordSource>,
+    /// The schema of both tables. Default: none, and the server's `search_path` finds them.
+    pub schema: Option<String>,
+    /// The table. Default: `django_session`. A name as some Django models have it, `shop"."session`, names the
+    /// schema too.
     pub table: String,
     /// The table's columns. Default: Django's names.
     pub columns: Columns,
@@ -154,8 +187,7 @@ impl PostgresOptions {
     /// ```
     ///
     /// # Errors
-    /// When the server cannot be reached, refuses the user, or lacks the table or a column; or when a
-    /// connection pooler answers.
+    /// When the server cannot be reached, refuses the user, or lacks the table or a column.
     pub async fn open(mut self, settings: &Settings) -> Result<PostgresStore, StoreError> {
         let connect = async {
             let reading = Connection::open(&self).await?;
@@ -174,21 +206,77 @@ impl PostgresOptions {
         Ok(PostgresStore { options, codec: SessionCodec::new(settings), tasks })
     }
 
+    /// The options of this configuration.
+    fn of(config: Config) -> PostgresOptions {
+        let server_options = ServerOptions::of(config.get_options().unwrap_or_default());
+        let mode = match config.get_ssl_mode() {
+            SslMode::Disable => TlsMode::Disable,
+            SslMode::Require => TlsMode::Require,
+            _ => TlsMode::Prefer,
+        };
+        let config = if config.get_options().is_some() { servers::without_options(&config) } else { config };
+        PostgresOptions {
+            config,
+            server_options,
+            pooler: Pooler::default(),
+            found_pooler: Found::default(),
+            tls: TlsOptions::new(mode),
+            password: None,
+            schema: None,
+            table: table::DJANGO_TABLE.to_owned(),
+            columns: Columns::default(),
+            extra_columns: Vec::new(),
+            extra_types: Vec::new(),
+            generation: Generation::default(),
+            user_session_table: table::USER_SESSION_TABLE.to_owned(),
+            timeout: Duration::from_secs(5),
+            batch: 64,
+            clear_batch: 1_000,
+        }
+    }
+
     /// The names in the SQL of the options' table.
     fn names(&self) -> Names {
-        DIALECT.names(&self.table, &self.columns, &self.extra_columns)
+        let table = self.quoted_table(&self.table);
+        Names { table, ..DIALECT.names(&self.table, &self.columns, &self.extra_columns) }
+    }
+
+    /// The schema of a table, if one is given, and the table's own name.
+    fn place_of<'a>(&'a self, table: &'a str) -> (Option<&'a str>, &'a str) {
+        // Django quotes a name at both ends only, so models name a schema with the quotes in the middle.
+        match table.trim_matches('"').split_once("\".\"") {
+            Some((schema, table)) => (Some(schema), table),
+            None => (self.schema.as_deref(), table),
+        }
+    }
+
+    fn quoted_table(&self, table: &str) -> String {
+        match self.place_of(table) {
+            (Some(schema), table) => format!("{}.{}", quoted(schema), quoted(table)),
+            (None, table) => quoted(table),
+        }
+    }
+
+    /// The table with its schema, for messages.
+    fn shown_table(&self) -> String {
+        match self.place_of(&self.table) {
+            (Some(schema), table) => format!("{schema}.{table}"),
+            (None, table) => table.to_owned(),
+        }
     }
 
     /// The server and the database, for messages. The password is hidden: if it contains an `@` that is not
     /// percent-encoded, the driver takes its end for a part of the host.
     fn place(&self) -> String {
-        let hosts = self.config.get_hosts().iter().enumerate().map(|(index, host)| {
+        let hosts = (0..servers::count(&self.config)).map(|index| {
             let ports = self.config.get_ports();
             let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
-            match host {
-                Host::Tcp(name) => format!("{}:{port}", without_login(name)),
+            match (self.config.get_hosts().get(index), self.config.get_hostaddrs().get(index)) {
+                (Some(Host::Tcp(name)), _) => format!("{}:{port}", without_login(name)),
                 #[cfg(unix)]
-                Host::Unix(folder) => format!("{}:{port}", folder.display()),
+                (Some(Host::Unix(folder)), _) => format!("{}:{port}", folder.display()),
+                (None, Some(address)) => format!("{address}:{port}"),
+                (None, None) => format!("?:{port}"),
             }
         });
         let user = self.config.get_user().unwrap_or_default();
@@ -207,49 +295,53 @@ fn quoted(name: &str) -> String {
 
 impl PostgresStore {
     /// Returns the options for a URL, `postgres://user:password@host:5432/database`, which can be changed
-    /// before [`PostgresOptions::open`]. Characters with a meaning in URLs are percent-encoded; `?host=`
-    /// names the folder of a Unix socket.
+    /// before [`PostgresOptions::open`]. Characters with a meaning in URLs are percent-encoded.
+    ///
+    /// The parameters have libpq's names and meanings, several hosts among them: `host=a,b&port=1,2`. `?host=` may
+    /// name the folder of a Unix socket. These are this library's own:
+    ///
+    /// | parameter | meaning |
+    /// |---|---|
+    /// | `table`, `user_session_table` | the tables' names |
+    /// | `schema` | the schema of both tables, such as a tenant's |
+    /// | `pooler=yes`, `pooler=no` | whether a connection pooler stands before the server: [`Pooler`]; Prisma's `pgbouncer=true` is the same as `pooler=yes` |
     ///
     /// ```
     /// use cloakroom::{PostgresStore, StoreErrorKind};
     ///
-    /// let options = PostgresStore::options("postgres://site:p%40ss@localhost/site")?;
+    /// let options = PostgresStore::options("postgres://site:p%40ss@localhost/site?schema=shop")?;
     /// assert_eq!(options.table, "django_session");
-    /// let error = PostgresStore::options("localhost/site").err().unwrap();
+    /// assert_eq!(options.schema.as_deref(), Some("shop"));
+    /// let error = PostgresStore::options("postgres://localhost/site?sslmod=require").unwrap_err();
     /// assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    /// assert!(error.to_string().contains("`sslmod`"));
     /// # Ok::<(), cloakroom::StoreError>(())
     /// ```
     ///
     /// # Errors
-    /// When the text is not such a URL.
+    /// When the text is not such a URL, or for a parameter that is unknown or says something impossible: the error
+    /// names it.
     pub fn options(url: &str) -> Result<PostgresOptions, StoreError> {
-        let options = |config| PostgresOptions {
-            config,
-            #[cfg(feature = "postgres-tls")]
-            root_certificates: None,
-            table: table::DJANGO_TABLE.to_owned(),
-            columns: Columns::default(),
-            extra_columns: Vec::new(),
-            extra_types: Vec::new(),
-            generation: Generation::default(),
-            user_session_table: table::USER_SESSION_TABLE.to_owned(),
-            timeout: Duration::from_secs(5),
-            batch: 64,
-            clear_batch: 1_000,
-        };
-        let says = |parameter: &str| url.split(['?', '&']).skip(1).any(|part| part == parameter);
-        let parsed = match says(VERIFY_FULL) {
-            true => url.replace(VERIFY_FULL, "sslmode=require").parse(),
-            false => url.parse(),
-        };
-        match parsed {
-            Ok(config) => Ok(options(config)),
-            Err(_) if says("sslmode=allow") || says("sslmode=verify-ca") => {
-                Err(Failure::SslMode.explain(&options(Config::new())))
-            }
-            // The driver's own message may contain a part of the password.
-            Err(_) => Err(Failure::Url.explain(&options(Config::new()))),
-        }
+        url::options(url)
+    }
+
+    /// Returns the options for a configuration of the driver's, for programs that have one. The store opens its own
+    /// connections with it: it needs them to itself for prepared statements and batches.
+    ///
+    /// Its `ssl_mode` becomes [`PostgresOptions::tls`], where the certificates and the stronger modes are.
+    ///
+    /// ```
+    /// use cloakroom::PostgresStore;
+    /// use cloakroom::store::TlsMode;
+    ///
+    /// let mut config = tokio_postgres::Config::new();
+    /// config.host("db.example").user("site").dbname("site");
+    /// let mut options = PostgresStore::from_config(config);
+    /// options.tls.mode = TlsMode::VerifyFull;
+    /// assert!(format!("{options:?}").contains("database site at db.example:5432"));
+    /// ```
+    pub fn from_config(config: Config) -> PostgresOptions {
+        PostgresOptions::of(config)
     }
 
     /// Opens a URL with the default options.
@@ -323,9 +415,6 @@ impl PostgresStore {
         Ok(Row { session_data, expire_date, extra })
     }
 }
-
-/// libpq's name for this library's `require`.
-const VERIFY_FULL: &str = "sslmode=verify-full";
 
 fn has_nul(session_key: &SessionKey) -> bool {
     session_key.as_str().contains('\0')
@@ -427,6 +516,9 @@ impl fmt::Debug for PostgresOptions {
         formatter
             .debug_struct("PostgresOptions")
             .field("place", &self.place())
+            .field("pooler", &self.pooler)
+            .field("tls", &self.tls)
+            .field("schema", &self.schema)
             .field("table", &self.table)
             .field("columns", &self.columns)
             .field("extra_columns", &self.extra_columns)

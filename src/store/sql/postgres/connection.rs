@@ -7,16 +7,22 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type};
-use tokio_postgres::{Client, Column, Row, Statement, Transaction};
+use tokio_postgres::{Client, Row, Statement, Transaction};
 
 use super::error::{Failure, Task};
-use super::start::{start, statement_timeout};
+use super::pooled::{self, Answer, Parameter};
+use super::start::{Started, start, statement_timeout};
 use super::statements::{COUNT, Query};
 use super::{PostgresOptions, quoted};
 
 /// A connection and its prepared statements.
 pub(super) struct Connection {
     client: Client,
+    /// Whether a connection pooler shares the server's connections among its clients. Then nothing is prepared
+    /// and no setting outlives a transaction: see [`pooled`].
+    is_pooled: bool,
+    /// How long the following statements may take, behind a pooler.
+    limit: Duration,
     statements: [Option<Statement>; COUNT],
     last_used: Instant,
     generation: u64,
@@ -29,14 +35,19 @@ impl Connection {
     /// Connects within the deadline.
     pub(super) async fn open(options: &PostgresOptions) -> Task<Connection> {
         let generation = options.generation.current();
-        let client = timeout(options.timeout, start(options)).await.map_err(|_| Failure::Deadline)??;
-        let statements = [const { None }; COUNT];
-        Ok(Connection { client, statements, last_used: Instant::now(), generation })
+        let started = timeout(options.timeout, start(options)).await.map_err(|_| Failure::Deadline)??;
+        let Started { client, is_pooled } = started;
+        let (statements, limit) = ([const { None }; COUNT], options.timeout);
+        Ok(Connection { client, is_pooled, limit, statements, last_used: Instant::now(), generation })
     }
 
     /// Sets how long the caller will wait for the following statements: less than the whole deadline if it
     /// has already waited.
-    pub(super) async fn limit(&self, remaining: Duration) -> Task<()> {
+    pub(super) async fn limit(&mut self, remaining: Duration) -> Task<()> {
+        if self.is_pooled {
+            self.limit = remaining;
+            return Ok(());
+        }
         let limit = statement_timeout(remaining);
         Ok(self.client.batch_execute(&format!("SET statement_timeout = {limit}")).await?)
     }
@@ -61,8 +72,24 @@ impl Connection {
     }
 
     /// Begins a transaction, which is rolled back when it is dropped.
-    pub(super) async fn transaction(&mut self) -> Task<Transaction<'_>> {
-        Ok(self.client.transaction().await?)
+    pub(super) async fn transaction(&mut self, options: &PostgresOptions) -> Task<Transaction<'_>> {
+        match self.is_pooled {
+            true => pooled::transaction(&mut self.client, options, self.limit).await,
+            false => Ok(self.client.transaction().await?),
+        }
+    }
+
+    /// Runs a statement that is too rare to be prepared.
+    pub(super) async fn ask(
+        &self,
+        options: &PostgresOptions,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Task<Vec<Row>> {
+        match self.is_pooled {
+            true => Ok(pooled::run(&self.client, options, self.limit, sql, parameters).await?.rows),
+            false => Ok(pooled::unnamed(&self.client, sql, parameters).await?.rows),
+        }
     }
 
     /// Runs a statement and returns its rows.
@@ -72,6 +99,9 @@ impl Connection {
         query: Query,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Task<Vec<Row>> {
+        if self.is_pooled {
+            return Ok(self.pooled(options, query, parameters).await?.rows);
+        }
         let statement = self.statement(options, query).await?;
         let hidden = Hidden::all(parameters);
         self.last_used = Instant::now();
@@ -85,10 +115,24 @@ impl Connection {
         query: Query,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Task<u64> {
+        if self.is_pooled {
+            return Ok(self.pooled(options, query, parameters).await?.changed);
+        }
         let statement = self.statement(options, query).await?;
         let hidden = Hidden::all(parameters);
         self.last_used = Instant::now();
         Ok(self.client.execute(&statement, &Hidden::references(&hidden)).await?)
+    }
+
+    async fn pooled(
+        &mut self,
+        options: &PostgresOptions,
+        query: Query,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Task<Answer> {
+        self.last_used = Instant::now();
+        let (sql, parameters) = (query.sql(options), query.typed(options, parameters));
+        pooled::run(&self.client, options, self.limit, &sql, &parameters).await
     }
 
     async fn statement(&mut self, options: &PostgresOptions, query: Query) -> Task<Statement> {
@@ -102,35 +146,44 @@ impl Connection {
 
     /// Checks that the table exists and is Django's; returns the types of the extra columns.
     pub(super) async fn check_table(&self, options: &PostgresOptions) -> Task<Vec<String>> {
-        let statement =
-            self.client.prepare(&format!("SELECT * FROM {} LIMIT 0", options.names().table)).await?;
+        let table = options.names().table;
+        let rows = self.ask(options, COLUMNS, &[(&table, Type::TEXT)]).await?;
+        let columns = rows.iter().map(|row| Ok([row.try_get(0)?, row.try_get(1)?, row.try_get(2)?]));
+        let columns = columns.collect::<Task<Vec<[&str; 3]>>>()?;
         let type_of = |name: &str| {
-            let column = statement.columns().iter().find(|column| column.name() == name);
-            column.map(Column::type_).ok_or_else(|| Failure::MissingColumn(name.to_owned()))
+            let found = columns.iter().find(|[column, ..]| *column == name);
+            found.map(|[_, schema, name]| (*schema, *name)).ok_or(Failure::MissingColumn(name.to_owned()))
         };
-        let columns = &options.columns;
         for (name, wanted, types) in [
-            (&columns.session_key, "character varying(40)", [Type::VARCHAR, Type::TEXT]),
-            (&columns.session_data, "text", [Type::VARCHAR, Type::TEXT]),
-            (&columns.expire_date, "timestamp with time zone", [Type::TIMESTAMPTZ, Type::TIMESTAMPTZ]),
+            (&options.columns.session_key, "character varying(40)", ["varchar", "text"]),
+            (&options.columns.session_data, "text", ["varchar", "text"]),
+            (&options.columns.expire_date, "timestamp with time zone", ["timestamptz", "timestamptz"]),
         ] {
-            let found = type_of(name)?;
-            if !types.contains(found) {
-                let found = found.name().to_owned();
-                return Err(Failure::WrongType { column: name.clone(), found, wanted });
+            let (schema, found) = type_of(name)?;
+            if schema != "pg_catalog" || !types.contains(&found) {
+                let (column, found) = (name.clone(), found.to_owned());
+                return Err(Failure::WrongType { column, found, wanted });
             }
         }
         let extra = options.extra_columns.iter().map(|column| {
-            let column_type = type_of(column.name())?;
-            Ok(format!("{}.{}", quoted(column_type.schema()), quoted(column_type.name())))
+            let (schema, name) = type_of(column.name())?;
+            Ok(format!("{}.{}", quoted(schema), quoted(name)))
         });
         extra.collect()
     }
 }
 
+/// The columns of the table `$1`, each with the schema and the name of its type. No statement is prepared for
+/// them, as a connection pooler would keep it.
+const COLUMNS: &str = "SELECT attname::text, nspname::text, typname::text \
+     FROM pg_catalog.pg_attribute \
+     JOIN pg_catalog.pg_type ON pg_type.oid = atttypid \
+     JOIN pg_catalog.pg_namespace ON pg_namespace.oid = typnamespace \
+     WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped";
+
 /// A parameter whose `Debug` shows nothing. At the log level `debug` the driver logs each statement's
 /// parameters, which here are keys and sessions.
-struct Hidden<'a>(&'a (dyn ToSql + Sync));
+pub(super) struct Hidden<'a>(pub(super) &'a (dyn ToSql + Sync));
 
 impl<'a> Hidden<'a> {
     fn all(parameters: &[&'a (dyn ToSql + Sync)]) -> Vec<Hidden<'a>> {

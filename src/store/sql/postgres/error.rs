@@ -9,6 +9,8 @@ use tokio_postgres::error::SqlState;
 use super::super::table::problem;
 use super::PostgresOptions;
 use crate::site::error::{StoreError, StoreErrorKind};
+#[cfg(feature = "postgres-tls")]
+use crate::store::tls::RootCertificates;
 use crate::store::url::said_by_server;
 
 /// The result of work on a connection.
@@ -25,16 +27,16 @@ pub(super) enum Failure {
     },
     Connection(Arc<tokio_postgres::Error>),
     Url,
-    /// A `sslmode` of libpq that is not supported.
-    SslMode,
-    /// A connection pooler withholds this connection's settings from the server.
+    /// A connection pooler refuses this connection's settings, or withholds them from the server.
     Pooler,
+    /// The password source failed, for this reason.
+    Password(String),
     /// TLS is required, and this build does not include it.
     #[cfg(not(feature = "postgres-tls"))]
     NoTls,
-    /// TLS failed, for this reason.
+    /// A file of certificates or a key is unusable, for this reason.
     #[cfg(feature = "postgres-tls")]
-    Tls(String),
+    TlsFile(String),
     Deadline,
     Closed,
     /// The runtime of the request's tasks has ended.
@@ -76,6 +78,12 @@ impl Failure {
             if ["0A", "22", "23", "26", "40", "54", "P0"].iter().any(|class| code.code().starts_with(class)))
     }
 
+    /// Whether TLS failed, or the server offers none.
+    #[cfg(feature = "postgres-tls")]
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self, Failure::Connection(error) if is_tls(error) || tls_error(error).is_some())
+    }
+
     /// Whether the server is read-only. Another server may have taken over.
     pub(super) fn only_reads(&self) -> bool {
         self.is(&SqlState::READ_ONLY_SQL_TRANSACTION)
@@ -103,7 +111,7 @@ impl Failure {
     pub(super) fn explain(self, options: &PostgresOptions) -> StoreError {
         use StoreErrorKind::{Misconfigured, Refused, Unavailable, Unreadable};
         let place = options.place();
-        let table = &options.table;
+        let table = &options.shown_table();
         let (kind, message) = match &self {
             Failure::Server { code, message } => explain_server(code, message, options),
             #[cfg(not(feature = "postgres-tls"))]
@@ -115,37 +123,20 @@ impl Failure {
                 ),
             ),
             #[cfg(feature = "postgres-tls")]
-            Failure::Tls(reason) => (Misconfigured, format!("{place}: no TLS: {reason}")),
-            Failure::Connection(error) if is_tls(error) => {
-                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                (
-                    Misconfigured,
-                    format!(
-                        "{place}: {error}{cause}; does the server offer TLS, with a certificate for this host \
-                         that is trusted here? sslmode=disable goes without"
-                    ),
-                )
-            }
-            Failure::Connection(error) => {
-                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                (
-                    Unavailable,
-                    format!("{place}: {error}{cause}; is the server running, and are host and port right?"),
-                )
+            Failure::TlsFile(reason) => (
+                Misconfigured,
+                format!("{place}: no TLS: {reason}; check `sslrootcert`, `sslcert` and `sslkey`"),
+            ),
+            Failure::Connection(error) => explain_connection(error, &place, options),
+            Failure::Password(reason) => {
+                (Unavailable, format!("{place}: no password for a new connection: {reason}"))
             }
             Failure::Pooler => (
                 Misconfigured,
                 format!(
-                    "{place}: a connection pooler (such as PgBouncer) stands before the server and does not pass on this \
-                     connection's settings; nothing was left there. Use the address of PostgreSQL itself: the store's \
-                     settings and prepared statements would affect the pooler's other clients"
+                    "{place}: a connection pooler (such as PgBouncer) stands before the server, and the URL says \
+                     pooler=no; leave that out, or use the address of PostgreSQL itself"
                 ),
-            ),
-            Failure::SslMode => (
-                Misconfigured,
-                "the URL's sslmode is not offered; use `sslmode=verify-full` or `require`, which check the server's \
-                 certificate, `prefer`, which encrypts where the server can, or `disable`"
-                    .to_owned(),
             ),
             Failure::Url => (
                 Misconfigured,
@@ -156,9 +147,10 @@ impl Failure {
             Failure::Deadline => (
                 Unavailable,
                 format!(
-                    "{place}: no answer within {} seconds; try again, or find what holds the server or the \
-                     session's row up (pg_stat_activity, pg_locks)",
-                    options.timeout.as_secs_f32()
+                    "{place}: no answer within {} seconds; try again, or find what holds {} or the session's row up \
+                     (pg_stat_activity, pg_locks)",
+                    options.timeout.as_secs_f32(),
+                    if options.is_pooled() { "the server, the pooler's connections" } else { "the server" }
                 ),
             ),
             Failure::Closed => (Unavailable, format!("{place}: the server closed the connection; try again")),
@@ -190,14 +182,130 @@ impl Failure {
     }
 }
 
-pub(super) fn is_tls(error: &tokio_postgres::Error) -> bool {
+fn explain_connection(
+    error: &tokio_postgres::Error,
+    place: &str,
+    options: &PostgresOptions,
+) -> (StoreErrorKind, String) {
+    use StoreErrorKind::{Misconfigured, Unavailable};
+    let cause = error.source().map(|cause| cause.to_string()).unwrap_or_default();
+    let shown_cause = if cause.is_empty() { String::new() } else { format!(": {cause}") };
+    let mode = options.tls.mode.as_str();
+    #[cfg(feature = "postgres-tls")]
+    if let Some(reason) = tls_error(error).and_then(|error| explain_certificate(error, options)) {
+        return (Misconfigured, format!("{place}: no TLS: {reason}"));
+    }
+    match cause.as_str() {
+        "server does not support TLS" => (
+            Misconfigured,
+            format!(
+                "{place}: the server offers no TLS, and sslmode={mode} asks for it; set up TLS with a certificate there, \
+                 or write sslmode=disable"
+            ),
+        ),
+        "server did not use channel binding" => (
+            Misconfigured,
+            format!(
+                "{place}: the server offers no channel binding, which needs TLS and a password by SCRAM, and \
+                 channel_binding=require asks for it"
+            ),
+        ),
+        "password missing" => (
+            Misconfigured,
+            format!(
+                "{place}: the server asks for a password, and the URL has none; write user:password@ before the host"
+            ),
+        ),
+        "database does not allow writes" => (
+            Unavailable,
+            format!(
+                "{place}: each server is read-only, and target_session_attrs=read-write asks for another; try again"
+            ),
+        ),
+        "database is not read only" => (
+            Unavailable,
+            format!("{place}: no server is read-only, which target_session_attrs=read-only asks for"),
+        ),
+        _ if is_tls(error) => (
+            Misconfigured,
+            format!(
+                "{place}: {error}{shown_cause}; does the server offer TLS, with a certificate that sslmode={mode} accepts? \
+                 sslmode=disable goes without"
+            ),
+        ),
+        _ => (
+            Unavailable,
+            format!("{place}: {error}{shown_cause}; is the server running, and are host and port right?"),
+        ),
+    }
+}
+
+fn is_tls(error: &tokio_postgres::Error) -> bool {
     error.to_string().contains("TLS")
+}
+
+/// The error of TLS itself. The refusal of a client certificate comes after the handshake, as an error of the
+/// stream.
+#[cfg(feature = "postgres-tls")]
+fn tls_error(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref() {
+            return Some(error);
+        }
+        let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        match inner {
+            Some(inner) => {
+                if let Some(error) = inner.downcast_ref() {
+                    return Some(error);
+                }
+                cause = inner.source();
+            }
+            None => cause = error.source(),
+        }
+    }
+    None
+}
+
+/// What is wrong with a certificate, and which parameter is about it.
+#[cfg(feature = "postgres-tls")]
+fn explain_certificate(error: &rustls::Error, options: &PostgresOptions) -> Option<String> {
+    use rustls::CertificateError;
+    let roots = match &options.tls.root_certificates {
+        Some(RootCertificates::File(path)) => format!("those of sslrootcert={}", path.display()),
+        _ => "those that this system trusts; name its authority's certificate as `sslrootcert`".to_owned(),
+    };
+    let reason = match error {
+        rustls::Error::InvalidCertificate(error) => match error {
+            CertificateError::UnknownIssuer => {
+                format!("the server's certificate is signed by an authority that is not among {roots}")
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "the server's certificate is for another host than the URL's; use the name that it is for, or \
+                 sslmode=verify-ca, which does not compare it"
+                    .to_owned()
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the server's certificate has expired; renew it there, or set this machine's clock".to_owned()
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "the server's certificate is not valid yet; is this machine's clock right?".to_owned()
+            }
+            other => format!("the server's certificate is invalid ({other}); sslrootcert is checked against {roots}"),
+        },
+        rustls::Error::AlertReceived(alert) => format!(
+            "the server refuses this client's certificate ({alert:?}); name one that it trusts as `sslcert`, with its key as \
+             `sslkey`"
+        ),
+        _ => return None,
+    };
+    Some(reason)
 }
 
 fn explain_server(code: &SqlState, message: &str, options: &PostgresOptions) -> (StoreErrorKind, String) {
     use StoreErrorKind::{Misconfigured, Refused, Unavailable};
     let place = options.place();
-    let table = &options.table;
+    let table = &options.shown_table();
     let message = &said_by_server(message, options.config.get_user(), options.config.get_dbname());
     match code.code() {
         // The server uses English or its operator's language for these; other texts are a connection
@@ -211,6 +319,26 @@ fn explain_server(code: &SqlState, message: &str, options: &PostgresOptions) -> 
             };
             (Misconfigured, format!("{place}: {message}; the server wants TLS: {how}"))
         }
+        "08P01" | "0A000" if message.contains("statement pooling") => (
+            Misconfigured,
+            format!(
+                "{place}: {message}; the store needs transactions, so set PgBouncer's pool_mode to transaction or session"
+            ),
+        ),
+        "08P01" | "0A000" if message.contains("startup parameter") || message.contains("options") => (
+            Misconfigured,
+            format!(
+                "{place}: {message}; the connection pooler does not take the URL's `options`; for a search_path write \
+                 `schema`"
+            ),
+        ),
+        "28000" if message.contains("certificate") => (
+            Misconfigured,
+            format!(
+                "{place}: {message}; name a certificate for this user that the server trusts as `sslcert`, with its key as \
+                 `sslkey`"
+            ),
+        ),
         "28000" => (
             Misconfigured,
             format!(
@@ -224,6 +352,12 @@ fn explain_server(code: &SqlState, message: &str, options: &PostgresOptions) -> 
         "3D000" => (
             Misconfigured,
             format!("{place}: {message}; check the database in the URL, or make it with createdb"),
+        ),
+        "3F000" => (
+            Misconfigured,
+            format!(
+                "{place}: there is no schema for {table}; check `schema` in the URL, or make it with CREATE SCHEMA"
+            ),
         ),
         "42P01" => problem::no_table(place, table),
         "42703" => (Misconfigured, format!("{place}: {message}; is {table} the right table?")),

@@ -2,11 +2,13 @@
 
 use chrono::Utc;
 use tokio::time::timeout;
+use tokio_postgres::Transaction;
+use tokio_postgres::types::Type;
 
 use super::super::table::{DJANGO_TABLE, MigrationRecord, TableCreation};
 use super::connection::Connection;
 use super::error::{Failure, Task};
-use super::{DIALECT, PostgresOptions};
+use super::{DIALECT, PostgresOptions, quoted};
 use crate::site::error::StoreError;
 
 impl PostgresOptions {
@@ -24,23 +26,44 @@ impl PostgresOptions {
 
 async fn create_table(options: &PostgresOptions, record: MigrationRecord) -> Task<TableCreation> {
     let mut connection = Connection::open(options).await?;
-    let transaction = connection.transaction().await?;
-    // When two programs create the table at the same time, the second waits and then finds it.
-    let lock = "SELECT pg_advisory_xact_lock(hashtext('cloakroom create_table'))";
-    transaction.batch_execute(lock).await?;
-    let there = "SELECT to_regclass($1::text) IS NOT NULL";
-    let table = options.names().table;
-    if transaction.query_one(there, &[&table]).await?.try_get(0)? {
+    let transaction = connection.transaction(options).await?;
+    let (_, table) = options.place_of(&options.table);
+    if !lock_and_look(&transaction, options, &options.table).await? {
         return Ok(TableCreation::AlreadyThere);
     }
-    transaction.batch_execute(&DIALECT.session_table(&options.table, &options.columns)).await?;
-    let is_django: bool = transaction.query_one(there, &[&"django_migrations"]).await?.try_get(0)?;
-    if options.table == DJANGO_TABLE && (is_django || record == MigrationRecord::Always) {
+    transaction.batch_execute(&DIALECT.session_table(table, &options.columns)).await?;
+    let is_django = exists(&transaction, "django_migrations").await?;
+    if table == DJANGO_TABLE && (is_django || record == MigrationRecord::Always) {
         transaction.batch_execute(&DIALECT.migration_table()).await?;
-        transaction.execute(&DIALECT.note_migration(), &[&Utc::now()]).await?;
+        let now = Utc::now();
+        transaction.query_typed(&DIALECT.note_migration(), &[(&now, Type::TIMESTAMPTZ)]).await?;
     }
     transaction.commit().await?;
     Ok(TableCreation::Created)
+}
+
+/// Waits for other programs that create the table at the same time. Returns whether the table is still missing.
+/// What the transaction then creates is in the table's schema.
+pub(super) async fn lock_and_look(
+    transaction: &Transaction<'_>,
+    options: &PostgresOptions,
+    table: &str,
+) -> Task<bool> {
+    let lock = "SELECT pg_advisory_xact_lock(hashtext('cloakroom create_table'))";
+    transaction.batch_execute(lock).await?;
+    if let (Some(schema), _) = options.place_of(table) {
+        let path = quoted(schema);
+        let set = "SELECT set_config('search_path', $1::text, true)";
+        transaction.query_typed(set, &[(&path, Type::TEXT)]).await?;
+    }
+    Ok(!exists(transaction, &options.quoted_table(table)).await?)
+}
+
+/// Whether there is a table of this quoted name. No statement is prepared, as a connection pooler would keep it.
+async fn exists(transaction: &Transaction<'_>, table: &str) -> Task<bool> {
+    let there = "SELECT to_regclass($1::text) IS NOT NULL";
+    let rows = transaction.query_typed(there, &[(&table, Type::TEXT)]).await?;
+    Ok(rows.first().ok_or(Failure::Closed)?.try_get(0)?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! The statements, each prepared once on a connection.
 
+use tokio_postgres::types::{ToSql, Type};
+
 use super::super::table::USER_SESSION_COLUMNS;
+use super::pooled::Parameter;
 use super::{PostgresOptions, quoted};
 use crate::store::sql::dialect::Names;
 
@@ -60,10 +63,44 @@ pub(super) enum Query {
 pub(super) const COUNT: usize = Query::IndexPage as usize + 1;
 
 impl Query {
+    /// The parameters with their types, which are those of the casts in the statement's text.
+    pub(super) fn typed<'a>(
+        self,
+        options: &PostgresOptions,
+        parameters: &[&'a (dyn ToSql + Sync)],
+    ) -> Vec<Parameter<'a>> {
+        parameters.iter().copied().zip(self.types(options)).collect()
+    }
+
+    fn types(self, options: &PostgresOptions) -> Vec<Type> {
+        const TEXT: Type = Type::TEXT;
+        const TEXTS: Type = Type::TEXT_ARRAY;
+        const TIME: Type = Type::TIMESTAMPTZ;
+        const TIMES: Type = Type::TIMESTAMPTZ_ARRAY;
+        const NUMBER: Type = Type::INT8;
+        let (types, extra): (&[Type], _) = match self {
+            Query::Load | Query::Delete => (&[TEXTS], None),
+            Query::Create => (&[TEXTS, TEXTS, TIMES], Some(TEXTS)),
+            Query::Update => (&[TEXTS, TEXTS, TIMES, TEXTS, TEXTS], Some(TEXTS)),
+            Query::UpdateOne | Query::UpdateAlone => (&[TEXT, TEXT, TIME, TEXT, TEXT], Some(TEXT)),
+            Query::Compare | Query::IndexRemove => (&[TEXTS, TEXTS], None),
+            Query::DeleteAlone | Query::Exists | Query::Pages | Query::IndexOfUser => (&[TEXT], None),
+            Query::Clear => (&[TIME, NUMBER, TIME], None),
+            Query::Sweep => (&[TIME, NUMBER, TEXT, TEXT], None),
+            Query::Estimate | Query::Count => (&[TIME], None),
+            Query::List => (&[TEXT, NUMBER], None),
+            Query::IndexPut => (&[TEXT, TEXT, TIME, TIME, TEXT, TEXT, TEXT], None),
+            Query::IndexFill => (&[TEXTS, TEXTS, TIMES, TIMES, TEXTS, TEXTS], None),
+            Query::IndexPage => (&[TEXT, TEXT, NUMBER], None),
+        };
+        let extra = extra.into_iter().flat_map(|extra| vec![extra; options.extra_columns.len()]);
+        types.iter().cloned().chain(extra).collect()
+    }
+
     /// The statement's text.
     pub(super) fn sql(self, options: &PostgresOptions) -> String {
         let Names { table, key, data, expiry, .. } = options.names();
-        let index = quoted(&options.user_session_table);
+        let index = options.quoted_table(&options.user_session_table);
         match self {
             Query::Load => {
                 format!("SELECT {key}, {data}, {expiry} FROM {table} WHERE {key} = ANY ($1::text[])")
@@ -226,5 +263,66 @@ impl Extra {
             extra.set_alone += &format!(", {column} = ${number}::text::{cast}");
         }
         extra
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COUNT, Query};
+    use crate::store::sql::postgres::PostgresStore;
+    use crate::store::sql::table::ExtraColumn;
+
+    const ALL: [Query; COUNT] = [
+        Query::Load,
+        Query::Create,
+        Query::Update,
+        Query::Compare,
+        Query::Delete,
+        Query::UpdateOne,
+        Query::UpdateAlone,
+        Query::DeleteAlone,
+        Query::Exists,
+        Query::Clear,
+        Query::Sweep,
+        Query::Pages,
+        Query::Estimate,
+        Query::List,
+        Query::Count,
+        Query::IndexPut,
+        Query::IndexFill,
+        Query::IndexOfUser,
+        Query::IndexRemove,
+        Query::IndexPage,
+    ];
+
+    /// Behind a pooler the types are sent, and on a direct connection the server finds them by the casts.
+    #[test]
+    fn the_types_are_those_of_the_casts() {
+        let mut options = PostgresStore::options("postgres://db/site").unwrap();
+        let column = |name: &str| ExtraColumn::new(name, |_| None::<i64>);
+        options.extra_columns = vec![column("first"), column("second")];
+        options.extra_types = vec!["pg_catalog.int4".to_owned(); 2];
+        for query in ALL {
+            let (sql, types) = (query.sql(&options), query.types(&options));
+            for (index, found) in types.iter().enumerate() {
+                let cast = match found.name() {
+                    "_text" => "text[]",
+                    "_timestamptz" => "timestamptz[]",
+                    "int8" => "bigint",
+                    other => other,
+                };
+                let parameter = format!("${}::", index + 1);
+                let places: Vec<&str> = sql.split(&parameter).skip(1).collect();
+                assert!(!places.is_empty(), "{query:?}: {parameter} in {sql}");
+                for place in places {
+                    let written: String = place
+                        .chars()
+                        .take_while(|found| found.is_ascii_alphanumeric() || "[]".contains(*found))
+                        .collect();
+                    assert_eq!(written, cast, "{query:?}: {parameter}");
+                }
+            }
+            assert!(!sql.contains(&format!("${}", types.len() + 1)), "{query:?}: {sql}");
+        }
     }
 }

@@ -11,8 +11,9 @@ use tokio_postgres::types::ToSql;
 
 use super::connection::Connection;
 use super::error::{Failure, Task};
+use super::schema::lock_and_look;
 use super::statements::Query;
-use super::{DIALECT, PostgresOptions, PostgresStore, quoted};
+use super::{DIALECT, PostgresOptions, PostgresStore};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::listing::{Listing, Paged, Pages, end_of};
@@ -39,13 +40,12 @@ impl PostgresOptions {
 
 async fn create_table(options: &PostgresOptions) -> Task<TableCreation> {
     let mut connection = Connection::open(options).await?;
-    let transaction = connection.transaction().await?;
-    transaction.batch_execute("SELECT pg_advisory_xact_lock(hashtext('cloakroom create_table'))").await?;
-    let table = quoted(&options.user_session_table);
-    if transaction.query_one("SELECT to_regclass($1::text) IS NOT NULL", &[&table]).await?.try_get(0)? {
+    let transaction = connection.transaction(options).await?;
+    if !lock_and_look(&transaction, options, &options.user_session_table).await? {
         return Ok(TableCreation::AlreadyThere);
     }
-    transaction.batch_execute(&DIALECT.user_session_table(&options.user_session_table)).await?;
+    let (_, table) = options.place_of(&options.user_session_table);
+    transaction.batch_execute(&DIALECT.user_session_table(table)).await?;
     transaction.commit().await?;
     Ok(TableCreation::Created)
 }

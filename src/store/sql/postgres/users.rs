@@ -2,17 +2,22 @@
 
 use async_trait::async_trait;
 use tokio::time::timeout;
-use tokio_postgres::Client;
+use tokio_postgres::types::Type;
 
+use super::connection::Connection;
 use super::error::{Failure, Task};
-use super::start::start;
 use super::{PostgresOptions, quoted};
 use crate::site::error::StoreError;
 use crate::store::sql::users::{Passwords, no_users};
 
+/// The types of the columns `id` and `password` of the table `$1`.
+const COLUMNS: &str = "SELECT format_type(atttypid, NULL) FROM pg_attribute \
+     WHERE attrelid = to_regclass($1::text) AND attname IN ('id', 'password') AND attnum > 0 AND NOT attisdropped \
+     ORDER BY attname";
+
 struct Users {
     options: PostgresOptions,
-    client: Client,
+    connection: Connection,
     /// With its schema, if one was given.
     table: String,
     /// The type of the ids, as the server names it.
@@ -27,23 +32,17 @@ impl PostgresOptions {
         let parts: Vec<String> = table.split('.').map(quoted).collect();
         let quoted_table = parts.join(".");
         let found = within(&self, async {
-            let client = start(&self).await?;
-            let columns = client
-                .query(
-                    "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = to_regclass($1::text) \
-                     AND attname IN ('id', 'password') AND attnum > 0 AND NOT attisdropped ORDER BY attname",
-                    &[&quoted_table],
-                )
-                .await?;
+            let connection = Connection::open(&self).await?;
+            let columns = connection.ask(&self, COLUMNS, &[(&quoted_table, Type::TEXT)]).await?;
             let id_type = match &columns[..] {
                 [id, _] => Some(id.try_get::<_, String>(0)?),
                 _ => None,
             };
-            Ok((client, id_type))
+            Ok((connection, id_type))
         });
         match found.await? {
-            (client, Some(id_type)) => {
-                Ok(Box::new(Users { options: self, client, table: quoted_table, id_type }))
+            (connection, Some(id_type)) => {
+                Ok(Box::new(Users { options: self, connection, table: quoted_table, id_type }))
             }
             _ => Err(no_users("postgres", self.place(), table)),
         }
@@ -75,9 +74,12 @@ impl Passwords for Users {
         let ids: Vec<&String> = ids.iter().filter(|id| self.may_be_id(id)).collect();
         let is_uuid = id_type == "uuid";
         let id = if is_uuid { "replace(\"id\"::text, '-', '')" } else { "\"id\"::text" };
-        let sql =
-            format!("SELECT {id}, \"password\" FROM {table} WHERE \"id\" = ANY ($1::text[]::{id_type}[])");
-        let rows = within(&self.options, async { Ok(self.client.query(&sql, &[&ids]).await?) }).await?;
+        let sql = format!(
+            "SELECT {id}, \"password\"::text FROM {table} WHERE \"id\" = ANY ($1::text[]::{id_type}[])"
+        );
+        let rows =
+            within(&self.options, self.connection.ask(&self.options, &sql, &[(&ids, Type::TEXT_ARRAY)]))
+                .await?;
         let read = |row: &tokio_postgres::Row| -> Task<(String, String)> {
             Ok((row.try_get(0)?, row.try_get::<_, Option<String>>(1)?.unwrap_or_default()))
         };

@@ -7,7 +7,8 @@ use crate::site::error::StoreErrorKind::{self, Misconfigured, Refused, Unreadabl
 type Problem = (StoreErrorKind, String);
 
 pub(crate) fn no_table(place: impl Display, table: &str) -> Problem {
-    if table == super::USER_SESSION_TABLE {
+    // A schema may come before it.
+    if table.rsplit('.').next() == Some(super::USER_SESSION_TABLE) {
         let message =
             format!("{place}: no table {table}; make it with `cloakroom create-table --user-sessions`");
         return (Misconfigured, message);

@@ -52,14 +52,20 @@ pub(crate) async fn start_counting() -> Server {
     start_with(|_, _| settings.iter().flat_map(|setting| ["-c", setting]).map(str::to_owned).collect()).await
 }
 
-/// A server that offers TLS with a certificate for 127.0.0.1, signed by `ca.pem` in its folder.
+/// A server that offers TLS with a certificate for 127.0.0.1, signed by `ca.pem` in its folder. It trusts clients with
+/// a certificate of that authority, such as `client.pem`, which is the user's. `stranger.pem` is of `other_ca.pem`, and
+/// `expired.pem` is the server's until it expired.
 #[cfg(feature = "postgres-tls")]
 pub(crate) async fn start_with_tls() -> Server {
     start_with(|folder, user| {
         super::make_certificates(folder, user);
+        make_further_certificates(folder, user);
         let file = |name: &str| folder.join(name).display().to_string();
-        let settings =
-            [format!("ssl_cert_file={}", file("server.pem")), format!("ssl_key_file={}", file("server.key"))];
+        let settings = [
+            format!("ssl_cert_file={}", file("server.pem")),
+            format!("ssl_key_file={}", file("server.key")),
+            format!("ssl_ca_file={}", file("ca.pem")),
+        ];
         settings
             .into_iter()
             .chain(["ssl=on".to_owned()])
@@ -67,6 +73,33 @@ pub(crate) async fn start_with_tls() -> Server {
             .collect()
     })
     .await
+}
+
+#[cfg(feature = "postgres-tls")]
+fn make_further_certificates(folder: &Path, user: Option<&str>) {
+    let openssl = |arguments: &str| {
+        let words = arguments.split(' ').map(OsString::from);
+        run(user, std::iter::once(program("openssl", &[]).into()).chain(words), folder);
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(&format!("req -x509 {key} -days 2 -subj /CN=others -keyout other_ca.key -out other_ca.pem"));
+    for (name, subject, authority) in [("client", USER, "ca"), ("stranger", USER, "other_ca")] {
+        openssl(&format!("req {key} -subj /CN={subject} -keyout {name}.key -out {name}.csr"));
+        openssl(&format!(
+            "x509 -req -in {name}.csr -CA {authority}.pem -CAkey {authority}.key -CAcreateserial -days 2 -extfile names -out {name}.pem"
+        ));
+    }
+    let authority = "[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\nserial=serial.txt\nnew_certs_dir=.\n\
+                     default_md=sha256\npolicy=any\n[any]\ncommonName=supplied\n";
+    for (name, text) in [("ca.cnf", authority), ("index.txt", ""), ("serial.txt", "77\n")] {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        run(None, ["chmod".into(), "a+rw".into(), path.into()], folder);
+    }
+    openssl(
+        "ca -batch -config ca.cnf -in server.csr -cert ca.pem -keyfile ca.key -startdate 20200101000000Z \
+         -enddate 20200201000000Z -extfile names -out expired.pem",
+    );
 }
 
 /// `options` makes what the server's command line needs besides, in its folder and as its user.
