@@ -189,6 +189,30 @@ async fn abandoned_requests_leave_no_transaction_open() {
     assert_nothing_is_left(&direct, &url, Pool::TRANSACTION).await;
 }
 
+/// A program's runtime stands still in the middle of a request: everybody else's connection must not wait for it.
+#[test]
+fn a_runtime_that_nobody_drives_keeps_no_transaction_open() {
+    let watching = tokio::runtime::Runtime::new().unwrap();
+    let direct = watching.block_on(database());
+    let (_server, url) = watching.block_on(start(&direct, Pool::TRANSACTION));
+    let watcher = watching.block_on(client(&direct));
+    let standing = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = standing.block_on(store(&url, Duration::from_secs(5)));
+    let session = standing.block_on(create(&*store));
+    for number in 0..300 {
+        let patience = Duration::from_micros(10 * number);
+        standing.block_on(async {
+            let _ = tokio::time::timeout(patience, store.load(&session.0, now())).await;
+        });
+        std::thread::sleep(Duration::from_millis(3));
+        let open = "SELECT count(*) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+        let open: i64 = watching.block_on(watcher.query_one(open, &[])).unwrap().get(0);
+        assert_eq!(open, 0, "after {patience:?}");
+    }
+    assert!(standing.block_on(store.load(&session.0, now())).unwrap().is_some());
+}
+
 /// The pooler is killed, and then the server behind it: errors in time, then everything works again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pooler_and_a_server_that_come_back_are_used_again() {

@@ -93,6 +93,7 @@ fn each_refused_parameter_is_named_with_what_is_allowed() {
         ("connect_timeout=soon", &["`connect_timeout`", "number of seconds"]),
         ("host=a,b&port=1,2,3", &["`port`", "3 ports for 2 hosts"]),
         ("host=a,,b", &["`host`", "empty"]),
+        ("host=@socket", &["`host`", "abstract"]),
         ("port=70000", &["`port`", "65535"]),
         ("hostaddr=db", &["`hostaddr`", "IP address"]),
         ("hostaddr=192.0.2.1,192.0.2.2&host=a", &["`hostaddr`", "one for each host"]),

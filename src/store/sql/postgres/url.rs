@@ -159,6 +159,10 @@ fn hosts(config: &mut Config, address: &Config, parameters: &mut Parameters) -> 
     match &given {
         Some(hosts) => {
             for host in list(hosts) {
+                if host.starts_with('@') {
+                    let what = "is an abstract Unix socket, which cannot be used here";
+                    return Err(invalid(STORE, "host", what, "a name, an address or a folder"));
+                }
                 if host.is_empty() {
                     return Err(invalid(
                         STORE,
@@ -241,8 +245,11 @@ fn network(config: &mut Config, parameters: &mut Parameters) -> Result<(), Store
     if let Some(milliseconds) = number("tcp_user_timeout", "a number of milliseconds")? {
         config.tcp_user_timeout(Duration::from_millis(milliseconds));
     }
-    if let Some(count) = number("keepalives_count", "a number")? {
-        config.keepalives_retries(u32::try_from(count).unwrap_or(u32::MAX));
+    // The second is the driver's name.
+    for name in ["keepalives_count", "keepalives_retries"] {
+        if let Some(count) = number(name, "a number")? {
+            config.keepalives_retries(u32::try_from(count).unwrap_or(u32::MAX));
+        }
     }
     if let Some(keepalives) = parameters.take("keepalives")? {
         let is_on = word("keepalives", &keepalives, &[("1", true), ("0", false)])?;
