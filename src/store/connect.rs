@@ -26,7 +26,7 @@ use crate::site::settings::Settings;
 /// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
 /// | `mysql://user:password@host:3306/database`, also `mariadb:` | `MysqlStore`, feature `mysql` |
 /// | `redis://[user:password@]host:port/database`, `rediss://…`, `unix:///path/to/redis.sock?db=1`, `redis+cluster://host1,host2`, `redis+sentinel://host1,host2/service`; also with `valkey` | `RedisStore`, features `redis`, `redis-tls`, `redis-cluster`, `redis-sentinel` |
-/// | `memcached://host:port,host2:port` | `MemcachedStore`, feature `memcached` |
+/// | `memcached://host:port,host2:port`, `memcached:///path/to/memcached.sock`, `memcacheds://…` | `MemcachedStore`, features `memcached`, `memcached-tls` |
 ///
 /// Paths: `sqlite:db.sqlite3` and `file:sessions` are relative to the working folder;
 /// `sqlite:/srv/db.sqlite3` and `file:/srv/sessions` are absolute. With several slashes each scheme follows
@@ -126,7 +126,7 @@ async fn open_one(scheme: StoreScheme, url: &str, settings: &Settings) -> Result
         #[cfg(feature = "redis")]
         scheme if scheme.is_redis() => Ok(Opened::with_index(super::RedisStore::open(url, settings).await?)),
         #[cfg(feature = "memcached")]
-        StoreScheme::Memcached => {
+        StoreScheme::Memcached | StoreScheme::MemcachedTls => {
             Ok(Opened::without_index(super::MemcachedStore::open(url, settings).await?))
         }
         #[allow(unreachable_patterns)] // Where each store is compiled in.
@@ -233,7 +233,7 @@ pub fn check_url(url: &str, settings: &Settings) -> Result<(), StoreError> {
         #[cfg(feature = "redis")]
         scheme if scheme.is_redis() => super::RedisStore::options(url)?.check(),
         #[cfg(feature = "memcached")]
-        StoreScheme::Memcached => super::MemcachedStore::check(url, settings),
+        StoreScheme::Memcached | StoreScheme::MemcachedTls => super::MemcachedStore::check(url, settings),
         _ => Ok(()),
     }
 }

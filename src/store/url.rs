@@ -241,7 +241,7 @@ impl StoreUrl {
 }
 
 /// Decodes percent codes; `None` if the result is not UTF-8.
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "memcached"))]
 pub(super) fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(path::unquoted(text)).ok()
 }

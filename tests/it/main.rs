@@ -32,6 +32,8 @@ mod layers;
 mod listing;
 mod login_events;
 mod logs_page;
+#[cfg(all(feature = "memcached-tls", feature = "redis-cluster"))]
+mod memcached_tls;
 mod model;
 #[cfg(all(feature = "memcached", feature = "postgres", feature = "redis"))]
 mod moving;

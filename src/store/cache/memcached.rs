@@ -8,6 +8,15 @@
 //! down is an error for its sessions, at the start too. They are not looked up on another server, where they
 //! would be "not found".
 //!
+//! # Unix sockets and TLS
+//! A server is `host`, `host:port`, or the path of a Unix socket, with or without Django's `unix:` before it.
+//! In a URL: `memcached:///run/memcached.sock`. `memcacheds://` (feature `memcached-tls`) encrypts the
+//! connections: pymemcache's `tls_context`. Its parameters are those of [Redis](super::redis#tls), with the
+//! same defaults: `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`, `ssl_cert_reqs`, `ssl_check_hostname`.
+//!
+//! There is no login. memcached's SASL belongs to its binary protocol, which has neither the meta commands
+//! that this store needs nor a future in memcached, and which Django's `PyMemcacheCache` does not speak.
+//!
 //! # Changing the key
 //! memcached changes one entry at a time. So [`rotate`](crate::SessionStore::rotate) writes the session under
 //! the new key, then deletes the old one if it is still in the expected version; if it is not, it deletes the
@@ -17,6 +26,7 @@
 mod client;
 mod hash;
 mod list;
+mod stream;
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,9 +35,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 
-use self::client::{Failure, Reply, Server, Status};
+use self::client::{Address, Failure, Reply, Server, Status};
 use super::format::{CacheEngine, CacheFormat, CacheSerializer, EntryError, ends_in, time_to_live};
 use super::rotation::{OneEntryStore, rotate_in_two_steps};
+use super::ssl_parameters;
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
@@ -35,7 +46,8 @@ use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, U
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Content, Loaded, Version};
 use crate::store::outcome::WriteOutcome;
-use crate::store::url::{Parameters, without_login};
+use crate::store::tls::{TlsMode, TlsOptions};
+use crate::store::url::{Parameters, percent_decoded, without_login};
 
 /// memcached's own limit.
 const LONGEST_KEY: usize = 250;
@@ -76,8 +88,13 @@ pub struct MemcachedStore {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct MemcachedOptions {
-    /// The servers as `host` or `host:port`, in the order and spelling of the site's `LOCATION`.
+    /// The servers as `host`, `host:port` or the path of a Unix socket, in the order and spelling of the
+    /// site's `LOCATION`.
     pub servers: Vec<String>,
+    /// How connections are encrypted. memcached has no mode between plain text and TLS, so that
+    /// [`TlsMode::Allow`] and [`TlsMode::Prefer`] are errors. Default: [`TlsMode::VerifyFull`] with
+    /// `memcacheds://`, otherwise [`TlsMode::Disable`].
+    pub tls: TlsOptions,
     /// The site's `CACHES` settings. Only pickles are supported here.
     pub format: CacheFormat,
     /// The time limit of a call, including connecting. Default: 5 seconds.
@@ -133,25 +150,46 @@ impl MemcachedOptions {
         if self.format.serializer != CacheSerializer::Pickle {
             return Err(misconfigured("Django's memcached back ends write pickles alone"));
         }
+        if matches!(self.tls.mode, TlsMode::Allow | TlsMode::Prefer) {
+            return Err(misconfigured(format!(
+                "the option `tls` has the mode `{}`, which memcached does not know; use disable, require, verify-ca \
+                 or verify-full",
+                self.tls.mode.as_str()
+            )));
+        }
         let server = |address: &String| {
-            let (host, port) = split_address(address)?;
-            Some(Server::new(host, port, self.timeout, self.connections, settings.max_decompressed_bytes))
+            let address = parse_address(address)?;
+            if self.tls.mode != TlsMode::Disable && matches!(address, Address::Socket(_)) {
+                return None;
+            }
+            let tls = self.tls.clone();
+            Some(Server::new(address, tls, self.timeout, self.connections, settings.max_decompressed_bytes))
         };
         let servers: Option<Vec<Server>> = self.servers.iter().map(server).collect();
         servers.filter(|servers| !servers.is_empty()).ok_or_else(|| {
-            misconfigured("a server's address is invalid; use memcached://host:port,host2:port")
+            misconfigured(
+                "a server's address is invalid; use memcached://host:port,host2:port or, without TLS, \
+                 memcached:///path/to/memcached.sock",
+            )
         })
     }
 }
 
-/// Splits `host:port`, `host` or `[::1]:port`, as pymemcache does.
-fn split_address(address: &str) -> Option<(&str, u16)> {
+/// Parses `host:port`, `host`, `[::1]:port`, `unix:/path` or `/path`, as pymemcache does.
+fn parse_address(address: &str) -> Option<Address> {
+    let path = address.strip_prefix("unix:").unwrap_or(address);
+    if path.starts_with('/') {
+        // `unix:///path` is how other programs write it.
+        let path = if path.starts_with("///") { &path[2..] } else { path };
+        return (path.len() > 1 && !path.contains('@')).then(|| Address::Socket(path.into()));
+    }
     let (host, port) = match address.rsplit_once(':') {
         Some((host, port)) if !address.ends_with(']') => (host, port.parse().ok()?),
         _ => (address, 11_211),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    (!host.is_empty() && !host.contains(['@', '/', ' '])).then_some((host, port))
+    let is_host = !host.is_empty() && !host.contains(['@', '/', ' ']);
+    is_host.then(|| Address::Tcp(host.to_owned(), port))
 }
 
 impl MemcachedStore {
@@ -167,14 +205,15 @@ impl MemcachedStore {
     pub fn at<S: Into<String>>(servers: impl IntoIterator<Item = S>) -> MemcachedOptions {
         MemcachedOptions {
             servers: servers.into_iter().map(Into::into).collect(),
+            tls: TlsOptions::new(TlsMode::Disable),
             format: CacheFormat::default(),
             timeout: Duration::from_secs(5),
             connections: 16,
         }
     }
 
-    /// Opens the servers of a URL `memcached://host:port,host2:port?key_prefix=…&version=…&engine=cached_db`
-    /// with the default options.
+    /// Opens the servers of a URL `memcached://host:port,host2:port?key_prefix=…&version=…&engine=cached_db`,
+    /// `memcached:///path/to/memcached.sock` or `memcacheds://host:port`, with the default options.
     ///
     /// ```no_run
     /// use cloakroom::{MemcachedStore, SessionStore, Settings};
@@ -205,11 +244,23 @@ impl MemcachedStore {
     /// # Errors
     /// When the query has an unknown parameter.
     pub fn options(url: &str) -> Result<MemcachedOptions, StoreError> {
-        let servers = url.strip_prefix("memcached://").unwrap_or(url);
+        let (is_encrypted, servers) = match url.strip_prefix("memcacheds://") {
+            Some(servers) => (true, servers),
+            None => (false, url.strip_prefix("memcached://").unwrap_or(url)),
+        };
         let (servers, mut parameters) = Parameters::of("memcached", servers)?;
-        let mut options = MemcachedStore::at(servers.trim_end_matches('/').split(','));
+        let servers = servers.trim_end_matches('/').split(',').map(percent_decoded);
+        let servers: Option<Vec<String>> = servers.collect();
+        let mut options =
+            MemcachedStore::at(servers.ok_or_else(|| misconfigured("a server's address is not UTF-8"))?);
         options.format = CacheFormat::take_from(&mut parameters)?;
-        parameters.finish(&CacheFormat::PARAMETERS)?;
+        let encryption = (is_encrypted, "a scheme with TLS, `memcacheds://`");
+        let given = ssl_parameters::take(&mut parameters, "memcached", "", encryption)?;
+        let mode = if is_encrypted { TlsMode::VerifyFull } else { TlsMode::Disable };
+        options.tls = given.unwrap_or(TlsOptions::new(mode));
+        ssl_parameters::refuse(&mut parameters, "memcached")?;
+        let known = CacheFormat::PARAMETERS.into_iter().chain(ssl_parameters::NAMES);
+        parameters.finish(&known.collect::<Vec<_>>())?;
         Ok(options)
     }
 
@@ -432,7 +483,7 @@ fn decode(
     format.decode(&super::format::inflate(&reply.value, limit)?, limit)
 }
 
-fn misconfigured(message: &str) -> StoreError {
+fn misconfigured(message: impl Into<String>) -> StoreError {
     StoreError::new("memcached", StoreErrorKind::Misconfigured, message)
 }
 
@@ -451,6 +502,7 @@ fn explain(server: &Server, failure: Failure) -> StoreError {
             StoreErrorKind::Misconfigured,
             format!("{name} does not know meta commands; memcached 1.6 or later is needed"),
         ),
+        Failure::Tls(reason) => (StoreErrorKind::Misconfigured, reason.clone()),
         Failure::TimedOut => (StoreErrorKind::Unavailable, format!("{name} did not answer in time")),
         _ => (StoreErrorKind::Unavailable, format!("{name}: {failure}")),
     };
@@ -464,6 +516,7 @@ impl fmt::Debug for MemcachedOptions {
         formatter
             .debug_struct("MemcachedOptions")
             .field("servers", &servers)
+            .field("tls", &self.tls)
             .field("format", &self.format)
             .field("timeout", &self.timeout)
             .field("connections", &self.connections)

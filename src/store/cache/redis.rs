@@ -68,8 +68,6 @@ mod list;
 mod node;
 #[cfg(feature = "redis-sentinel")]
 mod sentinel;
-#[cfg(feature = "redis-tls")]
-mod tls;
 mod url;
 mod user_sessions;
 

@@ -41,10 +41,12 @@ pub enum StoreScheme {
     RedisSentinelTls,
     /// `memcached://…`
     Memcached,
+    /// `memcacheds://…`, memcached over TLS.
+    MemcachedTls,
 }
 
 /// Each scheme with its names, the usual one first, and the feature that it needs.
-const SCHEMES: [(StoreScheme, &[&str], Option<&str>); 14] = [
+const SCHEMES: [(StoreScheme, &[&str], Option<&str>); 15] = [
     (StoreScheme::Memory, &["memory"], None),
     (StoreScheme::Cookie, &["cookie"], None),
     (StoreScheme::Sqlite, &["sqlite"], Some("sqlite")),
@@ -59,6 +61,7 @@ const SCHEMES: [(StoreScheme, &[&str], Option<&str>); 14] = [
     (StoreScheme::RedisSentinel, &["redis+sentinel", "valkey+sentinel"], Some("redis-sentinel")),
     (StoreScheme::RedisSentinelTls, &["rediss+sentinel", "valkeys+sentinel"], Some("redis-sentinel")),
     (StoreScheme::Memcached, &["memcached"], Some("memcached")),
+    (StoreScheme::MemcachedTls, &["memcacheds"], Some("memcached-tls")),
 ];
 
 impl StoreScheme {
@@ -89,18 +92,22 @@ impl StoreScheme {
 
     /// Whether the sessions are entries of a Django cache.
     pub fn is_cache(self) -> bool {
-        self.is_redis() || self == StoreScheme::Memcached
+        self.is_redis() || matches!(self, StoreScheme::Memcached | StoreScheme::MemcachedTls)
     }
 
     pub(in crate::store) fn is_redis(self) -> bool {
-        use StoreScheme::{Redis, RedisCluster, RedisSentinel, RedisSocket};
-        self.is_encrypted() || matches!(self, Redis | RedisSocket | RedisCluster | RedisSentinel)
+        use StoreScheme::{
+            Redis, RedisCluster, RedisClusterTls, RedisSentinel, RedisSentinelTls, RedisSocket, RedisTls,
+        };
+        matches!(self, Redis | RedisTls | RedisSocket)
+            || matches!(self, RedisCluster | RedisClusterTls | RedisSentinel | RedisSentinelTls)
     }
 
     /// Whether the scheme itself says that connections are encrypted.
+    #[cfg(feature = "redis")]
     pub(in crate::store) fn is_encrypted(self) -> bool {
-        use StoreScheme::{RedisClusterTls, RedisSentinelTls, RedisTls};
-        matches!(self, RedisTls | RedisClusterTls | RedisSentinelTls)
+        use StoreScheme::{MemcachedTls, RedisClusterTls, RedisSentinelTls, RedisTls};
+        matches!(self, RedisTls | RedisClusterTls | RedisSentinelTls | MemcachedTls)
     }
 
     /// Whether nothing follows the scheme.
@@ -138,7 +145,7 @@ pub(super) fn names_no_store(url: &str) -> String {
     "this URL names no store; use `memory:`, `cookie:`, `sqlite:PATH` (feature `sqlite`), `file:FOLDER` (feature `file`), \
      `postgres://…` (feature `postgres`), `mysql://…` (feature `mysql`), `redis://…` (feature `redis`), `rediss://…` \
      (feature `redis-tls`), `unix:///PATH` (feature `redis`), `redis+cluster://…` (feature `redis-cluster`), \
-     `redis+sentinel://…` (feature `redis-sentinel`), `memcached://…` (feature `memcached`), or two of them as `cached_db:DATABASE|CACHE` or \
+     `redis+sentinel://…` (feature `redis-sentinel`), `memcached://…` (feature `memcached`), `memcacheds://…` (feature `memcached-tls`), or two of them as `cached_db:DATABASE|CACHE` or \
      `moving:OLD|NEW`"
         .to_owned()
 }

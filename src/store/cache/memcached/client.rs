@@ -1,14 +1,17 @@
 //! A small client for memcached's meta commands (1.6 and later). Their answers contain the number that
 //! identifies a version of an entry, which saves a round trip on every save.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use super::stream::Stream;
 use crate::store::per_runtime::PerRuntime;
+use crate::store::tls::TlsOptions;
 
 /// memcached's answers have no longer lines.
 const MAX_LINE: u64 = 4_096;
@@ -19,10 +22,10 @@ const OVERHEAD: usize = 128;
 
 /// One server and its idle connections.
 pub(super) struct Server {
-    /// `host:port`, as the hash function takes it.
+    /// `host:port` or the socket's path, as the hash function takes it.
     pub(super) name: String,
-    host: String,
-    port: u16,
+    address: Address,
+    tls: TlsOptions,
     idle: PerRuntime<Vec<(Connection, Instant)>>,
     permits: Semaphore,
     timeout: Duration,
@@ -31,13 +34,32 @@ pub(super) struct Server {
     largest_entry: OnceLock<usize>,
 }
 
-type Connection = BufReader<TcpStream>;
+/// Where a server listens.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Address {
+    Tcp(String, u16),
+    Socket(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(host, port) => write!(formatter, "{host}:{port}"),
+            Address::Socket(path) => write!(formatter, "{}", path.display()),
+        }
+    }
+}
+
+type Connection = BufReader<Stream>;
 
 /// The failures of a call.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("the connection failed: {0}")]
     Io(#[from] std::io::Error),
+    /// Encryption failed: the address, and the reason.
+    #[error("{0}")]
+    Tls(String),
     #[error("no answer in time")]
     TimedOut,
     #[error("the server closed the connection")]
@@ -80,16 +102,16 @@ pub(super) enum Status {
 impl Server {
     /// Creates a server from its address, without connecting.
     pub(super) fn new(
-        host: &str,
-        port: u16,
+        address: Address,
+        tls: TlsOptions,
         timeout: Duration,
         connections: usize,
         largest_reply: usize,
     ) -> Server {
         Server {
-            name: format!("{host}:{port}"),
-            host: host.to_owned(),
-            port,
+            name: address.to_string(),
+            address,
+            tls,
             idle: PerRuntime::new(),
             permits: Semaphore::new(connections.max(1)),
             timeout,
@@ -119,7 +141,8 @@ impl Server {
                 request.extend_from_slice(value);
                 request.extend_from_slice(b"\r\n");
             }
-            connection.get_mut().write_all(&request).await?;
+            connection.write_all(&request).await?;
+            connection.flush().await?;
             let reply = self.read(&mut connection).await?;
             self.idle.with(Vec::new, |idle| idle.push((connection, Instant::now())));
             Ok(reply)
@@ -136,7 +159,8 @@ impl Server {
     pub(super) async fn dump(&self, mut each: impl FnMut(&str, i64) + Send) -> Result<(), Failure> {
         let mut connection = self.in_time(self.connect()).await?;
         // By the hash table, which holds each entry once; entries move between the queues.
-        connection.get_mut().write_all(b"lru_crawler metadump hash\r\n").await?;
+        connection.write_all(b"lru_crawler metadump hash\r\n").await?;
+        connection.flush().await?;
         loop {
             // The lines of entries end in a bare line feed.
             let line = self.in_time(read_line_to(&mut connection, b"\n")).await?;
@@ -162,9 +186,8 @@ impl Server {
     fn take_idle(&self) -> Option<Connection> {
         while let Some((connection, since)) = self.idle.with(Vec::new, Vec::pop) {
             let stream = connection.get_ref();
-            let quiet = is_quiet(stream.try_read(&mut [0]));
-            let quiet = quiet && (since.elapsed() < RESTED || is_quiet(look(stream)));
-            if quiet && connection.buffer().is_empty() {
+            let is_quiet = stream.seems_quiet() && (since.elapsed() < RESTED || stream.is_quiet());
+            if is_quiet && connection.buffer().is_empty() {
                 return Some(connection);
             }
         }
@@ -172,11 +195,11 @@ impl Server {
     }
 
     async fn connect(&self) -> Result<Connection, Failure> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        stream.set_nodelay(true)?;
-        let mut connection = BufReader::new(stream);
+        let mut connection = BufReader::new(Stream::connect(&self.address, &self.tls).await?);
         if self.largest_entry.get().is_none() {
-            let largest = largest_entry(&mut connection).await?;
+            let asked = largest_entry(&mut connection).await;
+            let largest =
+                asked.map_err(|failure| connection.get_ref().explain(failure, &self.address, &self.tls))?;
             // Another connection may have been faster; the answer is the same.
             let _ = self.largest_entry.set(largest);
         }
@@ -229,24 +252,6 @@ impl Server {
     }
 }
 
-/// Whether peeking at a stream found it open and without data.
-fn is_quiet(look: std::io::Result<usize>) -> bool {
-    look.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
-}
-
-/// Asks the operating system. The runtime's information is outdated if nothing has driven it.
-#[cfg(unix)]
-fn look(stream: &TcpStream) -> std::io::Result<usize> {
-    use std::os::fd::AsFd;
-    let same = stream.as_fd().try_clone_to_owned()?;
-    std::net::TcpStream::from(same).peek(&mut [0])
-}
-
-#[cfg(not(unix))]
-fn look(stream: &TcpStream) -> std::io::Result<usize> {
-    stream.try_read(&mut [0])
-}
-
 async fn read_line(connection: &mut Connection) -> Result<String, Failure> {
     read_line_to(connection, b"\r\n").await
 }
@@ -276,7 +281,8 @@ fn unquote(name: &str) -> Option<String> {
 
 /// The server's `item_size_max`: set by `memcached -I`, by default 1 MiB.
 async fn largest_entry(connection: &mut Connection) -> Result<usize, Failure> {
-    connection.get_mut().write_all(b"stats settings\r\n").await?;
+    connection.write_all(b"stats settings\r\n").await?;
+    connection.flush().await?;
     let mut largest = 1 << 20;
     loop {
         let line = read_line(connection).await?;

@@ -13,6 +13,8 @@ use tokio::task::AbortHandle;
 
 use super::connection::Failure;
 use crate::site::error::StoreErrorKind;
+#[cfg(feature = "redis-tls")]
+use crate::store::cache::tls::{Encryption, NotEncrypted, encrypt, tls_error};
 use crate::store::password::PasswordSource;
 use crate::store::tls::{TlsMode, TlsOptions};
 
@@ -124,9 +126,21 @@ impl Access {
         address: &Address,
         config: AsyncConnectionConfig,
     ) -> Result<Open, Failure> {
-        let (stream, handshake) = super::tls::encrypt(stream, host, address, self).await?;
-        let started = self.start(stream, address, config).await;
-        started.map_err(|failure| handshake.explain(failure, address, self))
+        let encryption = Encryption { options: &self.tls, address, prefix: self.prefix };
+        let (stream, handshake) = match encrypt(stream, host, encryption).await {
+            Ok(encrypted) => encrypted,
+            Err(NotEncrypted::Refused(reason)) => return Err(Failure::Tls(reason)),
+            Err(NotEncrypted::Io(error)) => return Err(io(error)),
+        };
+        self.start(stream, address, config).await.map_err(|failure| {
+            let reason = match &failure {
+                Failure::Redis(error) if error.is_io_error() || error.is_connection_dropped() => {
+                    handshake.explain(inner_io(error).and_then(tls_error), encryption)
+                }
+                _ => None,
+            };
+            reason.map_or(failure, Failure::Tls)
+        })
     }
 
     #[cfg(not(feature = "redis-tls"))]
@@ -168,6 +182,14 @@ impl Access {
         let driver = Driver(tokio::spawn(driver).abort_handle());
         Ok(Open { connection, driver: Arc::new(driver) })
     }
+}
+
+/// The error of the connection inside of the driver's, which has its cause in an `Arc`.
+#[cfg(feature = "redis-tls")]
+fn inner_io(error: &redis::RedisError) -> Option<&std::io::Error> {
+    use std::error::Error;
+
+    error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?.downcast_ref()
 }
 
 fn io(error: std::io::Error) -> Failure {

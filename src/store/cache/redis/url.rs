@@ -6,7 +6,8 @@ use super::node::Address;
 use super::{RedisOptions, SentinelOptions};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::store::cache::format::CacheFormat;
-use crate::store::tls::{RootCertificates, TlsMode, TlsOptions};
+use crate::store::cache::ssl_parameters::{self, boolean};
+use crate::store::tls::{TlsMode, TlsOptions};
 use crate::store::url::{Parameters, StoreScheme, StoreUrl, invalid, percent_decoded};
 
 /// Which servers a store is on.
@@ -48,22 +49,6 @@ const WITHOUT_EFFECT: [&str; 13] = [
     "socket_read_size",
 ];
 
-/// Parameters of redis-py's connections that this store cannot obey, and what to do instead.
-const REFUSED: [(&str, &str); 9] = [
-    ("ssl_ca_path", "a folder of certificates is not read; name one PEM file in `ssl_ca_certs`"),
-    ("ssl_ca_data", "certificates are read from a file; name it in `ssl_ca_certs`"),
-    ("ssl_password", "an encrypted key is not read; decrypt the file that `ssl_keyfile` names"),
-    ("ssl_ciphers", "the cipher suites of TLS 1.2 and 1.3 that are considered safe are used"),
-    ("ssl_validate_ocsp", "OCSP is not asked"),
-    ("ssl_validate_ocsp_stapled", "OCSP is not asked"),
-    ("ssl_include_verify_flags", "OpenSSL's flags have no counterpart"),
-    ("ssl_exclude_verify_flags", "OpenSSL's flags have no counterpart"),
-    ("path", "write the socket's path after the scheme: unix:///path/to/redis.sock"),
-];
-
-const TLS_PARAMETERS: [&str; 6] =
-    ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version"];
-
 const OWN_PARAMETERS: [&str; 6] =
     ["db", "username", "password", "socket_timeout", "socket_connect_timeout", "encoding"];
 
@@ -79,7 +64,6 @@ const SENTINEL_PARAMETERS: [&str; 9] = [
     "sentinel_ssl_min_version",
 ];
 
-const BOOLEAN: &str = "true or false";
 const SECONDS: &str = "a number of seconds, such as 2.5";
 
 pub(super) fn parse(url: &str) -> Result<RedisOptions, StoreError> {
@@ -119,18 +103,26 @@ pub(super) fn parse(url: &str) -> Result<RedisOptions, StoreError> {
     let in_query: Option<i64> = parameters.take_parsed("db", "the database's number")?;
     let (target, in_path) = target(scheme, place)?;
     let is_encrypted = scheme.is_encrypted();
-    let tls = tls(&mut parameters, "", is_encrypted, None)?;
-    let sentinel = match &target {
-        Target::Sentinels(..) => {
-            let sentinel_ssl = boolean(&mut parameters, "sentinel_ssl")?.unwrap_or(is_encrypted);
-            SentinelOptions {
-                username: parameters.take("sentinel_username")?,
-                password: parameters.take("sentinel_password")?,
-                tls: self::tls(&mut parameters, "sentinel_", sentinel_ssl, is_encrypted.then_some(&tls))?,
-            }
-        }
-        _ => SentinelOptions { username: None, password: None, tls: TlsOptions::new(TlsMode::Disable) },
-    };
+    let given =
+        ssl_parameters::take(&mut parameters, "redis", "", (is_encrypted, "a scheme with TLS, `rediss://`"))?;
+    let tls = given.unwrap_or(TlsOptions::new(default_mode(is_encrypted)));
+    let mut sentinel =
+        SentinelOptions { username: None, password: None, tls: TlsOptions::new(TlsMode::Disable) };
+    if matches!(target, Target::Sentinels(..)) {
+        let to_sentinels = boolean(&mut parameters, "redis", "sentinel_ssl")?.unwrap_or(is_encrypted);
+        let encryption = (to_sentinels, "`sentinel_ssl=true`");
+        let given = ssl_parameters::take(&mut parameters, "redis", "sentinel_", encryption)?;
+        let default = if to_sentinels && is_encrypted {
+            tls.clone()
+        } else {
+            TlsOptions::new(default_mode(to_sentinels))
+        };
+        sentinel = SentinelOptions {
+            username: parameters.take("sentinel_username")?,
+            password: parameters.take("sentinel_password")?,
+            tls: given.unwrap_or(default),
+        };
+    }
     let timeout = seconds(&mut parameters, "socket_timeout")?.unwrap_or(Duration::from_secs(5));
     let connect_timeout = seconds(&mut parameters, "socket_connect_timeout")?;
     // A call is limited as a whole.
@@ -148,12 +140,12 @@ pub(super) fn parse(url: &str) -> Result<RedisOptions, StoreError> {
     for name in WITHOUT_EFFECT {
         parameters.take(name)?;
     }
-    for (name, why) in REFUSED {
-        if parameters.take(name)?.is_some() {
-            return Err(misconfigured(format!("the URL's parameter `{name}` has no effect here: {why}")));
-        }
+    ssl_parameters::refuse(&mut parameters, "redis")?;
+    if parameters.take("path")?.is_some() {
+        let how = "the socket's path after the scheme: unix:///path/to/redis.sock";
+        return Err(invalid("redis", "path", "is not read", how));
     }
-    let known = CacheFormat::PARAMETERS.into_iter().chain(OWN_PARAMETERS).chain(TLS_PARAMETERS);
+    let known = CacheFormat::PARAMETERS.into_iter().chain(OWN_PARAMETERS).chain(ssl_parameters::NAMES);
     let known: Vec<&str> = match &target {
         Target::Sentinels(..) => known.chain(SENTINEL_PARAMETERS).collect(),
         _ => known.collect(),
@@ -172,6 +164,10 @@ pub(super) fn parse(url: &str) -> Result<RedisOptions, StoreError> {
         timeout,
         connect_timeout,
     })
+}
+
+fn default_mode(is_encrypted: bool) -> TlsMode {
+    if is_encrypted { TlsMode::VerifyFull } else { TlsMode::Disable }
 }
 
 /// Checks what can be set besides the URL.
@@ -264,91 +260,6 @@ fn address(text: &str, default_port: u16) -> Result<Address, StoreError> {
         _ => Err(misconfigured(
             "the URL's host is invalid; write redis://[user:password@]host[:port][/database]",
         )),
-    }
-}
-
-/// Takes redis-py's `ssl_…`. `others` are the options to copy where none of these is given.
-fn tls(
-    parameters: &mut Parameters,
-    prefix: &str,
-    is_encrypted: bool,
-    others: Option<&TlsOptions>,
-) -> Result<TlsOptions, StoreError> {
-    let name = |name: &str| format!("{prefix}{name}");
-    let root_certificates = parameters.take(&name("ssl_ca_certs"))?;
-    let client_certificate = parameters.take(&name("ssl_certfile"))?;
-    let client_key = parameters.take(&name("ssl_keyfile"))?;
-    let verifies = match parameters.take(&name("ssl_cert_reqs"))?.as_deref() {
-        // `CERT_…` is how Celery writes it, and Heroku's guide.
-        Some("none" | "CERT_NONE") => Some(false),
-        // For a client OpenSSL knows no difference.
-        Some("optional" | "required" | "CERT_OPTIONAL" | "CERT_REQUIRED") => Some(true),
-        Some(_) => {
-            return Err(invalid(
-                "redis",
-                &name("ssl_cert_reqs"),
-                "has no such value",
-                "none, optional or required",
-            ));
-        }
-        None => None,
-    };
-    let checks_host = boolean(parameters, &name("ssl_check_hostname"))?;
-    let version: Option<i32> =
-        parameters.take_parsed(&name("ssl_min_version"), "Python's number, such as 771 for TLS 1.2")?;
-    // `ssl.TLSVersion.TLSv1_2`: there is nothing older here.
-    if version.is_some_and(|version| version > 771) {
-        return Err(invalid(
-            "redis",
-            &name("ssl_min_version"),
-            "demands more than TLS 1.2",
-            "771, or nothing",
-        ));
-    }
-    let given = [
-        ("ssl_ca_certs", root_certificates.is_some()),
-        ("ssl_certfile", client_certificate.is_some()),
-        ("ssl_keyfile", client_key.is_some()),
-        ("ssl_cert_reqs", verifies.is_some()),
-        ("ssl_check_hostname", checks_host.is_some()),
-        ("ssl_min_version", version.is_some()),
-    ];
-    let given = given.iter().find(|(_, is_given)| *is_given).map(|(name, _)| *name);
-    match (given, is_encrypted, others) {
-        (Some(given), false, _) => {
-            let how =
-                if prefix.is_empty() { "a scheme with TLS, `rediss://`" } else { "`sentinel_ssl=true`" };
-            return Err(invalid("redis", &name(given), "needs an encrypted connection", how));
-        }
-        (None, false, _) => return Ok(TlsOptions::new(TlsMode::Disable)),
-        (None, true, Some(others)) => return Ok(others.clone()),
-        (_, true, _) => {}
-    }
-    if client_key.is_some() && client_certificate.is_none() {
-        let what = format!("lacks the certificate to this key in `{}`", name("ssl_certfile"));
-        return Err(invalid("redis", &name("ssl_keyfile"), &what, "both"));
-    }
-    let verifies = verifies.unwrap_or(true);
-    let mut tls = TlsOptions::new(match (verifies, checks_host.unwrap_or(true)) {
-        (true, true) => TlsMode::VerifyFull,
-        (true, false) => TlsMode::VerifyCa,
-        (false, _) => TlsMode::Require,
-    });
-    // Nothing is compared with them where nothing is verified: in libpq's words they would make `require` verify.
-    tls.root_certificates =
-        root_certificates.filter(|_| verifies).map(|path| RootCertificates::File(path.into()));
-    tls.client_certificate = client_certificate.map(Into::into);
-    tls.client_key = client_key.map(Into::into);
-    Ok(tls)
-}
-
-/// Takes a truth value in one of redis-py's spellings, of which it takes every unknown one for true.
-fn boolean(parameters: &mut Parameters, name: &str) -> Result<Option<bool>, StoreError> {
-    let Some(value) = parameters.take(name)? else { return Ok(None) };
-    match value.to_ascii_lowercase().as_str() {
-        "1" | "t" | "true" | "y" | "yes" => Ok(Some(true)),
-        "0" | "f" | "false" | "n" | "no" => Ok(Some(false)),
-        _ => Err(invalid("redis", name, "is neither true nor false", BOOLEAN)),
     }
 }
 

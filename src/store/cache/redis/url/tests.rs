@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use crate::store::tls::RootCertificates;
+
 use super::*;
 
 fn options(url: &str) -> RedisOptions {
@@ -139,7 +141,7 @@ fn what_changes_nothing_is_accepted_and_what_cannot_be_obeyed_is_named() {
         options(&format!("redis://cache?{name}=1"));
     }
     options("redis://cache?encoding=UTF-8&timeout=20&key_prefix=site");
-    for (name, _) in REFUSED {
+    for name in ssl_parameters::REFUSED.map(|(name, _)| name).into_iter().chain(["path"]) {
         assert!(refusal(&format!("rediss://cache?{name}=hunter2")).contains(&format!("`{name}`")));
     }
     for (url, named) in [

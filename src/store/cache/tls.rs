@@ -1,9 +1,8 @@
-//! The connection over TLS, and what its errors mean.
+//! The connection to a cache over TLS, and what its errors mean.
 
-use std::error::Error;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fmt, io};
 
 use rustls::client::ResolvesClientCert;
 use rustls::pki_types::ServerName;
@@ -13,8 +12,25 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::connection::Failure;
-use super::node::{Access, Address};
+use crate::store::tls::TlsOptions;
+
+/// How connections are encrypted, and how errors name it.
+#[derive(Clone, Copy)]
+pub(super) struct Encryption<'a> {
+    pub(super) options: &'a TlsOptions,
+    /// The server, as errors name it.
+    pub(super) address: &'a (dyn fmt::Display + Sync),
+    /// The beginning of the names of the URL's parameters: `sentinel_` for sentinels.
+    pub(super) prefix: &'a str,
+}
+
+/// Why a connection is not encrypted.
+#[derive(Debug)]
+pub(super) enum NotEncrypted {
+    /// What is wrong, and at which server. It does not pass by itself.
+    Refused(String),
+    Io(io::Error),
+}
 
 /// What is known of a finished handshake.
 pub(super) struct Handshake {
@@ -22,15 +38,14 @@ pub(super) struct Handshake {
     asked: Arc<Asked>,
 }
 
-/// Performs the TLS handshake with the server at this address.
+/// Performs the TLS handshake with the server of this name.
 pub(super) async fn encrypt(
     stream: TcpStream,
     host: &str,
-    address: &Address,
-    access: &Access,
-) -> Result<(TlsStream<TcpStream>, Handshake), Failure> {
-    let no_tls = |reason: String| Failure::Tls(format!("{address}: no TLS: {reason}"));
-    let mut config = access.tls.client_config().map_err(no_tls)?;
+    encryption: Encryption<'_>,
+) -> Result<(TlsStream<TcpStream>, Handshake), NotEncrypted> {
+    let no_tls = |reason: String| NotEncrypted::Refused(encryption.no_tls(&reason));
+    let mut config = encryption.options.client_config().map_err(no_tls)?;
     let asked =
         Arc::new(Asked { certificates: config.client_auth_cert_resolver, asked: AtomicBool::new(false) });
     config.client_auth_cert_resolver = Arc::clone(&asked) as _;
@@ -38,31 +53,38 @@ pub(super) async fn encrypt(
     let host = ServerName::try_from(host.to_owned()).map_err(|error| no_tls(error.to_string()))?;
     match TlsConnector::from(Arc::new(config)).connect(host, stream).await {
         Ok(stream) => Ok((stream, handshake)),
-        Err(error) => Err(handshake.explain(Failure::Redis(error.into()), address, access)),
+        Err(error) => match handshake.explain(tls_error(&error), encryption) {
+            Some(refused) => Err(NotEncrypted::Refused(refused)),
+            None => Err(NotEncrypted::Io(error)),
+        },
+    }
+}
+
+/// The TLS error inside of another.
+pub(super) fn tls_error(error: &io::Error) -> Option<&TlsError> {
+    error.get_ref()?.downcast_ref::<TlsError>()
+}
+
+impl Encryption<'_> {
+    fn no_tls(&self, reason: &str) -> String {
+        format!("{}: no TLS: {reason}", self.address)
     }
 }
 
 impl Handshake {
-    /// Says what is wrong with the certificates, if that is why connecting failed. With TLS 1.3 a server that
-    /// misses a client certificate says so after the handshake, or just closes the connection.
-    pub(super) fn explain(&self, failure: Failure, address: &Address, access: &Access) -> Failure {
-        let Failure::Redis(error) = &failure else { return failure };
-        if !(error.is_io_error() || error.is_connection_dropped()) {
-            return failure;
-        }
-        let reason = match tls_error(error) {
+    /// Says what is wrong with the certificates, if that is why the connection failed. With TLS 1.3 a server
+    /// that misses a client certificate says so after the handshake, or just closes the connection.
+    pub(super) fn explain(&self, error: Option<&TlsError>, encryption: Encryption<'_>) -> Option<String> {
+        let reason = match error {
             Some(TlsError::AlertReceived(alert)) if !self.concerns_client(*alert) => {
-                Some(format!("the server refuses the connection: {alert:?}"))
+                format!("the server refuses the connection: {alert:?}")
             }
-            Some(error @ TlsError::AlertReceived(_)) => Some(self.client_certificate(access, Some(error))),
-            Some(error) => Some(server_certificate(error, access.prefix)),
-            None if self.asked.asked.load(Ordering::Relaxed) => Some(self.client_certificate(access, None)),
-            None => None,
+            Some(error @ TlsError::AlertReceived(_)) => client_certificate(encryption, Some(error)),
+            Some(error) => server_certificate(error, encryption.prefix),
+            None if self.asked.asked.load(Ordering::Relaxed) => client_certificate(encryption, None),
+            None => return None,
         };
-        match reason {
-            Some(reason) => Failure::Tls(format!("{address}: no TLS: {reason}")),
-            None => failure,
-        }
+        Some(encryption.no_tls(&reason))
     }
 
     /// Whether a server sends this alert because of a client certificate.
@@ -71,21 +93,20 @@ impl Handshake {
         self.asked.asked.load(Ordering::Relaxed)
             && !matches!(alert, Alert::ProtocolVersion | Alert::InternalError | Alert::UserCanceled)
     }
+}
 
-    fn client_certificate(&self, access: &Access, said: Option<&TlsError>) -> String {
-        let prefix = access.prefix;
-        let said = said.map(|error| format!(" ({error})")).unwrap_or_default();
-        if access.tls.client_certificate.is_some() {
-            return format!(
-                "the server refuses the client certificate{said}; check `{prefix}ssl_certfile` and \
-                 `{prefix}ssl_keyfile`"
-            );
-        }
-        format!(
-            "the server asks for a client certificate{said}; name its files in `{prefix}ssl_certfile` and \
-             `{prefix}ssl_keyfile`"
-        )
+fn client_certificate(encryption: Encryption<'_>, said: Option<&TlsError>) -> String {
+    let prefix = encryption.prefix;
+    let said = said.map(|error| format!(" ({error})")).unwrap_or_default();
+    if encryption.options.client_certificate.is_some() {
+        return format!(
+            "the server refuses the client certificate{said}; check `{prefix}ssl_certfile` and `{prefix}ssl_keyfile`"
+        );
     }
+    format!(
+        "the server asks for a client certificate{said}; name its files in `{prefix}ssl_certfile` and \
+         `{prefix}ssl_keyfile`"
+    )
 }
 
 /// Names the parameter that decides.
@@ -125,12 +146,6 @@ fn server_certificate(error: &TlsError, prefix: &str) -> String {
         _ => "the handshake failed; does the server speak TLS at this port, with a certificate?".to_owned(),
     };
     format!("{reason} ({error})")
-}
-
-/// The TLS error inside of the driver's, which has its cause in an `Arc` and skips it when asked for the cause's cause.
-fn tls_error(error: &redis::RedisError) -> Option<&TlsError> {
-    let cause = error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
-    cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<TlsError>()
 }
 
 /// Passes a server's request for a client certificate on, and remembers that there was one.
