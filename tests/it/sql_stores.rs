@@ -3,6 +3,10 @@
 
 #[cfg(feature = "mysql")]
 mod mariadb;
+#[cfg(feature = "mysql-tls")]
+mod mariadb_tls;
+#[cfg(feature = "mysql")]
+mod mariadb_urls;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]

@@ -8,19 +8,25 @@
 //! 5. An idle connection is checked before a write. A connection to a read-only server is dropped: the
 //!    address may now lead to another primary.
 //!
-//! Connections are not encrypted: TLS is not supported for MySQL and MariaDB. Each Tokio runtime has its own
-//! connections.
+//! 6. Connections are encrypted if the server can, with the feature `mysql-tls`; stricter modes verify the
+//!    server.
+//!
+//! Each Tokio runtime has its own connections.
 
 mod connections;
+#[cfg(all(feature = "mysql-tls", unix))]
+mod encryption;
 mod error;
 mod list;
 mod schema;
 mod statements;
+mod url;
 mod user_sessions;
 mod users;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,12 +40,14 @@ use self::error::Failure;
 use self::statements::{Clear, Content, Create, Delete, Load, Request, Statements, Stored, Update};
 use super::dialect::{Dialect, Names};
 use super::table::{self, expected_text};
-use crate::site::error::{StoreError, StoreErrorKind};
+use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
+use crate::store::password::PasswordSource;
+use crate::store::tls::TlsOptions;
 use crate::store::url::database_shown;
 
 pub use super::table::{ColumnValue, Columns, ExtraColumn, MigrationRecord, TableCreation};
@@ -86,6 +94,16 @@ struct Shared {
 pub struct MysqlOptions {
     /// The server, the user and the database.
     connection: Opts,
+    /// Whether connections are encrypted, and what is verified: the URL's `ssl-mode`, `ssl-ca`, `ssl-cert` and
+    /// `ssl-key`. Default: [`TlsMode::Prefer`](crate::store::TlsMode::Prefer), as in MySQL's client library.
+    /// `Allow` means the same here. Unix sockets are never encrypted.
+    pub tls: TlsOptions,
+    /// Whether a server that is allowed to be without TLS was found to be.
+    has_no_tls: Arc<AtomicBool>,
+    /// The password for each new connection, in place of the URL's. Default: none.
+    pub password: Option<PasswordSource>,
+    /// The part of `timeout` that connecting may take. Default: all of it.
+    connect_timeout: Option<Duration>,
     /// The table. Default: `django_session`.
     pub table: String,
     /// The table's columns. Default: Django's names.
@@ -127,6 +145,8 @@ impl MysqlOptions {
         };
         let checked = timeout(self.timeout, check).await.unwrap_or(Err(Failure::Deadline));
         checked.map_err(|failure| failure.explain(&self))?;
+        #[cfg(not(feature = "mysql-tls"))]
+        self.warn_of_plain_connections();
         let options = Arc::new(self);
         let shared = Arc::new(Shared {
             statements: Statements::new(&options),
@@ -134,6 +154,23 @@ impl MysqlOptions {
             options,
         });
         Ok(MysqlStore { shared, codec: SessionCodec::new(settings), time_zone: settings.time_zone })
+    }
+
+    /// Logs a warning when sessions will cross a network unencrypted and nobody has asked for that.
+    #[cfg(not(feature = "mysql-tls"))]
+    fn warn_of_plain_connections(&self) {
+        let host = self.connection.ip_or_hostname();
+        let address: Option<std::net::IpAddr> = host.parse().ok();
+        let is_near = host == "localhost" || address.is_some_and(|address| address.is_loopback());
+        let is_meant = self.tls.mode == crate::store::tls::TlsMode::Disable;
+        if !is_near && !is_meant && self.connection.socket().is_none() {
+            tracing::warn!(
+                store = "mysql",
+                place = self.place(),
+                "connections are not encrypted, as this build lacks TLS, where Django may encrypt them if the server can; \
+                 add the feature `mysql-tls`, or write `ssl-mode=DISABLED` into the URL if that is meant"
+            );
+        }
     }
 
     /// The names in the SQL of the options' table.
@@ -162,8 +199,21 @@ fn quoted(name: &str) -> String {
 
 impl MysqlStore {
     /// Returns the options for a URL, `mysql://user:password@host:3306/database` or `mariadb://…`, which can
-    /// be changed before [`MysqlOptions::open`]. Characters with a meaning in URLs are percent-encoded;
-    /// `?socket=` names a Unix socket.
+    /// be changed before [`MysqlOptions::open`]. Characters with a meaning in URLs are percent-encoded. The
+    /// parameters after the `?`:
+    ///
+    /// | parameter | meaning |
+    /// |---|---|
+    /// | `ssl-mode`, also `ssl_mode`, `sslmode` | `DISABLED`, `PREFERRED`, `REQUIRED`, `VERIFY_CA` or `VERIFY_IDENTITY`; libpq's words are understood too |
+    /// | `ssl-ca`, `ssl-cert`, `ssl-key`, also with `_` | PEM files. `ssl-ca` alone means `VERIFY_CA`, `ssl-cert` alone `REQUIRED` |
+    /// | `require_ssl=true`, `sslaccept=strict`, `ssl={"rejectUnauthorized":true}` | as other drivers write `ssl-mode=VERIFY_IDENTITY` |
+    /// | `unix_socket`, also `socket` | a Unix socket |
+    /// | `table`, `user_session_table` | the tables' names |
+    /// | `timeout`, `connect_timeout` | seconds, for a request, and for connecting as a part of it |
+    /// | `charset` | `utf8mb4` |
+    /// | `compression`, `enable_cleartext_plugin`, `max_allowed_packet`, `secure_auth`, `stmt_cache_size`, `tcp_keepalive`, `tcp_nodelay`, `wait_timeout` | as in the driver `mysql_async`; `tcp_keepalive` without TLS alone |
+    ///
+    /// With `ssl-ca`, `REQUIRED` verifies as `VERIFY_CA` does.
     ///
     /// ```
     /// use cloakroom::{MysqlStore, StoreErrorKind};
@@ -176,30 +226,9 @@ impl MysqlStore {
     /// ```
     ///
     /// # Errors
-    /// When the text is not such a URL.
+    /// When the text is not such a URL, or has a parameter that is unknown or has an impossible value.
     pub fn options(url: &str) -> Result<MysqlOptions, StoreError> {
-        let options = |connection| MysqlOptions {
-            connection,
-            table: table::DJANGO_TABLE.to_owned(),
-            columns: Columns::default(),
-            extra_columns: Vec::new(),
-            user_session_table: table::USER_SESSION_TABLE.to_owned(),
-            timeout: Duration::from_secs(5),
-            connections: 16,
-            clear_batch: 1_000,
-        };
-        let rest = url.strip_prefix("mariadb://").or(url.strip_prefix("mysql://")).unwrap_or_default();
-        match Opts::from_url(&format!("mysql://{rest}")) {
-            // Without TLS compiled in, the driver would panic when it connects.
-            Ok(connection) if connection.ssl_opts().is_some() => {
-                let message = "the URL asks for TLS, which is not offered for MySQL; leave `require_ssl` out, and let a \
-                               tunnel or a private network protect the connection";
-                Err(StoreError::new("mysql", StoreErrorKind::Misconfigured, message))
-            }
-            Ok(connection) => Ok(options(connection)),
-            // The driver's own message may contain a part of the password.
-            Err(_) => Err(Failure::Url.explain(&options(Opts::default()))),
-        }
+        url::options(url)
     }
 
     /// Opens a URL with the default options.
@@ -342,6 +371,8 @@ impl fmt::Debug for MysqlOptions {
         formatter
             .debug_struct("MysqlOptions")
             .field("place", &self.place())
+            .field("tls", &self.tls)
+            .field("password", &self.password)
             .field("table", &self.table)
             .field("columns", &self.columns)
             .field("extra_columns", &self.extra_columns)

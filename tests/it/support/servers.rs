@@ -4,7 +4,7 @@
 //! A server ends with its [`Server`], and also when the test process dies in whatever way: a small shell
 //! script holds the other end of a pipe, and when that closes it kills the server and removes the folder.
 
-#[cfg(any(feature = "redis-tls", feature = "memcached-tls"))]
+#[cfg(any(feature = "mysql-tls", feature = "redis-tls", feature = "memcached-tls"))]
 pub(crate) mod certificates;
 #[cfg(feature = "mysql")]
 pub(crate) mod mariadb;
@@ -177,7 +177,7 @@ pub(crate) fn run(user: Option<&str>, command: impl IntoIterator<Item = OsString
 }
 
 /// Makes `server.pem` with its `server.key`, for 127.0.0.1, signed by `ca.pem`.
-#[cfg(any(feature = "postgres-tls", feature = "redis-tls", feature = "memcached-tls"))]
+#[cfg(any(feature = "mysql-tls", feature = "postgres-tls", feature = "redis-tls", feature = "memcached-tls"))]
 fn make_certificates(folder: &Path, user: Option<&str>) {
     let openssl = |arguments: &str| {
         let words = arguments.split(' ').map(OsString::from);

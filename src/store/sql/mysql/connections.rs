@@ -14,6 +14,7 @@ use super::error::{Failure, Task};
 use super::statements::{Request, Statements};
 use crate::store::generation::Generation;
 use crate::store::per_runtime::PerRuntime;
+use crate::store::tls::TlsMode;
 
 /// The connection pool. The driver's own pool is not used, because it checks a connection before each use: a
 /// second round trip. This pool checks only idle connections.
@@ -197,6 +198,34 @@ pub(super) async fn connect(options: &MysqlOptions) -> Task<Conn> {
         // server's.
         .prefer_socket(false)
         .init(settings.chain(options.connection.init().iter().cloned()).collect());
+    let connected = async {
+        let builder = match &options.password {
+            Some(source) => builder.pass(Some(source.next().await.map_err(Failure::Password)?)),
+            None => builder,
+        };
+        if options.connection.socket().is_some() || options.tls.mode == TlsMode::Disable {
+            return connect_plain(options, builder).await;
+        }
+        #[cfg(all(feature = "mysql-tls", unix))]
+        return super::encryption::connect(options, builder).await;
+        #[cfg(not(all(feature = "mysql-tls", unix)))]
+        match options.tls.mode {
+            TlsMode::Allow | TlsMode::Prefer => connect_plain(options, builder).await,
+            _ => Err(super::error::TlsProblem::NotCompiledIn.into()),
+        }
+    };
+    match options.connect_timeout {
+        Some(limit) => timeout(limit, connected).await.unwrap_or(Err(Failure::ConnectDeadline)),
+        None => connected.await,
+    }
+}
+
+/// Connects without encryption. A Unix socket needs none.
+pub(super) async fn connect_plain(options: &MysqlOptions, builder: OptsBuilder) -> Task<Conn> {
+    let opts = &options.connection;
+    if opts.enable_cleartext_plugin() && opts.socket().is_none() {
+        return Err(Failure::Cleartext);
+    }
     Ok(Conn::new(builder).await?)
 }
 

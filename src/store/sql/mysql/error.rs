@@ -6,6 +6,7 @@ use mysql_async::{Error, ServerError};
 use super::super::table::problem;
 use super::MysqlOptions;
 use crate::site::error::{StoreError, StoreErrorKind};
+use crate::store::tls::{RootCertificates, TlsMode};
 use crate::store::url::said_by_server;
 
 /// The result of a request on a connection.
@@ -17,7 +18,13 @@ pub(super) enum Failure {
     /// The driver's other errors, including a broken connection.
     Driver(Error),
     Url,
+    Tls(TlsProblem),
+    /// The driver would send the password as it is over a connection that is not encrypted.
+    Cleartext,
+    /// The source of passwords failed.
+    Password(String),
     Deadline,
+    ConnectDeadline,
     Stopped,
     MissingColumn(String),
     WrongType {
@@ -32,6 +39,27 @@ pub(super) enum Failure {
     },
     BeyondPython,
     Unreadable(DecodeError),
+}
+
+/// A connection that cannot be encrypted as the options say.
+#[derive(Debug)]
+#[allow(dead_code, reason = "the first is of builds without TLS, the others of those with it")]
+pub(super) enum TlsProblem {
+    NotCompiledIn,
+    NotOffered,
+    /// A file of the options.
+    Files(String),
+    /// The server's certificate: what is wrong with it.
+    Certificate(String),
+    UnknownAuthority,
+    OtherHost,
+    Handshake(String),
+}
+
+impl From<TlsProblem> for Failure {
+    fn from(problem: TlsProblem) -> Self {
+        Failure::Tls(problem)
+    }
 }
 
 impl From<Error> for Failure {
@@ -90,7 +118,7 @@ impl Failure {
     /// Whether the connection is no longer usable.
     pub(super) fn ends_connection(&self) -> bool {
         match self {
-            Failure::Driver(_) | Failure::Deadline => true,
+            Failure::Driver(_) | Failure::Tls(_) | Failure::Deadline => true,
             Failure::Server(answer) => ENDS_CONNECTION.contains(&answer.code) || self.only_reads(),
             _ => false,
         }
@@ -113,6 +141,23 @@ impl Failure {
                 "this is not a MySQL URL; write mysql://user:password@host:3306/database, with special characters \
                  in the password percent-encoded"
                     .to_owned(),
+            ),
+            Failure::Tls(problem) => explain_tls(problem, options),
+            Failure::Cleartext => (
+                Misconfigured,
+                format!(
+                    "{place}: `enable_cleartext_plugin` sends the password as it is, and the connection would not be \
+                     encrypted; write `ssl-mode=VERIFY_IDENTITY`, or at least `ssl-mode=REQUIRED`"
+                ),
+            ),
+            Failure::Password(error) => {
+                (Unavailable, format!("{place}: the source of the password failed: {error}"))
+            }
+            Failure::ConnectDeadline => (
+                Unavailable,
+                format!(
+                    "{place}: no connection within `connect_timeout`; is the server running, and are host and port right?"
+                ),
             ),
             Failure::Deadline => (
                 Unavailable,
@@ -155,6 +200,76 @@ impl Failure {
     }
 }
 
+/// MySQL's word for a mode.
+pub(super) fn mode_word(mode: TlsMode) -> &'static str {
+    match mode {
+        TlsMode::Disable => "DISABLED",
+        TlsMode::Allow | TlsMode::Prefer => "PREFERRED",
+        TlsMode::Require => "REQUIRED",
+        TlsMode::VerifyCa => "VERIFY_CA",
+        TlsMode::VerifyFull => "VERIFY_IDENTITY",
+    }
+}
+
+fn explain_tls(problem: &TlsProblem, options: &MysqlOptions) -> (StoreErrorKind, String) {
+    use StoreErrorKind::{Misconfigured, Unavailable};
+    let place = options.place();
+    let tls = &options.tls;
+    let mode = mode_word(tls.mode);
+    let authorities = match &tls.root_certificates {
+        Some(RootCertificates::File(path)) => format!("in the file of `ssl-ca`, {}", path.display()),
+        _ => "that this system trusts; `ssl-ca` names the file of another".to_owned(),
+    };
+    match problem {
+        TlsProblem::NotCompiledIn => (
+            Misconfigured,
+            format!(
+                "{place}: `ssl-mode={mode}` needs the feature `mysql-tls` of cloakroom, on a Unix system"
+            ),
+        ),
+        TlsProblem::NotOffered => (
+            Misconfigured,
+            format!(
+                "{place}: the server offers no TLS, and `ssl-mode={mode}` asks for it; turn it on at the server \
+                 (ssl_cert, ssl_key), or write `ssl-mode=PREFERRED`"
+            ),
+        ),
+        TlsProblem::Files(error) => {
+            let names = |path: &std::path::Path| error.contains(&*path.display().to_string());
+            let name = match &tls.root_certificates {
+                _ if tls.client_key.as_deref().is_some_and(names) => "ssl-key",
+                _ if tls.client_certificate.as_deref().is_some_and(names) => "ssl-cert",
+                _ => "ssl-ca",
+            };
+            (Misconfigured, format!("{place}: no TLS, because of `{name}`: {error}"))
+        }
+        TlsProblem::UnknownAuthority => (
+            Misconfigured,
+            format!(
+                "{place}: `ssl-mode={mode}` refuses the server's certificate: it is not signed by an authority {authorities}"
+            ),
+        ),
+        TlsProblem::OtherHost => (
+            Misconfigured,
+            format!(
+                "{place}: `ssl-mode={mode}` refuses the server's certificate: it is for another host than {}; write the \
+                 host that it names, or `ssl-mode=VERIFY_CA`",
+                options.connection.ip_or_hostname()
+            ),
+        ),
+        TlsProblem::Certificate(error) => {
+            (Misconfigured, format!("{place}: `ssl-mode={mode}` refuses the server's certificate: {error}"))
+        }
+        TlsProblem::Handshake(error) => (
+            Unavailable,
+            format!(
+                "{place}: TLS with the server (`ssl-mode={mode}`) fails: {error}. It needs TLS 1.2 or 1.3, and if it asks \
+                 for a client's certificate, `ssl-cert` and `ssl-key`"
+            ),
+        ),
+    }
+}
+
 fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKind, String) {
     use StoreErrorKind::{Misconfigured, Unavailable};
     let place = options.place();
@@ -165,15 +280,16 @@ fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKi
         1044 | 1045 | 1698 => (
             Misconfigured,
             format!(
-                "{place}: {message}; check user and password in the URL, and the user's grants. TLS is not offered for \
-                 MySQL: neither the user (REQUIRE SSL) nor the server (require_secure_transport) must ask for it"
+                "{place}: {message}; check user and password in the URL, and the user's grants. A user with `REQUIRE SSL`, \
+                 or a server with require_secure_transport, needs `ssl-mode=REQUIRED`; a user with `REQUIRE X509` also \
+                 needs `ssl-cert` and `ssl-key`"
             ),
         ),
         3159 => (
             Misconfigured,
             format!(
-                "{place}: the server wants TLS (require_secure_transport), and TLS is not offered for MySQL; turn it \
-                 off, and let a tunnel or a private network protect the connection"
+                "{place}: the server wants TLS (require_secure_transport); write `ssl-mode=REQUIRED` or a stricter mode, \
+                 with the feature `mysql-tls`"
             ),
         ),
         1049 => (

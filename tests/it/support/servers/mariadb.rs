@@ -42,9 +42,34 @@ pub(crate) async fn connection(url: &str) -> Conn {
 /// A server of one test's own, with the server's own defaults: the collation matches keys without regard to
 /// case and trailing spaces.
 pub(crate) async fn start() -> Server {
+    start_in(folder("mariadb", None), &[]).await
+}
+
+/// A server of one test's own that also speaks TLS, with `server.pem` of its folder, a certificate for 127.0.0.1.
+/// Once that file is another, [`show_certificate`] has the server read it.
+#[cfg(feature = "mysql-tls")]
+pub(crate) async fn start_with_tls(also: &[&str]) -> Server {
+    let folder = folder("mariadb", None);
+    super::certificates::make_all(&folder);
+    let file = |option: &str, name: &str| format!("--{option}={}", folder.join(name).display());
+    let options = [file("ssl-ca", "ca.pem"), file("ssl-cert", "server.pem"), file("ssl-key", "server.key")];
+    let options: Vec<&str> = options.iter().map(String::as_str).chain(also.iter().copied()).collect();
+    start_in(folder.clone(), &options).await
+}
+
+/// From now on the server shows this certificate of its folder.
+#[cfg(feature = "mysql-tls")]
+pub(crate) async fn show_certificate(server: &Server, name: &str) {
+    for kind in ["pem", "key"] {
+        let file = |name: &str| server.folder.join(format!("{name}.{kind}"));
+        std::fs::copy(file(name), file("server")).unwrap();
+    }
+    connection(&url(server, "mysql")).await.query_drop("FLUSH SSL").await.unwrap();
+}
+
+async fn start_in(folder: std::path::PathBuf, options: &[&str]) -> Server {
     let hidden = ["/usr/sbin", "/usr/bin"];
     let (install, mariadbd) = (program("mariadb-install-db", &hidden), program("mariadbd", &hidden));
-    let folder = folder("mariadb", None);
     let option = |name: &str, value: &str| OsString::from(format!("--{name}={}{value}", folder.display()));
     // Its own temporary files too: servers that start at once would remove each other's.
     let mut common: Vec<OsString> = vec![option("datadir", "/data"), option("tmpdir", "")];
@@ -70,6 +95,7 @@ pub(crate) async fn start() -> Server {
         option("init-file", "/accounts.sql"),
     ]);
     command.extend(["--bind-address=127.0.0.1".into(), format!("--port={port}").into()]);
+    command.extend(options.iter().map(Into::into));
     let server = Server::start("MariaDB", folder, port, None, command);
     let address = url(&server, "mysql");
     server.wait_until(async || Conn::from_url(&address).await.is_ok()).await;
