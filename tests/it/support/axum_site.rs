@@ -157,6 +157,9 @@ pub(crate) const RUST_VALUES: &str = concat!(
     r#""nested":{"numbers":[1,[2,[]]],"deep":{"yes":true}}"#
 );
 
+/// The part of [`RUST_VALUES`] that MessagePack cannot hold.
+pub(crate) const RUST_BIG_INTEGER: &str = r#""big":-170141183460469231731687303715884105728,"#;
+
 async fn put_rust_values(session: Session) -> Result<(), Error> {
     session.set("text", "Zoë's 🧥 \"coat\"\n\u{7f}")?;
     session.set("tenth", 0.1)?;

@@ -18,6 +18,9 @@ pub(crate) struct BackEnd {
     pub(crate) cache: Option<Value>,
     /// Whether Django pickles the session, so that it may hold any object.
     pub(crate) pickles: bool,
+    /// Whether Django writes the session as MessagePack, which has no integers beyond 64 bits and no text
+    /// that is not Unicode.
+    pub(crate) is_message_pack: bool,
 }
 
 #[cfg(feature = "redis")]
@@ -46,7 +49,15 @@ impl BackEnd {
 
     /// A back end of Django that keeps sessions as signed text.
     fn text(name: &'static str, engine: &'static str, url: impl Into<String>) -> BackEnd {
-        BackEnd { name, engine, url: url.into(), database: None, cache: None, pickles: false }
+        BackEnd {
+            name,
+            engine,
+            url: url.into(),
+            database: None,
+            cache: None,
+            pickles: false,
+            is_message_pack: false,
+        }
     }
 
     pub(crate) async fn sqlite(folder: &Path) -> BackEnd {
@@ -96,8 +107,9 @@ impl BackEnd {
     async fn redis_cache(name: &'static str, cache_back_end: &str, options: Value, query: &str) -> BackEnd {
         let url = crate::support::servers::redis::url().await;
         let cache = Some(cache(cache_back_end, &url, &options));
-        let pickles = !query.contains("json");
-        BackEnd { cache, pickles, ..BackEnd::text(name, "cache", format!("{url}{query}")) }
+        let is_message_pack = query.contains("msgpack");
+        let pickles = !query.contains("json") && !is_message_pack;
+        BackEnd { cache, pickles, is_message_pack, ..BackEnd::text(name, "cache", format!("{url}{query}")) }
     }
 
     #[cfg(feature = "memcached")]

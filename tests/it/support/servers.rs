@@ -177,7 +177,12 @@ pub(crate) fn run(user: Option<&str>, command: impl IntoIterator<Item = OsString
 }
 
 /// Makes `server.pem` with its `server.key`, for 127.0.0.1, signed by `ca.pem`.
-#[cfg(any(feature = "mysql-tls", feature = "postgres-tls", feature = "redis-tls", feature = "memcached-tls"))]
+#[cfg(any(
+    feature = "mysql-tls",
+    feature = "postgres-tls",
+    feature = "redis-tls",
+    feature = "memcached-tls"
+))]
 fn make_certificates(folder: &Path, user: Option<&str>) {
     let openssl = |arguments: &str| {
         let words = arguments.split(' ').map(OsString::from);

@@ -77,6 +77,10 @@ def _cloakroom_settings():
             found["sentinels"] = [redis_connections(sentinel) for sentinel in sentinels]
         return found
 
+    def is_of_cluster(kind):
+        """By its own name, as of a pool, or by that of a base."""
+        return "cluster" in name(kind).lower() or any(base.__name__.endswith("Cluster") for base in kind.__mro__)
+
     def redis_cache(client):
         """Of Django's client, django-redis' and django-valkey's."""
         found = {"client": name(type(client)), "serializer": name(type(client._serializer))}
@@ -89,9 +93,13 @@ def _cloakroom_settings():
         found["servers"] = len(servers)
         factory = client.connection_factory
         classes = [getattr(factory, kind, None) for kind in ("redis_client_cls", "client_cls", "base_client_cls", "pool_cls")]
-        cluster = [kind for kind in classes if kind is not None and "cluster" in name(kind).lower()]
+        cluster = [kind for kind in classes if kind is not None and is_of_cluster(kind)]
         if not cluster:
-            found.update(redis_connections(client.get_client(write=True).connection_pool))
+            made = client.get_client(write=True)
+            if hasattr(made, "connection_pool"):
+                found.update(redis_connections(made.connection_pool))
+            else:
+                found.update({"client": name(type(made)), "pool": "", "connection": [], "parameters": {}})
             return found
         # A client of a cluster connects when it is made; so ask for what it would be made from.
         library = import_module(cluster[0].__module__.split(".")[0])

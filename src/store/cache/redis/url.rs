@@ -241,25 +241,26 @@ fn addresses(hosts: &str, port: u16) -> Result<Vec<Address>, StoreError> {
 
 /// `host`, `host:port`, `[::1]:port`; by redis-py's rule without a host it is this machine.
 fn address(text: &str, default_port: u16) -> Result<Address, StoreError> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => {
-            let port = port.parse().map_err(|_| {
-                misconfigured(
-                    "the URL's port is not a number from 1 to 65535; write redis://[user:password@]host[:port][/database], \
-                     and `%3F` for a `?` in a password",
-                )
-            })?;
-            (host, port)
-        }
-        _ => (text, default_port),
+    let invalid_host =
+        || misconfigured("the URL's host is invalid; write redis://[user:password@]host[:port][/database]");
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').ok_or_else(invalid_host)?,
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
     };
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let port = match port.strip_prefix(':') {
+        Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
+            misconfigured(
+                "the URL's port is not a number from 1 to 65535; write redis://[user:password@]host[:port][/database], \
+                 `%3F` for a `?` in a password, and [::1] for an IPv6 address",
+            )
+        })?,
+        None if port.is_empty() => default_port,
+        None => return Err(invalid_host()),
+    };
     match percent_decoded(host) {
         Some(host) if host.is_empty() => Ok(Address::Tcp("localhost".to_owned(), port)),
-        Some(host) if !host.contains([' ', '#', '/']) => Ok(Address::Tcp(host, port)),
-        _ => Err(misconfigured(
-            "the URL's host is invalid; write redis://[user:password@]host[:port][/database]",
-        )),
+        Some(host) if !host.contains([' ', '#', '/', '[', ']']) => Ok(Address::Tcp(host, port)),
+        _ => Err(invalid_host()),
     }
 }
 
