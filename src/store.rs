@@ -21,7 +21,6 @@ pub mod moving;
 )]
 mod outcome;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis"))]
-#[allow(dead_code, reason = "the stores do not ask it yet")]
 mod password;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
 mod per_runtime;

@@ -26,6 +26,7 @@ mod users;
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(all(feature = "mysql-tls", unix))]
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -99,6 +100,7 @@ pub struct MysqlOptions {
     /// `Allow` means the same here. Unix sockets are never encrypted.
     pub tls: TlsOptions,
     /// Whether a server that is allowed to be without TLS was found to be.
+    #[cfg(all(feature = "mysql-tls", unix))]
     has_no_tls: Arc<AtomicBool>,
     /// The password for each new connection, in place of the URL's. Default: none.
     pub password: Option<PasswordSource>,

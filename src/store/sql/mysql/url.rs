@@ -1,7 +1,6 @@
 //! The URL's parameters: the MySQL clients' names, those of other languages' drivers, and the driver's own.
 
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::{Compression, Opts, OptsBuilder};
@@ -111,7 +110,8 @@ fn new(connection: Opts) -> MysqlOptions {
     MysqlOptions {
         connection,
         tls: TlsOptions::new(TlsMode::Prefer),
-        has_no_tls: Arc::default(),
+        #[cfg(all(feature = "mysql-tls", unix))]
+        has_no_tls: std::sync::Arc::default(),
         password: None,
         connect_timeout: None,
         table: table::DJANGO_TABLE.to_owned(),
