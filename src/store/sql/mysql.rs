@@ -233,6 +233,30 @@ impl MysqlStore {
         url::options(url)
     }
 
+    /// Returns the options for a server that the driver's own options name, for programs that have them. The
+    /// store opens its own connections, so [`PoolOpts`](mysql_async::PoolOpts) have no effect.
+    ///
+    /// ```
+    /// use cloakroom::MysqlStore;
+    /// use cloakroom::store::TlsMode;
+    /// use mysql_async::{OptsBuilder, SslOpts};
+    ///
+    /// let builder = OptsBuilder::default().ip_or_hostname("db.example").user(Some("site")).db_name(Some("site"));
+    /// let mut options = MysqlStore::from_opts(builder.clone())?;
+    /// options.tls.mode = TlsMode::VerifyFull;
+    /// assert!(format!("{options:?}").contains("database site at db.example:3306"));
+    ///
+    /// let error = MysqlStore::from_opts(builder.ssl_opts(SslOpts::default())).unwrap_err();
+    /// assert!(error.to_string().contains("`MysqlOptions::tls`"));
+    /// # Ok::<(), cloakroom::StoreError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When they contain [`SslOpts`](mysql_async::SslOpts): the store encrypts by [`MysqlOptions::tls`].
+    pub fn from_opts(opts: impl Into<Opts>) -> Result<MysqlOptions, StoreError> {
+        url::of_opts(opts.into())
+    }
+
     /// Opens a URL with the default options.
     ///
     /// ```no_run

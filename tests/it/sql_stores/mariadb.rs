@@ -56,11 +56,11 @@ async fn a_server_or_table_that_is_not_as_it_should_be_is_told() {
     let closed = format!("mariadb://u:open-sesame@127.0.0.1:{}/db", crate::support::servers::free_port());
     let words = ["database db at 127.0.0.1", "refused", "is the server running"];
     assert_error(&open(&closed).await.unwrap_err(), Unavailable, &words);
-    // Nobody answers at this address, which is reserved for documentation.
-    let mut nowhere = MysqlStore::options("mysql://u:open-sesame@192.0.2.1/db").unwrap();
-    nowhere.timeout = Duration::from_millis(200);
-    let error = nowhere.open(&Settings::new("secret")).await.unwrap_err();
-    assert_error(&error, Unavailable, &["192.0.2.1:3306"]);
+    let (_silent, port) = crate::support::servers::silent();
+    let mut options = MysqlStore::options(&format!("mysql://u:open-sesame@127.0.0.1:{port}/db")).unwrap();
+    options.timeout = Duration::from_millis(200);
+    let error = options.open(&Settings::new("secret")).await.unwrap_err();
+    assert_error(&error, Unavailable, &[&format!("127.0.0.1:{port}")]);
 }
 
 #[tokio::test]

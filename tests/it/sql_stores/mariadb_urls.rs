@@ -19,9 +19,7 @@ async fn a_socket_tables_and_timeouts_in_the_url() {
     open(&format!("{url}&charset=utf8mb4&connect_timeout=3&timeout=2.5&tcp_keepalive=1000")).await.unwrap();
     let socket = server.folder.join("socket");
     let socket = socket.display();
-    for (host, name) in
-        [("", "unix_socket"), ("localhost", "unix_socket"), ("", "socket"), ("", "unix_socket")]
-    {
+    for (host, name) in [("", "unix_socket"), ("localhost", "unix_socket"), ("", "socket")] {
         let url = format!("mysql://{USER}:{PASSWORD}@{host}/mysql?{name}={socket}&{tables}");
         let store = open(&url).await.unwrap();
         create(&store).await;
@@ -34,11 +32,22 @@ async fn a_socket_tables_and_timeouts_in_the_url() {
     assert_error(&error, StoreErrorKind::Unavailable, &["/nowhere/mysqld.sock", "is the server running"]);
 }
 
-/// Nobody answers at this address, which is reserved for documentation.
 #[tokio::test]
 async fn connecting_has_a_limit_of_its_own() {
+    let (_silent, port) = crate::support::servers::silent();
     let start = Instant::now();
-    let error = open("mysql://u:open-sesame@192.0.2.1/db?connect_timeout=0.2&timeout=30").await.unwrap_err();
-    assert_error(&error, StoreErrorKind::Unavailable, &["192.0.2.1:3306"]);
+    let url = format!("mysql://u:open-sesame@127.0.0.1:{port}/db?connect_timeout=0.2&timeout=30");
+    let error = open(&url).await.unwrap_err();
+    assert_error(&error, StoreErrorKind::Unavailable, &[&format!("127.0.0.1:{port}")]);
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_drivers_own_options() {
+    let server = start().await;
+    let opts = mysql_async::Opts::from_url(&url(&server, "mysql")).unwrap();
+    let mut options = MysqlStore::from_opts(opts).unwrap();
+    options.table = "shop_session".to_owned();
+    options.create_table(Default::default()).await.unwrap();
+    create(&options.open(&Settings::new("secret")).await.unwrap()).await;
 }

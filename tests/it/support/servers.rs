@@ -139,6 +139,14 @@ pub(crate) fn folder(name: &str, user: Option<&str>) -> PathBuf {
     folder
 }
 
+/// A server that takes connections and says nothing, with its port.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) fn silent() -> (std::net::TcpListener, u16) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
 /// A port that nobody uses now. It is below those that Linux gives to outgoing connections, of which one might take it
 /// before its server does.
 pub(crate) fn free_port() -> u16 {

@@ -106,6 +106,16 @@ pub(super) fn options(url: &str) -> Result<MysqlOptions, StoreError> {
     Ok(MysqlOptions { table, user_session_table, timeout, connect_timeout, tls, ..new(builder.into()) })
 }
 
+/// The options for a server that the driver's own options name.
+pub(super) fn of_opts(opts: Opts) -> Result<MysqlOptions, StoreError> {
+    if opts.ssl_opts().is_some() {
+        let message =
+            "the driver's `ssl_opts` have no effect here; leave them out, and set `MysqlOptions::tls`";
+        return Err(StoreError::new(STORE, StoreErrorKind::Misconfigured, message));
+    }
+    Ok(new(opts))
+}
+
 fn new(connection: Opts) -> MysqlOptions {
     MysqlOptions {
         connection,
