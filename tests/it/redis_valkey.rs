@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use cloakroom::{RedisStore, SessionStore, Settings, conformance};
+use cloakroom::chrono::{TimeDelta, Utc};
+use cloakroom::store::{Created, Record, Updated, Version};
+use cloakroom::{RedisStore, SessionData, SessionKey, SessionStore, Settings, StoreErrorKind, conformance};
 
-use crate::support::servers::redis::{PASSWORD, start_valkey};
+use crate::support::proxy::{End, Proxy};
+use crate::support::servers::Server;
+use crate::support::servers::redis::{PASSWORD, client, start, start_valkey, url_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn valkey_conforms() {
@@ -21,6 +25,48 @@ async fn valkey_conforms() {
         let store: Arc<dyn SessionStore> =
             Arc::new(RedisStore::open(&url, &Settings::new("secret")).await.unwrap());
         println!("{name}: {}", conformance::run(&store, &[]).await.unwrap());
+    }
+}
+
+/// How often the server ran a command.
+async fn calls(server: &Server, command: &str) -> u64 {
+    let mut admin = client(&url_of(server)).await;
+    let statistics: String = redis::cmd("INFO").arg("commandstats").query_async(&mut admin).await.unwrap();
+    let line = statistics.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+}
+
+/// Valkey 9 compares and replaces in one command of its own. Redis 7 has none, and a script does it; also where
+/// it takes over from a server that has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_servers_own_comparison_is_used_where_there_is_one() {
+    let (valkey, redis) = (start_valkey(&[]).await, start().await);
+    let proxy = Proxy::before(valkey.port).await;
+    let url = proxy.url(&url_of(&valkey), valkey.port);
+    let store = RedisStore::open(&url, &Settings::new("secret")).await.unwrap();
+    let (key, data) = (SessionKey::random().unwrap(), SessionData::new());
+    let now = Utc::now();
+    let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    for (server, scripts) in [(&valkey, 0), (&redis, 1)] {
+        proxy.lead_to(server.port);
+        proxy.end_all(End::Reset);
+        let created = loop {
+            // The first call may find the connection ended.
+            match store.create(&key, record).await {
+                Ok(created) => break created,
+                Err(error) => assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}"),
+            }
+        };
+        let Created::Created(version) = created else { panic!("{created:?}") };
+        let before = calls(server, "evalsha").await + calls(server, "eval").await;
+        let updated = store.update(&key, Some(&version), record).await.unwrap();
+        assert!(matches!(updated, Updated::Updated(_)), "{updated:?}");
+        let after = calls(server, "evalsha").await + calls(server, "eval").await;
+        assert_eq!((after - before).min(1), scripts, "{before} to {after}");
+        let other = store.update(&key, Some(&Version::from_bytes(b"other".to_vec())), record).await.unwrap();
+        assert!(matches!(other, Updated::Changed), "{other:?}");
+        let absent = store.update(&SessionKey::random().unwrap(), None, record).await.unwrap();
+        assert!(matches!(absent, Updated::Missing), "{absent:?}");
     }
 }
 

@@ -302,6 +302,49 @@ impl RedisStore {
         }
     }
 
+    /// Replaces an entry that is as expected.
+    async fn replace(
+        &self,
+        key: &str,
+        expected: Option<&Version>,
+        entry: &Entry,
+    ) -> Result<WriteOutcome, StoreError> {
+        let keys = [key];
+        let script = Script::new(&UPDATE, &keys, expected, entry);
+        if entry.milliseconds <= 0 || !self.connection.has_conditional_set() {
+            return self.script(&script).await;
+        }
+        let length = key.len() + script.expected.map_or(0, <[u8]>::len) + entry.value.len();
+        let mut command = redis::Cmd::with_capacity(7, length + 32);
+        command.arg("SET").arg(key).arg(&entry.value);
+        match script.expected {
+            Some(expected) => command.arg("IFEQ").arg(expected),
+            None => command.arg("XX"),
+        };
+        command.arg("PX").arg(entry.milliseconds);
+        match self.connection.query(&command).await {
+            Ok(Reply::Okay) => Ok(WriteOutcome::Done),
+            // What is there now may have come since; what matters is that it is not what was expected.
+            Ok(Reply::Nil) if self.has_entry(key).await? => Ok(WriteOutcome::Changed),
+            Ok(Reply::Nil) => Ok(WriteOutcome::Missing),
+            Err(failure) if failure.is_unknown_option() => {
+                self.connection.lacks_conditional_set();
+                self.script(&script).await
+            }
+            Ok(_) => Err(self.explain(Failure::Unexpected)),
+            Err(failure) => Err(self.explain(failure)),
+        }
+    }
+
+    async fn has_entry(&self, key: &str) -> Result<bool, StoreError> {
+        let mut command = redis::cmd("EXISTS");
+        command.arg(key);
+        match self.connection.query_again(&command).await.map_err(|failure| self.explain(failure))? {
+            Reply::Int(found) => Ok(found > 0),
+            _ => Err(self.explain(Failure::Unexpected)),
+        }
+    }
+
     /// Creates an entry; returns false when one exists.
     async fn set_new(&self, key: &str, entry: &Entry) -> Result<bool, StoreError> {
         let mut command = redis::Cmd::with_capacity(6, key.len() + entry.value.len() + 32);
@@ -453,7 +496,7 @@ impl SessionStore for RedisStore {
         record: Record<'_>,
     ) -> Result<Updated, StoreError> {
         let (key, entry) = (self.format.entry_key(session_key), self.entry(record)?);
-        let outcome = self.script(&Script::new(&UPDATE, &[&key], expected, &entry)).await?;
+        let outcome = self.replace(&key, expected, &entry).await?;
         Ok(outcome.updated(Version::from_bytes(entry.value)))
     }
 
@@ -483,12 +526,7 @@ impl SessionStore for RedisStore {
     }
 
     async fn exists(&self, session_key: &SessionKey, _now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let mut command = redis::cmd("EXISTS");
-        command.arg(self.format.entry_key(session_key));
-        match self.connection.query_again(&command).await.map_err(|failure| self.explain(failure))? {
-            Reply::Int(found) => Ok(found > 0),
-            _ => Err(self.explain(Failure::Unexpected)),
-        }
+        self.has_entry(&self.format.entry_key(session_key)).await
     }
 
     /// Nothing to do: the server expires entries by itself.

@@ -1,6 +1,7 @@
 //! A self-healing connection to one Redis server or to a cluster.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloakroom_formats::private::hex;
@@ -20,6 +21,8 @@ use crate::store::tls::TlsMode;
 pub(super) struct Connection {
     kind: Kind,
     place: Place,
+    /// Whether the server has `SET … IFEQ`, as Valkey since 8.1 and Redis since 8.4.
+    has_conditional_set: AtomicBool,
 }
 
 /// The server, as errors name it.
@@ -114,7 +117,7 @@ impl Connection {
             }
         };
         let kind = kind.map_err(|failure| failure.explain_at(&place))?;
-        let connection = Connection { kind, place };
+        let connection = Connection { kind, place, has_conditional_set: AtomicBool::new(false) };
         let mut command = redis::cmd(if connection.is_cluster() { "PING" } else { "EXISTS" });
         if !connection.is_cluster() {
             command.arg(&names);
@@ -124,10 +127,12 @@ impl Connection {
             connection.query(&command).await?;
             // By its text first: the server may know it by its hash from another user.
             connection.query(&super::LOAD_WITH_AGE.command("EVAL", &[name], &[])).await?;
-            connection.run_script(&super::LOAD_WITH_AGE, &[name], &[]).await
+            connection.run_script(&super::LOAD_WITH_AGE, &[name], &[]).await?;
+            connection.look_for_conditional_set(name).await;
+            Ok(())
         };
         match (opened.await, &options.target) {
-            (Ok(_), _) => Ok(connection),
+            (Ok(()), _) => Ok(connection),
             (Err(failure), Target::Server(address))
                 if failure.may_be_a_sentinels() && is_sentinel(address, &access, timeout).await =>
             {
@@ -156,6 +161,23 @@ impl Connection {
             Kind::Cluster(_) => true,
             _ => false,
         }
+    }
+
+    /// Tries it on an entry that is not there, where it must do nothing.
+    async fn look_for_conditional_set(&self, name: &str) {
+        let mut command = redis::cmd("SET");
+        command.arg(name).arg("").arg("IFEQ").arg("").arg("PX").arg(1);
+        let has = matches!(self.query(&command).await, Ok(Value::Nil));
+        self.has_conditional_set.store(has, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_conditional_set(&self) -> bool {
+        self.has_conditional_set.load(Ordering::Relaxed)
+    }
+
+    /// Notes that an older server has taken over.
+    pub(super) fn lacks_conditional_set(&self) {
+        self.has_conditional_set.store(false, Ordering::Relaxed);
     }
 
     pub(super) async fn query(&self, command: &Cmd) -> Result<Value, Failure> {
@@ -331,6 +353,11 @@ impl Failure {
         matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm))
             || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"))
             || error.detail().is_some_and(is_refused_command)
+    }
+
+    /// Whether the server does not know a command's option.
+    pub(super) fn is_unknown_option(&self) -> bool {
+        matches!(self, Failure::Redis(error) if error.detail().is_some_and(|detail| detail.contains("syntax error")))
     }
 
     #[cfg(feature = "redis-sentinel")]
