@@ -50,9 +50,10 @@
 //!
 //! # Features
 //!
-//! `axum` is the default. Each store is a feature: `sqlite`, `postgres` (with TLS: `postgres-tls`), `mysql`, `redis` (also
-//! `redis-tls`, `redis-cluster`, `redis-sentinel`), `memcached`, `file`. Others are `actix`, `tower`, `time-zones` (for
-//! Django sites with `USE_TZ = False`), `metrics`, and `conformance`. A feature adds API and changes no default.
+//! `axum` is the default. Each store is a feature: `sqlite`, `postgres`, `mysql`, `redis` (also `redis-cluster`,
+//! `redis-sentinel`, `redis-formats`), `memcached`, `file`. TLS is one more each: `postgres-tls`, `mysql-tls`, `redis-tls`,
+//! `memcached-tls`. Others are `actix`, `tower`, `time-zones` (for Django sites with `USE_TZ = False`), `metrics`, and
+//! `conformance`. A feature adds API and changes no default.
 
 mod cleaner;
 #[cfg(feature = "conformance")]

@@ -18,6 +18,7 @@ mod output;
 mod passwords;
 mod pasted;
 mod poolers;
+mod provider_urls;
 mod recipes;
 mod redis_cluster;
 mod revoking;
