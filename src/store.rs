@@ -1,6 +1,6 @@
 //! Where sessions are kept: the stores' contract, the stores, and opening one by its URL.
 
-#[cfg(any(feature = "redis", feature = "memcached"))]
+#[cfg(any(feature = "redis", feature = "memcached", feature = "file"))]
 pub mod cache;
 pub mod cached_db;
 mod connect;

@@ -30,7 +30,7 @@ Stores for --store; a password follows the user, as in any URL:
   redis://HOST:PORT/NUMBER          ?key_prefix=...&version=... as in the site's CACHES; rediss:// for TLS
   redis+cluster://HOST1,HOST2       redis+sentinel://HOST1,HOST2/SERVICE/NUMBER behind sentinels
   memcached://HOST1,HOST2
-  file:FOLDER
+  file:FOLDER                       filecache:FOLDER for Django's FileBasedCache
   cached_db:DATABASE|CACHE          two of the above, in quotes
   moving:OLD|NEW                    two stores of a moving site; || if one is a cached_db
 

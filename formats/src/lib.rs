@@ -47,6 +47,10 @@ pub mod private {
     pub use crate::compression::scratch::{Scratch, with as with_scratch};
     pub use crate::compression::{Effort, InflateError};
     pub use crate::expiry::StoredExpiry;
+    pub use crate::pickle::timestamp::{
+        LONGEST as LONGEST_PICKLED_TIMESTAMP, read as read_pickled_timestamp,
+        write as write_pickled_timestamp,
+    };
     pub use crate::pickle::{is_none as is_pickle_of_none, write_within as write_pickle_within};
     pub use crate::signing::hex;
     pub use crate::value::{Text, unescape_key};

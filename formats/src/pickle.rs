@@ -17,6 +17,7 @@ mod json;
 mod machine;
 mod object;
 mod text;
+pub(crate) mod timestamp;
 mod walk;
 mod within;
 mod write;

@@ -1,10 +1,15 @@
 //! The cache stores, and their common code.
 
+#[cfg_attr(
+    not(all(feature = "redis", feature = "memcached")),
+    allow(dead_code, reason = "each store uses a part of it")
+)]
 mod format;
 #[cfg(feature = "memcached")]
 pub mod memcached;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(any(feature = "redis", feature = "memcached"))]
 mod rotation;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod ssl_parameters;
@@ -14,3 +19,5 @@ mod tls;
 pub use format::{
     CacheCompressor, CacheEngine, CacheFormat, CacheSerializer, KeyFunction, UnknownCacheFormat,
 };
+#[cfg(feature = "file")]
+pub(super) use format::{EntryError, deflate, inflate};

@@ -21,6 +21,7 @@ use crate::site::settings::Settings;
 /// | `cookie:` | [`SignedCookieStore`] |
 /// | `sqlite:path/to/db.sqlite3` | [`SqliteStore`](super::SqliteStore), feature `sqlite` |
 /// | `file:path/to/folder`, or `file:` for the folder of temporary files | [`FileStore`](super::FileStore), feature `file` |
+/// | `filecache:path/to/folder`, Django's `FileBasedCache` | [`FileStore`](super::FileStore), feature `file` |
 /// | `cached_db:` and two of these with a bar between them: `cached_db:sqlite:path/to/db.sqlite3\|memory:` | [`CachedDbStore`] |
 /// | `moving:` and two of these, the old one first: `moving:sqlite:path/to/db.sqlite3\|memory:` | [`MovingStore`] |
 /// | `postgres://user:password@host:5432/database`, also `postgresql:` | `PostgresStore`, feature `postgres` |
@@ -118,7 +119,9 @@ async fn open_one(scheme: StoreScheme, url: &str, settings: &Settings) -> Result
             Ok(Opened::with_index(options.open(settings).await?))
         }
         #[cfg(feature = "file")]
-        StoreScheme::File => Ok(Opened::without_index(super::FileStore::options(url)?.open(settings).await?)),
+        StoreScheme::File | StoreScheme::FileCache => {
+            Ok(Opened::without_index(super::FileStore::options(url)?.open(settings).await?))
+        }
         #[cfg(feature = "postgres")]
         StoreScheme::Postgres => Ok(Opened::with_index(super::PostgresStore::open(url, settings).await?)),
         #[cfg(feature = "mysql")]
@@ -225,7 +228,7 @@ pub fn check_url(url: &str, settings: &Settings) -> Result<(), StoreError> {
         #[cfg(feature = "sqlite")]
         StoreScheme::Sqlite => super::SqliteStore::options(url).map(drop),
         #[cfg(feature = "file")]
-        StoreScheme::File => super::FileStore::options(url).map(drop),
+        StoreScheme::File | StoreScheme::FileCache => super::FileStore::options(url).map(drop),
         #[cfg(feature = "postgres")]
         StoreScheme::Postgres => super::PostgresStore::options(url).map(drop),
         #[cfg(feature = "mysql")]

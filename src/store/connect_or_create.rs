@@ -44,7 +44,9 @@ async fn create(url: &StoreUrl) -> Result<(), StoreError> {
             super::tables::create_table(url.expose(), super::sql::table::MigrationRecord::IfDjango).await?;
         }
         #[cfg(feature = "file")]
-        StoreUrlParts::One(super::url::StoreScheme::File) => make_folder(url)?,
+        StoreUrlParts::One(super::url::StoreScheme::File | super::url::StoreScheme::FileCache) => {
+            make_folder(url)?;
+        }
         StoreUrlParts::One(_) => {}
         StoreUrlParts::CachedDb { database: one, cache: other }
         | StoreUrlParts::Moving { old: one, new: other } => {

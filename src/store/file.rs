@@ -1,11 +1,18 @@
-//! Sessions as files in one folder: Django's `file` back end, compatible with a running Django.
+//! Sessions as files in one folder, compatible with a running Django: its `file` back end, and its
+//! `FileBasedCache` behind the `cache` back end.
 //!
-//! A file's name is the cookie's name followed by the session key, and its content is the signed text. Its
-//! modification time determines the expiry: Django counts the cookie's age from it.
+//! - `file`: a file's name is the cookie's name followed by the session key, and its content is the signed
+//!   text. Its modification time determines the expiry: Django counts the cookie's age from it.
+//! - `FileBasedCache`: a file's name is a hash of the entry's name, and its content is the pickled expiry and
+//!   the compressed pickle of the session.
+//!
+//! Both write a file the same way. They differ in [`Names`] and [`Contents`].
 
+mod contents;
 mod error;
 mod folder;
 mod list;
+mod names;
 mod removal;
 mod sweep;
 #[cfg(test)]
@@ -19,15 +26,17 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use cloakroom_formats::private::StoredExpiry;
-use cloakroom_formats::{DecodeError, EXPIRY_KEY, Moment, SessionCodec, SessionData};
+use cloakroom_formats::SessionCodec;
 
+use self::contents::{Contents, Entry, Text};
 use self::error::{Failure, Task};
-use self::folder::{FileName, Folder, Found, Replaced, TEMPORARY};
+use self::folder::{Folder, Found, Replaced, TEMPORARY};
+use self::names::{FileName, Names};
 use self::sweep::{Rules, Sweep};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
+use crate::store::cache::{CacheCompressor, CacheFormat, CacheSerializer};
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
@@ -43,6 +52,19 @@ use crate::store::loaded::{Loaded, Version};
 ///   (`set_expiry(300)`), Django's file back end never expires it; this store does. A date in the session
 ///   (`set_expiry(datetime)`) counts as it is, and overrides a different `expire_date` in the record.
 /// - An expired file is absent and stays until [`clear_expired`](SessionStore::clear_expired).
+///
+/// # Django's `FileBasedCache`
+/// With [`FileOptions::cache`], or a URL `filecache:FOLDER`, it keeps sessions as Django's engine `cache` does on
+/// `django.core.cache.backends.filebased.FileBasedCache`. The guarantees are the same, except:
+///
+/// - A file's name does not tell the session key. [`list`](SessionStore::list) and
+///   [`count`](SessionStore::count) are errors of [`StoreErrorKind::Unsupported`](crate::StoreErrorKind::Unsupported).
+/// - `clear_expired` removes every expired entry of the cache, of whatever it is, as Django's reader does.
+/// - Django removes a third of all entries at random when there are `MAX_ENTRIES` (300 by default). A session
+///   that it removed is absent. This store removes none, and does not count them.
+/// - The pickles are read by this library, and never executed. Files are not signed: whoever can write to the
+///   folder can log in as anybody, and can run code in Django.
+/// - A folder that is removed while the store is open is an empty cache. The next session creates it again.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -67,8 +89,7 @@ pub struct FileStore {
 struct Shared {
     folder: Folder,
     leftover_age: Duration,
-    codec: SessionCodec,
-    settings: Settings,
+    contents: Contents,
 }
 
 /// The options of a [`FileStore`].
@@ -99,8 +120,29 @@ pub struct FileOptions {
     /// How long to wait for another program that is replacing the same session's file. Default: 5 seconds.
     pub timeout: Duration,
     /// The age from which `clear_expired` treats a temporary file, Django's too, as left behind by a crash.
-    /// Default: one hour.
+    /// Default: one hour. Those of Django's `FileBasedCache` stay: their names (`tmp` and 8 characters) could be
+    /// another program's.
     pub leftover_age: Duration,
+    /// The names of entries, if the sessions are in Django's `FileBasedCache`. Default: `None`, Django's engine
+    /// `file`.
+    ///
+    /// ```
+    /// use cloakroom::store::cache::CacheFormat;
+    /// use cloakroom::{FileStore, SessionStore, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path();
+    /// let mut format = CacheFormat::default();
+    /// format.key_prefix = "site1".to_owned();
+    /// let mut options = FileStore::at(path);
+    /// options.cache = Some(format);
+    /// let store = options.open(&Settings::new("the site's SECRET_KEY")).await?;
+    /// assert_eq!(store.name(), "filecache");
+    /// assert!(store.list().is_err(), "a file's name does not tell the session key");
+    /// # Ok::<(), cloakroom::StoreError>(()) }).unwrap();
+    /// ```
+    pub cache: Option<CacheFormat>,
 }
 
 impl FileOptions {
@@ -122,26 +164,27 @@ impl FileOptions {
     /// When the folder is missing or not a folder, when this user cannot write to it, or when its file system
     /// cannot exchange two files in one step, such as NFS.
     pub async fn open(self, settings: &Settings) -> Result<FileStore, StoreError> {
-        let codec = SessionCodec::new(settings);
+        let (names, contents) = match self.cache {
+            None => {
+                let text = Text { codec: SessionCodec::new(settings), settings: settings.clone() };
+                (Names::Prefixed(settings.cookie_name.clone()), Contents::Text(Box::new(text)))
+            }
+            Some(format) => {
+                let entry = Entry { format: format.clone(), limit: settings.max_decompressed_bytes };
+                (Names::Hashed(format), Contents::Entry(entry))
+            }
+        };
         let folder = Folder {
             path: self.path,
-            prefix: settings.cookie_name.clone(),
+            names,
             durable: self.durable,
             lock_timeout: self.timeout,
-            longest_text: codec.longest_text(),
+            longest_text: contents.longest(),
+            head: contents.head(),
         };
-        let prefix = &folder.prefix;
-        if prefix.is_empty() || prefix.contains(['/', '\0']) || TEMPORARY.starts_with(prefix.as_str()) {
-            return Err(Failure::CookieName.explain(&folder.path));
-        }
-        let store = FileStore {
-            shared: Arc::new(Shared {
-                folder,
-                leftover_age: self.leftover_age,
-                codec,
-                settings: settings.clone(),
-            }),
-        };
+        folder.names.check().map_err(|failure| failure.explain(&folder))?;
+        let shared = Shared { folder, leftover_age: self.leftover_age, contents };
+        let store = FileStore { shared: Arc::new(shared) };
         store.work(|shared| shared.folder.check()).await?;
         Ok(store)
     }
@@ -164,11 +207,14 @@ impl FileStore {
             durable: true,
             timeout: Duration::from_secs(5),
             leftover_age: Duration::from_secs(60 * 60),
+            cache: None,
         }
     }
 
     /// Returns the options for the folder of a URL: `file:FOLDER`, or `file:` for
-    /// [`default_path`](FileStore::default_path).
+    /// [`default_path`](FileStore::default_path). For Django's `FileBasedCache`, `filecache:FOLDER`, which takes
+    /// `?key_prefix=…&version=…&engine=cached_db`, and for a `KEY_FUNCTION` with another prefix than
+    /// `KEY_PREFIX:VERSION:`, `entry_prefix=…`.
     ///
     /// ```
     /// use std::path::Path;
@@ -176,16 +222,22 @@ impl FileStore {
     ///
     /// assert_eq!(FileStore::options("file:/srv/sessions")?.path, Path::new("/srv/sessions"));
     /// assert_eq!(FileStore::options("file:")?.path, FileStore::default_path());
+    /// let options = FileStore::options("filecache:/srv/cache?key_prefix=site1&version=2")?;
+    /// assert_eq!(options.path, Path::new("/srv/cache"));
+    /// assert_eq!(options.cache.map(|format| format.version), Some(2));
     /// # Ok::<(), cloakroom::StoreError>(())
     /// ```
     ///
     /// # Errors
-    /// When the URL names another machine, or has a query.
+    /// When the URL names another machine, or has a parameter that is not known; `filecache:` alone.
     pub fn options(url: &str) -> Result<FileOptions, StoreError> {
+        if let Some((folder, format)) = url::cache(url)? {
+            return Ok(FileOptions { cache: Some(format), ..FileStore::at(folder) });
+        }
         Ok(FileStore::at(url::folder(url)?.unwrap_or_else(FileStore::default_path)))
     }
 
-    /// Opens a URL, `file:FOLDER`, with the default options.
+    /// Opens a URL, `file:FOLDER` or `filecache:FOLDER`, with the default options.
     ///
     /// ```
     /// use cloakroom::chrono::Utc;
@@ -227,66 +279,37 @@ impl FileStore {
     }
 
     fn explain(&self, failure: Failure) -> StoreError {
-        failure.explain(&self.shared.folder.path)
+        failure.explain(&self.shared.folder)
     }
 
     fn name(&self, session_key: &SessionKey) -> Option<FileName> {
-        self.shared.folder.name(session_key)
-    }
-
-    async fn find(&self, session_key: &SessionKey) -> Result<Option<Found>, StoreError> {
-        match self.name(session_key) {
-            Some(name) => self.work(move |shared| shared.folder.find(&name)).await,
-            None => Ok(None),
-        }
+        self.shared.folder.names.of(session_key)
     }
 }
 
 impl Shared {
-    /// Decodes the data and the expiry. None of Django's forms of expiry is an error here: a session whose
-    /// expiry Django cannot read expires after the site's age, so that none stays without an expiry.
-    fn decode(&self, found: &Found) -> Result<(SessionData, DateTime<Utc>), DecodeError> {
-        let text = std::str::from_utf8(&found.text).map_err(|_| DecodeError::BadSignature)?;
-        // Django first creates an empty file for a new session, and reads it as an empty session.
-        let data = if text.is_empty() { SessionData::new() } else { self.codec.decode(text)? };
-        let expire_date = self.end(&data, found.modified);
-        Ok((data, expire_date))
+    fn encode(&self, record: Record<'_>) -> Result<(Vec<u8>, SystemTime), StoreError> {
+        let written = self.contents.write(record);
+        written.map_err(|error| StoreError::not_carried(self.folder.names.store(), error))
     }
+}
 
-    /// The expiry of a session that was last modified at this time.
-    fn end(&self, data: &SessionData, modified: DateTime<Utc>) -> DateTime<Utc> {
-        let time_zone = self.settings.time_zone;
-        StoredExpiry::read(data.get(EXPIRY_KEY))
-            .date(Moment::at(modified, time_zone), self.settings.cookie_age)
-            .and_then(|end| end.to_utc(time_zone))
-            .unwrap_or_else(|_| self.usual_end(modified))
-    }
-
-    fn usual_end(&self, modified: DateTime<Utc>) -> DateTime<Utc> {
-        modified.checked_add_signed(self.settings.cookie_age).unwrap_or(DateTime::<Utc>::MAX_UTC)
-    }
-
-    /// The modification time that gives this expiry with the session's age: usually now.
-    fn modified(&self, record: Record<'_>) -> SystemTime {
-        let age = self.end(record.data, record.now) - record.now;
-        let fixed = matches!(StoredExpiry::read(record.data.get(EXPIRY_KEY)), StoredExpiry::At(_));
-        let modified = if fixed { Some(record.now) } else { record.expire_date.checked_sub_signed(age) };
-        modified.unwrap_or(record.now).into()
-    }
-
-    /// Whether to clear this file. A file that is not genuine expires after the site's age, as in Django. An
-    /// unreadable file stays, as it may contain its own expiry.
-    fn is_expired(&self, found: &Found, now: DateTime<Utc>) -> bool {
-        match self.decode(found) {
-            Ok((_, expire_date)) => expire_date < now,
-            Err(DecodeError::BadSignature) => self.usual_end(found.modified) < now,
-            Err(_) => false,
-        }
-    }
-
-    fn encode(&self, record: Record<'_>) -> Result<(String, SystemTime), StoreError> {
-        let text = self.codec.encode(record.data, record.now);
-        Ok((text.map_err(|error| StoreError::not_carried("file", error))?, self.modified(record)))
+impl Names {
+    /// Refuses options with which there is no name.
+    fn check(&self) -> Task<()> {
+        let is_right = match self {
+            Names::Prefixed(prefix) => {
+                !prefix.is_empty() && !prefix.contains(['/', '\0']) && !TEMPORARY.starts_with(prefix.as_str())
+            }
+            Names::Hashed(format) => {
+                let made_by_django = (CacheSerializer::Pickle, CacheCompressor::None);
+                if (format.serializer, format.compressor) != made_by_django {
+                    return Err(Failure::Format);
+                }
+                true
+            }
+        };
+        if is_right { Ok(()) } else { Err(Failure::CookieName) }
     }
 }
 
@@ -299,25 +322,27 @@ fn expected_text(expected: Option<&Version>) -> Option<Vec<u8>> {
 #[async_trait]
 impl SessionStore for FileStore {
     fn name(&self) -> &'static str {
-        "file"
+        self.shared.folder.names.store()
     }
 
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
-        let Some(found) = self.find(session_key).await? else { return Ok(None) };
-        let read = self.shared.read(&found);
-        let (content, expire_date) = read.map_err(|error| self.explain(Failure::Unreadable(error)))?;
-        if expire_date <= now {
+        let Some(name) = self.name(session_key) else { return Ok(None) };
+        let file = self.shared.folder.names.shown(&name);
+        let Some(found) = self.work(move |shared| shared.folder.find(&name)).await? else { return Ok(None) };
+        let read = self.shared.contents.read(&found);
+        if read.expire_date.is_some_and(|expire_date| expire_date <= now) {
             return Ok(None);
         }
+        let content = read.content.map_err(|error| self.explain(Failure::Unreadable { error, file }))?;
         let version = Version::from_bytes(found.text);
-        Ok(Some(Loaded { content, version, expire_date: Some(expire_date) }))
+        Ok(content.map(|content| Loaded { content, version, expire_date: read.expire_date }))
     }
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
         let name = self.name(session_key).ok_or_else(|| self.explain(Failure::Key))?;
         let (text, modified) = self.shared.encode(record)?;
-        let version = Version::from_bytes(text.as_bytes());
-        let added = self.work(move |shared| shared.folder.add(&name, text.as_bytes(), modified)).await?;
+        let version = Version::from_bytes(&*text);
+        let added = self.work(move |shared| shared.folder.add(&name, &text, modified)).await?;
         Ok(if added { Created::Created(version) } else { Created::KeyTaken })
     }
 
@@ -329,10 +354,9 @@ impl SessionStore for FileStore {
     ) -> Result<Updated, StoreError> {
         let Some(name) = self.name(session_key) else { return Ok(Updated::Missing) };
         let (text, modified) = self.shared.encode(record)?;
-        let (version, expected) = (Version::from_bytes(text.as_bytes()), expected_text(expected));
-        let replace = move |shared: &Shared| {
-            shared.folder.replace(&name, expected.as_deref(), text.as_bytes(), modified)
-        };
+        let (version, expected) = (Version::from_bytes(&*text), expected_text(expected));
+        let replace =
+            move |shared: &Shared| shared.folder.replace(&name, expected.as_deref(), &text, modified);
         Ok(match self.work(replace).await? {
             Replaced::Done => Updated::Updated(version),
             Replaced::Missing => Updated::Missing,
@@ -350,10 +374,10 @@ impl SessionStore for FileStore {
         let Some(name) = self.name(session_key) else { return Ok(Rotated::Missing) };
         let new_name = self.name(new_session_key).ok_or_else(|| self.explain(Failure::Key))?;
         let (text, modified) = self.shared.encode(record)?;
-        let (version, expected) = (Version::from_bytes(text.as_bytes()), expected_text(expected));
+        let (version, expected) = (Version::from_bytes(&*text), expected_text(expected));
         let replace = move |shared: &Shared| {
             let expected = expected.as_deref();
-            shared.folder.move_and_replace(&name, expected, &new_name, text.as_bytes(), modified)
+            shared.folder.move_and_replace(&name, expected, &new_name, &text, modified)
         };
         Ok(match self.work(replace).await? {
             Replaced::Done => Rotated::Rotated(version),
@@ -369,12 +393,11 @@ impl SessionStore for FileStore {
     }
 
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let Some(found) = self.find(session_key).await? else { return Ok(false) };
-        Ok(match self.shared.decode(&found) {
-            Ok((_, expire_date)) => expire_date > now,
-            Err(DecodeError::BadSignature) => self.shared.usual_end(found.modified) > now,
-            Err(_) => true,
-        })
+        let Some(name) = self.name(session_key) else { return Ok(false) };
+        let found = self.work(move |shared| shared.folder.look(&name)).await?;
+        // What cannot be read is there.
+        let is_live = |found: Found| self.shared.contents.expire_date(&found).is_none_or(|end| end > now);
+        Ok(found.is_some_and(is_live))
     }
 
     async fn clear_expired_with_progress(
@@ -386,7 +409,9 @@ impl SessionStore for FileStore {
         let mut cleared = 0;
         loop {
             let batch = self.work(move |shared| {
-                let is_expired = |found: &Found| shared.is_expired(found, now);
+                // A file whose expiry cannot be read stays.
+                let is_expired =
+                    |found: &Found| shared.contents.expire_date(found).is_some_and(|end| end < now);
                 let leftover_age = shared.leftover_age;
                 let rules = Rules { folder: &shared.folder, is_expired: &is_expired, leftover_age };
                 let removed = sweep.batch(&rules)?;
@@ -402,6 +427,9 @@ impl SessionStore for FileStore {
     }
 
     fn list(&self) -> Result<Box<dyn Listing<Listed> + '_>, StoreError> {
+        if matches!(self.shared.folder.names, Names::Hashed(_)) {
+            return Err(self.explain(Failure::NoKeys));
+        }
         Ok(Box::new(Pages::<_, Listed>::of(self)))
     }
 }

@@ -28,7 +28,8 @@ struct Sample {
 
 /// Fails when most of the stored sessions are not signed with the secret of the settings; see [`SecretCheck`].
 pub(crate) async fn check_secret(store: &dyn SessionStore, settings: &Settings) -> Result<(), StoreError> {
-    let signs = !matches!(store.name(), "memory" | "redis" | "memcached") && !store.keeps_data_in_cookie();
+    let signs = !matches!(store.name(), "memory" | "redis" | "memcached" | "filecache")
+        && !store.keeps_data_in_cookie();
     if settings.secret_check == SecretCheck::Skip || !signs {
         return Ok(());
     }

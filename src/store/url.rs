@@ -3,6 +3,7 @@
 mod divide;
 #[cfg(any(
     feature = "sqlite",
+    feature = "file",
     feature = "postgres",
     feature = "mysql",
     feature = "redis",
@@ -23,6 +24,7 @@ use crate::site::error::{StoreError, StoreErrorKind};
 
 #[cfg(any(
     feature = "sqlite",
+    feature = "file",
     feature = "postgres",
     feature = "mysql",
     feature = "redis",
@@ -49,7 +51,7 @@ pub(super) use shown::{database_shown, said_by_server};
 /// 1. Everything before the last `@` is the login. Of that the user is shown, up to the first colon.
 /// 2. A port that is not a number may be a password whose `@` is missing, and is hidden.
 /// 3. Of parameters, in a query or as libpq's `host=… password=…`, the values of well-known ones are shown.
-/// 4. A path in `sqlite:` or `file:` is shown.
+/// 4. A path in `sqlite:`, `file:` or `filecache:` is shown.
 /// 5. Each part of `cached_db:DATABASE|CACHE` and of `moving:OLD|NEW` is shown like a URL of its own.
 ///
 /// ```

@@ -23,6 +23,7 @@ mod dependencies;
 mod django;
 mod extra_columns;
 mod faults;
+mod file_cache;
 mod file_store;
 mod fuzz_corpus;
 mod hostile_text;

@@ -60,7 +60,10 @@ fn one_after_the_other(name: &str, url: &str) {
     assert_eq!(second.block_on(load(&*store, &session_key)), 3, "{name}");
     drop((second, third));
     let last = runtime();
-    assert_eq!(last.block_on(store.count(Utc::now())).unwrap().live, 1, "{name}");
+    // It cannot count.
+    if name != "filecache" {
+        assert_eq!(last.block_on(store.count(Utc::now())).unwrap().live, 1, "{name}");
+    }
     assert!(last.block_on(store.delete(&session_key)).unwrap(), "{name}");
     let there = last.block_on(store.exists(&session_key, Utc::now())).unwrap();
     assert!(!there, "{name}");

@@ -43,6 +43,20 @@ async fn file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn file_based_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("filecache:{}?key_prefix=site1", folder.path().display());
+    let store = cloakroom::connect(&url, &Settings::new("secret")).await.unwrap();
+    conforms("filecache", store).await;
+    // As the copies in front of a database.
+    let database = folder.path().join("db.sqlite3");
+    SqliteStore::at(&database).create_table(Default::default()).await.unwrap();
+    let url = format!("cached_db:sqlite:{}|{url}", database.display());
+    let store = cloakroom::connect(&url, &Settings::new("secret")).await.unwrap();
+    conforms("cached_db of sqlite and filecache", store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cached_db() {
     let folder = tempfile::tempdir().unwrap();
     conforms("cached_db", stores::new_cached_db(folder.path()).await).await;

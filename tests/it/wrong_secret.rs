@@ -39,7 +39,7 @@ fn in_an_hour() -> DateTime<Utc> {
 
 /// The file store keeps no expiry but the session's own.
 fn is_signed(name: &str) -> bool {
-    !matches!(name, "redis" | "redis cluster" | "memcached")
+    !matches!(name, "redis" | "redis cluster" | "memcached" | "filecache")
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use cloakroom::store::{Listed, StoreUrl};
-use cloakroom::{Clock, SessionKey, SessionStore, SystemClock};
+use cloakroom::{Clock, SessionKey, SessionStore, StoreErrorKind, SystemClock};
 use serde_json::json;
 
 use crate::ending::Ending;
@@ -31,7 +31,7 @@ session. The user can log in again: first deactivate the user or set another pas
 For a cached_db site the cache is read too: Django answers from it even when the row is gone.
 
 Exit codes: 0 none is left, 1 something failed, the user keeps logging in, or no session has the id, 2 wrong usage, 3 some \
-sessions could not be read, and may be this user's.";
+sessions could not be read, or the cache cannot list its copies, and may be this user's.";
 
 /// Delete all sessions in which a user is logged in, or sessions by their ids
 #[derive(Args)]
@@ -59,6 +59,8 @@ struct Pass {
     found: u64,
     unread: u64,
     ended: Ended,
+    /// The rows' keys, if the cache cannot list its copies.
+    blind: Option<Vec<SessionKey>>,
 }
 
 /// The limit for a user who logs in faster than this command ends sessions.
@@ -79,12 +81,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     };
     let front = cache_in_front::open(&site).await?;
     let cache = front.cache();
-    let (mut found, mut is_told, mut last) = (0, false, Pass::default());
+    let (mut found, mut is_told, mut last, mut rows) = (0, false, Pass::default(), Vec::new());
     let mut outcome = Ok(());
     for _ in 0..PASSES {
         last = Pass::default();
         outcome = pass(&store, cache, user, options.dry_run, &mut last).await;
         found += if options.dry_run { last.found } else { last.ended.gone };
+        rows.extend(last.blind.iter().flatten().cloned());
         is_told |= last.ended.complain();
         let is_last = last.found == 0 || last.ended.failed > 0 || options.dry_run;
         if is_last || outcome.is_err() || asked_to_stop().is_some() {
@@ -93,6 +96,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         if cache.is_some() {
             cache_in_front::wait().await;
         }
+    }
+    let is_blind = last.blind.is_some();
+    if is_blind && !options.dry_run {
+        cache_in_front::end_again(&*store, &front, &rows).await?;
     }
     let is_whole = outcome.is_ok() && asked_to_stop().is_none();
     let is_done = is_whole && (options.dry_run || last.found == 0);
@@ -110,7 +117,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     );
     cache_note(&options, site.url()?, found > 0);
     outcome?;
-    let is_unread = complain_of_unread(last.unread);
+    let is_unread = complain_of_unread(last.unread) | is_blind;
+    if is_blind {
+        complain(
+            "the cache cannot list its copies, so that those without a row were not looked at: with such a copy the user is \
+             still logged in. Empty the cache to be sure",
+        );
+    }
     if is_whole && !is_done && last.ended.failed == 0 {
         complain("the user keeps logging in; deactivate the user first, then revoke again");
     }
@@ -179,14 +192,17 @@ async fn pass(
         pass.unread += page.iter().filter(|listed| may_be_anybodys(listed, now)).count() as u64;
         let keys = keys_of(page, user);
         pass.found += keys.len() as u64;
-        if dry_run {
-            found.extend(keys);
-        } else {
+        if !dry_run {
             pass.ended.end(&**store, &keys).await;
         }
+        found.extend(keys);
     }
     drop(walk);
     let Some(cache) = cache else { return Ok(()) };
+    if cache.list().is_err_and(|error| error.kind() == StoreErrorKind::Unsupported) {
+        pass.blind = Some(found.into_iter().collect());
+        return Ok(());
+    }
     let mut walk = Walk::begin(&**cache, now, "looked at in the cache").await?;
     while let Some(page) = walk.next().await? {
         for listed in page.iter().filter(|listed| listed.session.is_err()) {
@@ -194,7 +210,7 @@ async fn pass(
             pass.unread += u64::from(!store.exists(&listed.session_key, now).await?);
         }
         let mut keys = keys_of(page, user);
-        keys.retain(|key| !found.contains(key));
+        keys.retain(|key| !dry_run || !found.contains(key));
         pass.found += keys.len() as u64;
         if !dry_run {
             pass.ended.end_copies(&**store, &keys).await;

@@ -186,6 +186,7 @@ fn site_of(found: Found, folder: &Path) -> anyhow::Result<DjangoSite> {
                 return Err(usage(format!("the Django setting {setting} = {class}: {why}")));
             }
             cache.note().iter().for_each(|line| note(line));
+            cache.culling().iter().for_each(|line| note(line));
             cache.url()?.into()
         }
         Some("cached_db") => {

@@ -24,12 +24,17 @@ fn is_read_and_ended(settings: &str, url: &str) {
     let checked = from_django(&project, &["check", "--json"]);
     assert_eq!((checked.code, &checked.json()["live"]), (0, &json!(1)), "{checked:?}");
     assert_eq!(from_django(&project, &["revoke", "--user", "7"]).code, 0);
+    assert_eq!(user_in_django(&project, &key), "None");
+}
+
+/// Who is logged in in this session, to Django.
+fn user_in_django(project: &Project, key: &str) -> String {
     let code = format!(
         "from importlib import import_module\nfrom django.conf import settings\n\
          print('user', import_module(settings.SESSION_ENGINE).SessionStore({key:?}).get('_auth_user_id'))"
     );
-    let user = project.manage(&["shell", "-c", &code]);
-    assert!(user.contains("user None"), "{user}");
+    let printed = project.manage(&["shell", "-c", &code]);
+    printed.lines().find_map(|line| line.strip_prefix("user ")).unwrap().to_owned()
 }
 
 #[test]
@@ -44,6 +49,95 @@ fn files() {
     let settings =
         format!("SESSION_ENGINE = 'django.contrib.sessions.backends.file'\nSESSION_FILE_PATH = '{path}'");
     is_read_and_ended(&settings, &format!("file:{path}"));
+}
+
+fn file_based_cache(engine: &str, folder: &std::path::Path, rest: &str) -> String {
+    format!(
+        "SESSION_ENGINE = 'django.contrib.sessions.backends.{engine}'\n\
+         CACHES = {{'default': {{'BACKEND': 'django.core.cache.backends.filebased.FileBasedCache',\n\
+         'LOCATION': '{}', {rest}}}}}",
+        folder.display()
+    )
+}
+
+/// A file's name tells no session key: a session is found by its key alone, and all else is an error that says so.
+#[test]
+fn sessions_in_a_file_based_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("50% cache");
+    let project = Project::new(&file_based_cache("cache", &place, "'KEY_PREFIX': 'a&b', 'VERSION': 2"));
+    let key = project.create_session();
+    let url = format!("filecache:{}?key_prefix=a%26b&version=2", place.to_str().unwrap().replace('%', "%25"));
+    let printed = from_django(&project, &["settings", "--json"]);
+    assert_eq!(printed.json()["store"], url);
+    let warned = "['BACKEND'] is a FileBasedCache: with 300 entries";
+    assert!(printed.stderr.contains(warned), "{printed:?}");
+    assert_eq!(from_django(&project, &["ping"]).code, 0);
+    let shown = from_django(&project, &["show", "--json", &key]);
+    assert_eq!((shown.code, &shown.json()["user"]), (0, &json!("7")), "{shown:?}");
+
+    let database = format!("sqlite:{}", project.path().join("db.sqlite3").display());
+    let moving = format!("moving:{url}|{database}");
+    for command in [
+        &["list"][..],
+        &["count"],
+        &["check"],
+        &["revoke", "--user", "7"],
+        &["copy", "--to", &database],
+        &["move", "--store", &moving],
+    ] {
+        let ran = from_django(&project, command);
+        let reason = "sessions in Django's FileBasedCache cannot be listed or counted";
+        assert!(ran.code == 1 && ran.stderr.contains(reason), "{command:?}: {ran:?}");
+        assert!(!ran.stderr.contains(&key), "{command:?}: {ran:?}");
+    }
+    let cleared = from_django(&project, &["clearsessions"]);
+    assert!(cleared.code == 0 && !cleared.stderr.contains("error"), "{cleared:?}");
+    assert_eq!(from_django(&project, &["delete", &key]).code, 0);
+    let gone = from_django(&project, &["show", &key]);
+    assert!(gone.code == 1, "{gone:?}");
+}
+
+/// The copies in front of a database: rows are listed, and a copy is ended by its row's key.
+#[test]
+fn cached_db_on_a_file_based_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = Project::new(&file_based_cache("cached_db", folder.path(), "'KEY_PREFIX': 'a'"));
+    let key = project.create_session();
+    let place = folder.path().display();
+    let url =
+        format!("cached_db:sqlite:{}/db.sqlite3|filecache:{place}?key_prefix=a", project.path().display());
+    let printed = from_django(&project, &["settings", "--json"]);
+    assert_eq!(printed.json()["store"], url);
+    assert!(!printed.stderr.contains("at random"), "the rows have all sessions: {printed:?}");
+    let listed = from_django(&project, &["list", "--keys", "--json", "--user", "7"]);
+    assert_eq!(listed.json()["session_key"], json!(key), "{listed:?}");
+    assert_eq!(from_django(&project, &["check", "--json"]).code, 0);
+    let copies = || std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(copies(), 1);
+    // A copy whose row is gone cannot be found.
+    let told = "the cache cannot list its copies";
+    let tried = from_django(&project, &["revoke", "--user", "7", "--dry-run"]);
+    assert!(tried.code == 3 && tried.stderr.contains(told), "{tried:?}");
+    assert!(tried.stdout.contains("1 session of user 7 found"), "{tried:?}");
+    assert_eq!((copies(), &*user_in_django(&project, &key)), (1, "7"));
+    let revoked = from_django(&project, &["revoke", "--user", "7"]);
+    assert!(revoked.code == 3 && revoked.stderr.contains(told), "{revoked:?}");
+    assert!(revoked.stdout.contains("1 session of user 7 revoked"), "{revoked:?}");
+    assert_eq!(user_in_django(&project, &key), "None");
+    assert_eq!(from_django(&project, &["count"]).code, 0);
+}
+
+/// As with other caches, a `KEY_FUNCTION` that puts something before the key.
+#[test]
+fn a_file_based_cache_with_a_key_function() {
+    let folder = tempfile::tempdir().unwrap();
+    let function = "def make_key(key, key_prefix, version): return f'{key_prefix}|{version}|{key}'";
+    let settings = file_based_cache("cache", folder.path(), "'KEY_PREFIX': 'a', 'KEY_FUNCTION': make_key");
+    let project = Project::new(&format!("{function}\n{settings}"));
+    let key = project.create_session();
+    let shown = from_django(&project, &["show", "--json", &key]);
+    assert_eq!((shown.code, &shown.json()["user"]), (0, &json!("7")), "{shown:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

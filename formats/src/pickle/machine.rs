@@ -75,13 +75,18 @@ impl<'a> Machine<'a> {
     }
 
     /// Runs the pickle; returns all objects that it describes, and the id of the result.
-    pub(super) fn run(mut self) -> Result<(Objects<'a>, Id), PickleError> {
+    pub(super) fn run(self) -> Result<(Objects<'a>, Id), PickleError> {
+        self.run_first().map(|(objects, root, _)| (objects, root))
+    }
+
+    /// Runs the first of several pickles; returns its length too.
+    pub(super) fn run_first(mut self) -> Result<(Objects<'a>, Id, usize), PickleError> {
         loop {
             self.spend(1)?;
             match self.take(1)?[0] {
                 b'.' => {
                     let root = self.pop()?;
-                    return Ok((self.objects, root));
+                    return Ok((self.objects, root, self.position));
                 }
                 opcode => self.step(opcode)?,
             }

@@ -12,8 +12,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use cloakroom_formats::private::{InflateError, is_pickle_of_none, write_pickle_within};
 use cloakroom_formats::{PickleError, SessionData, ValueError};
 
-#[cfg(feature = "memcached")]
-pub(super) use compression::inflate;
+#[cfg(feature = "file")]
+pub(in crate::store) use compression::deflate;
+#[cfg(any(feature = "memcached", feature = "file"))]
+pub(in crate::store) use compression::inflate;
 
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
@@ -295,6 +297,19 @@ impl CacheFormat {
     /// Takes the parameters that are settings of the site's `CACHES`: those of
     /// [`PARAMETERS`](CacheFormat::PARAMETERS).
     pub(in crate::store) fn take_from(parameters: &mut Parameters) -> Result<CacheFormat, StoreError> {
+        let mut format = CacheFormat::take_names(parameters)?;
+        if let Some(serializer) = parameters.take_parsed("serializer", CacheSerializer::NAMES)? {
+            format.serializer = serializer;
+        }
+        if let Some(compressor) = parameters.take_parsed("compressor", CacheCompressor::NAMES)? {
+            format.compressor = compressor;
+        }
+        format.check_compiled_in()?;
+        Ok(format)
+    }
+
+    /// Takes the parameters of the entries' names alone: those of [`NAMES`](CacheFormat::NAMES).
+    pub(in crate::store) fn take_names(parameters: &mut Parameters) -> Result<CacheFormat, StoreError> {
         let mut format = CacheFormat::default();
         if let Some(prefix) = parameters.take("key_prefix")? {
             format.key_prefix = prefix;
@@ -309,13 +324,6 @@ impl CacheFormat {
         if let Some(engine) = parameters.take_parsed("engine", CacheEngine::NAMES)? {
             format.engine = engine;
         }
-        if let Some(serializer) = parameters.take_parsed("serializer", CacheSerializer::NAMES)? {
-            format.serializer = serializer;
-        }
-        if let Some(compressor) = parameters.take_parsed("compressor", CacheCompressor::NAMES)? {
-            format.compressor = compressor;
-        }
-        format.check_compiled_in()?;
         Ok(format)
     }
 
@@ -330,6 +338,9 @@ impl CacheFormat {
                        in Cargo.toml";
         Err(StoreError::new("redis", StoreErrorKind::Misconfigured, message))
     }
+
+    /// The names of the parameters about the entries' names, for an error.
+    pub(crate) const NAMES: [&str; 4] = ["key_prefix", "version", "entry_prefix", "engine"];
 
     /// The names of the parameters, for an error.
     pub(crate) const PARAMETERS: [&str; 6] =

@@ -1,10 +1,10 @@
 //! The errors of file operations, and their remedies.
 
 use std::io;
-use std::path::Path;
 
-use cloakroom_formats::DecodeError;
-
+use super::contents::Unreadable;
+use super::folder::Folder;
+use super::names::Names;
 use crate::site::error::{StoreError, StoreErrorKind};
 
 /// The result of file operations.
@@ -21,12 +21,22 @@ pub(super) enum Failure {
     CookieName,
     /// The key cannot be part of a file name.
     Key,
+    /// A `FileBasedCache` always pickles, and compresses in its own way.
+    Format,
+    /// A file's name does not tell the session key.
+    NoKeys,
     Locked,
-    Unreadable(DecodeError),
+    Unreadable {
+        error: Unreadable,
+        /// The file's name, if it may be shown.
+        file: Option<String>,
+    },
     /// The file is longer than any session's text.
     TooLarge {
         size: u64,
         limit: u64,
+        /// The file's name, if it may be shown.
+        file: Option<String>,
     },
     Stopped,
 }
@@ -37,18 +47,27 @@ pub(super) fn doing<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) ->
 }
 
 impl Failure {
-    /// The error for the caller: what is wrong, where, and what to do next. Names no file, because a file's
-    /// name contains the session key.
-    pub(super) fn explain(self, folder: &Path) -> StoreError {
-        use StoreErrorKind::{Misconfigured, Refused, Unavailable, Unreadable};
-        let folder = folder.display();
+    /// The error for the caller: what is wrong, where, and what to do next. Names no file whose name contains
+    /// the session key.
+    pub(super) fn explain(self, folder: &Folder) -> StoreError {
+        use StoreErrorKind::{Misconfigured, Refused, Unavailable, Unreadable, Unsupported};
+        let (names, folder) = (&folder.names, folder.path.display());
+        let place = |file: &Option<String>| match file {
+            Some(file) => format!("{folder}/{file}"),
+            None => folder.to_string(),
+        };
         let (kind, message) = match &self {
             Failure::Io(what, error) => explain_io(what, error, &folder),
             Failure::NotAFolder => (
                 Misconfigured,
-                format!(
-                    "{folder}: no such folder; make it, or set SESSION_FILE_PATH to the one that Django uses"
-                ),
+                match names {
+                    Names::Prefixed(_) => format!(
+                        "{folder}: no such folder; make it, or set SESSION_FILE_PATH to the one that Django uses"
+                    ),
+                    Names::Hashed(_) => format!(
+                        "{folder}: no such folder; make it, or name the LOCATION of the site's FileBasedCache"
+                    ),
+                },
             ),
             Failure::NoExchange(error) => (
                 Misconfigured,
@@ -71,29 +90,43 @@ impl Failure {
                      `0` to `9` only, as in Django"
                 ),
             ),
+            Failure::Format => (
+                Misconfigured,
+                "Django's FileBasedCache knows no other serializer than pickle, and no compressor; leave both at \
+                 their defaults"
+                    .to_owned(),
+            ),
+            Failure::NoKeys => (
+                Unsupported,
+                format!(
+                    "{folder}: sessions in Django's FileBasedCache cannot be listed or counted. A file's name is a \
+                     hash, which tells neither a session key nor whether the entry is a session"
+                ),
+            ),
             Failure::Locked => (
                 Unavailable,
                 format!(
                     "{folder}: another program keeps this session's file locked; nothing was written, try again"
                 ),
             ),
-            Failure::Unreadable(error) => {
-                (Unreadable, format!("{folder}: {error}; the file was left as it is"))
+            Failure::Unreadable { error, file } => {
+                (Unreadable, format!("{}: {error}; the file was left as it is", place(file)))
             }
-            Failure::TooLarge { size, limit } => (
+            Failure::TooLarge { size, limit, file } => (
                 Unreadable,
                 format!(
-                    "{folder}: a session's file has {size} bytes or more, and a session's text takes at most {limit}, \
+                    "{}: a session's file has {size} bytes or more, and a session takes at most {limit}, \
                      which follows from `max_decompressed_bytes`; the file was left as it is. If it is a session, raise the limit; \
-                     else find out who put it there"
+                     else find out who put it there",
+                    place(file)
                 ),
             ),
             Failure::Stopped => (Unavailable, format!("{folder}: the runtime is shutting down")),
         };
-        let error = StoreError::new("file", kind, message);
+        let error = StoreError::new(names.store(), kind, message);
         match self {
             Failure::Io(_, source) | Failure::NoExchange(source) => error.with_source(source),
-            Failure::Unreadable(source) => error.with_source(source),
+            Failure::Unreadable { error: source, .. } => error.with_source(source),
             _ => error,
         }
     }

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,27 +15,22 @@ use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::{Failure, Task, doing};
-use crate::site::session_key::SessionKey;
+use super::names::{FileName, Names};
 
 /// The prefix of temporary files. No session's file has it, so Django's `clear_expired` ignores them.
 pub(super) const TEMPORARY: &str = ".cloakroom-";
-/// The longest file name on all common file systems.
-const MAX_NAME_LENGTH: usize = 255;
 
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) path: PathBuf,
-    /// The prefix of session files: the cookie's name.
-    pub(super) prefix: String,
+    pub(super) names: Names,
     pub(super) durable: bool,
     pub(super) lock_timeout: Duration,
     /// The maximum size of a session's file. A longer file holds no session, and is not read.
     pub(super) longest_text: usize,
+    /// The number of bytes that tell a file's expiry; `None` if it takes the whole file.
+    pub(super) head: Option<usize>,
 }
-
-/// The name of a session's file. It never leaves this folder's code.
-#[derive(Clone, Debug)]
-pub(super) struct FileName(String);
 
 /// Identifies a file, regardless of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,13 +68,6 @@ impl Identity {
     }
 }
 
-impl FileName {
-    /// The session key in the name.
-    pub(super) fn session_key(&self, folder: &Folder) -> &str {
-        self.0.strip_prefix(&folder.prefix).unwrap_or(&self.0)
-    }
-}
-
 impl Found {
     fn is(&self, expected: Option<&[u8]>) -> bool {
         expected.is_none_or(|expected| self.text == expected)
@@ -96,7 +84,7 @@ impl Drop for Temporary {
 impl Folder {
     /// Checks that this is a folder, and that this store can work in it.
     pub(super) fn check(&self) -> Task<()> {
-        self.must_be_there()?;
+        self.is_there()?.then_some(()).ok_or(Failure::NotAFolder)?;
         let now = SystemTime::now();
         let (one, other) = (self.temporary(b"", now)?, self.temporary(b"", now)?);
         match rename(&one.path, &other.path, RenameFlags::EXCHANGE) {
@@ -107,37 +95,45 @@ impl Folder {
         }
     }
 
-    /// Distinguishes a missing session from a missing folder, in which all sessions would seem gone.
+    /// Distinguishes a missing session from a missing folder, in which all sessions would seem gone. A cache's
+    /// folder may be gone.
     pub(super) fn must_be_there(&self) -> Task<()> {
+        let is_right = self.is_there()? || self.names.come_with_folder();
+        is_right.then_some(()).ok_or(Failure::NotAFolder)
+    }
+
+    fn is_there(&self) -> Task<bool> {
         match fs::metadata(&self.path) {
-            Ok(metadata) if metadata.is_dir() => Ok(()),
+            Ok(metadata) if metadata.is_dir() => Ok(true),
             Ok(_) => Err(Failure::NotAFolder),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::NotAFolder),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(doing("look at the folder")(error)),
         }
     }
 
-    /// The name of this session's file; `None` when the key cannot be part of a file name, so that no session
-    /// has it.
-    pub(super) fn name(&self, session_key: &SessionKey) -> Option<FileName> {
-        self.parse(&format!("{}{}", self.prefix, session_key.as_str()))
-    }
-
-    /// Parses a session file's name. Allows the same characters as Django's `_key_to_file`.
-    pub(super) fn parse(&self, name: &str) -> Option<FileName> {
-        let session_key = name.strip_prefix(&self.prefix)?;
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        (!session_key.is_empty() && name.len() <= MAX_NAME_LENGTH && session_key.bytes().all(allowed))
-            .then(|| FileName(name.to_owned()))
+    /// Creates a cache's folder again, for this user alone. `FileBasedCache._createdir`.
+    fn make(&self) -> Task<()> {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(&self.path).map_err(doing("make the folder"))
     }
 
     pub(super) fn path_of(&self, name: &FileName) -> PathBuf {
         self.path.join(&name.0)
     }
 
-    /// Reads the whole file. Only a regular file is a session's. A link could lead out of the folder, and a
-    /// pipe could block the reader.
+    /// Reads the whole file.
     pub(super) fn find(&self, name: &FileName) -> Task<Option<Found>> {
+        self.read(name, None)
+    }
+
+    /// Reads as much of the file as tells its expiry.
+    pub(super) fn look(&self, name: &FileName) -> Task<Option<Found>> {
+        self.read(name, self.head)
+    }
+
+    /// Reads a file, or its beginning. Only a regular file is a session's. A link could lead out of the folder,
+    /// and a pipe could block the reader.
+    fn read(&self, name: &FileName, head: Option<usize>) -> Task<Option<Found>> {
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(self.path_of(name)) {
             Ok(file) => file,
@@ -145,7 +141,7 @@ impl Folder {
                 Some(Errno::NOENT) => return self.must_be_there().map(|()| None),
                 Some(Errno::LOOP | Errno::NXIO) => {
                     self.must_be_there()?;
-                    warn_of_what_is_no_file();
+                    warn_of_what_is_no_file(self.names.store());
                     return Ok(None);
                 }
                 _ => return Err(doing("open a session's file")(error)),
@@ -153,17 +149,18 @@ impl Folder {
         };
         let metadata = file.metadata().map_err(doing("look at a session's file"))?;
         if !metadata.is_file() {
-            warn_of_what_is_no_file();
+            warn_of_what_is_no_file(self.names.store());
             return Ok(None);
         }
-        let limit = self.longest_text as u64;
-        let too_large = |size| Err(Failure::TooLarge { size, limit });
-        if metadata.len() > limit {
+        let limit = head.unwrap_or(self.longest_text) as u64;
+        let too_large = |size| Err(Failure::TooLarge { size, limit, file: self.names.shown(name) });
+        if metadata.len() > limit && head.is_none() {
             return too_large(metadata.len());
         }
         let mut text = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(1 << 20) + 1);
         // It may grow while it is read, and some kernel files report no length.
-        (&mut file).take(limit + 1).read_to_end(&mut text).map_err(doing("read a session's file"))?;
+        let most = limit + u64::from(head.is_none());
+        (&mut file).take(most).read_to_end(&mut text).map_err(doing("read a session's file"))?;
         if text.len() as u64 > limit {
             return too_large(text.len() as u64);
         }
@@ -176,12 +173,14 @@ impl Folder {
     /// umask.
     pub(super) fn temporary(&self, text: &[u8], modified: SystemTime) -> Task<Temporary> {
         let path = self.temporary_path()?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(doing("make a temporary file"))?;
+        let make = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let mut made = make();
+        let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        if self.names.come_with_folder() && made.as_ref().is_err_and(is_missing) {
+            self.make()?;
+            made = make();
+        }
+        let mut file = made.map_err(doing("make a temporary file"))?;
         // From here on the file is removed in any case.
         let mut temporary = Temporary { path, file: None };
         let write = |file: &mut File| {
@@ -292,7 +291,7 @@ impl Folder {
             };
             lock(&found.file, deadline)?;
             // The previous holder of the lock may have replaced the file; then this lock is on an old file.
-            if self.is_current(name, &found)? {
+            if self.is_current(name, &found)? && self.is_unchanged(&found)? {
                 return Ok(Ok((found, replacement)));
             }
             temporary = Some(replacement);
@@ -301,6 +300,19 @@ impl Folder {
 
     pub(super) fn is_current(&self, name: &FileName, found: &Found) -> Task<bool> {
         Ok(identity_of(&self.path_of(name))? == Some(found.identity))
+    }
+
+    /// Whether the file still begins with what was read of it.
+    pub(super) fn is_unchanged(&self, found: &Found) -> Task<bool> {
+        if !self.names.may_change_in_place() {
+            return Ok(true);
+        }
+        let mut now = vec![0; found.text.len()];
+        match found.file.read_exact_at(&mut now, 0) {
+            Ok(()) => Ok(now == found.text),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(doing("read a session's file")(error)),
+        }
     }
 
     /// Exchanges a file and its replacement. Fails when the file was removed, so it is never restored. If
@@ -381,9 +393,9 @@ fn lock(file: &File, deadline: Instant) -> Task<()> {
     }
 }
 
-fn warn_of_what_is_no_file() {
+fn warn_of_what_is_no_file(store: &'static str) {
     tracing::warn!(
-        store = "file",
+        store,
         "what has the name of a session's file is no file but a link, a folder or the like; it counts as no session"
     );
 }

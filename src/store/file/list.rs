@@ -5,15 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use cloakroom_formats::DecodeError;
 
 use super::error::{Failure, Task, doing};
-use super::folder::{FileName, Found};
+use super::names::FileName;
 use super::{FileStore, Shared};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::listing::{Listed, Paged};
-use crate::store::loaded::{Content, Loaded, Version};
+use crate::store::loaded::{Loaded, Version};
 
 /// The walk, shared with the listing.
 type Walk = Arc<Mutex<fs::ReadDir>>;
@@ -59,38 +58,28 @@ impl Shared {
             let Some(entry) = entries.next() else { return Ok((names, true)) };
             let name = entry.map_err(doing("read the folder"))?.file_name();
             // Session file names are ASCII.
-            names.extend(name.to_str().and_then(|name| self.folder.parse(name)));
+            names.extend(name.to_str().and_then(|name| self.folder.names.parse(name)));
         }
         Ok((names, false))
     }
 
     /// The session in a file; `None` if the file was removed meanwhile.
     fn listed(&self, name: &FileName) -> Option<Listed> {
-        let session_key = SessionKey::from_trusted(name.session_key(&self.folder));
+        let session_key = SessionKey::from_trusted(self.folder.names.session_key(name)?);
         let (expire_date, session) = match self.folder.find(name) {
             Ok(found) => {
                 let found = found?;
-                match self.read(&found) {
-                    Ok((content, expire_date)) => {
-                        let version = Version::from_bytes(found.text);
-                        let expire_date = Some(expire_date);
-                        (expire_date, Ok(Loaded { content, version, expire_date }))
-                    }
-                    Err(error) => (None, Err(Failure::Unreadable(error))),
+                let read = self.contents.read(&found);
+                let (version, expire_date) = (Version::from_bytes(found.text), read.expire_date);
+                let file = self.folder.names.shown(name);
+                match read.content {
+                    Ok(content) => (expire_date, Ok(Loaded { content: content?, version, expire_date })),
+                    Err(error) => (expire_date, Err(Failure::Unreadable { error, file })),
                 }
             }
             Err(failure) => (None, Err(failure)),
         };
-        let session = session.map_err(|failure| failure.explain(&self.folder.path));
+        let session = session.map_err(|failure| failure.explain(&self.folder));
         Some(Listed { session_key, expire_date, session })
-    }
-
-    /// Decodes a file's content and its session's expiry.
-    pub(super) fn read(&self, found: &Found) -> Result<(Content, DateTime<Utc>), DecodeError> {
-        match self.decode(found) {
-            Ok((data, expire_date)) => Ok((Content::Genuine(data), expire_date)),
-            Err(DecodeError::BadSignature) => Ok((Content::NotGenuine, self.usual_end(found.modified))),
-            Err(error) => Err(error),
-        }
     }
 }

@@ -4,7 +4,8 @@ use rustix::fs::{FlockOperation, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::{Task, doing};
-use super::folder::{FileName, Folder, Found, Temporary, identity_of, rename};
+use super::folder::{Folder, Found, Temporary, identity_of, rename};
+use super::names::FileName;
 
 impl Folder {
     /// Removes a file; returns whether there was one. Does not wait for locks.
@@ -26,7 +27,7 @@ impl Folder {
             Err(Errno::WOULDBLOCK) => return Ok(false),
             Err(error) => return Err(doing("lock a session's file")(error)),
         }
-        if !self.is_current(name, found)? {
+        if !self.is_current(name, found)? || !self.is_unchanged(found)? {
             return Ok(false);
         }
         self.take(name, found)

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
 use super::error::{Failure, Task, doing};
-use super::folder::{FileName, Folder, Found, TEMPORARY};
+use super::folder::{Folder, Found, TEMPORARY};
+use super::names::FileName;
 
 /// The number of file names in one batch.
 const BATCH: usize = 1_000;
@@ -30,8 +31,13 @@ pub(super) struct Sweep {
 impl Sweep {
     pub(super) fn begin(folder: &Folder) -> Task<Sweep> {
         folder.must_be_there()?;
-        let entries = fs::read_dir(&folder.path).map_err(doing("read the folder"))?;
-        Ok(Sweep { entries: Some(entries), skipped: false })
+        match fs::read_dir(&folder.path) {
+            Ok(entries) => Ok(Sweep { entries: Some(entries), skipped: false }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && folder.names.come_with_folder() => {
+                Ok(Sweep { entries: None, skipped: false })
+            }
+            Err(error) => Err(doing("read the folder")(error)),
+        }
     }
 
     /// Whether the walk has ended.
@@ -52,8 +58,9 @@ impl Sweep {
                 // Another user's file in a shared folder must not prevent clearing the others.
                 Err(failure) if !self.skipped => {
                     self.skipped = true;
-                    let error = failure.explain(&rules.folder.path);
-                    tracing::warn!(store = "file", %error, "some files could not be looked at, and were left");
+                    let error = failure.explain(rules.folder);
+                    let store = rules.folder.names.store();
+                    tracing::warn!(store, %error, "some files could not be looked at, and were left");
                 }
                 Err(_) => {}
             }
@@ -68,7 +75,7 @@ impl Rules<'_> {
         let file_name = entry.file_name();
         // Session file names are ASCII.
         let Some(name) = file_name.to_str() else { return Ok(false) };
-        match self.folder.parse(name) {
+        match self.folder.names.parse(name) {
             Some(session) => self.clear(&session),
             None if self.is_temporary(file_name.as_bytes()) => self.reap(entry).map(|()| false),
             None => Ok(false),
@@ -76,19 +83,16 @@ impl Rules<'_> {
     }
 
     fn clear(&self, name: &FileName) -> Task<bool> {
-        match self.folder.find(name)? {
+        match self.folder.look(name)? {
             Some(found) if (self.is_expired)(&found) => self.folder.remove_found(name, &found),
             _ => Ok(false),
         }
     }
 
-    /// Whether this library or Django (`<name of a session's file>_out_<8 characters>`) creates such names.
+    /// Whether this library or Django creates such names.
     fn is_temporary(&self, name: &[u8]) -> bool {
         name.starts_with(TEMPORARY.as_bytes())
-            || std::str::from_utf8(name)
-                .ok()
-                .and_then(|name| name.rsplit_once("_out_"))
-                .is_some_and(|(session, random)| random.len() == 8 && self.folder.parse(session).is_some())
+            || std::str::from_utf8(name).is_ok_and(|name| self.folder.names.is_temporary_of_django(name))
     }
 
     /// Removes a temporary file that is no longer in use.

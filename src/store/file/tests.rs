@@ -3,18 +3,21 @@
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
-use super::folder::{FileName, Folder, Replaced};
+use super::folder::{Folder, Replaced};
+use super::names::{FileName, Names};
+use crate::site::session_key::SessionKey;
 
 fn folder(path: &std::path::Path) -> (Folder, FileName) {
     let lock_timeout = Duration::from_millis(200);
     let folder = Folder {
         path: path.to_owned(),
-        prefix: "sessionid".into(),
+        names: Names::Prefixed("sessionid".into()),
         durable: false,
         lock_timeout,
         longest_text: 100,
+        head: None,
     };
-    let name = folder.parse("sessionidabcdefgh").unwrap();
+    let name = folder.names.parse("sessionidabcdefgh").unwrap();
     (folder, name)
 }
 
@@ -132,6 +135,43 @@ fn who_waited_for_the_lock_compares_again() {
     });
 }
 
+/// Django's `FileBasedCache.touch` takes the lock, and writes into the file in place.
+#[test]
+fn what_django_writes_in_place_is_compared_again() {
+    use std::os::unix::fs::FileExt;
+
+    let place = tempfile::tempdir().unwrap();
+    let (mut folder, _) = folder(place.path());
+    (folder.names, folder.head) = (Names::Hashed(Default::default()), Some(3));
+    folder.lock_timeout = Duration::from_secs(30);
+    let name = folder.names.of(&SessionKey::from_trusted("abcdefgh")).unwrap();
+    folder.add(&name, b"first", SystemTime::now()).unwrap();
+    let touch = |text: &[u8]| {
+        let file = std::fs::File::options().write(true).open(folder.path_of(&name)).unwrap();
+        file.write_all_at(text, 0).unwrap();
+    };
+    // A save that waits for the lock has compared already.
+    let (touching, replacement) = folder.prepare(&name, None, b"unused", SystemTime::now()).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| folder.replace(&name, Some(b"first"), b"mine", SystemTime::now()));
+        while files(&folder) < 3 {
+            std::thread::yield_now();
+        }
+        touch(b"later");
+        drop((touching, replacement));
+        assert_eq!(waiting.join().unwrap().unwrap(), Replaced::Changed);
+    });
+    // And the cleaner looked before.
+    let found = folder.look(&name).unwrap().unwrap();
+    assert_eq!(found.text, b"lat");
+    touch(b"never");
+    assert!(!folder.remove_found(&name, &found).unwrap());
+    assert_eq!(std::fs::read(folder.path_of(&name)).unwrap(), b"never");
+    drop(found);
+    let found = folder.look(&name).unwrap().unwrap();
+    assert!(folder.remove_found(&name, &found).unwrap());
+}
+
 #[test]
 fn a_lock_that_is_never_let_go_is_an_error() {
     let place = tempfile::tempdir().unwrap();
@@ -139,6 +179,6 @@ fn a_lock_that_is_never_let_go_is_an_error() {
     folder.add(&name, b"first", SystemTime::now()).unwrap();
     let _held = folder.prepare(&name, None, b"mine", SystemTime::now()).unwrap().unwrap();
     let error = folder.replace(&name, None, b"another's", SystemTime::now()).unwrap_err();
-    assert!(error.explain(&folder.path).to_string().contains("locked"));
+    assert!(error.explain(&folder).to_string().contains("locked"));
     assert_eq!(text(&folder).as_deref(), Some("first"));
 }

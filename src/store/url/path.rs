@@ -1,4 +1,4 @@
-//! Paths in URLs: `sqlite:` and `file:`.
+//! Paths in URLs: `sqlite:`, `file:` and `filecache:`.
 
 use std::path::{Path, PathBuf};
 
@@ -15,11 +15,11 @@ impl<'a> PathUrl<'a> {
         let (address, query) =
             url.split_once('?').map_or((url, None), |(address, query)| (address, Some(query)));
         let (scheme, written) = address.split_once(':')?;
-        matches!(scheme, "sqlite" | "file").then_some(PathUrl { scheme, written, query })
+        matches!(scheme, "sqlite" | "file" | "filecache").then_some(PathUrl { scheme, written, query })
     }
 
-    /// The path. In `sqlite:` three slashes begin a relative path, as in Django. In `file:` the path after
-    /// two slashes and a host, which must be this machine, is absolute.
+    /// The path. In `sqlite:` three slashes begin a relative path, as in Django. In the others the path
+    /// after two slashes and a host, which must be this machine, is absolute.
     pub(in crate::store) fn path(&self) -> PathBuf {
         let behind = |prefix| self.written.strip_prefix(prefix);
         let path = match self.scheme {
@@ -68,7 +68,7 @@ pub(super) fn from_folder(url: &str, folder: &Path) -> String {
     let Some(parts) = PathUrl::of(url) else { return url.to_owned() };
     let path = parts.path();
     let is_relative = path.is_relative() && !path.as_os_str().is_empty() && path != Path::new(":memory:");
-    let has_host = parts.scheme == "file" && parts.written.starts_with("//");
+    let has_host = parts.scheme != "sqlite" && parts.written.starts_with("//");
     // Opening reports the mistake.
     if !is_relative || has_host || parts.mistaken(&folder.join(&path)).is_some() {
         return url.to_owned();

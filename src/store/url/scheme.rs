@@ -21,6 +21,8 @@ pub enum StoreScheme {
     Sqlite,
     /// `file:FOLDER`
     File,
+    /// `filecache:FOLDER`, Django's `FileBasedCache`.
+    FileCache,
     /// `postgres://…`, also `postgresql://…`.
     Postgres,
     /// `mysql://…`, also `mariadb://…`.
@@ -46,11 +48,12 @@ pub enum StoreScheme {
 }
 
 /// Each scheme with its names, the usual one first, and the feature that it needs.
-const SCHEMES: [(StoreScheme, &[&str], Option<&str>); 15] = [
+const SCHEMES: [(StoreScheme, &[&str], Option<&str>); 16] = [
     (StoreScheme::Memory, &["memory"], None),
     (StoreScheme::Cookie, &["cookie"], None),
     (StoreScheme::Sqlite, &["sqlite"], Some("sqlite")),
     (StoreScheme::File, &["file"], Some("file")),
+    (StoreScheme::FileCache, &["filecache"], Some("file")),
     (StoreScheme::Postgres, &["postgres", "postgresql"], Some("postgres")),
     (StoreScheme::Mysql, &["mysql", "mariadb"], Some("mysql")),
     (StoreScheme::Redis, &["redis", "valkey"], Some("redis")),
@@ -92,7 +95,8 @@ impl StoreScheme {
 
     /// Whether the sessions are entries of a Django cache.
     pub fn is_cache(self) -> bool {
-        self.is_redis() || matches!(self, StoreScheme::Memcached | StoreScheme::MemcachedTls)
+        use StoreScheme::{FileCache, Memcached, MemcachedTls};
+        self.is_redis() || matches!(self, Memcached | MemcachedTls | FileCache)
     }
 
     pub(in crate::store) fn is_redis(self) -> bool {
@@ -143,7 +147,7 @@ pub(super) fn names_no_store(url: &str) -> String {
         );
     }
     "this URL names no store; use `memory:`, `cookie:`, `sqlite:PATH` (feature `sqlite`), `file:FOLDER` (feature `file`), \
-     `postgres://…` (feature `postgres`), `mysql://…` (feature `mysql`), `redis://…` (feature `redis`), `rediss://…` \
+     `filecache:FOLDER` (feature `file`), `postgres://…` (feature `postgres`), `mysql://…` (feature `mysql`), `redis://…` (feature `redis`), `rediss://…` \
      (feature `redis-tls`), `unix:///PATH` (feature `redis`), `redis+cluster://…` (feature `redis-cluster`), \
      `redis+sentinel://…` (feature `redis-sentinel`), `memcached://…` (feature `memcached`), `memcacheds://…` (feature `memcached-tls`), or two of them as `cached_db:DATABASE|CACHE` or \
      `moving:OLD|NEW`"

@@ -118,7 +118,7 @@ fn one_shown(url: &str) -> String {
     let authority = rest.strip_prefix("//");
     let may_have_login = |rest: &str| rest.contains('@') && !rest.starts_with('/');
     match (scheme.to_ascii_lowercase().as_str(), authority) {
-        ("sqlite" | "file", authority) if !authority.is_some_and(may_have_login) => {
+        ("sqlite" | "file" | "filecache", authority) if !authority.is_some_and(may_have_login) => {
             let Some((path, query)) = rest.split_once('?') else { return url.to_owned() };
             format!(
                 "{scheme}:{path}?{}",

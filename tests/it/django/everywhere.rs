@@ -230,6 +230,11 @@ async fn files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn file_based_cache() {
+    exchange(BackEnd::file_based_cache).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn signed_cookies() {
     exchange(BackEnd::signed_cookies).await;
 }

@@ -153,8 +153,8 @@ async fn kill(test: &str, name: &str, url: impl Fn(&std::path::Path) -> String) 
         let place = tempfile::tempdir().unwrap();
         let url = url(place.path());
         kill_once(test, &url, &mut random, &mut seen).await;
-        if let Some(folder) = url.strip_prefix("file:") {
-            seen.leftovers += reap(folder.as_ref()).await;
+        if !url.starts_with("sqlite:") {
+            seen.leftovers += reap(&url).await;
         } else {
             let database = rusqlite::Connection::open(url.strip_prefix("sqlite:").unwrap()).unwrap();
             let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
@@ -173,31 +173,39 @@ async fn kill(test: &str, name: &str, url: impl Fn(&std::path::Path) -> String) 
 }
 
 /// Removes what the killed process left behind, and nothing else; gives how much that was.
-async fn reap(folder: &std::path::Path) -> usize {
+async fn reap(url: &str) -> usize {
+    let mut options = FileStore::options(url).unwrap();
+    let folder = options.path.clone();
     let count = |session: bool| {
-        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
-        names.filter(|name| name.to_string_lossy().starts_with("sessionid") == session).count()
+        let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let is_session = |name: &str| name.starts_with("sessionid") || name.ends_with(".djcache");
+        names.filter(|name| is_session(&name.to_string_lossy()) == session).count()
     };
     let (sessions, left) = (count(true), count(false));
-    let mut options = FileStore::at(folder);
-    options.open(&settings()).await.unwrap().clear_expired(Utc::now()).await.unwrap();
+    options.clone().open(&settings()).await.unwrap().clear_expired(Utc::now()).await.unwrap();
     assert_eq!(count(false), left, "they are young: somebody may be at work on them");
-    options = FileStore::at(folder);
     options.leftover_age = Duration::ZERO;
     options.open(&settings()).await.unwrap().clear_expired(Utc::now()).await.unwrap();
     assert_eq!((count(true), count(false)), (sessions, 0));
     left
 }
 
+fn new_folder(scheme: &str, place: &std::path::Path) -> String {
+    let folder = place.join("sessions");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    format!("{scheme}:{}", folder.display())
+}
+
 #[tokio::test]
 async fn file_killed_while_saving() {
-    kill("faults::killed::file_killed_while_saving", "file", |place| {
-        let folder = place.join("sessions");
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        format!("file:{}", folder.display())
-    })
-    .await;
+    kill("faults::killed::file_killed_while_saving", "file", |place| new_folder("file", place)).await;
+}
+
+#[tokio::test]
+async fn file_based_cache_killed_while_saving() {
+    let test = "faults::killed::file_based_cache_killed_while_saving";
+    kill(test, "filecache", |place| new_folder("filecache", place)).await;
 }
 
 #[cfg(feature = "sqlite")]

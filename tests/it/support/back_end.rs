@@ -68,6 +68,17 @@ impl BackEnd {
         BackEnd::text("files", "file", format!("file:{}", folder.display()))
     }
 
+    pub(crate) async fn file_based_cache(folder: &Path) -> BackEnd {
+        let place = folder.join("cache");
+        std::fs::create_dir(&place).unwrap();
+        let cache = json!({
+            "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+            "LOCATION": place, "KEY_PREFIX": "site1", "VERSION": 2, "OPTIONS": { "MAX_ENTRIES": 100_000 },
+        });
+        let url = format!("filecache:{}?key_prefix=site1&version=2", place.display());
+        BackEnd { cache: Some(cache), pickles: true, ..BackEnd::text("FileBasedCache", "cache", url) }
+    }
+
     pub(crate) async fn signed_cookies(_: &Path) -> BackEnd {
         BackEnd::text("signed cookies", "signed_cookies", "cookie:")
     }

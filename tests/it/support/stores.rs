@@ -22,6 +22,10 @@ pub(crate) async fn all() -> Vec<(&'static str, Arc<dyn SessionStore>, Option<te
     options.durable = false;
     stores.push(("file", Arc::new(options.open(&Settings::new("secret")).await.unwrap()), Some(folder)));
     let folder = tempfile::tempdir().unwrap();
+    let mut options = FileStore::at(folder.path());
+    (options.durable, options.cache) = (false, Some(Default::default()));
+    stores.push(("filecache", Arc::new(options.open(&Settings::new("secret")).await.unwrap()), Some(folder)));
+    let folder = tempfile::tempdir().unwrap();
     stores.push(("cached_db", new_cached_db(folder.path()).await, Some(folder)));
     #[cfg(feature = "postgres")]
     stores.push(("postgres", new_postgres().await, None));
@@ -86,10 +90,13 @@ pub(crate) async fn new_memcached() -> Arc<dyn SessionStore> {
 /// The stores that processes share, by their URLs. A memory store is one process's by nature.
 pub(crate) async fn shared_by_processes(folder: &std::path::Path) -> Vec<(&'static str, String)> {
     let sqlite = |name: &str| format!("sqlite:{}", folder.join(name).display());
-    let files = folder.join("files");
-    std::fs::create_dir(&files).unwrap();
-    std::fs::set_permissions(&files, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let mut stores = vec![("sqlite", sqlite("db.sqlite3")), ("file", format!("file:{}", files.display()))];
+    let mut stores = vec![("sqlite", sqlite("db.sqlite3"))];
+    for scheme in ["file", "filecache"] {
+        let files = folder.join(scheme);
+        std::fs::create_dir(&files).unwrap();
+        std::fs::set_permissions(&files, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        stores.push((scheme, format!("{scheme}:{}", files.display())));
+    }
     #[cfg(feature = "postgres")]
     stores.push(("postgres", crate::support::servers::postgres::database().await));
     #[cfg(feature = "mysql")]

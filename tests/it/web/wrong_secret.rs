@@ -43,7 +43,7 @@ async fn server(on: Adapter, url: &str, secret: &str, change: impl Fn(&mut Setti
 async fn stores(folder: &std::path::Path) -> Vec<(&'static str, String)> {
     let stores = crate::support::stores::shared_by_processes(folder).await;
     let mut stores: Vec<_> = stores.into_iter().filter(|(_, url)| !url.contains("redis")).collect();
-    stores.retain(|(name, _)| *name != "memcached");
+    stores.retain(|(name, _)| !matches!(*name, "memcached" | "filecache"));
     let sqlite = folder.join("behind.sqlite3").display().to_string();
     cloakroom::store::create_table(&format!("sqlite:{sqlite}"), Default::default()).await.unwrap();
     // Each server has a cache of its own, so that the other one reads the row.

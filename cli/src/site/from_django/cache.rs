@@ -1,5 +1,8 @@
 //! Builds the URL of a cache from what Django passes to its client library.
 
+use std::path::Path;
+
+use cloakroom::store::{StoreScheme, StoreUrl};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -18,6 +21,9 @@ pub(super) struct Cache {
     entry_prefix: Option<String>,
     redis: Option<Redis>,
     memcached: Option<Memcached>,
+    /// Of a `FileBasedCache`.
+    folder: Option<String>,
+    max_entries: Option<u64>,
 }
 
 /// A client of Redis or Valkey, with the connections that it would open.
@@ -85,9 +91,12 @@ impl Cache {
     /// Builds the URL.
     pub(super) fn url(&self) -> anyhow::Result<String> {
         let mut query = Vec::new();
-        let address = match (&self.redis, &self.memcached) {
-            (Some(redis), _) => self.redis(redis, &mut query)?,
-            (_, Some(memcached)) => self.memcached(memcached)?,
+        let address = match (&self.redis, &self.memcached, &self.folder) {
+            (Some(redis), ..) => self.redis(redis, &mut query)?,
+            (_, Some(memcached), _) => self.memcached(memcached)?,
+            (.., Some(folder)) => {
+                StoreUrl::of_path(StoreScheme::FileCache, Path::new(folder)).expose().to_owned()
+            }
             _ => {
                 let (setting, class) = self.backend();
                 return Err(unknown(&setting, class));
@@ -301,6 +310,16 @@ impl Cache {
         self.parameters(&first.parameters, "sentinel_", query)?;
         let hosts = redis.sentinels.iter().map(|sentinel| host_and_port(&sentinel.parameters, 26_379));
         Ok(hosts.collect::<Vec<_>>().join(","))
+    }
+
+    /// A `FileBasedCache` is no safe place for sessions.
+    pub(super) fn culling(&self) -> Option<String> {
+        let most = self.max_entries.filter(|_| self.folder.is_some())?;
+        Some(format!(
+            "{} is a FileBasedCache: with {most} entries (MAX_ENTRIES) Django removes some at random, sessions too, whose \
+             users are then logged out",
+            self.setting("BACKEND")
+        ))
     }
 
     /// What the site does not tell by its connections.

@@ -140,6 +140,7 @@ def _cloakroom_settings():
             found["database"] = database(router.db_for_write(of.cache_model_class))
         elif "django.core.cache.backends.filebased.FileBasedCache" in backends:
             found["folder"] = of._dir
+            found["max_entries"] = of._max_entries
         return found
 
     def name_of_function(function):

@@ -60,14 +60,14 @@ impl CacheCompressor {
     }
 }
 
-fn deflate(plain: &[u8]) -> Option<Vec<u8>> {
+pub(in crate::store) fn deflate(plain: &[u8]) -> Option<Vec<u8>> {
     with_scratch(|Scratch { deflate, zlib, .. }| {
         let longest = plain.len() + plain.len() / 1_000 + 64;
         deflate.run(plain, Effort::Fast, longest, zlib).map(<[u8]>::to_vec)
     })
 }
 
-pub(in crate::store::cache) fn inflate(entry: &[u8], limit: usize) -> Result<Vec<u8>, EntryError> {
+pub(in crate::store) fn inflate(entry: &[u8], limit: usize) -> Result<Vec<u8>, EntryError> {
     with_scratch(|Scratch { inflate, zlib, .. }| Ok(inflate.run(entry, limit, zlib)?.to_vec()))
 }
 
