@@ -1,6 +1,17 @@
 //! Where sessions are kept: the stores' contract, the stores, and opening one by its URL.
 
-#[cfg(any(feature = "redis", feature = "memcached", feature = "file"))]
+#[cfg(any(
+    feature = "sqlite",
+    feature = "postgres",
+    feature = "mysql",
+    feature = "redis",
+    feature = "memcached",
+    feature = "file"
+))]
+#[cfg_attr(
+    not(any(feature = "redis", feature = "memcached")),
+    allow(dead_code, reason = "a database's cache table and a cache's folder use a part of it")
+)]
 pub mod cache;
 pub mod cached_db;
 mod connect;

@@ -244,7 +244,7 @@ fn say_left_out(secret: &str, fallbacks: &[String]) {
 
 /// Whether the store's entries are signed. Caches keep unsigned pickles or JSON.
 fn is_signed(url: &StoreUrl) -> bool {
-    !url.scheme().is_some_and(StoreScheme::is_cache)
+    !url.is_cache()
 }
 
 /// The URL of a store that other processes can see.

@@ -52,6 +52,6 @@ pub mod private {
         write as write_pickled_timestamp,
     };
     pub use crate::pickle::{is_none as is_pickle_of_none, write_within as write_pickle_within};
-    pub use crate::signing::hex;
+    pub use crate::signing::{decode_standard, encode_standard, hex};
     pub use crate::value::{Text, unescape_key};
 }

@@ -34,7 +34,9 @@ use subtle::ConstantTimeEq;
 use crate::compression::scratch;
 use crate::value::{Value, normalize_latin1};
 
-pub(crate) use base64::{decode_standard, encode_standard, encode_url_safe_into};
+pub(crate) use base64::encode_url_safe_into;
+#[doc(hidden)]
+pub use base64::{decode_standard, encode_standard};
 pub use payload::{Compression, DEFAULT_MAX_DECOMPRESSED_BYTES};
 pub(crate) use payload::{decode_payload, encode_payload_into};
 

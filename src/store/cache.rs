@@ -16,8 +16,10 @@ mod ssl_parameters;
 #[cfg(any(feature = "redis-tls", feature = "memcached-tls"))]
 mod tls;
 
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "file"))]
+pub(super) use format::EntryError;
 pub use format::{
     CacheCompressor, CacheEngine, CacheFormat, CacheSerializer, KeyFunction, UnknownCacheFormat,
 };
 #[cfg(feature = "file")]
-pub(super) use format::{EntryError, deflate, inflate};
+pub(super) use format::{deflate, inflate};

@@ -35,13 +35,14 @@ use crate::site::settings::Settings;
 /// Django (dj-database-url, django-environ) and SQLAlchemy; `file:///srv/sessions` is absolute, as in every
 /// `file:` URL. sqlx and others read `sqlite:///srv/db.sqlite3` as absolute. If only that reading finds a
 /// file, the error says how to write it. Percent codes are decoded: in a path `%3F` is `?`. For SQLite a
-/// query may contain `mode=ro`, `mode=rw` or `mode=rwc` ([`Mode`](super::sqlite::Mode)), and
-/// `timeout=SECONDS` for the lock of another program; anything else is an error. [`StoreUrl::of_path`] makes
-/// the URL of a path.
+/// query may contain `mode=ro`, `mode=rw` or `mode=rwc` ([`Mode`](super::sqlite::Mode)), `timeout=SECONDS` for
+/// the lock of another program, and `table` and `user_session_table`; anything else is an error.
+/// [`StoreUrl::of_path`] makes the URL of a path.
 ///
 /// The URLs of caches may end in the settings of the site's `CACHES`:
 /// `?key_prefix=…&version=…&engine=cached_db&serializer=json&compressor=zlib`, and for a `KEY_FUNCTION` with
-/// another prefix than `KEY_PREFIX:VERSION:`, `entry_prefix=…`. In a `cached_db:` URL the engine is
+/// another prefix than `KEY_PREFIX:VERSION:`, `entry_prefix=…`. `cache_table=…` in a database's URL names the table of
+/// Django's `DatabaseCache`, and the same settings follow, except the last two. In a `cached_db:` URL the engine is
 /// `cached_db` unless it says otherwise, and a cache that is down is opened later ([`open_cache`]).
 ///
 /// In `moving:OLD|NEW` use `||` where one of the two is a `cached_db:` with a bar of its own:
@@ -65,7 +66,10 @@ use crate::site::settings::Settings;
 /// with the settings' secret: see [`SecretCheck`](crate::SecretCheck).
 pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
     let store = open(url, settings).await?.store;
-    check_secret(&*store, settings).await?;
+    // A cache's entries are not signed.
+    if !StoreUrl::from(url).is_cache() {
+        check_secret(&*store, settings).await?;
+    }
     Ok(store)
 }
 

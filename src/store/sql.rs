@@ -10,6 +10,7 @@ mod dialect;
 pub mod mysql;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod row_format;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod table;

@@ -35,8 +35,6 @@ pub(super) use parameters::{Parameters, invalid};
 #[cfg(any(feature = "sqlite", feature = "file"))]
 pub(super) use path::PathUrl;
 pub use scheme::StoreScheme;
-#[cfg(feature = "sqlite")]
-pub(super) use shown::parameter_of_path;
 #[cfg(any(feature = "postgres", feature = "memcached"))]
 pub(super) use shown::without_login;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
@@ -201,6 +199,24 @@ impl StoreUrl {
         }
     }
 
+    /// Whether the sessions are entries of a Django cache: on a cache's server, or in a database's cache table, which
+    /// the parameter `cache_table` names.
+    ///
+    /// ```
+    /// use cloakroom::store::StoreUrl;
+    ///
+    /// assert!(StoreUrl::from("redis://cache/1").is_cache());
+    /// assert!(StoreUrl::from("postgres://db/site?cache_table=my_cache_table").is_cache());
+    /// assert!(!StoreUrl::from("postgres://db/site").is_cache());
+    /// ```
+    pub fn is_cache(&self) -> bool {
+        let names_cache_table = || {
+            let query = self.0.split_once('?').unwrap_or_default().1;
+            query.split('&').any(|part| part.starts_with("cache_table="))
+        };
+        self.scheme().is_some_and(|scheme| scheme.is_cache() || (scheme.is_database() && names_cache_table()))
+    }
+
     /// Resolves a relative path against this folder, also inside of `cached_db:` and `moving:`. For URLs in a
     /// settings file whose paths are relative to the file.
     ///
@@ -233,8 +249,7 @@ impl StoreUrl {
     /// The same cache, with the entries of Django's engine `cached_db` unless the URL names an engine.
     pub(super) fn of_cached_db(self) -> StoreUrl {
         let (address, query) = self.0.split_once('?').unwrap_or((&self.0, ""));
-        let is_cache = self.scheme().is_some_and(StoreScheme::is_cache);
-        if !is_cache || query.split('&').any(|part| part.starts_with("engine=")) {
+        if !self.is_cache() || query.split('&').any(|part| part.starts_with("engine=")) {
             return self;
         }
         let separator = if query.is_empty() { "" } else { "&" };

@@ -99,7 +99,7 @@ async fn first_error(store: &Arc<dyn SessionStore>, session_key: &SessionKey) ->
 }
 
 /// A session that Python pickled keeps its dates and tuples when another key changes.
-async fn carried(store: Arc<dyn SessionStore>) {
+pub(crate) async fn carried(store: Arc<dyn SessionStore>) {
     let pickled = b"\x80\x04}(\x8c\x01tK\x01K\x02\x86\x8c\x01dcdatetime\ndate\nC\x04\x07\xe8\x01\x02\x85Ru.";
     let original = SessionData::from_pickle(pickled, 1_000).unwrap();
     let session_key = SessionKey::random().unwrap();

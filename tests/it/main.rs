@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod application_code;
+#[cfg(all(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
+mod cache_tables;
 mod cached_db;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod caches;

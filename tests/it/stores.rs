@@ -124,6 +124,38 @@ async fn postgres() {
     conforms("postgres", stores::new_postgres().await).await;
 }
 
+/// The tables of Django's `DatabaseCache`.
+#[tokio::test(flavor = "multi_thread")]
+async fn cache_table_of_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}?cache_table=my_cache_table", folder.path().join("db.sqlite3").display());
+    conforms("cache table of sqlite", stores::new_table(&url).await).await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn cache_table_of_postgres() {
+    let url = crate::support::servers::postgres::database().await + "?cache_table=my_cache_table";
+    conforms("cache table of postgres", stores::new_table(&url).await).await;
+}
+
+#[cfg(feature = "mysql")]
+#[tokio::test(flavor = "multi_thread")]
+async fn cache_table_of_mariadb() {
+    let url = crate::support::servers::mariadb::database().await + "?cache_table=my_cache_table";
+    conforms("cache table of mariadb", stores::new_table(&url).await).await;
+}
+
+/// Copies in a table of the database itself, as a site has them whose `cached_db` uses `DatabaseCache`.
+#[tokio::test(flavor = "multi_thread")]
+async fn cached_db_of_two_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db.sqlite3");
+    let url = format!("cached_db:sqlite:{0}|sqlite:{0}?cache_table=my_cache_table", path.display());
+    let store = cloakroom::connect_or_create(&url, &Settings::new("secret")).await.unwrap();
+    conforms("cached_db of two tables of sqlite", store).await;
+}
+
 #[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread")]
 async fn mariadb() {

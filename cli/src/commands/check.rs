@@ -4,7 +4,7 @@
 mod secrets;
 
 use clap::Args;
-use cloakroom::store::{Listed, StoreScheme, StoreUrlParts};
+use cloakroom::store::{Listed, StoreUrl, StoreUrlParts};
 use cloakroom::{Clock, SessionData, SystemClock};
 use serde::Serialize;
 
@@ -189,7 +189,7 @@ impl Report {
                  checks them too",
             );
         }
-        let is_cache = site.url().is_ok_and(|url| url.scheme().is_some_and(StoreScheme::is_cache));
+        let is_cache = site.url().is_ok_and(StoreUrl::is_cache);
         if self.unreadable > self.live && is_cache {
             complain(
                 "most cannot be read: the site may have another serializer, compressor or cache back end than the URL \

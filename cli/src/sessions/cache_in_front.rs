@@ -65,7 +65,8 @@ pub(crate) async fn holds(cache: &dyn SessionStore, session_key: &SessionKey) ->
 /// a cache in front of it may still have copies. A Django project's settings tell about its cache, so there
 /// no note is needed.
 pub(crate) fn note(options: &SiteOptions, url: &StoreUrl) {
-    if url.scheme().is_some_and(StoreScheme::is_database) && options.settings.from_django.is_none() {
+    let is_table = url.scheme().is_some_and(StoreScheme::is_database) && !url.is_cache();
+    if is_table && options.settings.from_django.is_none() {
         note_line(
             "they are ended in this database. If the site's SESSION_ENGINE is cached_db, Django still answers from its \
              cache: `cloakroom revoke --user ID` or `cloakroom delete KEY` with --store 'cached_db:DATABASE|CACHE' ends \

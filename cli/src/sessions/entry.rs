@@ -103,6 +103,8 @@ impl Format {
         match stored {
             stored if !stored.iter().all(is_base64) => Format::Cache,
             stored if stored.contains(&b':') => Format::Modern,
+            // A pickle in base64. Legacy text begins with the digits of a hash.
+            stored if stored.starts_with(b"gA") => Format::Cache,
             _ => Format::Legacy,
         }
     }
@@ -118,7 +120,7 @@ impl Format {
 
 /// Hints where to look when a store has no sessions at all.
 pub(crate) fn hint_at_nothing(url: &StoreUrl, options: &SiteOptions) {
-    let place = if url.scheme().is_some_and(StoreScheme::is_cache) {
+    let place = if url.is_cache() {
         "the site's cache may have another key prefix, version or key function (?key_prefix=…&version=…), or the sessions \
          are on another server or database number"
     } else if url.scheme() == Some(StoreScheme::File) {

@@ -185,16 +185,15 @@ fn site_of(found: Found, folder: &Path) -> anyhow::Result<DjangoSite> {
                 let (setting, class) = cache.backend();
                 return Err(usage(format!("the Django setting {setting} = {class}: {why}")));
             }
-            cache.note().iter().for_each(|line| note(line));
-            cache.culling().iter().for_each(|line| note(line));
-            cache.url()?.into()
+            cache.note().iter().chain(&cache.note_of_culling()).for_each(|line| note(line));
+            cache.url_from(folder)?.into()
         }
         Some("cached_db") => {
             let cache = found.cache.as_ref().ok_or_else(no_description)?;
             match cache.is_unreachable() {
                 None => {
                     cache.note().iter().for_each(|line| note(line));
-                    format!("cached_db:{}|{}", database()?, cache.url()?).into()
+                    format!("cached_db:{}|{}", database()?, cache.url_from(folder)?).into()
                 }
                 // The rows have all sessions.
                 Some(unreachable) => {

@@ -14,17 +14,20 @@ fn from_django(project: &Project, arguments: &[&str]) -> Ran {
 
 /// Django makes a session; the command finds it, and ends it for Django.
 fn is_read_and_ended(settings: &str, url: &str) {
-    let project = Project::new(settings);
+    project_is_read_and_ended(&Project::new(settings), url);
+}
+
+fn project_is_read_and_ended(project: &Project, url: &str) {
     let key = project.create_session();
-    let printed = from_django(&project, &["settings", "--json"]).json();
+    let printed = from_django(project, &["settings", "--json"]).json();
     assert_eq!(printed["store"], url.replace("PROJECT", project.path().to_str().unwrap()));
-    let listed = from_django(&project, &["list", "--keys", "--json", "--user", "7"]);
+    let listed = from_django(project, &["list", "--keys", "--json", "--user", "7"]);
     assert_eq!(listed.code, 0, "{listed:?}");
     assert_eq!(listed.json()["session_key"], json!(key), "{listed:?}");
-    let checked = from_django(&project, &["check", "--json"]);
+    let checked = from_django(project, &["check", "--json"]);
     assert_eq!((checked.code, &checked.json()["live"]), (0, &json!(1)), "{checked:?}");
-    assert_eq!(from_django(&project, &["revoke", "--user", "7"]).code, 0);
-    assert_eq!(user_in_django(&project, &key), "None");
+    assert_eq!(from_django(project, &["revoke", "--user", "7"]).code, 0);
+    assert_eq!(user_in_django(project, &key), "None");
 }
 
 /// Who is logged in in this session, to Django.
@@ -70,7 +73,7 @@ fn sessions_in_a_file_based_cache() {
     let url = format!("filecache:{}?key_prefix=a%26b&version=2", place.to_str().unwrap().replace('%', "%25"));
     let printed = from_django(&project, &["settings", "--json"]);
     assert_eq!(printed.json()["store"], url);
-    let warned = "['BACKEND'] is a FileBasedCache: with 300 entries";
+    let warned = "more than 300; set CACHES['default']['OPTIONS']['MAX_ENTRIES']";
     assert!(printed.stderr.contains(warned), "{printed:?}");
     assert_eq!(from_django(&project, &["ping"]).code, 0);
     let shown = from_django(&project, &["show", "--json", &key]);
@@ -109,7 +112,7 @@ fn cached_db_on_a_file_based_cache() {
         format!("cached_db:sqlite:{}/db.sqlite3|filecache:{place}?key_prefix=a", project.path().display());
     let printed = from_django(&project, &["settings", "--json"]);
     assert_eq!(printed.json()["store"], url);
-    assert!(!printed.stderr.contains("at random"), "the rows have all sessions: {printed:?}");
+    assert!(!printed.stderr.contains("MAX_ENTRIES"), "the rows have all sessions: {printed:?}");
     let listed = from_django(&project, &["list", "--keys", "--json", "--user", "7"]);
     assert_eq!(listed.json()["session_key"], json!(key), "{listed:?}");
     assert_eq!(from_django(&project, &["check", "--json"]).code, 0);
@@ -320,6 +323,125 @@ fn copies_in_djangos_memory_are_told() {
     let empty = "CACHES = {'default': {'BACKEND': 'django.core.cache.backends.dummy.DummyCache'}}";
     let listed = from_django(&Project::new(&format!("{engine}\n{empty}")), &["list"]);
     assert!(listed.code == 0 && !listed.stderr.contains("LocMem"), "{listed:?}");
+}
+
+/// The settings of a `DatabaseCache` under the sessions.
+const DATABASE_CACHE: &str = "SESSION_ENGINE = 'django.contrib.sessions.backends.cache'\n\
+    CACHES = {'default': {'BACKEND': 'django.core.cache.backends.db.DatabaseCache', 'LOCATION': 'my_cache_table',\n\
+    'KEY_PREFIX': 'shop', 'VERSION': 3}}";
+
+#[test]
+fn database_cache() {
+    let project = Project::new(DATABASE_CACHE);
+    project.manage(&["createcachetable"]);
+    let url = "sqlite:PROJECT/db.sqlite3?cache_table=my_cache_table&key_prefix=shop&version=3";
+    project_is_read_and_ended(&project, url);
+    let counted = from_django(&project, &["count"]);
+    let told = "more than 300; set CACHES['default']['OPTIONS']['MAX_ENTRIES']";
+    assert!(counted.code == 0 && counted.stderr.contains(told), "{counted:?}");
+
+    let path = project.path().join("mysite/settings.py");
+    let settings = std::fs::read_to_string(&path).unwrap();
+    let with = |more: &str| std::fs::write(&path, format!("{settings}\n{more}\n")).unwrap();
+    with("CACHES['default']['OPTIONS'] = {'MAX_ENTRIES': 100_000}");
+    let counted = from_django(&project, &["count"]);
+    assert!(counted.code == 0 && !counted.stderr.contains("MAX_ENTRIES"), "{counted:?}");
+    with("SESSION_ENGINE = 'django.contrib.sessions.backends.cached_db'");
+    let url = "cached_db:sqlite:PROJECT/db.sqlite3|sqlite:PROJECT/db.sqlite3?cache_table=my_cache_table&key_prefix=shop&version=3";
+    project_is_read_and_ended(&project, url);
+    let module = "from django.core.cache.backends import db\nclass Cache(db.DatabaseCache):\n    pass\n";
+    std::fs::write(project.path().join("mysite/caches.py"), module).unwrap();
+    with("CACHES['default']['BACKEND'] = 'mysite.caches.Cache'");
+    let other = from_django(&project, &["count"]);
+    let told = "CACHES['default']['BACKEND'] = mysite.caches.Cache";
+    assert!(other.code == 2 && other.stderr.contains(told), "{other:?}");
+    with("CACHES['default']['BACKEND'] = 'django.core.cache.backends.dummy.DummyCache'");
+    let empty = from_django(&project, &["count"]);
+    assert!(empty.code == 2 && empty.stderr.contains("it keeps nothing"), "{empty:?}");
+}
+
+/// Each command on the sessions of a whole store, beside other entries in the table.
+#[test]
+fn every_command_on_a_database_cache() {
+    let project = Project::new(DATABASE_CACHE);
+    project.manage(&["createcachetable"]);
+    let code = "from django.core.cache import cache\n[cache.set(name, name) for name in ('page', 'other')]";
+    project.manage(&["shell", "-c", code]);
+    let keys: Vec<String> = (0..3).map(|_| project.create_session()).collect();
+    let is_there = || {
+        let code =
+            "from django.core.cache import cache\nprint('others', cache.get('page'), cache.get('other'))";
+        assert!(project.manage(&["shell", "-c", code]).contains("others page other"));
+    };
+    assert_eq!(from_django(&project, &["count", "--json"]).json()["live"], 3);
+    let listed = from_django(&project, &["list", "--keys"]);
+    assert!(
+        keys.iter().all(|key| listed.stdout.contains(key)) && listed.stdout.lines().count() == 3,
+        "{listed:?}"
+    );
+    let shown = from_django(&project, &["show", &keys[0], "--json"]);
+    assert!(shown.code == 0 && shown.stdout.contains("\"cache\""), "{shown:?}");
+    let checked = from_django(&project, &["check", "--json"]);
+    assert_eq!((checked.code, &checked.json()["live"]), (0, &json!(3)), "{checked:?}");
+    let created = from_django(&project, &["create-table", "--user-sessions"]);
+    assert_eq!(created.code, 0, "{created:?}");
+    let rebuilt = from_django(&project, &["user-sessions", "rebuild"]);
+    assert_eq!(rebuilt.code, 0, "{rebuilt:?}");
+    let of_user = from_django(&project, &["user-sessions", "list", "--user", "7"]);
+    assert!(of_user.code == 0 && of_user.stdout.lines().count() >= 3, "{of_user:?}");
+    // Into a session table, and back into another cache table.
+    let store = from_django(&project, &["settings", "--json"]).json()["store"].as_str().unwrap().to_owned();
+    let file = project.path().join("copied.sqlite3");
+    let copies = format!("sqlite:{}", file.display());
+    let table = format!("{copies}?cache_table=my_cache_table");
+    for url in [&copies, &table] {
+        assert_eq!(run(cloakroom(&["create-table", "--store", url]), b"").code, 0);
+    }
+    for [from, to] in [[&store, &copies], [&copies, &table]] {
+        let copied = run(cloakroom(&["copy", "--from", from, "--to", to, "--secret-key", SECRET]), b"");
+        assert_eq!(copied.code, 0, "{copied:?}");
+    }
+    let listed = run(cloakroom(&["list", "--keys", "--store", &table]), b"");
+    assert!(keys.iter().all(|key| listed.stdout.contains(key)), "{listed:?}");
+    assert_eq!(from_django(&project, &["delete", &keys[0]]).code, 0);
+    assert_eq!(from_django(&project, &["clearsessions"]).code, 0);
+    is_there();
+    assert_eq!(from_django(&project, &["revoke", "--user", "7"]).code, 0);
+    assert_eq!(from_django(&project, &["count", "--json"]).json()["live"], 0);
+    is_there();
+}
+
+/// A session model of the project's own has a table of its own.
+#[test]
+fn a_model_of_the_projects_own_on_sqlite() {
+    let project = Project::new("");
+    let files = [
+        (
+            "models.py",
+            "from django.contrib.sessions.base_session import AbstractBaseSession\n\
+             class ShopSession(AbstractBaseSession):\n    class Meta:\n        db_table = 'shop_session'\n",
+        ),
+        (
+            "sessions.py",
+            "from django.contrib.sessions.backends import db\nclass SessionStore(db.SessionStore):\n    @classmethod\n\
+             \x20   def get_model_class(cls):\n        from mysite.models import ShopSession\n        return ShopSession\n",
+        ),
+    ];
+    for (name, text) in files {
+        std::fs::write(project.path().join("mysite").join(name), text).unwrap();
+    }
+    let path = project.path().join("mysite/settings.py");
+    let before = std::fs::read_to_string(&path).unwrap();
+    let settings = "INSTALLED_APPS = [*INSTALLED_APPS, 'mysite']\nSESSION_ENGINE = 'mysite.sessions'\n";
+    std::fs::write(&path, format!("{before}\n{settings}")).unwrap();
+    project.manage(&["migrate", "--run-syncdb"]);
+    let key = project.create_session();
+    let url = format!("sqlite:{}?table=shop_session", project.path().join("db.sqlite3").display());
+    assert_eq!(from_django(&project, &["settings", "--json"]).json()["store"], url);
+    let counted = run(cloakroom(&["count", "--json", "--store", &url]), b"");
+    assert_eq!((counted.code, &counted.json()["live"]), (0, &json!(1)), "{counted:?}");
+    let listed = from_django(&project, &["list", "--keys", "--json"]);
+    assert_eq!(listed.json()["session_key"], json!(key), "{listed:?}");
 }
 
 /// Connections of every kind, as the objects of Django and of the drivers have them. None is opened.

@@ -130,9 +130,9 @@ fn three_slashes_are_read_as_django_does() {
     let relative = place.run(&["create-table", "--store", "sqlite:///inside.sqlite3?mode=rwc"]);
     assert!(relative.code == 0 && place.0.path().join("inside.sqlite3").exists(), "{relative:?}");
     for (url, part) in [
-        ("sqlite:db.sqlite3?cache=shared", "`cache=shared` is not known here"),
+        ("sqlite:db.sqlite3?cache=shared", "`cache` has no such value; write `private`"),
         ("sqlite::memory:", "use `memory:`"),
-        ("cached_db:sqlite:db.sqlite3?vfs=unix-none|memory:", "`vfs=…` is not known here"),
+        ("cached_db:sqlite:db.sqlite3?vfs=unix-none|memory:", "parameter `vfs` is not known; there are mode"),
     ] {
         let ran = place.run(&["create-table", "--store", url]);
         assert!(ran.code == 2 && ran.stderr.contains(part), "{url}: {ran:?}");

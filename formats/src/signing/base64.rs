@@ -16,7 +16,8 @@ pub(crate) fn encode_url_safe_short(bytes: &[u8]) -> ([u8; 88], usize) {
     (out, length)
 }
 
-pub(crate) fn encode_standard(bytes: &[u8]) -> String {
+/// Python's `base64.b64encode(bytes)`.
+pub fn encode_standard(bytes: &[u8]) -> String {
     STANDARD.encode_to_string(bytes)
 }
 
@@ -39,7 +40,7 @@ pub(crate) fn decode_url_safe<'a>(text: &str, buffer: &'a mut Vec<u8>) -> Option
 }
 
 /// Python's `base64.b64decode(text)`. The result borrows the buffer.
-pub(crate) fn decode_standard<'a>(text: &str, buffer: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+pub fn decode_standard<'a>(text: &str, buffer: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     decode_leniently(text.bytes(), buffer)
 }
 

@@ -178,7 +178,7 @@ impl Default for CacheFormat {
 }
 
 /// Why an entry gives no session.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum EntryError {
     #[error("{0}")]
     Pickle(#[from] PickleError),

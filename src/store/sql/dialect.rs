@@ -1,6 +1,8 @@
 //! The differences between the databases in the SQL of the two tables.
 
+use super::row_format;
 use super::table::{Columns, ExtraColumn, index_name};
+use crate::store::cache::CacheFormat;
 
 /// One kind of database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,97 @@ impl Dialect {
             data: self.quoted(&columns.session_data),
             expiry: self.quoted(&columns.expire_date),
             extra: extra.iter().map(|column| self.quoted(column.name())).collect(),
+        }
+    }
+
+    /// The condition that a row is a session's and no other entry's of the same table, behind `WHERE` or `AND`; empty
+    /// for a table of sessions alone. It is decided byte by byte.
+    pub(super) fn only_sessions(self, word: &str, cache: Option<&CacheFormat>, key: &str) -> String {
+        let Some(cache) = cache else { return String::new() };
+        // Nothing lists or clears without a prefix.
+        let Some((prefix, other)) = row_format::prefix(cache) else { return format!(" {word} 1 = 0") };
+        let begin = self.begins_with(key, &prefix);
+        let other = other.map(|other| {
+            let (first, length) = (prefix.chars().count() + 1, other.len());
+            format!(
+                " AND {} <> {}",
+                self.bytes(&format!("substr({key}, {first}, {length})")),
+                self.text_as_bytes(other)
+            )
+        });
+        format!(" {word} {begin}{}", other.unwrap_or_default())
+    }
+
+    /// The condition that a name begins with this text, with an index if the collation allows.
+    fn begins_with(self, column: &str, text: &str) -> String {
+        let start = self.bytes(&format!("substr({column}, 1, {})", text.chars().count()));
+        let exact = format!("{start} = {}", self.text_as_bytes(text));
+        match self {
+            // Its keys are in the order of their bytes.
+            #[cfg(feature = "sqlite")]
+            Dialect::Sqlite => match text_after(text) {
+                Some(end) => format!("{column} < {} AND {exact}", self.text_as_bytes(&end)),
+                None => exact,
+            },
+            // The order of its keys is the database's own, in which those of a prefix may lie apart.
+            #[cfg(feature = "postgres")]
+            Dialect::Postgres => exact,
+            #[cfg(feature = "mysql")]
+            Dialect::Mysql => {
+                let pattern: String = text
+                    .chars()
+                    .flat_map(|found| match found {
+                        '%' | '_' | '|' => vec!['|', found],
+                        other => vec![other],
+                    })
+                    .collect();
+                format!("{column} LIKE _utf8mb4 X'{}' ESCAPE '|' AND {exact}", hex(&(pattern + "%")))
+            }
+        }
+    }
+
+    /// An expression whose comparison is one of bytes.
+    fn bytes(self, text: &str) -> String {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Dialect::Sqlite => text.to_owned(),
+            #[cfg(feature = "postgres")]
+            Dialect::Postgres => format!("{text} COLLATE \"C\""),
+            #[cfg(feature = "mysql")]
+            Dialect::Mysql => format!("CAST(CONVERT({text} USING utf8mb4) AS BINARY)"),
+        }
+    }
+
+    /// This text, to compare with [`bytes`](Dialect::bytes).
+    fn text_as_bytes(self, text: &str) -> String {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Dialect::Sqlite => format!("CAST(X'{}' AS TEXT)", hex(text)),
+            #[cfg(feature = "postgres")]
+            Dialect::Postgres => format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''")),
+            #[cfg(feature = "mysql")]
+            Dialect::Mysql => format!("X'{}'", hex(text)),
+        }
+    }
+
+    /// The table of Django's `DatabaseCache`, as `manage.py createcachetable` creates it.
+    pub(super) fn cache_table(self, table: &str, columns: &Columns) -> String {
+        let Names { table: quoted_table, key, data, expiry, .. } = self.names(table, columns, &[]);
+        let index = self.quoted(&format!("{table}_{}", columns.expire_date));
+        let (time, ..) = self.types();
+        match self {
+            // In one statement, because MySQL cannot undo the first of two when the second fails.
+            #[cfg(feature = "mysql")]
+            Dialect::Mysql => format!(
+                "CREATE TABLE {quoted_table} ({key} varchar(255) NOT NULL PRIMARY KEY, {data} longtext NOT NULL, \
+                 {expiry} {time} NOT NULL, KEY {index} ({expiry}))"
+            ),
+            #[allow(unreachable_patterns)] // Where MySQL alone is compiled in.
+            _ => format!(
+                "CREATE TABLE {quoted_table} ({key} varchar(255) NOT NULL PRIMARY KEY, {data} text NOT NULL, \
+                 {expiry} {time} NOT NULL);\n\
+                 CREATE INDEX {index} ON {quoted_table} ({expiry});"
+            ),
         }
     }
 
@@ -150,4 +243,17 @@ impl Dialect {
              WHERE NOT EXISTS (SELECT 1 FROM django_migrations WHERE app = 'sessions' AND name = '0001_initial')"
         )
     }
+}
+
+/// The first text after all those that begin with this one, in the order of the code points.
+#[cfg(feature = "sqlite")]
+fn text_after(text: &str) -> Option<String> {
+    let last = text.chars().next_back()?;
+    let next = if last == '\u{d7ff}' { '\u{e000}' } else { char::from_u32(u32::from(last) + 1)? };
+    Some(format!("{}{next}", &text[..text.len() - last.len_utf8()]))
+}
+
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+fn hex(text: &str) -> String {
+    cloakroom_formats::private::hex(text.as_bytes())
 }

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime, Utc};
-use cloakroom_formats::{SessionCodec, TimeZone};
+use cloakroom_formats::TimeZone;
 use mysql_async::Opts;
 use tokio::time::timeout;
 
@@ -40,10 +40,12 @@ use self::connections::{Connections, check_table, connect};
 use self::error::Failure;
 use self::statements::{Clear, Content, Create, Delete, Load, Request, Statements, Stored, Update};
 use super::dialect::{Dialect, Names};
+use super::row_format::{self, RowFormat};
 use super::table::{self, expected_text};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
+use crate::store::cache::CacheFormat;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
@@ -67,7 +69,7 @@ pub use super::table::{ColumnValue, Columns, ExtraColumn, MigrationRecord, Table
 /// ```
 pub struct MysqlStore {
     shared: Arc<Shared>,
-    codec: SessionCodec,
+    format: RowFormat,
     time_zone: TimeZone,
 }
 
@@ -112,6 +114,10 @@ pub struct MysqlOptions {
     pub columns: Columns,
     /// Further columns that each save fills, for a table from the site's own migration. Default: none.
     pub extra_columns: Vec<ExtraColumn>,
+    /// The names and the contents of entries, if the sessions are those of Django's engine `cache` in its
+    /// `DatabaseCache`: then `table` is the cache's, and its columns are `cache_key`, `value` and `expires`. Default:
+    /// none.
+    pub cache: Option<CacheFormat>,
     /// The table of the [index of user sessions](crate::user_sessions), if the site has one. Each of several
     /// sites in one database needs its own. Default: `cloakroom_user_session`.
     pub user_session_table: String,
@@ -155,7 +161,8 @@ impl MysqlOptions {
             connections: Connections::new(Arc::clone(&options)),
             options,
         });
-        Ok(MysqlStore { shared, codec: SessionCodec::new(settings), time_zone: settings.time_zone })
+        let format = RowFormat::new(shared.options.cache.as_ref(), settings);
+        Ok(MysqlStore { shared, format, time_zone: settings.time_zone })
     }
 
     /// Logs a warning when sessions will cross a network unencrypted and nobody has asked for that.
@@ -177,7 +184,11 @@ impl MysqlOptions {
 
     /// The names in the SQL of the options' table.
     fn names(&self) -> Names {
-        DIALECT.names(&self.table, &self.columns, &self.extra_columns)
+        DIALECT.names(&self.table, &self.columns(), &self.extra_columns)
+    }
+
+    fn columns(&self) -> Columns {
+        row_format::columns(self.cache.as_ref(), &self.columns)
     }
 
     /// The server and the database, for messages. The password is hidden: if it contains a slash that is not
@@ -285,7 +296,7 @@ impl MysqlStore {
     /// Reads the row, unless it has expired.
     async fn read(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Stored>, StoreError> {
         let now = self.time_zone.to_wall_clock(now);
-        let row = self.ask(Load { key: session_key.clone() }).await?;
+        let row = self.ask(Load { key: self.format.row_key(session_key) }).await?;
         Ok(row.filter(|row| row.expire_date.is_some_and(|expire_date| expire_date > now)))
     }
 
@@ -295,7 +306,7 @@ impl MysqlStore {
         if !table::python_reads(expire_date.and_utc()) {
             return Err(Failure::BeyondPython.explain(&self.shared.options));
         }
-        let session_data = self.codec.encode(record.data, record.now);
+        let session_data = self.format.encode(record);
         let session_data = session_data.map_err(|error| StoreError::not_carried("mysql", error))?;
         let extra = &self.shared.options.extra_columns;
         let extra = extra.iter().map(|column| column.value(record.data).into()).collect();
@@ -317,8 +328,9 @@ impl SessionStore for MysqlStore {
         let Some(row) = self.read(session_key, now).await? else { return Ok(None) };
         let options = &self.shared.options;
         let bytes = row.session_data.ok_or_else(|| Failure::NotText.explain(options))?;
-        let content = table::decode(&self.codec, &bytes)
-            .map_err(|error| Failure::Unreadable(error).explain(options))?;
+        let content =
+            self.format.decode(&bytes).map_err(|error| Failure::Unreadable(error).explain(options))?;
+        let Some(content) = content else { return Ok(None) };
         let expire_date = row.expire_date.map(|time| self.time_zone.from_wall_clock(time));
         Ok(Some(Loaded { content, version: Version::from_bytes(bytes), expire_date }))
     }
@@ -326,7 +338,10 @@ impl SessionStore for MysqlStore {
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
         let content = self.content(record)?;
         let version = version(&content);
-        Ok(self.ask(Create { key: session_key.clone(), content }).await?.created(version))
+        let key = self.format.row_key(session_key);
+        let replaces_expired = self.shared.options.cache.is_some();
+        let now = replaces_expired.then(|| self.time_zone.to_wall_clock(record.now));
+        Ok(self.ask(Create { key, content, now }).await?.created(version))
     }
 
     async fn update(
@@ -337,7 +352,8 @@ impl SessionStore for MysqlStore {
     ) -> Result<Updated, StoreError> {
         let content = self.content(record)?;
         let version = version(&content);
-        let (key, new_key, expected) = (session_key.clone(), session_key.clone(), expected_text(expected));
+        let key = self.format.row_key(session_key);
+        let (new_key, expected) = (key.clone(), expected_text(expected));
         Ok(self.ask(Update { key, expected, new_key, content }).await?.updated(version))
     }
 
@@ -350,7 +366,7 @@ impl SessionStore for MysqlStore {
     ) -> Result<Rotated, StoreError> {
         let content = self.content(record)?;
         let version = version(&content);
-        let (key, new_key) = (session_key.clone(), new_session_key.clone());
+        let (key, new_key) = (self.format.row_key(session_key), self.format.row_key(new_session_key));
         Ok(self
             .ask(Update { key, expected: expected_text(expected), new_key, content })
             .await?
@@ -358,7 +374,7 @@ impl SessionStore for MysqlStore {
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
-        self.ask(Delete { key: session_key.clone() }).await
+        self.ask(Delete { key: self.format.row_key(session_key) }).await
     }
 
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
@@ -370,6 +386,7 @@ impl SessionStore for MysqlStore {
         now: DateTime<Utc>,
         progress: &mut Progress<'_>,
     ) -> Result<u64, StoreError> {
+        self.format.check_listable("mysql")?;
         let now = self.time_zone.to_wall_clock(now);
         let batch = self.shared.options.clear_batch.clamp(1, 10_000);
         let (mut cleared, mut from) = (0, None);
@@ -402,6 +419,7 @@ impl fmt::Debug for MysqlOptions {
             .field("table", &self.table)
             .field("columns", &self.columns)
             .field("extra_columns", &self.extra_columns)
+            .field("cache", &self.cache)
             .field("timeout", &self.timeout)
             .field("connections", &self.connections)
             .field("clear_batch", &self.clear_batch)

@@ -68,24 +68,27 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Timelike, Utc};
-use cloakroom_formats::SessionCodec;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::types::ToSql;
 
 use self::connection::{Connection, Link};
 use self::error::{Failure, Task};
 use self::pooler::Found;
 use self::reads::{Read, Stored, Timestamp};
 use self::server_options::ServerOptions;
+use self::statements::Query;
 use self::tasks::Tasks;
 use self::writes::{Row, Work, Write};
 use super::dialect::{Dialect, Names};
+use super::row_format::{self, RowFormat};
 use super::table::{self, expected_text};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
+use crate::store::cache::CacheFormat;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::generation::Generation;
 use crate::store::listing::{Count, Listed, Listing, Pages};
@@ -117,7 +120,7 @@ pub use super::table::{ColumnValue, Columns, ExtraColumn, MigrationRecord, Table
 /// ```
 pub struct PostgresStore {
     options: Arc<PostgresOptions>,
-    codec: SessionCodec,
+    format: RowFormat,
     tasks: PerRuntime<Arc<Tasks>>,
 }
 
@@ -160,6 +163,10 @@ pub struct PostgresOptions {
     /// The extra columns' types in the table.
     extra_types: Vec<String>,
     generation: Generation,
+    /// The names and the contents of entries, if the sessions are those of Django's engine `cache` in its
+    /// `DatabaseCache`: then `table` is the cache's, and its columns are `cache_key`, `value` and `expires`. Default:
+    /// none.
+    pub cache: Option<CacheFormat>,
     /// The table of the [index of user sessions](crate::user_sessions), if the site has one. Each of several
     /// sites in one database needs its own. Default: `cloakroom_user_session`.
     pub user_session_table: String,
@@ -203,7 +210,8 @@ impl PostgresOptions {
         let link = |connection| Link::new(Arc::clone(&options), connection);
         let tasks = PerRuntime::new();
         tasks.with(|| Tasks::start(&options, link(reading), link(writing)), |_| ());
-        Ok(PostgresStore { options, codec: SessionCodec::new(settings), tasks })
+        let format = RowFormat::new(options.cache.as_ref(), settings);
+        Ok(PostgresStore { options, format, tasks })
     }
 
     /// The options of this configuration.
@@ -228,6 +236,7 @@ impl PostgresOptions {
             extra_columns: Vec::new(),
             extra_types: Vec::new(),
             generation: Generation::default(),
+            cache: None,
             user_session_table: table::USER_SESSION_TABLE.to_owned(),
             timeout: Duration::from_secs(5),
             batch: 64,
@@ -238,7 +247,11 @@ impl PostgresOptions {
     /// The names in the SQL of the options' table.
     fn names(&self) -> Names {
         let table = self.quoted_table(&self.table);
-        Names { table, ..DIALECT.names(&self.table, &self.columns, &self.extra_columns) }
+        Names { table, ..DIALECT.names(&self.table, &self.columns(), &self.extra_columns) }
+    }
+
+    fn columns(&self) -> Columns {
+        row_format::columns(self.cache.as_ref(), &self.columns)
     }
 
     /// The schema of a table, if one is given, and the table's own name.
@@ -377,19 +390,21 @@ impl PostgresStore {
     }
 
     async fn read(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Stored>, StoreError> {
-        if has_nul(session_key) {
+        let session_key = self.format.row_key(session_key);
+        if has_nul(&session_key) {
             return Ok(None);
         }
         let (reply, answer) = oneshot::channel();
         // If the task ended with its runtime, the reply is dropped, and waiting for the answer reports that.
-        let _ = self.tasks().reads.send(Read { session_key: session_key.clone(), reply });
+        let _ = self.tasks().reads.send(Read { session_key, reply });
         let row = self.answer(answer).await?;
         let now = Timestamp::from(now);
         Ok(row.filter(|row| row.expire_date.is_some_and(|expire_date| expire_date > now)))
     }
 
     async fn write(&self, session_key: &SessionKey, work: Work) -> Result<WriteOutcome, StoreError> {
-        if has_nul(session_key) {
+        let session_key = self.format.row_key(session_key);
+        if has_nul(&session_key) {
             return match work {
                 Work::Create { .. } => Err(Failure::NoSuchKey.explain(&self.options)),
                 _ => Ok(WriteOutcome::Missing),
@@ -397,7 +412,7 @@ impl PostgresStore {
         }
         let (reply, answer) = oneshot::channel();
         let end = Instant::now() + self.options.timeout;
-        let _ = self.tasks().writes.send(Write { session_key: session_key.clone(), work, end, reply });
+        let _ = self.tasks().writes.send(Write { session_key, work, end, reply });
         self.answer(answer).await
     }
 
@@ -408,7 +423,7 @@ impl PostgresStore {
         let microseconds = record.expire_date.nanosecond() / 1_000;
         let expire_date =
             record.expire_date.with_nanosecond(microseconds * 1_000).unwrap_or(record.expire_date);
-        let session_data = self.codec.encode(record.data, record.now);
+        let session_data = self.format.encode(record);
         let session_data = session_data.map_err(|error| StoreError::not_carried("postgres", error))?;
         let extra =
             self.options.extra_columns.iter().map(|column| column.value(record.data).into_text()).collect();
@@ -445,8 +460,9 @@ impl SessionStore for PostgresStore {
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
         let Some(row) = self.read(session_key, now).await? else { return Ok(None) };
         let text = row.session_data.ok_or_else(|| Failure::NotText.explain(&self.options))?;
-        let content = table::decode_text(&self.codec, &text)
-            .map_err(|error| Failure::Unreadable(error).explain(&self.options))?;
+        let content = self.format.decode(text.as_bytes());
+        let content = content.map_err(|error| Failure::Unreadable(error).explain(&self.options))?;
+        let Some(content) = content else { return Ok(None) };
         let expire_date = row.expire_date.and_then(Timestamp::to_utc);
         Ok(Some(Loaded { content, version: Version::from_bytes(text), expire_date }))
     }
@@ -454,7 +470,19 @@ impl SessionStore for PostgresStore {
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
         let row = self.row(record)?;
         let version = row.version();
-        Ok(self.write(session_key, Work::Create(row)).await?.created(version))
+        let again = self.options.cache.is_some().then(|| row.clone());
+        let mut outcome = self.write(session_key, Work::Create(row)).await?;
+        // Django's cache takes the place of an expired entry.
+        if outcome == WriteOutcome::KeyTaken
+            && let Some(row) = again
+        {
+            let key = self.format.row_key(session_key);
+            let parameters: [&(dyn ToSql + Sync); 2] = [&key.as_str(), &record.now];
+            if !self.rows_alone(self.options.timeout, Query::DeleteExpired, &parameters).await?.is_empty() {
+                outcome = self.write(session_key, Work::Create(row)).await?;
+            }
+        }
+        Ok(outcome.created(version))
     }
 
     async fn update(
@@ -481,7 +509,7 @@ impl SessionStore for PostgresStore {
         if has_nul(new_session_key) {
             return Err(Failure::NoSuchKey.explain(&self.options));
         }
-        let new_key = Some(new_session_key.clone());
+        let new_key = Some(self.format.row_key(new_session_key));
         let work = Work::Update { row, expected: expected_text(expected), new_key };
         Ok(self.write(session_key, work).await?.rotated(version))
     }
@@ -522,6 +550,7 @@ impl fmt::Debug for PostgresOptions {
             .field("table", &self.table)
             .field("columns", &self.columns)
             .field("extra_columns", &self.extra_columns)
+            .field("cache", &self.cache)
             .field("timeout", &self.timeout)
             .field("batch", &self.batch)
             .field("clear_batch", &self.clear_batch)

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDateTime, Timelike, Utc};
-use cloakroom_formats::{SessionCodec, SessionData, TimeZone};
+use cloakroom_formats::{SessionData, TimeZone};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
@@ -31,10 +31,12 @@ use self::error::{Failure, Task};
 use self::statements::Statements;
 use self::threads::Threads;
 use super::dialect::{Dialect, Names};
+use super::row_format::{self, RowFormat};
 use super::table::{self, expected_text};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
+use crate::store::cache::CacheFormat;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
@@ -78,7 +80,7 @@ pub use super::table::{ColumnValue, Columns, ExtraColumn, MigrationRecord, Table
 /// ```
 pub struct SqliteStore {
     options: SqliteOptions,
-    codec: SessionCodec,
+    format: RowFormat,
     time_zone: TimeZone,
     statements: Arc<Statements>,
     threads: Threads,
@@ -109,6 +111,10 @@ pub struct SqliteOptions {
     pub columns: Columns,
     /// Further columns that each save fills, for a table from the site's own migration. Default: none.
     pub extra_columns: Vec<ExtraColumn>,
+    /// The names and the contents of entries, if the sessions are those of Django's engine `cache` in its
+    /// `DatabaseCache`: then `table` is the cache's, and its columns are `cache_key`, `value` and `expires`. Default:
+    /// none.
+    pub cache: Option<CacheFormat>,
     /// The table of the [index of user sessions](crate::user_sessions), if the site has one. Each of several
     /// sites in one database needs its own. Default: `cloakroom_user_session`.
     pub user_session_table: String,
@@ -145,7 +151,7 @@ impl SqliteOptions {
     pub async fn open(self, settings: &Settings) -> Result<SqliteStore, StoreError> {
         let threads = Threads::start(&self).await.map_err(|failure| failure.explain(&self))?;
         Ok(SqliteStore {
-            codec: SessionCodec::new(settings),
+            format: RowFormat::new(self.cache.as_ref(), settings),
             time_zone: settings.time_zone,
             statements: Arc::new(Statements::new(&self)),
             threads,
@@ -155,7 +161,11 @@ impl SqliteOptions {
 
     /// The names in the SQL of the options' table.
     fn names(&self) -> Names {
-        DIALECT.names(&self.table, &self.columns, &self.extra_columns)
+        DIALECT.names(&self.table, &self.columns(), &self.extra_columns)
+    }
+
+    fn columns(&self) -> Columns {
+        row_format::columns(self.cache.as_ref(), &self.columns)
     }
 }
 
@@ -178,6 +188,7 @@ impl SqliteStore {
             table: table::DJANGO_TABLE.to_owned(),
             columns: Columns::default(),
             extra_columns: Vec::new(),
+            cache: None,
             user_session_table: table::USER_SESSION_TABLE.to_owned(),
             timeout: Duration::from_secs(5),
             readers: 2,
@@ -186,21 +197,28 @@ impl SqliteStore {
         }
     }
 
-    /// Returns the options in a URL, as [`connect`](crate::connect) reads it.
+    /// Returns the options in a URL, as [`connect`](crate::connect) reads it. The parameters after the `?`:
+    ///
+    /// | parameter | meaning |
+    /// |---|---|
+    /// | `mode` | `ro`, `rw` or `rwc`: [`Mode`] |
+    /// | `timeout` | seconds to wait for another program's lock |
+    /// | `table`, `user_session_table` | the tables' names |
     ///
     /// ```
     /// use std::path::Path;
     /// use cloakroom::SqliteStore;
     /// use cloakroom::store::sqlite::Mode;
     ///
-    /// let options = SqliteStore::options("sqlite:///db.sqlite3?mode=ro&timeout=20")?;
+    /// let options = SqliteStore::options("sqlite:///db.sqlite3?mode=ro&timeout=20&table=shop_session")?;
     /// assert_eq!(options.path, Path::new("db.sqlite3"), "three slashes: relative, as in Django");
     /// assert_eq!((options.mode, options.timeout.as_secs()), (Mode::ReadOnly, 20));
+    /// assert_eq!(options.table, "shop_session");
     /// # Ok::<(), cloakroom::StoreError>(())
     /// ```
     ///
     /// # Errors
-    /// When the URL names no file, or has an unknown parameter.
+    /// When the URL names no file, or for a parameter that is unknown or has an impossible value: the error names it.
     pub fn options(url: &str) -> Result<SqliteOptions, StoreError> {
         url::options(url)
     }
@@ -241,7 +259,7 @@ impl SqliteStore {
 
     /// Converts a session to a row.
     fn row(&self, record: Record<'_>) -> Result<Row, StoreError> {
-        let session_data = self.codec.encode(record.data, record.now);
+        let session_data = self.format.encode(record);
         Ok(Row {
             session_data: session_data.map_err(|error| StoreError::not_carried("sqlite", error))?,
             expire_date: format_time(self.time_zone.to_wall_clock(record.expire_date)),
@@ -322,7 +340,7 @@ impl SessionStore for SqliteStore {
     }
 
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
-        let (key, now) = (session_key.clone(), self.time_text(now));
+        let (key, now) = (self.format.row_key(session_key), self.time_text(now));
         let statements = Arc::clone(&self.statements);
         let row = self
             .read(move |connection| {
@@ -335,21 +353,33 @@ impl SessionStore for SqliteStore {
             .await?;
         let Some((session_data, expire_date)) = row else { return Ok(None) };
         let session_data = session_data.ok_or_else(|| Failure::NotText.explain(&self.options))?;
-        let content = table::decode(&self.codec, &session_data)
+        let content = self
+            .format
+            .decode(&session_data)
             .map_err(|error| Failure::Unreadable(error).explain(&self.options))?;
+        let Some(content) = content else { return Ok(None) };
         let expire_date = self.parse_time(expire_date.as_deref());
         Ok(Some(Loaded { content, version: Version::from_bytes(session_data), expire_date }))
     }
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
-        let (key, row) = (session_key.clone(), self.row(record)?);
+        let (key, row) = (self.format.row_key(session_key), self.row(record)?);
         let (version, statements) = (row.version(), Arc::clone(&self.statements));
+        let now = self.options.cache.is_some().then(|| self.time_text(record.now));
         let inserted = self
             .write(move |connection| {
                 let mut statement = connection.prepare_cached(&statements.create)?;
                 let key = key.as_str();
                 let values = row.with_extra(&[&key, &row.session_data, &row.expire_date]);
-                Ok(statement.execute(values.as_slice())?)
+                let inserted = statement.execute(values.as_slice())?;
+                // Django's cache takes the place of an expired entry.
+                if inserted == 0
+                    && let Some(now) = &now
+                    && connection.execute(&statements.delete_expired, params![key, now])? > 0
+                {
+                    return Ok(statement.execute(values.as_slice())?);
+                }
+                Ok(inserted)
             })
             .await?;
         Ok(if inserted == 1 { Created::Created(version) } else { Created::KeyTaken })
@@ -361,7 +391,7 @@ impl SessionStore for SqliteStore {
         expected: Option<&Version>,
         record: Record<'_>,
     ) -> Result<Updated, StoreError> {
-        let (key, row) = (session_key.clone(), self.row(record)?);
+        let (key, row) = (self.format.row_key(session_key), self.row(record)?);
         let (version, expected) = (row.version(), expected_text(expected));
         let statements = Arc::clone(&self.statements);
         self.write(move |connection| {
@@ -387,8 +417,9 @@ impl SessionStore for SqliteStore {
         new_session_key: &SessionKey,
         record: Record<'_>,
     ) -> Result<Rotated, StoreError> {
-        let (key, row) = (session_key.clone(), self.row(record)?);
-        let (new_key, version, expected) = (new_session_key.clone(), row.version(), expected_text(expected));
+        let (key, row) = (self.format.row_key(session_key), self.row(record)?);
+        let new_key = self.format.row_key(new_session_key);
+        let (version, expected) = (row.version(), expected_text(expected));
         let statements = Arc::clone(&self.statements);
         self.write(move |connection| {
             let mut statement = connection.prepare_cached(&statements.rotate)?;
@@ -408,7 +439,7 @@ impl SessionStore for SqliteStore {
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
-        let (key, statements) = (session_key.clone(), Arc::clone(&self.statements));
+        let (key, statements) = (self.format.row_key(session_key), Arc::clone(&self.statements));
         self.write(move |connection| {
             let mut statement = connection.prepare_cached(&statements.delete)?;
             Ok(statement.execute(params![key.as_str()])? > 0)
@@ -417,7 +448,7 @@ impl SessionStore for SqliteStore {
     }
 
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let (key, now) = (session_key.clone(), self.time_text(now));
+        let (key, now) = (self.format.row_key(session_key), self.time_text(now));
         let statements = Arc::clone(&self.statements);
         self.read(move |connection| {
             Ok(connection.prepare_cached(&statements.exists)?.exists(params![key.as_str(), now])?)

@@ -12,9 +12,10 @@ use cloakroom_formats::{DecodeError, SessionCodec, SessionData};
 use md5::{Digest, Md5};
 
 use crate::site::error::StoreError;
-use crate::site::session_key::SessionKey;
 use crate::store::listing::Listed;
 use crate::store::loaded::{Content, Loaded, Version};
+
+use super::row_format::{RowError, RowFormat};
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(super) use batch_size::BatchSize;
@@ -243,8 +244,7 @@ pub(super) fn decode(codec: &SessionCodec, stored: &[u8]) -> Result<Content, Dec
     std::str::from_utf8(stored).map_or(Ok(Content::NotGenuine), |text| decode_text(codec, text))
 }
 
-/// [`decode`] for data that is known to be text.
-pub(super) fn decode_text(codec: &SessionCodec, text: &str) -> Result<Content, DecodeError> {
+fn decode_text(codec: &SessionCodec, text: &str) -> Result<Content, DecodeError> {
     match codec.decode(text) {
         Ok(data) => Ok(Content::Genuine(data)),
         Err(DecodeError::BadSignature) => Ok(Content::NotGenuine),
@@ -252,21 +252,25 @@ pub(super) fn decode_text(codec: &SessionCodec, text: &str) -> Result<Content, D
     }
 }
 
-/// A row in a listing. `explain` creates the store's error; its argument is `None` if the column holds no
-/// text.
+/// A row in a listing; `None` if it gives no session. `explain` creates the store's error; its argument is `None` if
+/// the column holds no text.
 pub(super) fn listed(
-    codec: &SessionCodec,
-    session_key: SessionKey,
+    format: &RowFormat,
+    row_key: String,
     stored: Option<Vec<u8>>,
     expire_date: Option<DateTime<Utc>>,
-    explain: impl Fn(Option<DecodeError>) -> StoreError,
-) -> Listed {
-    let read = |stored: Vec<u8>| {
-        let content = decode(codec, &stored).map_err(|error| explain(Some(error)))?;
-        Ok(Loaded { content, version: Version::from_bytes(stored), expire_date })
+    explain: impl Fn(Option<RowError>) -> StoreError,
+) -> Option<Listed> {
+    let session = match stored {
+        None => Err(explain(None)),
+        Some(stored) => match format.decode(&stored) {
+            Ok(content) => {
+                Ok(Loaded { content: content?, version: Version::from_bytes(stored), expire_date })
+            }
+            Err(error) => Err(explain(Some(error))),
+        },
     };
-    let session = stored.map_or_else(|| Err(explain(None)), read);
-    Listed { session_key, expire_date, session }
+    Some(Listed { session_key: format.session_key(row_key), expire_date, session })
 }
 
 /// The stored text to compare with, if any.

@@ -190,7 +190,7 @@ fn path_and_query(text: &str) -> String {
 }
 
 /// The part after the `?` of a path, or between two `&` there. Without a `=` it may belong to the path.
-pub(in crate::store) fn parameter_of_path(text: &str) -> String {
+fn parameter_of_path(text: &str) -> String {
     text.split_once('=').map_or_else(|| text.to_owned(), parameter)
 }
 

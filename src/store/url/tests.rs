@@ -163,11 +163,16 @@ fn what_stands_behind_the_question_mark_is_heeded_or_refused_by_name() {
     let options = sqlite_options("sqlite:db?mode=ro&timeout=0.5&cache=private").unwrap();
     assert_eq!((options.mode, options.timeout.as_millis()), (Mode::ReadOnly, 500));
     assert_eq!(sqlite_options("sqlite:db?mode=rw").unwrap().mode, Mode::ReadWrite);
+    let options = sqlite_options("sqlite:db?table=shop%5Fsession&user_session_table=shop_devices").unwrap();
+    assert_eq!((&*options.table, &*options.user_session_table), ("shop_session", "shop_devices"));
     for (url, part) in [
-        ("sqlite:db?cache=shared", "`cache=shared` is not known here"),
-        ("sqlite:db?mode=rwx", "`mode=rwx` is not known here"),
-        ("sqlite:db?key=hunter2", "`key=…` is not known here"),
-        ("sqlite:db?timeout=-1", "`timeout=-1` is not a number of seconds"),
+        ("sqlite:db?cache=shared", "`cache` has no such value; write `private`"),
+        ("sqlite:db?mode=rwx", "`mode` has no such value; write `ro`, `rw` or `rwc`"),
+        ("sqlite:db?mode=ro&mode=rw", "`mode` is there twice"),
+        ("sqlite:db?key=hunter2", "parameter `key` is not known; there are mode, timeout, table"),
+        ("sqlite:what?.sqlite3", "`%3F`"),
+        ("sqlite:db?timeout=-1", "`timeout` is not a number of seconds"),
+        ("sqlite:db?table=", "`table` is empty; write a table's name"),
         ("sqlite:db?mode=memory", "use `memory:`"),
         ("sqlite::memory:", "use `memory:`"),
         ("sqlite:///:memory:", "use `memory:`"),

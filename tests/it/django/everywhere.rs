@@ -245,6 +245,33 @@ async fn postgres() {
     exchange(BackEnd::postgres).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn database_cache_of_sqlite() {
+    exchange(async |folder: &Path| BackEnd::sqlite(folder).await.in_cache_table("DatabaseCache of SQLite"))
+        .await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn database_cache_of_postgres() {
+    let name = "DatabaseCache of PostgreSQL";
+    exchange(async |folder: &Path| BackEnd::postgres(folder).await.in_cache_table(name)).await;
+}
+
+#[cfg(feature = "mysql")]
+#[tokio::test(flavor = "multi_thread")]
+async fn database_cache_of_mariadb() {
+    let name = "DatabaseCache of MariaDB";
+    exchange(async |folder: &Path| BackEnd::mariadb(folder).await.in_cache_table(name)).await;
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn cached_db_of_database_cache() {
+    let name = "PostgreSQL and its DatabaseCache";
+    exchange(async |folder: &Path| BackEnd::postgres(folder).await.behind_cache_table(name)).await;
+}
+
 #[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread")]
 async fn mariadb() {

@@ -28,6 +28,8 @@ const REDIS: &str = "django.core.cache.backends.redis.RedisCache";
 #[cfg(feature = "redis")]
 const DJANGO_REDIS: &str = "django_redis.cache.RedisCache";
 
+const DATABASE_CACHE: &str = "django.core.cache.backends.db.DatabaseCache";
+
 impl BackEnd {
     /// A site of this Django on it, with its tables and its one user.
     pub(crate) fn project(&self, django: Django, folder: &Path) -> Project {
@@ -43,6 +45,9 @@ impl BackEnd {
         project.variables.push(("SITE_SESSION_FILE_PATH", folder.to_str().unwrap().to_owned()));
         if let Some(cache) = &self.cache {
             project.variables.push(("SITE_CACHE", cache.to_string()));
+            if cache["BACKEND"] == DATABASE_CACHE {
+                project.manage(&["createcachetable"]);
+            }
         }
         project
     }
@@ -62,6 +67,23 @@ impl BackEnd {
 
     pub(crate) async fn sqlite(folder: &Path) -> BackEnd {
         BackEnd::text("SQLite", "db", format!("sqlite:{}/db.sqlite3", folder.display()))
+    }
+
+    /// Django's `DatabaseCache` in this back end's own database.
+    pub(crate) fn in_cache_table(self, name: &'static str) -> BackEnd {
+        // Django removes a part of the entries beyond this number, sessions too.
+        let cache = json!({ "BACKEND": DATABASE_CACHE, "LOCATION": "my_cache_table", "KEY_PREFIX": "a_b",
+            "VERSION": 2, "OPTIONS": { "MAX_ENTRIES": 1_000_000 } });
+        let url = format!("{}?cache_table=my_cache_table&key_prefix=a_b&version=2", self.url);
+        BackEnd { name, engine: "cache", url, cache: Some(cache), pickles: true, ..self }
+    }
+
+    /// Django's `cached_db` in this back end's own database, with the copies in its `DatabaseCache`.
+    pub(crate) fn behind_cache_table(self, name: &'static str) -> BackEnd {
+        let database = self.url.clone();
+        let back_end = self.in_cache_table(name);
+        let url = format!("cached_db:{database}|{}", back_end.url);
+        BackEnd { engine: "cached_db", url, pickles: false, ..back_end }
     }
 
     pub(crate) async fn files(folder: &Path) -> BackEnd {

@@ -48,6 +48,12 @@ pub(crate) async fn new_cached_db(folder: &std::path::Path) -> Arc<dyn SessionSt
     Arc::new(CachedDbStore::new(database, Arc::new(MemoryStore::new())).unwrap())
 }
 
+/// A store on the table that a URL names, which is made.
+pub(crate) async fn new_table(url: &str) -> Arc<dyn SessionStore> {
+    cloakroom::store::create_table(url, Default::default()).await.unwrap();
+    cloakroom::connect(url, &Settings::new("secret")).await.unwrap()
+}
+
 /// A store on an empty database of its own.
 #[cfg(feature = "postgres")]
 pub(crate) async fn new_postgres() -> Arc<dyn SessionStore> {

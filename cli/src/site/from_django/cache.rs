@@ -6,6 +6,7 @@ use cloakroom::store::{StoreScheme, StoreUrl};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::database::{self, Database};
 use super::{quoted, text, unknown};
 
 /// A cache, as Django's object describes it.
@@ -21,9 +22,13 @@ pub(super) struct Cache {
     entry_prefix: Option<String>,
     redis: Option<Redis>,
     memcached: Option<Memcached>,
-    /// Of a `FileBasedCache`.
+    /// The folder of a `FileBasedCache`.
     folder: Option<String>,
-    max_entries: Option<u64>,
+    /// The table of a `DatabaseCache`, and its database.
+    table: Option<String>,
+    database: Option<Database>,
+    /// The number of entries beyond which one of these two removes some, if the project sets none.
+    usual_max_entries: Option<u64>,
 }
 
 /// A client of Redis or Valkey, with the connections that it would open.
@@ -88,8 +93,19 @@ impl Cache {
         (self.setting("BACKEND"), self.backend.first().map_or("", String::as_str))
     }
 
-    /// Builds the URL.
-    pub(super) fn url(&self) -> anyhow::Result<String> {
+    /// Builds the URL of a cache in any place.
+    pub(super) fn url_from(&self, folder: &Path) -> anyhow::Result<String> {
+        match (self.backend().1, &self.table, &self.database) {
+            // Another class may write its entries otherwise.
+            ("django.core.cache.backends.db.DatabaseCache", Some(table), Some(database)) => {
+                database::cache_url(database, table, self.names()?, folder)
+            }
+            _ => self.url(),
+        }
+    }
+
+    /// Builds the URL of a cache on a server.
+    fn url(&self) -> anyhow::Result<String> {
         let mut query = Vec::new();
         let address = match (&self.redis, &self.memcached, &self.folder) {
             (Some(redis), ..) => self.redis(redis, &mut query)?,
@@ -312,13 +328,13 @@ impl Cache {
         Ok(hosts.collect::<Vec<_>>().join(","))
     }
 
-    /// A `FileBasedCache` is no safe place for sessions.
-    pub(super) fn culling(&self) -> Option<String> {
-        let most = self.max_entries.filter(|_| self.folder.is_some())?;
+    /// The warning about sessions that Django removes from a full `DatabaseCache` or `FileBasedCache`.
+    pub(super) fn note_of_culling(&self) -> Option<String> {
+        let most = self.usual_max_entries?;
         Some(format!(
-            "{} is a FileBasedCache: with {most} entries (MAX_ENTRIES) Django removes some at random, sessions too, whose \
-             users are then logged out",
-            self.setting("BACKEND")
+            "Django removes a part of this cache's entries, live sessions too, whenever it has more than {most}; set {} to \
+             more than all of them",
+            self.option("MAX_ENTRIES")
         ))
     }
 

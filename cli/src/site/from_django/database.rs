@@ -26,6 +26,33 @@ pub(super) struct Database {
 
 /// Builds the URL of a table in a database.
 pub(super) fn url(database: &Database, table: Option<&str>, folder: &Path) -> anyhow::Result<String> {
+    let mut url = Url::default();
+    for (name, value) in table.into_iter().flat_map(parts_of_table) {
+        url.add(name, value);
+    }
+    of_database(database, url, folder)
+}
+
+/// Builds the URL of a cache table in a database, with the parameters that name its entries.
+pub(super) fn cache_url(
+    database: &Database,
+    table: &str,
+    names: Vec<String>,
+    folder: &Path,
+) -> anyhow::Result<String> {
+    let mut url = Url::default();
+    match table.trim_matches('"').split_once("\".\"") {
+        Some((schema, table)) => {
+            url.add("schema", schema);
+            url.add("cache_table", table);
+        }
+        None => url.add("cache_table", table),
+    }
+    url.query.extend(names);
+    of_database(database, url, folder)
+}
+
+fn of_database(database: &Database, url: Url, folder: &Path) -> anyhow::Result<String> {
     let alias = &database.alias;
     let option = |name: &str| format!("DATABASES['{alias}']['OPTIONS']['{name}']");
     // None of these changes what is stored, or where.
@@ -35,10 +62,6 @@ pub(super) fn url(database: &Database, table: Option<&str>, folder: &Path) -> an
     }
     if let Some(zone) = database.time_zone.as_deref().filter(|zone| *zone != "UTC") {
         return Err(unknown(&format!("DATABASES['{alias}']['TIME_ZONE']"), zone));
-    }
-    let mut url = Url::default();
-    for (name, value) in table.into_iter().flat_map(parts_of_table) {
-        url.add(name, value);
     }
     match database.vendor.as_str() {
         "sqlite" => sqlite(database, folder, url, &option),

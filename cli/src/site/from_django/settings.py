@@ -140,7 +140,10 @@ def _cloakroom_settings():
             found["database"] = database(router.db_for_write(of.cache_model_class))
         elif "django.core.cache.backends.filebased.FileBasedCache" in backends:
             found["folder"] = of._dir
-            found["max_entries"] = of._max_entries
+        if "table" in found or "folder" in found:
+            options = settings.CACHES[alias].get("OPTIONS") or {}
+            is_set = "MAX_ENTRIES" in options or "max_entries" in settings.CACHES[alias]
+            found["usual_max_entries"] = None if is_set else of._max_entries
         return found
 
     def name_of_function(function):

@@ -246,13 +246,14 @@ pub(super) async fn check_table(connection: &mut Conn, options: &MysqlOptions) -
         MYSQL_TYPE_VARCHAR,
     ];
     let there = statement.columns();
-    let columns = &options.columns;
+    let columns = &options.columns();
+    let of_key = if options.cache.is_some() { "varchar(255)" } else { "varchar(40)" };
     let column_of = |name: &str| {
         let column = there.iter().find(|column| column.name_str() == name);
         column.ok_or_else(|| Failure::MissingColumn(name.to_owned()))
     };
     for (name, wanted, types) in [
-        (&columns.session_key, "varchar(40)", texts.as_slice()),
+        (&columns.session_key, of_key, texts.as_slice()),
         (&columns.session_data, "longtext", &long_texts),
         (&columns.expire_date, "datetime(6)", &[MYSQL_TYPE_DATETIME]),
     ] {

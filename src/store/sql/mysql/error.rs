@@ -1,8 +1,8 @@
 //! The errors of MySQL and MariaDB, and their remedies.
 
-use cloakroom_formats::DecodeError;
 use mysql_async::{Error, ServerError};
 
+use super::super::row_format::RowError;
 use super::super::table::problem;
 use super::MysqlOptions;
 use crate::site::error::{StoreError, StoreErrorKind};
@@ -38,7 +38,7 @@ pub(super) enum Failure {
         limit: usize,
     },
     BeyondPython,
-    Unreadable(DecodeError),
+    Unreadable(RowError),
 }
 
 /// A connection that cannot be encrypted as the options say.
@@ -170,7 +170,9 @@ impl Failure {
             Failure::Stopped => {
                 (Unavailable, format!("{place}: the Tokio runtime of this request has ended; call on another"))
             }
-            Failure::MissingColumn(column) => problem::missing_column(&place, table, column),
+            Failure::MissingColumn(column) => {
+                problem::missing_column(&place, table, column, options.cache.is_some())
+            },
             Failure::WrongType { column, wanted } => (
                 Misconfigured,
                 format!(
@@ -194,7 +196,7 @@ impl Failure {
         match self {
             // The other errors may contain a row's values.
             Failure::Driver(Error::Io(source)) => error.with_source(source),
-            Failure::Unreadable(source) => error.with_source(source),
+            Failure::Unreadable(source) => source.source_of(error),
             _ => error,
         }
     }
@@ -300,7 +302,7 @@ fn explain_server(answer: &ServerError, options: &MysqlOptions) -> (StoreErrorKi
             Misconfigured,
             "the URL names no database; write mysql://user:password@host:3306/database".to_owned(),
         ),
-        1146 => problem::no_table(place, table),
+        1146 => problem::no_table(place, table, options.cache.is_some()),
         1054 => (Misconfigured, format!("{place}: {message}; is {table} the right table?")),
         1142 | 1143 => problem::no_permission(place, table, message),
         code if ONLY_READS.contains(&code) => problem::only_reads(place),

@@ -13,7 +13,7 @@ use crate::site::error::StoreError;
 
 impl MysqlOptions {
     /// Creates the session table and its index, as Django's migration `sessions.0001_initial` does, in the
-    /// database's own character set. An existing table stays as it is.
+    /// database's own character set; a cache table as its `createcachetable` does. An existing table stays as it is.
     ///
     /// # Errors
     /// When the server cannot be reached or the user may not create tables.
@@ -29,16 +29,18 @@ async fn create_table(options: &MysqlOptions, record: MigrationRecord) -> Task<T
     if table_exists(&mut connection, &options.table).await? {
         return Ok(TableCreation::AlreadyThere);
     }
-    match connection
-        .query_drop(DIALECT.session_table(&options.table, &options.columns))
-        .await
-        .map_err(Failure::from)
-    {
+    let columns = options.columns();
+    let definition = match options.cache {
+        Some(_) => DIALECT.cache_table(&options.table, &columns),
+        None => DIALECT.session_table(&options.table, &columns),
+    };
+    match connection.query_drop(definition).await.map_err(Failure::from) {
         Err(failure) if failure.is(TABLE_EXISTS) => return Ok(TableCreation::AlreadyThere),
         result => result?,
     }
     let is_django = table_exists(&mut connection, "django_migrations").await?;
-    if options.table == DJANGO_TABLE && (is_django || record == MigrationRecord::Always) {
+    let is_djangos = options.cache.is_none() && options.table == DJANGO_TABLE;
+    if is_djangos && (is_django || record == MigrationRecord::Always) {
         if !is_django {
             connection.query_drop(DIALECT.migration_table()).await?;
         }

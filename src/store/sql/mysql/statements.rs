@@ -11,7 +11,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Row, Value};
 
 use super::error::{DUPLICATE, Failure, Task};
-use super::{ColumnValue, MysqlOptions};
+use super::{ColumnValue, DIALECT, MysqlOptions};
 use crate::site::session_key::SessionKey;
 use crate::store::outcome::WriteOutcome;
 use crate::store::sql::dialect::Names;
@@ -23,6 +23,7 @@ pub(super) struct Statements {
     update: String,
     update_expected: String,
     delete: String,
+    delete_expired_one: String,
     select_expired: String,
     select_expired_from: String,
     delete_expired: String,
@@ -54,9 +55,11 @@ impl Statements {
         let columns: String = extra.iter().map(|name| format!(", {name}")).collect();
         let set: String = extra.iter().map(|name| format!(", {name} = ?")).collect();
         let set = format!("UPDATE {table} SET {key} = ?, {data} = ?, {expiry} = ?{set} WHERE {this_key}");
+        let only_sessions = |word: &str| DIALECT.only_sessions(word, options.cache.as_ref(), &key);
         let expired = |and_from: &str| {
             format!(
-                "SELECT {expiry}, {key} FROM {table} WHERE {expiry} < ?{and_from} ORDER BY {expiry} LIMIT ?"
+                "SELECT {expiry}, {key} FROM {table} WHERE {expiry} < ?{and_from}{} ORDER BY {expiry} LIMIT ?",
+                only_sessions("AND")
             )
         };
         Statements {
@@ -70,13 +73,21 @@ impl Statements {
             update_expected: format!("{set} AND CAST({data} AS BINARY) = CAST(? AS BINARY)"),
             update: set,
             delete: format!("DELETE FROM {table} WHERE {this_key}"),
+            delete_expired_one: format!("DELETE FROM {table} WHERE {this_key} AND {expiry} <= ?"),
             select_expired: expired(""),
             select_expired_from: expired(&format!(" AND {expiry} >= ?")),
-            delete_expired: format!("DELETE FROM {table} WHERE {expiry} < ? AND {key} IN "),
-            list: format!(
-                "SELECT {data}, {expiry}, {key} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?"
+            delete_expired: format!(
+                "DELETE FROM {table} WHERE {expiry} < ?{} AND {key} IN ",
+                only_sessions("AND")
             ),
-            count: format!("SELECT COUNT(CASE WHEN {expiry} > ? THEN 1 END), COUNT(*) FROM {table}"),
+            list: format!(
+                "SELECT {data}, {expiry}, {key} FROM {table} WHERE {key} > ?{} ORDER BY {key} LIMIT ?",
+                only_sessions("AND")
+            ),
+            count: format!(
+                "SELECT COUNT(CASE WHEN {expiry} > ? THEN 1 END), COUNT(*) FROM {table}{}",
+                only_sessions("WHERE")
+            ),
         }
     }
 }
@@ -133,10 +144,12 @@ fn stored(row: &mut Row) -> Stored {
     }
 }
 
-/// Inserts a row, unless its key is taken.
+/// Inserts a row, unless its key is taken. With a time, as in Django's cache, it takes the place of a row that has
+/// expired by then.
 pub(super) struct Create {
     pub(super) key: SessionKey,
     pub(super) content: Content,
+    pub(super) now: Option<NaiveDateTime>,
 }
 
 impl Request for Create {
@@ -147,6 +160,19 @@ impl Request for Create {
     }
 
     async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<WriteOutcome> {
+        let outcome = self.insert(statements, connection).await?;
+        let Some(now) = self.now.filter(|_| outcome == WriteOutcome::KeyTaken) else { return Ok(outcome) };
+        let key = self.key.as_str();
+        connection.exec_drop(statements.delete_expired_one.as_str(), (key, key, to_value(now))).await?;
+        match connection.affected_rows() {
+            0 => Ok(outcome),
+            _ => self.insert(statements, connection).await,
+        }
+    }
+}
+
+impl Create {
+    async fn insert(&self, statements: &Statements, connection: &mut Conn) -> Task<WriteOutcome> {
         let values = self.content.values(&self.key);
         let inserted = connection.exec_drop(statements.create.as_str(), Params::Positional(values)).await;
         match inserted.map_err(Failure::from) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mysql_async::{Compression, Opts, OptsBuilder};
 
-use super::super::table;
+use super::super::{row_format, table};
 use super::error::Failure;
 use super::{Columns, MysqlOptions};
 use crate::site::error::{StoreError, StoreErrorKind};
@@ -93,7 +93,8 @@ pub(super) fn options(url: &str) -> Result<MysqlOptions, StoreError> {
         Some(empty) if empty.is_empty() => Err(invalid(STORE, name, "is empty", "a table's name")),
         found => Ok(found.unwrap_or_else(|| default.to_owned())),
     };
-    let table = text(&mut parameters, "table", table::DJANGO_TABLE)?;
+    let (cache_table, cache) = row_format::take_cache_table(STORE, &mut parameters)?.unzip();
+    let table = cache_table.map_or_else(|| text(&mut parameters, "table", table::DJANGO_TABLE), Ok)?;
     let user_session_table = text(&mut parameters, "user_session_table", table::USER_SESSION_TABLE)?;
     let timeout = seconds(&mut parameters, "timeout")?.unwrap_or(Duration::from_secs(5));
     let connect_timeout = seconds(&mut parameters, "connect_timeout")?;
@@ -102,8 +103,16 @@ pub(super) fn options(url: &str) -> Result<MysqlOptions, StoreError> {
     {
         return Err(invalid(STORE, "charset", "is not the one of the connections", "`utf8mb4`"));
     }
-    parameters.finish(&KNOWN)?;
-    Ok(MysqlOptions { table, user_session_table, timeout, connect_timeout, tls, ..new(builder.into()) })
+    parameters.finish(&[&KNOWN[..], &row_format::PARAMETERS].concat())?;
+    Ok(MysqlOptions {
+        cache,
+        table,
+        user_session_table,
+        timeout,
+        connect_timeout,
+        tls,
+        ..new(builder.into())
+    })
 }
 
 /// The options for a server that the driver's own options name.
@@ -127,6 +136,7 @@ fn new(connection: Opts) -> MysqlOptions {
         table: table::DJANGO_TABLE.to_owned(),
         columns: Columns::default(),
         extra_columns: Vec::new(),
+        cache: None,
         user_session_table: table::USER_SESSION_TABLE.to_owned(),
         timeout: Duration::from_secs(5),
         connections: 16,

@@ -39,7 +39,7 @@ impl MysqlOptions {
 
     /// These options, for messages about the index.
     fn of_user_sessions(&self) -> MysqlOptions {
-        MysqlOptions { table: self.user_session_table.clone(), ..self.clone() }
+        MysqlOptions { table: self.user_session_table.clone(), cache: None, ..self.clone() }
     }
 }
 

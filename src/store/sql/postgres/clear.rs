@@ -30,6 +30,7 @@ impl PostgresStore {
         now: DateTime<Utc>,
         progress: &mut Progress<'_>,
     ) -> Result<u64, StoreError> {
+        self.format.check_listable("postgres")?;
         let mut batch = BatchSize::up_to(self.options.clear_batch, MEANT);
         let (mut place, mut cleared) = (self.first_place(now).await?, 0);
         loop {

@@ -13,7 +13,7 @@ use super::error::{Failure, Task};
 use super::pooled::{self, Answer, Parameter};
 use super::start::{Started, start, statement_timeout};
 use super::statements::{COUNT, Query};
-use super::{PostgresOptions, quoted};
+use super::{Columns, PostgresOptions, quoted};
 
 /// A connection and its prepared statements.
 pub(super) struct Connection {
@@ -154,10 +154,12 @@ impl Connection {
             let found = columns.iter().find(|[column, ..]| *column == name);
             found.map(|[_, schema, name]| (*schema, *name)).ok_or(Failure::MissingColumn(name.to_owned()))
         };
+        let Columns { session_key, session_data, expire_date } = &options.columns();
+        let of_key = if options.cache.is_some() { "character varying(255)" } else { "character varying(40)" };
         for (name, wanted, types) in [
-            (&options.columns.session_key, "character varying(40)", ["varchar", "text"]),
-            (&options.columns.session_data, "text", ["varchar", "text"]),
-            (&options.columns.expire_date, "timestamp with time zone", ["timestamptz", "timestamptz"]),
+            (session_key, of_key, ["varchar", "text"]),
+            (session_data, "text", ["varchar", "text"]),
+            (expire_date, "timestamp with time zone", ["timestamptz", "timestamptz"]),
         ] {
             let (schema, found) = type_of(name)?;
             if schema != "pg_catalog" || !types.contains(&found) {

@@ -3,9 +3,9 @@
 use std::error::Error as _;
 use std::sync::Arc;
 
-use cloakroom_formats::DecodeError;
 use tokio_postgres::error::SqlState;
 
+use super::super::row_format::RowError;
 use super::super::table::problem;
 use super::PostgresOptions;
 use crate::site::error::{StoreError, StoreErrorKind};
@@ -50,7 +50,7 @@ pub(super) enum Failure {
     NotText,
     NoSuchKey,
     BeyondPython,
-    Unreadable(DecodeError),
+    Unreadable(RowError),
 }
 
 impl From<tokio_postgres::Error> for Failure {
@@ -157,7 +157,9 @@ impl Failure {
             Failure::Stopped => {
                 (Unavailable, format!("{place}: the Tokio runtime of this request has ended; call on another"))
             }
-            Failure::MissingColumn(column) => problem::missing_column(&place, table, column),
+            Failure::MissingColumn(column) => {
+                problem::missing_column(&place, table, column, options.cache.is_some())
+            },
             Failure::WrongType { column, found, wanted } => (
                 Misconfigured,
                 format!(
@@ -176,7 +178,7 @@ impl Failure {
         let error = StoreError::new("postgres", kind, message);
         match self {
             Failure::Connection(source) => error.with_source(source),
-            Failure::Unreadable(source) => error.with_source(source),
+            Failure::Unreadable(source) => source.source_of(error),
             _ => error,
         }
     }
@@ -359,7 +361,7 @@ fn explain_server(code: &SqlState, message: &str, options: &PostgresOptions) -> 
                 "{place}: there is no schema for {table}; check `schema` in the URL, or make it with CREATE SCHEMA"
             ),
         ),
-        "42P01" => problem::no_table(place, table),
+        "42P01" => problem::no_table(place, table, options.cache.is_some()),
         "42703" => (Misconfigured, format!("{place}: {message}; is {table} the right table?")),
         "42501" => problem::no_permission(place, table, message),
         "25006" => problem::only_reads(place),

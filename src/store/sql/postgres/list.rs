@@ -31,29 +31,34 @@ impl Paged<Listed> for PostgresStore {
         limit: usize,
         _now: DateTime<Utc>,
     ) -> Result<(Vec<Listed>, Option<SessionKey>), StoreError> {
-        // No key is empty, so that all come after it.
-        let after = after.map_or("", SessionKey::as_str);
+        self.format.check_listable("postgres")?;
+        // In the database's order, a key may come before its own beginning. No key is empty, so that all come after it.
+        let after = after.map(|key| self.format.row_key(key));
+        let after = after.as_ref().map_or("", SessionKey::as_str);
         let count = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.rows_alone(self.options.timeout, Query::List, &[&after, &count]).await?;
-        let page = rows.iter().map(|row| self.listed(row).map_err(|error| self.explain(error.into())));
-        let page: Vec<Listed> = page.collect::<Result<_, _>>()?;
-        let end = end_of(&page, limit, Listed::place);
+        let key_of = |row: &Row| Ok(self.format.session_key(row.try_get(0)?));
+        let end = end_of(&rows, limit, key_of).transpose();
+        let end = end.map_err(|error: Error| self.explain(error.into()))?;
+        let page = rows.iter().filter_map(|row| self.listed(row).transpose());
+        let page = page.collect::<Result<_, _>>().map_err(|error| self.explain(error.into()))?;
         Ok((page, end))
     }
 }
 
 impl PostgresStore {
-    fn listed(&self, row: &Row) -> Result<Listed, Error> {
-        let session_key = SessionKey::from_trusted(row.try_get::<_, String>(0)?);
+    fn listed(&self, row: &Row) -> Result<Option<Listed>, Error> {
+        let row_key: String = row.try_get(0)?;
         let data: Option<String> = row.try_get(1)?;
         let expire_date = row.try_get::<_, Option<Timestamp>>(2)?.and_then(Timestamp::to_utc);
         let data = data.map(String::into_bytes);
-        Ok(table::listed(&self.codec, session_key, data, expire_date, |error| {
+        Ok(table::listed(&self.format, row_key, data, expire_date, |error| {
             self.explain(error.map_or(Failure::NotText, Failure::Unreadable))
         }))
     }
 
     pub(super) async fn count_rows(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        self.format.check_listable("postgres")?;
         let rows = self.rows_alone(COUNTING, Query::Count, &[&now]).await?;
         let row = rows.first().ok_or_else(|| self.explain(Failure::Closed))?;
         let counted = || Ok((row.try_get(0)?, row.try_get(1)?));

@@ -12,8 +12,8 @@ use super::{DIALECT, PostgresOptions, quoted};
 use crate::site::error::StoreError;
 
 impl PostgresOptions {
-    /// Creates the session table and its indexes, as Django's migration `sessions.0001_initial` does. An
-    /// existing table stays as it is.
+    /// Creates the session table and its indexes, as Django's migration `sessions.0001_initial` does; a cache table as
+    /// its `createcachetable` does. An existing table stays as it is.
     ///
     /// # Errors
     /// When the server cannot be reached or the user may not create tables.
@@ -31,9 +31,15 @@ async fn create_table(options: &PostgresOptions, record: MigrationRecord) -> Tas
     if !lock_and_look(&transaction, options, &options.table).await? {
         return Ok(TableCreation::AlreadyThere);
     }
-    transaction.batch_execute(&DIALECT.session_table(table, &options.columns)).await?;
+    let columns = options.columns();
+    let definition = match options.cache {
+        Some(_) => DIALECT.cache_table(table, &columns),
+        None => DIALECT.session_table(table, &columns),
+    };
+    transaction.batch_execute(&definition).await?;
     let is_django = exists(&transaction, "django_migrations").await?;
-    if table == DJANGO_TABLE && (is_django || record == MigrationRecord::Always) {
+    let is_djangos = options.cache.is_none() && table == DJANGO_TABLE;
+    if is_djangos && (is_django || record == MigrationRecord::Always) {
         transaction.batch_execute(&DIALECT.migration_table()).await?;
         let now = Utc::now();
         transaction.query_typed(&DIALECT.note_migration(), &[(&now, Type::TIMESTAMPTZ)]).await?;

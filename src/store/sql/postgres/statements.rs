@@ -4,7 +4,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::super::table::USER_SESSION_COLUMNS;
 use super::pooled::Parameter;
-use super::{PostgresOptions, quoted};
+use super::{DIALECT, PostgresOptions, quoted};
 use crate::store::sql::dialect::Names;
 
 /// The statements.
@@ -29,6 +29,8 @@ pub(super) enum Query {
     UpdateAlone,
     /// [`Query::Delete`] for one row, waiting for its lock.
     DeleteAlone,
+    /// Removes the row with the key `$1`, if it expired at `$2` or before.
+    DeleteExpired,
     /// Returns the key `$1`, if it exists.
     Exists,
     /// Removes up to `$2` unlocked rows that expired before `$1`, but not before `$3`. Returns how many it
@@ -85,6 +87,7 @@ impl Query {
             Query::UpdateOne | Query::UpdateAlone => (&[TEXT, TEXT, TIME, TEXT, TEXT], Some(TEXT)),
             Query::Compare | Query::IndexRemove => (&[TEXTS, TEXTS], None),
             Query::DeleteAlone | Query::Exists | Query::Pages | Query::IndexOfUser => (&[TEXT], None),
+            Query::DeleteExpired => (&[TEXT, TIME], None),
             Query::Clear => (&[TIME, NUMBER, TIME], None),
             Query::Sweep => (&[TIME, NUMBER, TEXT, TEXT], None),
             Query::Estimate | Query::Count => (&[TIME], None),
@@ -100,6 +103,7 @@ impl Query {
     /// The statement's text.
     pub(super) fn sql(self, options: &PostgresOptions) -> String {
         let Names { table, key, data, expiry, .. } = options.names();
+        let only_sessions = |word: &str| DIALECT.only_sessions(word, options.cache.as_ref(), &key);
         let index = options.quoted_table(&options.user_session_table);
         match self {
             Query::Load => {
@@ -157,6 +161,9 @@ impl Query {
                 )
             }
             Query::DeleteAlone => format!("DELETE FROM {table} WHERE {key} = $1::text"),
+            Query::DeleteExpired => format!(
+                "DELETE FROM {table} WHERE {key} = $1::text AND {expiry} <= $2::timestamptz RETURNING 1"
+            ),
             Query::Exists => format!("SELECT 1 FROM {table} WHERE {key} = $1::text"),
             // Starts where the last batch ended: the index still contains the removed rows until it is
             // vacuumed, and that waits for every old transaction. After a crash of the server the last
@@ -164,13 +171,14 @@ impl Query {
             // partitions `ctid` alone would also find rows in other partitions.
             Query::Clear => format!(
                 "WITH locked AS (SELECT ctid AS place, {key} AS session_key, {expiry} AS expire_date FROM {table} \
-                     WHERE {expiry} < $1::timestamptz AND {expiry} >= $3::timestamptz \
+                     WHERE {expiry} < $1::timestamptz AND {expiry} >= $3::timestamptz{sessions} \
                      ORDER BY {expiry} LIMIT $2::bigint FOR UPDATE SKIP LOCKED), \
                  removed AS (DELETE FROM {table} AS stored USING locked \
                      WHERE stored.ctid = locked.place AND stored.{key} = locked.session_key \
                      RETURNING stored.{key}) \
                  SELECT (SELECT count(*) FROM locked), (SELECT max(expire_date) FROM locked), count(*), \
-                     set_config('synchronous_commit', 'off', true) FROM removed"
+                     set_config('synchronous_commit', 'off', true) FROM removed",
+                sessions = only_sessions("AND")
             ),
             // `IS TRUE` keeps the planner from using the expiry's index, and an array from joining row by
             // row.
@@ -179,12 +187,13 @@ impl Query {
                          array_agg(place) AS places \
                      FROM (SELECT ctid AS place FROM {table} \
                          WHERE ctid > $3::text::tid AND ctid < $4::text::tid \
-                             AND ({expiry} < $1::timestamptz) IS TRUE \
+                             AND ({expiry} < $1::timestamptz) IS TRUE{sessions} \
                          LIMIT $2::bigint FOR UPDATE SKIP LOCKED) AS expired), \
                  removed AS (DELETE FROM {table} WHERE ctid = ANY ((SELECT places FROM locked)::tid[]) \
-                     AND ({expiry} < $1::timestamptz) IS TRUE RETURNING 1) \
+                     AND ({expiry} < $1::timestamptz) IS TRUE{sessions} RETURNING 1) \
                  SELECT (SELECT rows FROM locked), (SELECT last FROM locked), count(*), \
-                     set_config('synchronous_commit', 'off', true) FROM removed"
+                     set_config('synchronous_commit', 'off', true) FROM removed",
+                sessions = only_sessions("AND")
             ),
             Query::Pages => {
                 "SELECT CASE WHEN relkind = 'r' AND current_setting('server_version_num')::int >= 140000 \
@@ -192,10 +201,14 @@ impl Query {
                  FROM pg_class WHERE oid = $1::text::regclass"
                     .to_owned()
             }
-            Query::Estimate => format!("EXPLAIN SELECT 1 FROM {table} WHERE {expiry} < $1::timestamptz"),
+            Query::Estimate => format!(
+                "EXPLAIN SELECT 1 FROM {table} WHERE {expiry} < $1::timestamptz{}",
+                only_sessions("AND")
+            ),
             Query::List => format!(
-                "SELECT {key}, {data}, {expiry} FROM {table} WHERE {key} > $1::text \
-                 ORDER BY {key} LIMIT $2::bigint"
+                "SELECT {key}, {data}, {expiry} FROM {table} WHERE {key} > $1::text{} \
+                 ORDER BY {key} LIMIT $2::bigint",
+                only_sessions("AND")
             ),
             Query::IndexPut => format!(
                 "INSERT INTO {index} AS entry ({USER_SESSION_COLUMNS}) \
@@ -224,9 +237,10 @@ impl Query {
                 "SELECT {USER_SESSION_COLUMNS} FROM {index} WHERE (user_id, session_key) > ($1::text, $2::text) \
                  ORDER BY user_id, session_key LIMIT $3::bigint"
             ),
-            Query::Count => {
-                format!("SELECT count(*) FILTER (WHERE {expiry} > $1::timestamptz), count(*) FROM {table}")
-            }
+            Query::Count => format!(
+                "SELECT count(*) FILTER (WHERE {expiry} > $1::timestamptz), count(*) FROM {table}{}",
+                only_sessions("WHERE")
+            ),
         }
     }
 }
@@ -281,6 +295,7 @@ mod tests {
         Query::UpdateOne,
         Query::UpdateAlone,
         Query::DeleteAlone,
+        Query::DeleteExpired,
         Query::Exists,
         Query::Clear,
         Query::Sweep,

@@ -10,6 +10,7 @@ use super::error::Failure;
 use super::pooler::Pooler;
 use super::server_options::ServerOptions;
 use crate::site::error::StoreError;
+use crate::store::sql::row_format;
 use crate::store::tls::TlsMode;
 use crate::store::url::{Parameters, invalid};
 
@@ -110,10 +111,13 @@ pub(super) fn options(text: &str) -> Result<PostgresOptions, StoreError> {
     tls(&mut options, &mut parameters)?;
     options.pooler = pooler(&mut parameters)?;
     options.schema = name(&mut parameters, "schema")?;
+    if let Some((table, format)) = row_format::take_cache_table(STORE, &mut parameters)? {
+        (options.table, options.cache) = (table, Some(format));
+    }
     options.table = name(&mut parameters, "table")?.unwrap_or(options.table);
     options.user_session_table =
         name(&mut parameters, "user_session_table")?.unwrap_or(options.user_session_table);
-    parameters.finish(&KNOWN)?;
+    parameters.finish(&[&KNOWN[..], &row_format::PARAMETERS].concat())?;
     Ok(options)
 }
 

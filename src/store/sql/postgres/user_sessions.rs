@@ -34,7 +34,7 @@ impl PostgresOptions {
 
     /// These options, for messages about the index.
     fn of_user_sessions(&self) -> PostgresOptions {
-        PostgresOptions { table: self.user_session_table.clone(), ..self.clone() }
+        PostgresOptions { table: self.user_session_table.clone(), cache: None, ..self.clone() }
     }
 }
 

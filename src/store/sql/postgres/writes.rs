@@ -43,7 +43,7 @@ pub(super) enum Work {
 }
 
 /// The new content of a row.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Row {
     pub(super) session_data: String,
     pub(super) expire_date: DateTime<Utc>,

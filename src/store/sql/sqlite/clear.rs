@@ -66,6 +66,7 @@ impl SqliteStore {
         now: DateTime<Utc>,
         progress: &mut Progress<'_>,
     ) -> Result<u64, StoreError> {
+        self.format.check_listable("sqlite")?;
         let (sql, now) = (self.statements.clear.clone(), self.time_text(now));
         let (steps, asked) = unbounded::<Step>();
         let turn = self.threads.turn();

@@ -221,7 +221,7 @@ fn connect(options: &SqliteOptions, path: &Path, create: bool) -> Task<Connectio
 fn check_table(connection: &Connection, options: &SqliteOptions) -> Task<()> {
     let statement = connection.prepare(&format!("SELECT * FROM {} LIMIT 0", options.names().table))?;
     let columns: Vec<&str> = statement.column_names().into_iter().collect();
-    let Columns { session_key, session_data, expire_date } = &options.columns;
+    let Columns { session_key, session_data, expire_date } = &options.columns();
     let extra = options.extra_columns.iter().map(ExtraColumn::name);
     for column in [session_key, session_data, expire_date].into_iter().map(String::as_str).chain(extra) {
         if !columns.contains(&column) {

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use cloakroom_formats::DecodeError;
 use rusqlite::{ErrorCode, ffi};
 
+use super::super::row_format::RowError;
 use super::super::table::problem;
 use super::{Mode, SqliteOptions};
 use crate::site::error::{StoreError, StoreErrorKind};
@@ -32,7 +32,7 @@ pub(super) enum Failure {
     /// The store was opened read-only.
     ReadOnlyMode,
     NotText,
-    Unreadable(DecodeError),
+    Unreadable(RowError),
     MissingColumn(String),
     Stopped,
 }
@@ -87,7 +87,7 @@ impl Failure {
         match self {
             Failure::Sqlite(source) => error.with_source(source),
             Failure::System(source) => error.with_source(source),
-            Failure::Unreadable(source) => error.with_source(source),
+            Failure::Unreadable(source) => source.source_of(error),
             _ => error,
         }
     }
@@ -136,7 +136,9 @@ impl Failure {
                 Misconfigured,
                 format!("{path}: opened with `mode=ro`, so that nothing can be written; use `mode=rw`"),
             ),
-            Failure::MissingColumn(column) => problem::missing_column(&path, table, column),
+            Failure::MissingColumn(column) => {
+                problem::missing_column(&path, table, column, options.cache.is_some())
+            }
             Failure::NotText => problem::not_text(&path, table),
             Failure::Unreadable(error) => (Unreadable, format!("{path}: {error}; it was left as it is")),
             Failure::Transaction(message) => (Unavailable, format!("{path}: {message}")),
@@ -184,7 +186,9 @@ fn explain_sqlite(error: &rusqlite::Error, options: &SqliteOptions) -> (StoreErr
             format!("{path}: the database is damaged; run `PRAGMA integrity_check` and restore a backup"),
         ),
         Some(ErrorCode::ConstraintViolation) => problem::constraint(&path, table, error),
-        _ if error.to_string().contains("no such table") => problem::no_table(&path, table),
+        _ if error.to_string().contains("no such table") => {
+            problem::no_table(&path, table, options.cache.is_some())
+        }
         _ => (Unavailable, format!("{path}: {error}")),
     }
 }

@@ -23,15 +23,14 @@ impl Paged<Listed> for SqliteStore {
         limit: usize,
         _now: DateTime<Utc>,
     ) -> Result<(Vec<Listed>, Option<SessionKey>), StoreError> {
-        let after = after.cloned();
+        self.format.check_listable("sqlite")?;
+        let after = after.map(|key| self.format.row_key(key));
+        let after = after.map_or_else(|| self.format.before_the_first(), |key| key.as_str().to_owned());
         let statements = Arc::clone(&self.statements);
         let rows = self.read(move |connection| {
-            let sql = if after.is_some() { &statements.list_after } else { &statements.list };
-            let mut statement = connection.prepare_cached(sql)?;
+            let mut statement = connection.prepare_cached(&statements.list)?;
             statement.raw_bind_parameter(1, i64::try_from(limit).unwrap_or(i64::MAX))?;
-            if let Some(after) = &after {
-                statement.raw_bind_parameter(2, after.as_str())?;
-            }
+            statement.raw_bind_parameter(2, after.as_str())?;
             let mut found = Vec::new();
             let mut rows = statement.raw_query();
             while let Some(row) = rows.next()? {
@@ -42,18 +41,19 @@ impl Paged<Listed> for SqliteStore {
         });
         let listed = |(key, (data, expiry)): (String, (_, Option<String>))| {
             let expire_date = self.parse_time(expiry.as_deref());
-            table::listed(&self.codec, SessionKey::from_trusted(key), data, expire_date, |error| {
+            table::listed(&self.format, key, data, expire_date, |error| {
                 error.map_or(Failure::NotText, Failure::Unreadable).explain(&self.options)
             })
         };
-        let page: Vec<Listed> = rows.await?.into_iter().map(listed).collect();
-        let end = end_of(&page, limit, Listed::place);
-        Ok((page, end))
+        let rows = rows.await?;
+        let end = end_of(&rows, limit, |(key, _)| self.format.session_key(key.clone()));
+        Ok((rows.into_iter().filter_map(listed).collect(), end))
     }
 }
 
 impl SqliteStore {
     pub(super) async fn count_rows(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
+        self.format.check_listable("sqlite")?;
         let (now, statements) = (self.time_text(now), Arc::clone(&self.statements));
         let counted = self.read(move |connection| {
             let row: (i64, i64) = connection

@@ -10,7 +10,7 @@ use crate::site::error::StoreError;
 
 impl SqliteOptions {
     /// Creates the session table and its index, and the database file if missing, as Django's migration
-    /// `sessions.0001_initial` does. An existing table stays as it is.
+    /// `sessions.0001_initial` does; a cache table as its `createcachetable` does. An existing table stays as it is.
     ///
     /// It creates no extra columns: a table with extra columns is the site's own, and so is its migration.
     ///
@@ -46,9 +46,15 @@ fn create_table(
     if table_exists(&transaction, &options.table)? {
         return Ok(TableCreation::AlreadyThere);
     }
-    transaction.execute_batch(&DIALECT.session_table(&options.table, &options.columns))?;
+    let columns = options.columns();
+    let definition = match options.cache {
+        Some(_) => DIALECT.cache_table(&options.table, &columns),
+        None => DIALECT.session_table(&options.table, &columns),
+    };
+    transaction.execute_batch(&definition)?;
     let is_django = table_exists(&transaction, "django_migrations")?;
-    if options.table == DJANGO_TABLE && (is_django || record == MigrationRecord::Always) {
+    let is_djangos = options.cache.is_none() && options.table == DJANGO_TABLE;
+    if is_djangos && (is_django || record == MigrationRecord::Always) {
         transaction.execute_batch(&DIALECT.migration_table())?;
         transaction.execute(&DIALECT.note_migration(), params![format_time(now.naive_utc())])?;
     }

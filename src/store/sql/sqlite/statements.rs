@@ -15,14 +15,14 @@ pub(super) struct Statements {
     /// Like `update`, with `?5` the new key; the extra columns start at `?6`.
     pub(super) rotate: String,
     pub(super) delete: String,
+    /// `delete`, if it expired at `?2` or before.
+    pub(super) delete_expired: String,
     /// Whether the key is taken, even by an expired session.
     pub(super) select_key: String,
     /// Whether the session exists, and does not expire before `?2`.
     pub(super) exists: String,
-    /// The first `?1` rows by their keys; key, data, expiry.
+    /// The first `?1` rows after the key `?2`, by their keys; key, data, expiry.
     pub(super) list: String,
-    /// Like `list`, after the key `?2`.
-    pub(super) list_after: String,
     /// The number of rows that do not expire before `?1`, and of all rows.
     pub(super) count: String,
     pub(super) clear: Clear,
@@ -59,10 +59,11 @@ impl Statements {
         let columns: String = extra.iter().map(|name| format!(", {name}")).collect();
         let values: String = (0..extra.len()).map(|index| format!(", ?{}", index + 4)).collect();
         let select_key = format!("SELECT 1 FROM {table} WHERE {key} = ?1");
-        let list =
-            |from: &str| format!("SELECT {key}, {data}, {expiry} FROM {table} {from}ORDER BY {key} LIMIT ?1");
-        let expired =
-            format!("FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {expiry} < ?1 LIMIT ?2)");
+        let only_sessions = |word: &str| DIALECT.only_sessions(word, options.cache.as_ref(), &key);
+        let expired = format!(
+            "FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {expiry} < ?1{} LIMIT ?2)",
+            only_sessions("AND")
+        );
         Statements {
             load: format!("SELECT {data}, {expiry} FROM {table} WHERE {key} = ?1 AND {expiry} > ?2"),
             create: format!(
@@ -83,11 +84,17 @@ impl Statements {
                 assignments(6)
             ),
             delete: format!("DELETE FROM {table} WHERE {key} = ?1"),
+            delete_expired: format!("DELETE FROM {table} WHERE {key} = ?1 AND {expiry} <= ?2"),
             exists: format!("{select_key} AND {expiry} > ?2"),
             select_key,
-            list: list(""),
-            list_after: list(&format!("WHERE {key} > ?2 ")),
-            count: format!("SELECT COUNT(CASE WHEN {expiry} > ?1 THEN 1 END), COUNT(*) FROM {table}"),
+            list: format!(
+                "SELECT {key}, {data}, {expiry} FROM {table} WHERE {key} > ?2{} ORDER BY {key} LIMIT ?1",
+                only_sessions("AND")
+            ),
+            count: format!(
+                "SELECT COUNT(CASE WHEN {expiry} > ?1 THEN 1 END), COUNT(*) FROM {table}{}",
+                only_sessions("WHERE")
+            ),
             clear: Clear { read: format!("SELECT count(*) {expired}"), remove: format!("DELETE {expired}") },
             index: Index::new(&DIALECT.quoted(&options.user_session_table)),
         }

@@ -5,11 +5,17 @@ use std::time::Duration;
 
 use super::{Mode, SqliteOptions, SqliteStore};
 use crate::site::error::{StoreError, StoreErrorKind};
-use crate::store::url::{PathUrl, parameter_of_path};
+use crate::store::sql::row_format;
+use crate::store::url::{Parameters, PathUrl, invalid};
+
+const STORE: &str = "sqlite";
+
+/// The parameters, for the error about an unknown one.
+const KNOWN: [&str; 4] = ["mode", "timeout", "table", "user_session_table"];
 
 /// The options of a `sqlite:` URL.
 pub(super) fn options(url: &str) -> Result<SqliteOptions, StoreError> {
-    let wrong = |message: String| Err(StoreError::new("sqlite", StoreErrorKind::Misconfigured, message));
+    let wrong = |message: String| Err(StoreError::new(STORE, StoreErrorKind::Misconfigured, message));
     let Some(parts) = PathUrl::of(url).filter(|parts| parts.scheme == "sqlite") else {
         return wrong("a URL of SQLite begins with `sqlite:`".to_owned());
     };
@@ -28,29 +34,39 @@ pub(super) fn options(url: &str) -> Result<SqliteOptions, StoreError> {
              write `sqlite:///{other}` or `sqlite:{other}`"
         ));
     }
+    let (_, mut parameters) = Parameters::of(STORE, url)?;
     let mut options = SqliteStore::at(path);
-    for parameter in parts.query.unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty()) {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        match (name, value) {
-            ("mode", "ro") => options.mode = Mode::ReadOnly,
-            ("mode", "rw") => options.mode = Mode::ReadWrite,
-            ("mode", "rwc") => options.mode = Mode::ReadWriteCreate,
-            ("mode", "memory") => return wrong(in_memory.to_owned()),
-            ("cache", "private") => {}
-            ("timeout", seconds) => {
-                match seconds.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
-                    Some(timeout) => options.timeout = timeout,
-                    None => return wrong(format!("`timeout={seconds}` is not a number of seconds")),
-                }
-            }
-            _ => {
-                let parameter = parameter_of_path(parameter);
-                return wrong(format!(
-                    "`{parameter}` is not known here; behind the `?` of `sqlite:` there may be `mode=ro`, `mode=rw` or \
-                     `mode=rwc`, and `timeout=SECONDS`. A `?` in the file's name is written `%3F`"
-                ));
-            }
-        }
+    match parameters.take("mode")?.as_deref() {
+        None => {}
+        Some("ro") => options.mode = Mode::ReadOnly,
+        Some("rw") => options.mode = Mode::ReadWrite,
+        Some("rwc") => options.mode = Mode::ReadWriteCreate,
+        Some("memory") => return wrong(in_memory.to_owned()),
+        Some(_) => return Err(invalid(STORE, "mode", "has no such value", "`ro`, `rw` or `rwc`")),
     }
+    // Others would change what a lock means to other connections.
+    if parameters.take("cache")?.is_some_and(|cache| cache != "private") {
+        return Err(invalid(STORE, "cache", "has no such value", "`private`, or leave it out"));
+    }
+    if let Some(seconds) = parameters.take("timeout")? {
+        let timeout = seconds.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let no_number = || invalid(STORE, "timeout", "is not a number of seconds", "one such as `5`");
+        options.timeout = timeout.ok_or_else(no_number)?;
+    }
+    if let Some((table, format)) = row_format::take_cache_table(STORE, &mut parameters)? {
+        (options.table, options.cache) = (table, Some(format));
+    }
+    options.table = name(&mut parameters, "table")?.unwrap_or(options.table);
+    options.user_session_table =
+        name(&mut parameters, "user_session_table")?.unwrap_or(options.user_session_table);
+    parameters.finish(&[&KNOWN[..], &row_format::PARAMETERS].concat())?;
     Ok(options)
+}
+
+/// Takes a table's name.
+fn name(parameters: &mut Parameters, parameter: &str) -> Result<Option<String>, StoreError> {
+    match parameters.take(parameter)? {
+        Some(empty) if empty.is_empty() => Err(invalid(STORE, parameter, "is empty", "a table's name")),
+        found => Ok(found),
+    }
 }

@@ -33,7 +33,7 @@ impl SqliteOptions {
 
     /// These options, for messages about the index.
     fn of_user_sessions(&self) -> SqliteOptions {
-        SqliteOptions { table: self.user_session_table.clone(), ..self.clone() }
+        SqliteOptions { table: self.user_session_table.clone(), cache: None, ..self.clone() }
     }
 }
 

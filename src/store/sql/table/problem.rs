@@ -6,7 +6,14 @@ use crate::site::error::StoreErrorKind::{self, Misconfigured, Refused, Unreadabl
 
 type Problem = (StoreErrorKind, String);
 
-pub(crate) fn no_table(place: impl Display, table: &str) -> Problem {
+pub(crate) fn no_table(place: impl Display, table: &str, is_cache: bool) -> Problem {
+    if is_cache {
+        let message = format!(
+            "{place}: no cache table {table}; make it with `cloakroom create-table` or Django's `manage.py \
+             createcachetable`"
+        );
+        return (Misconfigured, message);
+    }
     // A schema may come before it.
     if table.rsplit('.').next() == Some(super::USER_SESSION_TABLE) {
         let message =
@@ -19,10 +26,13 @@ pub(crate) fn no_table(place: impl Display, table: &str) -> Problem {
     (Misconfigured, message)
 }
 
-pub(crate) fn missing_column(place: impl Display, table: &str, column: &str) -> Problem {
+pub(crate) fn missing_column(place: impl Display, table: &str, column: &str, is_cache: bool) -> Problem {
+    let (of_django, columns) = match is_cache {
+        true => ("Django's cache table", "cache_key, value and expires"),
+        false => ("Django's table", "session_key, session_data and expire_date"),
+    };
     let message = format!(
-        "{place}: the table {table} has no column {column}; Django's table has session_key, session_data and \
-         expire_date. Is this the right table?"
+        "{place}: the table {table} has no column {column}; {of_django} has {columns}. Is this the right table?"
     );
     (Misconfigured, message)
 }

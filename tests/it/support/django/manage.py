@@ -1,6 +1,7 @@
 """A Django site that shares its sessions with the axum site of the test.
 
     python manage.py migrate
+    python manage.py createcachetable
     python manage.py create-user NAME PASSWORD
     python manage.py serve     prints its address; ends when its standard input does
 """
@@ -34,6 +35,8 @@ if __name__ == "__main__":
         case ["migrate"]:
             # The session model of its own has no migrations.
             call_command("migrate", verbosity=0, run_syncdb=True)
+        case ["createcachetable"]:
+            call_command("createcachetable", verbosity=0)
         case ["create-user", name, password]:
             get_user_model().objects.create_superuser(name, password=password)
         case ["serve"]:

@@ -1,0 +1,162 @@
+//! What a row holds: the signed text of Django's `db` back end, or an entry of its `DatabaseCache`.
+//!
+//! Both tables have a key, a text and an expiry. An entry of the cache has the session's name in the cache as its key, a
+//! pickle in base64 as its text. The table may hold other entries too, which are never counted, listed or removed.
+//!
+//! Django cuts the expiry of an entry to whole seconds. Here it keeps its microseconds, which Django reads: otherwise a
+//! session would end up to a second early.
+
+use cloakroom_formats::private::{decode_standard, encode_standard};
+use cloakroom_formats::{DecodeError, SessionCodec, ValueError};
+
+use super::table::{self, Columns};
+use crate::site::error::StoreError;
+use crate::site::session_key::SessionKey;
+use crate::site::settings::Settings;
+use crate::store::cache::{CacheCompressor, CacheEngine, CacheFormat, CacheSerializer, EntryError};
+use crate::store::contract::Record;
+use crate::store::loaded::Content;
+use crate::store::url::{Parameters, invalid};
+
+/// How a store's rows hold sessions.
+pub(super) enum RowFormat {
+    /// Django's session table.
+    Text(SessionCodec),
+    /// Django's cache table, and the maximum size of a pickle.
+    Entry(CacheFormat, usize),
+}
+
+/// Why a row gives no session.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum RowError {
+    #[error("{0}")]
+    Text(#[from] DecodeError),
+    #[error("an entry cannot be read: {0}")]
+    Entry(#[from] EntryError),
+    #[error("an entry cannot be read: it is not base64")]
+    NotBase64,
+}
+
+impl RowError {
+    /// Adds the cause to the store's error.
+    pub(super) fn source_of(self, error: StoreError) -> StoreError {
+        match self {
+            RowError::Text(source) => error.with_source(source),
+            RowError::Entry(source) => error.with_source(source),
+            RowError::NotBase64 => error,
+        }
+    }
+}
+
+impl RowFormat {
+    pub(super) fn new(cache: Option<&CacheFormat>, settings: &Settings) -> RowFormat {
+        match cache {
+            Some(format) => RowFormat::Entry(format.clone(), settings.max_decompressed_bytes),
+            None => RowFormat::Text(SessionCodec::new(settings)),
+        }
+    }
+
+    /// The key of a session's row.
+    pub(super) fn row_key(&self, session_key: &SessionKey) -> SessionKey {
+        match self {
+            RowFormat::Text(_) => session_key.clone(),
+            RowFormat::Entry(format, _) => SessionKey::from_trusted(format.entry_key(session_key)),
+        }
+    }
+
+    /// The session key in the key of a session's row.
+    pub(super) fn session_key(&self, row_key: String) -> SessionKey {
+        match self {
+            RowFormat::Text(_) => SessionKey::from_trusted(row_key),
+            RowFormat::Entry(format, _) => {
+                let prefix = format.entry_prefix("").unwrap_or_default();
+                SessionKey::from_trusted(row_key.strip_prefix(&prefix).unwrap_or(&row_key))
+            }
+        }
+    }
+
+    /// Fails where a session's row cannot be told from another entry's.
+    pub(super) fn check_listable(&self, store: &'static str) -> Result<(), StoreError> {
+        match self {
+            RowFormat::Text(_) => Ok(()),
+            RowFormat::Entry(format, _) => format.entry_prefix(store).map(drop),
+        }
+    }
+
+    /// The key after which the first session's row comes. No key is empty.
+    pub(super) fn before_the_first(&self) -> String {
+        match self {
+            RowFormat::Text(_) => String::new(),
+            RowFormat::Entry(format, _) => format.entry_prefix("").unwrap_or_default(),
+        }
+    }
+
+    /// Encodes a session's text.
+    pub(super) fn encode(&self, record: Record<'_>) -> Result<String, ValueError> {
+        match self {
+            RowFormat::Text(codec) => codec.encode(record.data, record.now),
+            RowFormat::Entry(format, limit) => Ok(encode_standard(&format.encode(record.data, *limit)?)),
+        }
+    }
+
+    /// Decodes a stored text; `None` for a pickled `None`, which Django's cache cannot tell from a missing entry.
+    pub(super) fn decode(&self, stored: &[u8]) -> Result<Option<Content>, RowError> {
+        match self {
+            RowFormat::Text(codec) => Ok(Some(table::decode(codec, stored)?)),
+            RowFormat::Entry(format, limit) => {
+                let text = std::str::from_utf8(stored).map_err(|_| RowError::NotBase64)?;
+                let mut buffer = Vec::new();
+                let entry = decode_standard(text, &mut buffer).ok_or(RowError::NotBase64)?;
+                Ok(format.decode(entry, *limit)?.map(Content::Genuine))
+            }
+        }
+    }
+}
+
+/// The table's columns: those of Django's cache, unless the options name others.
+pub(super) fn columns(cache: Option<&CacheFormat>, columns: &Columns) -> Columns {
+    if cache.is_none() || *columns != Columns::default() {
+        return columns.clone();
+    }
+    Columns {
+        session_key: "cache_key".to_owned(),
+        session_data: "value".to_owned(),
+        expire_date: "expires".to_owned(),
+    }
+}
+
+/// The common beginning of the keys of sessions' rows, and further text with which other entries go on.
+pub(super) fn prefix(cache: &CacheFormat) -> Option<(String, Option<&'static str>)> {
+    let prefix = cache.entry_prefix("").ok()?;
+    // The name of one engine begins with the other's.
+    let other = (cache.engine == CacheEngine::Cache).then_some("d_db");
+    Some((prefix, other))
+}
+
+/// The parameters of a cache table, for an error.
+pub(super) const PARAMETERS: [&str; 5] = ["cache_table", "key_prefix", "version", "entry_prefix", "engine"];
+
+/// Takes `cache_table` and the settings of the site's `CACHES`.
+pub(super) fn take_cache_table(
+    store: &'static str,
+    parameters: &mut Parameters,
+) -> Result<Option<(String, CacheFormat)>, StoreError> {
+    let Some(table) = parameters.take("cache_table")? else { return Ok(None) };
+    if table.is_empty() {
+        return Err(invalid(store, "cache_table", "is empty", "a table's name"));
+    }
+    if parameters.take("table")?.is_some() {
+        return Err(invalid(store, "table", "says what `cache_table` says too", "one of the two"));
+    }
+    let format = CacheFormat::take_from(parameters)?;
+    for (name, is_usual) in [
+        ("serializer", format.serializer == CacheSerializer::Pickle),
+        ("compressor", format.compressor == CacheCompressor::None),
+    ] {
+        if !is_usual {
+            let what = "is not one of Django's DatabaseCache, which keeps pickles as they are";
+            return Err(invalid(store, name, what, "nothing: leave it out"));
+        }
+    }
+    Ok(Some((table, format)))
+}
