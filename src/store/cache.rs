@@ -1,7 +1,7 @@
 //! The cache stores, and their common code.
 
 #[cfg_attr(
-    not(all(feature = "redis", feature = "memcached")),
+    not(all(feature = "redis", feature = "memcached", feature = "file")),
     allow(dead_code, reason = "each store uses a part of it")
 )]
 mod format;

@@ -6,7 +6,7 @@
 //! - `FileBasedCache`: a file's name is a hash of the entry's name, and its content is the pickled expiry and
 //!   the compressed pickle of the session.
 //!
-//! Both write a file the same way. They differ in [`Names`] and [`Contents`].
+//! Both write a file the same way. They differ in the modules `names` and `contents`.
 
 mod contents;
 mod error;

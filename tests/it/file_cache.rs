@@ -135,6 +135,36 @@ async fn django_and_this_store_find_each_others_sessions() {
     assert_eq!(files(&folder).len(), 1);
 }
 
+/// Django saves without a lock. The session is whole at each moment, and never away for either; the order of the steps
+/// is forced in `store::file::tests`.
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_djangos_saves_a_session_is_never_torn_or_away() {
+    let place = tempfile::tempdir().unwrap();
+    let mut django = Django::start(place.path(), json!({}));
+    let store = open(place.path()).await;
+    let session_key = create(&store, r#"{"number":0}"#, TimeDelta::hours(1)).await;
+    let key = session_key.as_str().to_owned();
+    let saving = tokio::task::spawn_blocking(move || django.ask(json!(["save_often", key, 2])));
+    let (mut saved, mut changed) = (0, 0);
+    while !saving.is_finished() {
+        let loaded = store.load(&session_key, Utc::now()).await.unwrap().expect("it is away");
+        let same = living(loaded.data().unwrap(), TimeDelta::hours(1));
+        match store.update(&session_key, Some(&loaded.version), same).await.unwrap() {
+            Updated::Updated(_) => saved += 1,
+            Updated::Changed => changed += 1,
+            Updated::Missing => panic!("nobody removed it"),
+        }
+    }
+    // Only what was there is ever written back, so Django's last save must be what is there.
+    let last = saving.await.unwrap();
+    assert_eq!(load(&store, &session_key).await, Some(format!(r#"{{"number":{last}}}"#)));
+    assert_eq!(files(place.path()).len(), 1, "nothing is left behind");
+    assert!(saved > 0 && saved + changed > 10 && last.as_u64() > Some(10), "{saved} {changed} {last}");
+    println!(
+        "beside {last} saves of Django in a FileBasedCache: {saved} saved, {changed} told of the change"
+    );
+}
+
 /// Django's `touch` writes into the file in place.
 #[tokio::test]
 async fn what_django_touched_is_another_version() {
@@ -189,6 +219,15 @@ async fn a_broken_or_foreign_file_is_an_error_and_stays() {
         assert_eq!(store.clear_expired(Utc::now()).await.unwrap(), 0);
         assert_eq!(std::fs::read(&file).unwrap(), content);
     }
+    // Django reads nothing more of an expired one.
+    let expired = place.path().join("expired");
+    std::fs::create_dir(&expired).unwrap();
+    create(&open(&expired).await, "{}", TimeDelta::hours(-1)).await;
+    let head = std::fs::read(files(&expired).remove(0)).unwrap()[..21].to_vec();
+    std::fs::write(&file, [&head, &b"plain"[..]].concat()).unwrap();
+    assert_eq!(load(&store, &session_key).await, None);
+    assert!(!store.exists(&session_key, Utc::now()).await.unwrap());
+    std::fs::remove_dir_all(&expired).unwrap();
     // To Django an empty file is an expired one.
     std::fs::write(&file, "").unwrap();
     assert_eq!(load(&store, &session_key).await, None);
@@ -219,17 +258,21 @@ async fn a_limit_bounds_what_is_decompressed() {
     assert!(error.to_string().contains(".djcache"), "{error}");
 }
 
-/// All expired entries go, whatever they are; the living, other files and young temporary files stay.
+/// All expired entries go, whatever they are and however large; the living, other files and young temporary files stay.
 #[tokio::test]
 async fn clearing_removes_expired_entries_alone() {
     let place = tempfile::tempdir().unwrap();
     let mut django = Django::start(place.path(), json!({}));
-    let store = open(place.path()).await;
+    // Larger than any session may be.
+    let mut settings = Settings::new("secret");
+    settings.max_decompressed_bytes = 20_000;
+    let url = format!("filecache:{}", place.path().display());
+    let store = cloakroom::connect(&url, &settings).await.unwrap();
     let living = create(&store, "{}", TimeDelta::hours(1)).await;
     create(&store, "{}", TimeDelta::hours(-1)).await;
-    django.ask(json!(["set", "page", "x".repeat(100_000), 1_000]));
+    django.ask(json!(["set_noise", "page", 1_000]));
     django.ask(json!(["set", "forever", "x", null]));
-    django.ask(json!(["set", "old-page", "x".repeat(100_000), -1]));
+    django.ask(json!(["set_noise", "old-page", -1]));
     for name in [".cloakroom-0123456789abcdef", "tmpabcdefgh", "README", "short.djcache"] {
         std::fs::write(place.path().join(name), "x").unwrap();
     }
@@ -237,7 +280,7 @@ async fn clearing_removes_expired_entries_alone() {
     assert_eq!(store.clear_expired(Utc::now()).await.unwrap(), 2);
     assert_eq!(files(place.path()).len(), 7);
     assert!(load(&store, &living).await.is_some());
-    let mut options = FileStore::options(&format!("filecache:{}", place.path().display())).unwrap();
+    let mut options = FileStore::options(&url).unwrap();
     options.leftover_age = std::time::Duration::ZERO;
     let store = options.open(&Settings::new("secret")).await.unwrap();
     assert_eq!(store.clear_expired(Utc::now()).await.unwrap(), 0);

@@ -131,6 +131,26 @@ fn cached_db_on_a_file_based_cache() {
     assert_eq!(from_django(&project, &["count"]).code, 0);
 }
 
+/// A class of the project's own is taken if it writes the same files.
+#[test]
+fn a_file_based_cache_of_the_projects_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = file_based_cache("cache", folder.path(), "");
+    let settings =
+        settings.replace("django.core.cache.backends.filebased.FileBasedCache", "mysite.caches.Ours");
+    let project = Project::unmigrated(python(), &settings);
+    let class =
+        "from django.core.cache.backends.filebased import FileBasedCache\nclass Ours(FileBasedCache):\n";
+    let module = project.path().join("mysite/caches.py");
+    std::fs::write(&module, format!("{class}    def clear(self):\n        raise RuntimeError\n")).unwrap();
+    let found = from_django(&project, &["settings", "--json"]);
+    assert_eq!(found.json()["store"], format!("filecache:{}", folder.path().display()), "{found:?}");
+    std::fs::write(&module, format!("{class}    cache_suffix = '.ours'\n")).unwrap();
+    let refused = from_django(&project, &["settings", "--json"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("['BACKEND'] = mysite.caches.Ours"), "{refused:?}");
+}
+
 /// As with other caches, a `KEY_FUNCTION` that puts something before the key.
 #[test]
 fn a_file_based_cache_with_a_key_function() {

@@ -1,6 +1,10 @@
 use std::path::Path;
 
+#[cfg(feature = "file")]
+use super::StoreUrlParts;
 use super::{StoreScheme, StoreUrl, divide};
+#[cfg(feature = "file")]
+use crate::store::file::url::cache;
 #[cfg(all(feature = "sqlite", feature = "file"))]
 use crate::store::{file::url::folder, sqlite::Mode, sqlite::SqliteOptions, sqlite::SqliteStore};
 
@@ -62,6 +66,7 @@ fn what_may_be_a_secret_is_hidden() {
         ("s3cret@db/site", "…@db/site"),
         ("sqlite://ann:s3cret@db/site", "sqlite://ann:…@db/site"),
         ("sqlite:db.sqlite3?mode=ro&key=s3cret", "sqlite:db.sqlite3?mode=ro&key=…"),
+        ("filecache:/a/b?key_prefix=c&key=s3cret", "filecache:/a/b?key_prefix=c&key=…"),
         ("host=db password=s3cret user = ann", "host=db password=… user=ann"),
         (r"host=db password='s3 cr\' et' user=ann", "host=db password=… user=ann"),
         ("password=two words host=db", "password=… …"),
@@ -121,6 +126,10 @@ fn secrets_are_hidden_and_paths_count_from_the_folder() {
         assert_eq!(StoreUrl::from(url).to_string(), shown);
     }
     let from = |url| StoreUrl::from(url).from_folder(Path::new("/srv/site")).expose().to_owned();
+    assert_eq!(
+        from("cached_db:sqlite:a|filecache:b?version=2"),
+        "cached_db:sqlite:/srv/site/a|filecache:/srv/site/b?version=2"
+    );
     assert_eq!(from("moving:sqlite:a|file:b"), "moving:sqlite:/srv/site/a|file:/srv/site/b");
     assert_eq!(
         from("moving:cached_db:sqlite:a|file:c||sqlite:b"),
@@ -221,5 +230,19 @@ fn any_path_comes_back_from_its_url() {
             folder(StoreUrl::of_path(StoreScheme::File, path).expose()).unwrap().as_deref(),
             Some(path)
         );
+        let url = StoreUrl::of_path(StoreScheme::FileCache, path).expose().to_owned() + "?version=2";
+        let (found, format) = cache(&url).unwrap().unwrap();
+        assert_eq!((&*found, format.version), (path, 2), "{url}");
     }
+}
+
+/// A copy in front of a database is an entry of the engine `cached_db`.
+#[cfg(feature = "file")]
+#[test]
+fn a_file_based_cache_is_a_cache() {
+    let url = StoreUrl::from("cached_db:memory:|filecache:/srv/cache?key_prefix=a");
+    let Ok(StoreUrlParts::CachedDb { cache: url, .. }) = url.parts() else { panic!("it has two parts") };
+    assert_eq!(url.expose(), "filecache:/srv/cache?key_prefix=a&engine=cached_db");
+    let (_, format) = cache(url.expose()).unwrap().unwrap();
+    assert_eq!(format.engine, crate::store::cache::CacheEngine::CachedDb);
 }

@@ -1,7 +1,9 @@
 """Real Django on a FileBasedCache: does what the lines on stdin say, and answers each with one line."""
 
 import json
+import os
 import sys
+import time
 
 from django.conf import settings
 
@@ -36,6 +38,14 @@ def answer(command, *arguments):
         session[arguments[1]] = arguments[2]
         session.save()
         return "saved"
+    if command == "save_often":
+        until, number = time.monotonic() + arguments[1], 0
+        while time.monotonic() < until:
+            number += 1
+            session = SessionStore(arguments[0])
+            session["number"] = number
+            session.save()
+        return number
     if command == "exists":
         return SessionStore().exists(arguments[0])
     if command == "delete":
@@ -45,6 +55,9 @@ def answer(command, *arguments):
         return cache.touch(SessionStore.cache_key_prefix + arguments[0], arguments[1])
     if command == "set":
         cache.set(*arguments)
+        return "set"
+    if command == "set_noise":
+        cache.set(arguments[0], os.urandom(50_000).hex(), arguments[1])
         return "set"
     if command == "files":
         return sorted(path.rsplit("/", 1)[1] for path in cache._list_cache_files())

@@ -139,7 +139,12 @@ def _cloakroom_settings():
             found["table"] = of._table
             found["database"] = database(router.db_for_write(of.cache_model_class))
         elif "django.core.cache.backends.filebased.FileBasedCache" in backends:
-            found["folder"] = of._dir
+            from django.core.cache.backends.filebased import FileBasedCache
+
+            # A class of the project's own may write other files; then it is refused by its name.
+            parts = ("cache_suffix", "_key_to_file", "_write_content", "_is_expired", "get", "set")
+            if all(getattr(type(of), part) == getattr(FileBasedCache, part) for part in parts):
+                found["folder"] = of._dir
         if "table" in found or "folder" in found:
             options = settings.CACHES[alias].get("OPTIONS") or {}
             is_set = "MAX_ENTRIES" in options or "max_entries" in settings.CACHES[alias]
