@@ -27,6 +27,7 @@ const EXIT_CODES: &str = "\
 Stores for --store; a password follows the user, as in any URL:
   sqlite:PATH                       a Django site's database; ?mode=ro is read-only
   postgres://USER@HOST/DATABASE     also mysql://; ?sslmode=require for TLS to PostgreSQL
+                                    ?cache_table=NAME for Django's DatabaseCache in one of these
   redis://HOST:PORT/NUMBER          ?key_prefix=...&version=... as in the site's CACHES; rediss:// for TLS
   redis+cluster://HOST1,HOST2       redis+sentinel://HOST1,HOST2/SERVICE/NUMBER behind sentinels
   memcached://HOST1,HOST2

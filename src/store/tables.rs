@@ -6,7 +6,8 @@ use super::url::{StoreScheme, StoreUrl, StoreUrlParts};
 use crate::site::error::{StoreError, StoreErrorKind};
 
 /// Creates the session table of the store that a URL names, exactly as Django's migration does; for SQLite,
-/// the file too. An existing table stays as it is.
+/// the file too. With `cache_table` it is the table of Django's `DatabaseCache`, exactly as `createcachetable` creates
+/// it; for `cached_db:` in front of the session table too. An existing table stays as it is.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")]
@@ -24,7 +25,19 @@ use crate::site::error::{StoreError, StoreErrorKind};
 /// # Errors
 /// When the URL names no store with a table, or the table cannot be created.
 pub async fn create_table(url: &str, record: MigrationRecord) -> Result<TableCreation, StoreError> {
-    database(&StoreUrl::from(url).without_cache())?.create_table(record).await
+    let url = StoreUrl::from(url);
+    let made = database(&url.without_cache())?.create_table(record).await?;
+    match url.parts()? {
+        StoreUrlParts::CachedDb { cache, .. }
+            if cache.is_cache() && cache.scheme().is_some_and(StoreScheme::is_database) =>
+        {
+            match database(&cache)?.create_table(record).await? {
+                TableCreation::AlreadyThere => Ok(made),
+                created => Ok(created),
+            }
+        }
+        _ => Ok(made),
+    }
 }
 
 /// Creates the table for the index of user sessions, `cloakroom_user_session`, in the store that a URL names.

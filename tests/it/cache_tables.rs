@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cloakroom::chrono::{TimeDelta, Utc};
+use cloakroom::chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::store::table::{MigrationRecord, TableCreation};
 use cloakroom::store::{Created, Record, Updated};
-use cloakroom::{SessionKey, SessionStore, Settings, StoreErrorKind};
+use cloakroom::{SessionKey, SessionStore, Settings, StoreErrorKind, TimeZone};
 use serde_json::{Value, json};
 
 use crate::support::back_end::{mariadb_database, postgres_database};
-use crate::support::django::{Django, Project};
+use crate::support::browser::Browser;
+use crate::support::django::{Django, Project, SECRET};
 use crate::support::raw_database::{Kind, Raw};
 use crate::support::records::data;
 
@@ -59,6 +60,15 @@ impl Place {
     /// The URL of a cache table.
     fn table(&self, name: &str, query: &str) -> String {
         format!("{}?cache_table={name}{query}", self.url)
+    }
+
+    /// A Django site whose sessions are in the cache table.
+    fn project(&self) -> Project {
+        let mut project = Project::on(Django::V5_2, self.database.clone());
+        let cache = json!({ "BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": TABLE });
+        project.variables.push(("SITE_CACHE", cache.to_string()));
+        project.variables.push(("SITE_SESSION_ENGINE", "cache".to_owned()));
+        project
     }
 
     async fn open(&self, query: &str) -> Arc<dyn SessionStore> {
@@ -167,26 +177,19 @@ async fn the_table_is_djangos() {
         let url = place.table("ours", "");
         let error = cloakroom::connect(&url, &Settings::new("secret")).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
-        let is_of_sqlite = place.url.starts_with("sqlite:");
         assert!(error.to_string().contains("no cache table ours; make it with"), "{error}");
         let create = || cloakroom::store::create_table(&url, MigrationRecord::Always);
         assert_eq!(create().await.unwrap(), TableCreation::Created);
         assert_eq!(create().await.unwrap(), TableCreation::AlreadyThere);
-        let mut project = Project::on(Django::V5_2, place.database.clone());
-        let cache = json!({ "BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": TABLE });
-        project.variables.push(("SITE_CACHE", cache.to_string()));
-        project.manage(&["createcachetable"]);
+        place.project().manage(&["createcachetable"]);
         let (ours, of_django) = (place.definition("ours").await, place.definition(TABLE).await);
         assert_eq!(ours, of_django);
         assert!(ours.contains("varchar(255)") || ours.contains("character varying(255)"), "{ours}");
-        let migrations = match is_of_sqlite {
-            true => "SELECT name FROM sqlite_master WHERE name = 'django_migrations'",
-            false => {
-                "SELECT table_name FROM information_schema.tables WHERE table_name = 'django_migrations' \
-                AND table_schema NOT LIKE 'performance%'"
-            }
-        };
-        assert!(is_of_sqlite && place.rows(migrations).await.is_empty() || !is_of_sqlite);
+        if let Rows::Sqlite(_) = &place.raw {
+            // It is no migration, which would be recorded.
+            let tables = place.rows("SELECT name FROM sqlite_master WHERE name = 'django_migrations'").await;
+            assert!(tables.is_empty(), "{tables:?}");
+        }
         let other = cloakroom::connect(&place.url, &Settings::new("secret")).await.unwrap_err();
         assert!(other.to_string().contains("no table django_session"), "{other}");
     }
@@ -267,6 +270,74 @@ async fn prefix_and_version_keep_sessions_apart() {
         let keys = place.keys().await;
         let head = keys.iter().find(|key| key.starts_with("site-2-")).unwrap();
         assert_eq!(*head, format!("site-2-django.contrib.sessions.cache{}", session_key.as_str()));
+    }
+}
+
+/// Without `USE_TZ` Django stores the wall clock of its `TIME_ZONE`, which SQLite and MariaDB keep as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_without_time_zones() {
+    let zone = "America/Chicago";
+    for mut place in Place::all().await {
+        let mut project = place.project();
+        project.time_zone = zone;
+        project.migrate();
+        project.manage(&["createcachetable"]);
+        let server = project.serve();
+        let mut settings = Settings::new(SECRET);
+        settings.time_zone = TimeZone::Naive(zone.parse().unwrap());
+        let store = cloakroom::connect(&place.table(TABLE, ""), &settings).await.unwrap();
+        let mut browser = Browser::new();
+        browser.post(format!("{}/put", server.address), r#"{"a":1}"#).await.ok();
+        let of_django = SessionKey::from_trusted(browser.session_key().unwrap());
+        let loaded = store.load(&of_django, Utc::now()).await.unwrap().unwrap();
+        let off = loaded.expire_date.unwrap() - Utc::now() - settings.cookie_age;
+        assert!(off.abs() < TimeDelta::seconds(60), "{}: off by {off}", place.url);
+        // Ours is written as Django writes it.
+        let now = Utc::now();
+        let record = Record { data: loaded.data().unwrap(), expire_date: loaded.expire_date.unwrap(), now };
+        store.create(&SessionKey::random().unwrap(), record).await.unwrap();
+        let rows = place.rows(&format!("SELECT expires FROM {TABLE}")).await;
+        assert!(rows.len() == 2 && rows[0] == rows[1], "{}: {rows:?}", place.url);
+    }
+}
+
+/// A table whose character set is not the connection's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_mariadb_in_latin1() {
+    let mut place = Place::server(Kind::Mariadb).await;
+    place.new_store().await;
+    place.rows(&format!("ALTER TABLE {TABLE} CONVERT TO CHARACTER SET latin1")).await;
+    for query in ["", "&key_prefix=%C3%A9"] {
+        let store = place.open(query).await;
+        let session_key = create(&*store, r#"{"a":1}"#, TimeDelta::hours(1)).await;
+        create(&*store, "{}", -TimeDelta::hours(1)).await;
+        assert_eq!(load(&*store, &session_key).await.as_deref(), Some(r#"{"a":1}"#), "{query}");
+        assert_eq!(store.clear_expired(Utc::now()).await.unwrap(), 1, "{query}");
+        assert_eq!(listed(&*store).await, [session_key.as_str()], "{query}");
+        assert!(store.delete(&session_key).await.unwrap(), "{query}");
+    }
+}
+
+/// Many expired entries of others before and between the sessions' are passed over, and none is removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn clearing_passes_over_the_entries_of_others() {
+    for mut place in Place::all().await {
+        let store = place.new_store().await;
+        for index in 0..400 {
+            place.insert(&format!(":1:page{index}"), "gAWVBQAAAAAAAACMAWGULg==", "2001-01-01 00:00:00").await;
+        }
+        let start = DateTime::from_timestamp(978_307_200, 0).unwrap();
+        for index in 0..250 {
+            // Some before those of others, some at the same time, some after.
+            let expire_date = start + TimeDelta::seconds(index % 3 - 1);
+            let (data, now) = (data("{}"), start - TimeDelta::days(1));
+            let record = Record { data: &data, expire_date, now };
+            store.create(&SessionKey::random().unwrap(), record).await.unwrap();
+        }
+        let alive = create(&*store, r#"{"a":1}"#, TimeDelta::hours(1)).await;
+        assert_eq!(store.clear_expired(Utc::now()).await.unwrap(), 250, "{}", place.url);
+        assert_eq!(listed(&*store).await, [alive.as_str()], "{}", place.url);
+        assert_eq!(place.keys().await.len(), 401, "{}", place.url);
     }
 }
 

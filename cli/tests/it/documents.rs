@@ -144,6 +144,44 @@ fn the_table_of_settings_is_whole() {
     }
 }
 
+/// The parameters that a store's URL takes are told by the error about another. Each is in the store's section.
+#[test]
+fn each_parameter_of_a_url_is_on_the_page() {
+    // Of the caches, which other sections refer to.
+    let shared =
+        ["key_prefix", "version", "entry_prefix", "engine", "serializer", "compressor", "cache_table"];
+    let page = document("stores.md");
+    let words = |text: &str| -> std::collections::BTreeSet<String> {
+        let code = text.split('`').skip(1).step_by(2);
+        let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+        code.flat_map(|code| code.split(move |letter| !is_part(letter))).map(str::to_owned).collect()
+    };
+    let on_the_page = words(&page);
+    let mut count = 0;
+    for (heading, url) in [
+        ("SQLite", "sqlite:db.sqlite3"),
+        ("PostgreSQL", "postgres://db/site"),
+        ("MySQL and MariaDB", "mysql://db/site"),
+        ("Redis and Valkey", "redis+sentinel://cache/service"),
+        ("memcached", "memcached://cache"),
+    ] {
+        let ran = with_secret(&["count", "--store", &format!("{url}?no_such_parameter=1")], "");
+        let (_, known) = ran.stderr.split_once("is not known; there are ").unwrap();
+        let known: Vec<&str> = known.split('.').next().unwrap().split(", ").collect();
+        assert!(known.len() > 5, "{known:?}");
+        let (_, section) = page.split_once(&format!("\n## {heading}\n")).unwrap();
+        let in_section = words(section.split("\n## ").next().unwrap());
+        for name in known {
+            let place = if shared.contains(&name) { &on_the_page } else { &in_section };
+            // The sentinels' are those of the server, with a prefix.
+            let is_there = place.contains(name) || place.contains(name.trim_start_matches("sentinel_"));
+            assert!(is_there, "{heading}: {name} is missing");
+            count += 1;
+        }
+    }
+    println!("documents: {count} parameters of URLs are on the page");
+}
+
 #[test]
 fn the_examples_that_documents_name_exist() {
     let documents = [

@@ -414,9 +414,18 @@ fn every_command_on_a_database_cache() {
     let file = project.path().join("copied.sqlite3");
     let copies = format!("sqlite:{}", file.display());
     let table = format!("{copies}?cache_table=my_cache_table");
-    for url in [&copies, &table] {
-        assert_eq!(run(cloakroom(&["create-table", "--store", url]), b"").code, 0);
+    for (url, name) in [(&copies, "django_session"), (&table, "my_cache_table")] {
+        let created = run(cloakroom(&["create-table", "--store", url]), b"");
+        assert!(
+            created.code == 0 && created.stdout.contains(&format!("made the table {name}\n")),
+            "{created:?}"
+        );
     }
+    let both = format!("cached_db:{copies}|{copies}?cache_table=copies");
+    let created = run(cloakroom(&["create-table", "--store", &both]), b"");
+    let told = "made the table django_session and the cache table copies";
+    assert!(created.code == 0 && created.stdout.contains(told), "{created:?}");
+    assert_eq!(run(cloakroom(&["count", "--store", &both]), b"").code, 0);
     for [from, to] in [[&store, &copies], [&copies, &table]] {
         let copied = run(cloakroom(&["copy", "--from", from, "--to", to, "--secret-key", SECRET]), b"");
         assert_eq!(copied.code, 0, "{copied:?}");

@@ -13,7 +13,7 @@ use crate::support::command::{Ran, SECRET, cloakroom, run};
 use crate::support::documents::document;
 use crate::support::project::{self, Project, python};
 use crate::support::servers::pgbouncer::{self, Pool};
-use crate::support::servers::{Server, mariadb, memcached, postgres, redis};
+use crate::support::servers::{self, Server, mariadb, memcached, postgres, redis};
 
 /// The password of all servers.
 const PASSWORD: &str = postgres::PASSWORD;
@@ -237,6 +237,23 @@ impl Databases {
         here.ports = vec![pooler.port];
         (here, pooler)
     }
+
+    /// A proxy before a pooler, with the certificate of PostgreSQL.
+    async fn log_in_before(&self, pooler: &Server) -> Server {
+        let (folder, port) = (servers::folder("proxy", None), servers::free_port());
+        let script = folder.join("login_proxy.py");
+        std::fs::write(&script, include_str!("login_proxy.py")).unwrap();
+        let file = |name: &str| self.postgres.folder.join(name).into_os_string();
+        let ports = [port, pooler.port].map(|port| port.to_string().into());
+        let mut command = vec![python().into_os_string(), script.into_os_string()];
+        command.extend(ports);
+        command.extend([file("server.pem"), file("server.key"), PASSWORD.into()]);
+        let proxy = Server::start("the proxy", folder, port, None, command);
+        proxy
+            .wait_until(|| async { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() })
+            .await;
+        proxy
+    }
 }
 
 /// What a row's servers need to run on.
@@ -274,11 +291,18 @@ async fn at_provider(name: &str, url: &Url, databases: &mut Databases) -> (Here,
         "Amazon RDS Proxy"
         | "Azure Database for PostgreSQL, its PgBouncer"
         | "DigitalOcean, PostgreSQL pool"
-        | "Neon, pooled"
         | "Supabase, transaction pooler"
         | "Supabase, for Prisma" => {
             let (here, pooler) = databases.behind_a_pooler(true).await;
             (here, Kept::server(pooler))
+        }
+        // PgBouncer does not know the channel binding; Neon's own proxy before it does.
+        "Neon, pooled" => {
+            let (mut here, pooler) = databases.behind_a_pooler(false).await;
+            let proxy = databases.log_in_before(&pooler).await;
+            here.ports = vec![proxy.port];
+            kept.servers.extend([proxy, pooler]);
+            (here, kept)
         }
         "Google Cloud SQL, PostgreSQL" => {
             let here = databases.in_postgres().await;
@@ -364,17 +388,10 @@ async fn each_providers_url_works() {
     let mut databases = Databases::start().await;
     let (mut count, mut refused) = (0, 0);
     for [name, shown, written, verified, _] in rows::<5>("### Providers") {
-        let mut url = Url::of(code(if written == "as shown" { &shown } else { &written }));
+        let url = Url::of(code(if written == "as shown" { &shown } else { &written }));
         if shown.contains("://") && written != "as shown" {
             let shown = Url::of(code(&shown));
             assert!(shown.query.len() <= url.query.len() && shown.hosts == url.hosts, "{name}: {shown:?}");
-        }
-        if name == "Neon, pooled" {
-            // Neon's own proxy answers with the channel binding, which PgBouncer does not know. PostgreSQL does.
-            let direct = databases.in_postgres().await;
-            let ran = command(&["create-table"], &url.at(&direct), &direct.authority, SECRET);
-            assert_eq!(ran.code, 0, "{name}: {ran:?}");
-            url.query.retain(|(name, _)| name != "channel_binding");
         }
         let (here, _kept) = at_provider(&name, &url, &mut databases).await;
         let local = url.at(&here);
@@ -526,17 +543,21 @@ fn settings(part: &str, url: &Url, here: &Here) -> String {
              CACHES = {{'default': {{'BACKEND': '{backend}', {part}}}}}"
         )
     };
-    let database = |engine: &str| {
+    let database = |engine: &str, part: &str| {
         format!(
             "import pymysql\npymysql.version_info = (2, 2, 7, 'final', 0)\npymysql.install_as_MySQLdb()\n\
              DATABASES = {{'default': {{'ENGINE': 'django.db.backends.{engine}', 'NAME': '{}', 'USER': '{USER}',\n\
-             'PASSWORD': '{PASSWORD}', {part}}}}}",
+             'PASSWORD': '{PASSWORD}', {part}}}}}\n",
             here.database
         )
     };
     match &*url.scheme {
-        "postgres" => database("postgresql"),
-        "mysql" => database("mysql"),
+        "postgres" if url.has("cache_table") => {
+            let server = format!("'HOST': '127.0.0.1', 'PORT': {}", here.ports[0]);
+            database("postgresql", &server) + &cache("a class that the row names")
+        }
+        "postgres" => database("postgresql", part),
+        "mysql" => database("mysql", part),
         "memcached" => cache("django.core.cache.backends.memcached.PyMemcacheCache"),
         // A backend of the row's own comes later, and counts.
         _ => cache("django.core.cache.backends.redis.RedisCache"),
@@ -580,14 +601,24 @@ fn add_session_model(project: &Project) {
 /// Django saves a session; the URL finds it, and so does `--from-django`.
 fn finds_djangos_session(row: &str, project: &Project, url: &str, authorities: &Path) {
     let key = project.create_session();
-    let counted = command(&["count"], url, authorities, project::SECRET);
-    assert_eq!((counted.code, &*counted.stdout), (0, "1 live, 0 expired\n"), "{row}: {counted:?}");
-    let listed = command(&["list", "--keys", "--user", "7"], url, authorities, project::SECRET);
-    assert!(listed.code == 0 && listed.stdout.contains(&key), "{row}: {listed:?}");
-    let mut from_django = cloakroom(&["count", "--from-django", &project.manage_py()]);
-    from_django.env("SSL_CERT_FILE", authorities);
-    let counted = run(from_django, b"");
-    assert_eq!((counted.code, &*counted.stdout), (0, "1 live, 0 expired\n"), "{row}: {counted:?}");
+    let manage_py = project.manage_py();
+    for place in [["--store", url], ["--from-django", &manage_py]] {
+        let ask = |arguments: &[&str]| {
+            let mut command = cloakroom(&[arguments, &place].concat());
+            if place[0] == "--store" {
+                command.env("CLOAKROOM_SECRET_KEY", project::SECRET);
+            }
+            command.env("SSL_CERT_FILE", authorities);
+            run(command, b"")
+        };
+        let shown = ask(&["show", "--json", &key]);
+        assert_eq!((shown.code, &shown.json()["user"]), (0, &"7".into()), "{row}: {shown:?}");
+        // A folder of FileBasedCache tells no keys.
+        if !url.starts_with("filecache:") {
+            let counted = ask(&["count"]);
+            assert_eq!((counted.code, &*counted.stdout), (0, "1 live, 0 expired\n"), "{row}: {counted:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -598,6 +629,7 @@ async fn each_of_djangos_settings_has_its_url() {
         count += 1;
         if let Some((scheme, path)) = code(&written).split_once(":/srv/site/") {
             let folder = tempfile::tempdir().unwrap();
+            let (path, query) = path.split_once('?').map_or((path, ""), |(path, query)| (path, query));
             let place = folder.path().join(path);
             let part = code(&cell).replace(&format!("/srv/site/{path}"), place.to_str().unwrap());
             let project = match scheme {
@@ -607,9 +639,14 @@ async fn each_of_djangos_settings_has_its_url() {
                     let engine = "SESSION_ENGINE = 'django.contrib.sessions.backends.file'";
                     Project::unmigrated(python(), &format!("{engine}\n{part}"))
                 }
+                "filecache" => {
+                    let engine = "SESSION_ENGINE = 'django.contrib.sessions.backends.cache'";
+                    Project::unmigrated(python(), &format!("{engine}\nCACHES = {{'default': {{{part}}}}}"))
+                }
                 other => panic!("the table has settings of an unknown shape: {other}"),
             };
-            finds_djangos_session(&cell, &project, &format!("{scheme}:{}", place.display()), Path::new(""));
+            let url = format!("{scheme}:{}?{query}", place.display());
+            finds_djangos_session(&cell, &project, url.trim_end_matches('?'), Path::new(""));
             continue;
         }
         let url = Url::of(code(&written));
@@ -620,11 +657,21 @@ async fn each_of_djangos_settings_has_its_url() {
         if cell.contains("'mysite.cluster.RedisCluster'") {
             std::fs::write(project.path().join("mysite/cluster.py"), CLUSTER_CLIENT).unwrap();
         }
-        if has_model {
+        if url.has("cache_table") {
+            project.manage(&["createcachetable"]);
+        } else if has_model {
             add_session_model(&project);
             project.manage(&["migrate", "--run-syncdb", "--verbosity", "0"]);
         } else if url.is_database() {
             project.manage(&["migrate", "sessions", "--verbosity", "0"]);
+        }
+        if url.is_database() {
+            // Django's migration made it, and the command knows it by its name.
+            let made = command(&["create-table"], &url.at(&here), &here.authority, project::SECRET);
+            let named = url.query.iter().find(|(name, _)| name == "table" || name == "cache_table");
+            let table = named.map_or("django_session", |(_, table)| table);
+            let said = format!("the table {table} is there already");
+            assert!(made.code == 0 && made.stdout.contains(&said), "{cell}: {made:?}");
         }
         finds_djangos_session(&cell, &project, &url.at(&here), &here.authority);
         refused += is_verified_as_said(&cell, &url, &here, Verified::of(&verified), project::SECRET);
@@ -632,5 +679,5 @@ async fn each_of_djangos_settings_has_its_url() {
     println!(
         "{count} settings of Django have their URL; {refused} servers with another certificate were refused"
     );
-    assert!(count >= 23 && refused >= 7, "{count} {refused}");
+    assert!(count >= 25 && refused >= 7, "{count} {refused}");
 }

@@ -94,7 +94,7 @@ impl Dialect {
     }
 
     /// An expression whose comparison is one of bytes.
-    fn bytes(self, text: &str) -> String {
+    pub(super) fn bytes(self, text: &str) -> String {
         match self {
             #[cfg(feature = "sqlite")]
             Dialect::Sqlite => text.to_owned(),

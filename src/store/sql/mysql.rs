@@ -222,6 +222,7 @@ impl MysqlStore {
     /// | `require_ssl=true`, `sslaccept=strict`, `ssl={"rejectUnauthorized":true}` | as other drivers write `ssl-mode=VERIFY_IDENTITY` |
     /// | `unix_socket`, also `socket` | a Unix socket |
     /// | `table`, `user_session_table` | the tables' names |
+    /// | `cache_table`; `key_prefix`, `version`, `entry_prefix`, `engine` | the table of Django's `DatabaseCache`, in place of a session table; the settings of that cache |
     /// | `timeout`, `connect_timeout` | seconds, for a request, and for connecting as a part of it |
     /// | `charset` | `utf8mb4` |
     /// | `compression`, `enable_cleartext_plugin`, `max_allowed_packet`, `secure_auth`, `stmt_cache_size`, `tcp_keepalive`, `tcp_nodelay`, `wait_timeout` | as in the driver `mysql_async`; `tcp_keepalive` without TLS alone |

@@ -316,6 +316,7 @@ impl PostgresStore {
     /// | parameter | meaning |
     /// |---|---|
     /// | `table`, `user_session_table` | the tables' names |
+    /// | `cache_table`; `key_prefix`, `version`, `entry_prefix`, `engine` | the table of Django's `DatabaseCache`, in place of a session table; the settings of that cache |
     /// | `schema` | the schema of both tables, such as a tenant's |
     /// | `pooler=yes`, `pooler=no` | whether a connection pooler stands before the server: [`Pooler`]; Prisma's `pgbouncer=true` is the same as `pooler=yes` |
     ///

@@ -6,24 +6,33 @@
 //! Django cuts the expiry of an entry to whole seconds. Here it keeps its microseconds, which Django reads: otherwise a
 //! session would end up to a second early.
 
+use chrono::{DateTime, Utc};
 use cloakroom_formats::private::{decode_standard, encode_standard};
 use cloakroom_formats::{DecodeError, SessionCodec, ValueError};
 
-use super::table::{self, Columns};
+use super::table::Columns;
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
 use crate::store::cache::{CacheCompressor, CacheEngine, CacheFormat, CacheSerializer, EntryError};
 use crate::store::contract::Record;
-use crate::store::loaded::Content;
+use crate::store::listing::Listed;
+use crate::store::loaded::{Content, Loaded, Version};
 use crate::store::url::{Parameters, invalid};
 
 /// How a store's rows hold sessions.
+#[expect(clippy::large_enum_variant, reason = "a store has one")]
 pub(super) enum RowFormat {
     /// Django's session table.
     Text(SessionCodec),
-    /// Django's cache table, and the maximum size of a pickle.
-    Entry(CacheFormat, usize),
+    /// Django's cache table.
+    Entry {
+        format: CacheFormat,
+        /// The common beginning of the keys of sessions' rows, if there is one.
+        prefix: Option<String>,
+        /// The maximum size of a pickle.
+        limit: usize,
+    },
 }
 
 /// Why a row gives no session.
@@ -51,7 +60,11 @@ impl RowError {
 impl RowFormat {
     pub(super) fn new(cache: Option<&CacheFormat>, settings: &Settings) -> RowFormat {
         match cache {
-            Some(format) => RowFormat::Entry(format.clone(), settings.max_decompressed_bytes),
+            Some(format) => RowFormat::Entry {
+                format: format.clone(),
+                prefix: format.entry_prefix("").ok(),
+                limit: settings.max_decompressed_bytes,
+            },
             None => RowFormat::Text(SessionCodec::new(settings)),
         }
     }
@@ -60,7 +73,7 @@ impl RowFormat {
     pub(super) fn row_key(&self, session_key: &SessionKey) -> SessionKey {
         match self {
             RowFormat::Text(_) => session_key.clone(),
-            RowFormat::Entry(format, _) => SessionKey::from_trusted(format.entry_key(session_key)),
+            RowFormat::Entry { format, .. } => SessionKey::from_trusted(format.entry_key(session_key)),
         }
     }
 
@@ -68,9 +81,9 @@ impl RowFormat {
     pub(super) fn session_key(&self, row_key: String) -> SessionKey {
         match self {
             RowFormat::Text(_) => SessionKey::from_trusted(row_key),
-            RowFormat::Entry(format, _) => {
-                let prefix = format.entry_prefix("").unwrap_or_default();
-                SessionKey::from_trusted(row_key.strip_prefix(&prefix).unwrap_or(&row_key))
+            RowFormat::Entry { prefix, .. } => {
+                let session_key = prefix.as_deref().and_then(|prefix| row_key.strip_prefix(prefix));
+                SessionKey::from_trusted(session_key.unwrap_or(&row_key))
             }
         }
     }
@@ -79,15 +92,16 @@ impl RowFormat {
     pub(super) fn check_listable(&self, store: &'static str) -> Result<(), StoreError> {
         match self {
             RowFormat::Text(_) => Ok(()),
-            RowFormat::Entry(format, _) => format.entry_prefix(store).map(drop),
+            RowFormat::Entry { format, .. } => format.entry_prefix(store).map(drop),
         }
     }
 
     /// The key after which the first session's row comes. No key is empty.
+    #[cfg(feature = "sqlite")]
     pub(super) fn before_the_first(&self) -> String {
         match self {
             RowFormat::Text(_) => String::new(),
-            RowFormat::Entry(format, _) => format.entry_prefix("").unwrap_or_default(),
+            RowFormat::Entry { prefix, .. } => prefix.clone().unwrap_or_default(),
         }
     }
 
@@ -95,15 +109,17 @@ impl RowFormat {
     pub(super) fn encode(&self, record: Record<'_>) -> Result<String, ValueError> {
         match self {
             RowFormat::Text(codec) => codec.encode(record.data, record.now),
-            RowFormat::Entry(format, limit) => Ok(encode_standard(&format.encode(record.data, *limit)?)),
+            RowFormat::Entry { format, limit, .. } => {
+                Ok(encode_standard(&format.encode(record.data, *limit)?))
+            }
         }
     }
 
     /// Decodes a stored text; `None` for a pickled `None`, which Django's cache cannot tell from a missing entry.
     pub(super) fn decode(&self, stored: &[u8]) -> Result<Option<Content>, RowError> {
         match self {
-            RowFormat::Text(codec) => Ok(Some(table::decode(codec, stored)?)),
-            RowFormat::Entry(format, limit) => {
+            RowFormat::Text(codec) => Ok(Some(decode(codec, stored)?)),
+            RowFormat::Entry { format, limit, .. } => {
                 let text = std::str::from_utf8(stored).map_err(|_| RowError::NotBase64)?;
                 let mut buffer = Vec::new();
                 let entry = decode_standard(text, &mut buffer).ok_or(RowError::NotBase64)?;
@@ -111,6 +127,41 @@ impl RowFormat {
             }
         }
     }
+}
+
+/// Decodes a stored text. A text that was not signed with this secret is not genuine; a warning is logged for
+/// the session that results.
+fn decode(codec: &SessionCodec, stored: &[u8]) -> Result<Content, DecodeError> {
+    std::str::from_utf8(stored).map_or(Ok(Content::NotGenuine), |text| decode_text(codec, text))
+}
+
+fn decode_text(codec: &SessionCodec, text: &str) -> Result<Content, DecodeError> {
+    match codec.decode(text) {
+        Ok(data) => Ok(Content::Genuine(data)),
+        Err(DecodeError::BadSignature) => Ok(Content::NotGenuine),
+        Err(error) => Err(error),
+    }
+}
+
+/// A row in a listing; `None` if it gives no session. `explain` creates the store's error; its argument is `None` if
+/// the column holds no text.
+pub(super) fn listed(
+    format: &RowFormat,
+    row_key: String,
+    stored: Option<Vec<u8>>,
+    expire_date: Option<DateTime<Utc>>,
+    explain: impl Fn(Option<RowError>) -> StoreError,
+) -> Option<Listed> {
+    let session = match stored {
+        None => Err(explain(None)),
+        Some(stored) => match format.decode(&stored) {
+            Ok(content) => {
+                Ok(Loaded { content: content?, version: Version::from_bytes(stored), expire_date })
+            }
+            Err(error) => Err(explain(Some(error))),
+        },
+    };
+    Some(Listed { session_key: format.session_key(row_key), expire_date, session })
 }
 
 /// The table's columns: those of Django's cache, unless the options name others.

@@ -204,6 +204,7 @@ impl SqliteStore {
     /// | `mode` | `ro`, `rw` or `rwc`: [`Mode`] |
     /// | `timeout` | seconds to wait for another program's lock |
     /// | `table`, `user_session_table` | the tables' names |
+    /// | `cache_table`; `key_prefix`, `version`, `entry_prefix`, `engine` | the table of Django's `DatabaseCache`, in place of a session table; the settings of that cache |
     ///
     /// ```
     /// use std::path::Path;
@@ -214,6 +215,9 @@ impl SqliteStore {
     /// assert_eq!(options.path, Path::new("db.sqlite3"), "three slashes: relative, as in Django");
     /// assert_eq!((options.mode, options.timeout.as_secs()), (Mode::ReadOnly, 20));
     /// assert_eq!(options.table, "shop_session");
+    /// let options = SqliteStore::options("sqlite:db.sqlite3?cache_table=my_cache_table&key_prefix=shop")?;
+    /// assert_eq!(options.table, "my_cache_table");
+    /// assert_eq!(options.cache.map(|format| format.key_prefix).as_deref(), Some("shop"));
     /// # Ok::<(), cloakroom::StoreError>(())
     /// ```
     ///

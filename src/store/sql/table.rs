@@ -1,4 +1,4 @@
-//! The code that the SQL stores share: Django's table, and decoding a stored text.
+//! The code that the SQL stores share about Django's table.
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod batch_size;
@@ -7,15 +7,12 @@ pub(super) mod problem;
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 use chrono::{DateTime, Utc};
-use cloakroom_formats::{DecodeError, SessionCodec, SessionData};
+use cloakroom_formats::SessionData;
 use md5::{Digest, Md5};
 
-use crate::site::error::StoreError;
-use crate::store::listing::Listed;
-use crate::store::loaded::{Content, Loaded, Version};
-
-use super::row_format::{RowError, RowFormat};
+use crate::store::loaded::Version;
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(super) use batch_size::BatchSize;
@@ -236,41 +233,6 @@ pub(super) fn index_name(table: &str, column: &str, suffix: &str, max_length: us
         return format!("D{}", cut(&name, name.chars().count() - 1));
     }
     name
-}
-
-/// Decodes a stored text. A text that was not signed with this secret is not genuine; a warning is logged for
-/// the session that results.
-pub(super) fn decode(codec: &SessionCodec, stored: &[u8]) -> Result<Content, DecodeError> {
-    std::str::from_utf8(stored).map_or(Ok(Content::NotGenuine), |text| decode_text(codec, text))
-}
-
-fn decode_text(codec: &SessionCodec, text: &str) -> Result<Content, DecodeError> {
-    match codec.decode(text) {
-        Ok(data) => Ok(Content::Genuine(data)),
-        Err(DecodeError::BadSignature) => Ok(Content::NotGenuine),
-        Err(error) => Err(error),
-    }
-}
-
-/// A row in a listing; `None` if it gives no session. `explain` creates the store's error; its argument is `None` if
-/// the column holds no text.
-pub(super) fn listed(
-    format: &RowFormat,
-    row_key: String,
-    stored: Option<Vec<u8>>,
-    expire_date: Option<DateTime<Utc>>,
-    explain: impl Fn(Option<RowError>) -> StoreError,
-) -> Option<Listed> {
-    let session = match stored {
-        None => Err(explain(None)),
-        Some(stored) => match format.decode(&stored) {
-            Ok(content) => {
-                Ok(Loaded { content: content?, version: Version::from_bytes(stored), expire_date })
-            }
-            Err(error) => Err(explain(Some(error))),
-        },
-    };
-    Some(Listed { session_key: format.session_key(row_key), expire_date, session })
 }
 
 /// The stored text to compare with, if any.

@@ -9,7 +9,7 @@ use super::statements::{List, Stored, Totals};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::listing::{Count, Listed, Paged, end_of};
-use crate::store::sql::table;
+use crate::store::sql::row_format;
 
 #[async_trait]
 impl Paged<Listed> for MysqlStore {
@@ -27,7 +27,7 @@ impl Paged<Listed> for MysqlStore {
         let after = after.map_or_else(String::new, |key| key.as_str().to_owned());
         let listed = |(key, row): (String, Stored)| {
             let expire_date = row.expire_date.map(|time| self.time_zone.from_wall_clock(time));
-            table::listed(&self.format, key, row.session_data, expire_date, |error| {
+            row_format::listed(&self.format, key, row.session_data, expire_date, |error| {
                 error.map_or(Failure::NotText, Failure::Unreadable).explain(&self.shared.options)
             })
         };

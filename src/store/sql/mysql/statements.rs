@@ -51,7 +51,12 @@ pub(super) struct Content {
 impl Statements {
     pub(super) fn new(options: &MysqlOptions) -> Statements {
         let Names { table, key, data, expiry, extra } = options.names();
-        let this_key = format!("{key} = ? AND CAST({key} AS BINARY) = CAST(? AS BINARY)");
+        // A cache's prefix may have letters that the table's character set writes otherwise; a session key has none.
+        let exact_key = match options.cache {
+            Some(_) => DIALECT.bytes(&key),
+            None => format!("CAST({key} AS BINARY)"),
+        };
+        let this_key = format!("{key} = ? AND {exact_key} = CAST(? AS BINARY)");
         let columns: String = extra.iter().map(|name| format!(", {name}")).collect();
         let set: String = extra.iter().map(|name| format!(", {name} = ?")).collect();
         let set = format!("UPDATE {table} SET {key} = ?, {data} = ?, {expiry} = ?{set} WHERE {this_key}");

@@ -16,7 +16,7 @@ use super::{PostgresOptions, PostgresStore};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::listing::{Count, Listed, Paged, end_of};
-use crate::store::sql::table;
+use crate::store::sql::row_format;
 
 /// Counting reads a whole index: no request waits for it, and millions of rows take time.
 const COUNTING: Duration = Duration::from_secs(10 * 60);
@@ -52,7 +52,7 @@ impl PostgresStore {
         let data: Option<String> = row.try_get(1)?;
         let expire_date = row.try_get::<_, Option<Timestamp>>(2)?.and_then(Timestamp::to_utc);
         let data = data.map(String::into_bytes);
-        Ok(table::listed(&self.format, row_key, data, expire_date, |error| {
+        Ok(row_format::listed(&self.format, row_key, data, expire_date, |error| {
             self.explain(error.map_or(Failure::NotText, Failure::Unreadable))
         }))
     }

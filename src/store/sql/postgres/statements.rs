@@ -317,8 +317,11 @@ mod tests {
         let column = |name: &str| ExtraColumn::new(name, |_| None::<i64>);
         options.extra_columns = vec![column("first"), column("second")];
         options.extra_types = vec!["pg_catalog.int4".to_owned(); 2];
-        for query in ALL {
-            let (sql, types) = (query.sql(&options), query.types(&options));
+        let mut cache =
+            PostgresStore::options("postgres://db/site?cache_table=a&key_prefix=%25_%27%5C").unwrap();
+        cache.extra_columns = options.extra_columns.clone();
+        for (query, options) in ALL.into_iter().flat_map(|query| [(query, &options), (query, &cache)]) {
+            let (sql, types) = (query.sql(options), query.types(options));
             for (index, found) in types.iter().enumerate() {
                 let cast = match found.name() {
                     "_text" => "text[]",

@@ -102,6 +102,8 @@ struct Clearing {
     /// The lock inside this program, which is fair, unlike SQLite's.
     turn: Arc<Mutex<()>>,
     batch: BatchSize,
+    /// The expiry of the last row that was chosen [among others](super::statements::ClearAmongOthers).
+    from: String,
     /// When the lock was released, and how long it had been held.
     left: Option<(Instant, Duration)>,
     /// SQLite's `data_version` after the last write of another connection.
@@ -113,7 +115,8 @@ struct Clearing {
 impl Clearing {
     fn new(sql: Clear, now: String, turn: Arc<Mutex<()>>, options: &SqliteOptions) -> Clearing {
         let batch = BatchSize::up_to(options.clear_batch, MEANT);
-        Clearing { sql, now, turn, batch, left: None, data_version: None, log_pages: None }
+        let from = String::new();
+        Clearing { sql, now, turn, batch, from, left: None, data_version: None, log_pages: None }
     }
 
     fn prepare(&mut self, connection: &Connection) -> Task<()> {
@@ -133,7 +136,7 @@ impl Clearing {
     fn rest(&mut self, connection: &Connection) -> Task<()> {
         let Some((since, held)) = self.left else { return Ok(()) };
         // Without the log, readers block writers.
-        if self.log_pages.is_some() {
+        if self.log_pages.is_some() && self.sql.among_others.is_none() {
             let parameters = params![self.now, self.batch.rows()];
             connection.prepare_cached(&self.sql.read)?.query_row(parameters, |_| Ok(()))?;
         }
@@ -151,6 +154,37 @@ impl Clearing {
         version.is_none() | (std::mem::replace(&mut self.data_version, version) != version)
     }
 
+    /// Chooses the next batch, if others' entries lie between.
+    fn choose(&mut self, connection: &Connection) -> Task<Option<Vec<String>>> {
+        let Some(among_others) = &self.sql.among_others else { return Ok(None) };
+        let mut statement = connection.prepare_cached(&among_others.choose)?;
+        let rows = statement.query_map(params![self.now, self.batch.rows(), self.from], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })?;
+        let (mut keys, mut last) = (Vec::new(), None);
+        for row in rows {
+            let (key, expiry) = row?;
+            keys.push(key);
+            last = Some(expiry);
+        }
+        self.from = last.unwrap_or_else(|| std::mem::take(&mut self.from));
+        Ok(Some(keys))
+    }
+
+    /// Removes the chosen rows, or else the first that expired. Returns how many were found and removed.
+    fn remove(&self, transaction: &Transaction<'_>, chosen: Option<&[String]>) -> Task<(u64, u64)> {
+        let (Some(keys), Some(among_others)) = (chosen, &self.sql.among_others) else {
+            let mut statement = transaction.prepare_cached(&self.sql.remove)?;
+            let removed = statement.execute(params![self.now, self.batch.rows()])? as u64;
+            return Ok((removed, removed));
+        };
+        let (mut statement, mut removed) = (transaction.prepare_cached(&among_others.remove)?, 0);
+        for key in keys {
+            removed += statement.execute(params![key, self.now])? as u64;
+        }
+        Ok((keys.len() as u64, removed))
+    }
+
     /// Removes one batch.
     fn step(&mut self, open: &mut Open, options: &SqliteOptions) -> Task<Removed> {
         let Open { connection, place, wrote, is_new } = open;
@@ -158,6 +192,7 @@ impl Clearing {
             self.prepare(connection)?;
         }
         self.rest(connection)?;
+        let chosen = self.choose(connection)?;
         let turn = Arc::clone(&self.turn);
         let start = Instant::now();
         let (transaction, turn) = loop {
@@ -177,11 +212,11 @@ impl Clearing {
         };
         let (start, most) = (Instant::now(), self.batch.rows());
         place.check_before_writing(&transaction)?;
-        let rows = transaction.prepare_cached(&self.sql.remove)?.execute(params![self.now, most])? as u64;
+        let (found, rows) = self.remove(&transaction, chosen.as_deref())?;
         *wrote = true;
         transaction.commit()?;
         drop(turn);
-        let all = rows < u64::from(most);
+        let all = found < u64::from(most);
         self.left = Some((Instant::now(), start.elapsed()));
         if !all {
             self.batch.took(start.elapsed());

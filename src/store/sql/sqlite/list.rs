@@ -11,7 +11,7 @@ use super::{SqliteStore, stored};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::store::listing::{Count, Listed, Paged, end_of};
-use crate::store::sql::table;
+use crate::store::sql::row_format;
 
 #[async_trait]
 impl Paged<Listed> for SqliteStore {
@@ -41,7 +41,7 @@ impl Paged<Listed> for SqliteStore {
         });
         let listed = |(key, (data, expiry)): (String, (_, Option<String>))| {
             let expire_date = self.parse_time(expiry.as_deref());
-            table::listed(&self.format, key, data, expire_date, |error| {
+            row_format::listed(&self.format, key, data, expire_date, |error| {
                 error.map_or(Failure::NotText, Failure::Unreadable).explain(&self.options)
             })
         };

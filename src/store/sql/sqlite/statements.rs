@@ -36,6 +36,16 @@ pub(super) struct Clear {
     /// Reads their pages, of the table and of its indexes.
     pub(super) read: String,
     pub(super) remove: String,
+    pub(super) among_others: Option<ClearAmongOthers>,
+}
+
+/// Where expired entries of others lie between the sessions, which are passed over once, and without the lock.
+#[derive(Clone)]
+pub(super) struct ClearAmongOthers {
+    /// The keys and expiries of up to `?2` rows that expired before `?1`, but not before `?3`, by their expiry.
+    pub(super) choose: String,
+    /// Removes the row with the key `?1`, if it expired before `?2`.
+    pub(super) remove: String,
 }
 
 /// Statements on the index of user sessions. `?1` is the user's id, and `?2` the session key.
@@ -60,10 +70,16 @@ impl Statements {
         let values: String = (0..extra.len()).map(|index| format!(", ?{}", index + 4)).collect();
         let select_key = format!("SELECT 1 FROM {table} WHERE {key} = ?1");
         let only_sessions = |word: &str| DIALECT.only_sessions(word, options.cache.as_ref(), &key);
-        let expired = format!(
-            "FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {expiry} < ?1{} LIMIT ?2)",
-            only_sessions("AND")
-        );
+        let expired =
+            format!("FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {expiry} < ?1 LIMIT ?2)");
+        let among_others = options.cache.is_some().then(|| ClearAmongOthers {
+            choose: format!(
+                "SELECT {key}, {expiry} FROM {table} WHERE {expiry} < ?1 AND {expiry} >= ?3{} \
+                 ORDER BY {expiry} LIMIT ?2",
+                only_sessions("AND")
+            ),
+            remove: format!("DELETE FROM {table} WHERE {key} = ?1 AND {expiry} < ?2"),
+        });
         Statements {
             load: format!("SELECT {data}, {expiry} FROM {table} WHERE {key} = ?1 AND {expiry} > ?2"),
             create: format!(
@@ -95,7 +111,11 @@ impl Statements {
                 "SELECT COUNT(CASE WHEN {expiry} > ?1 THEN 1 END), COUNT(*) FROM {table}{}",
                 only_sessions("WHERE")
             ),
-            clear: Clear { read: format!("SELECT count(*) {expired}"), remove: format!("DELETE {expired}") },
+            clear: Clear {
+                read: format!("SELECT count(*) {expired}"),
+                remove: format!("DELETE {expired}"),
+                among_others,
+            },
             index: Index::new(&DIALECT.quoted(&options.user_session_table)),
         }
     }
