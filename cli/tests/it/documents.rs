@@ -101,7 +101,7 @@ async fn backup() {
 async fn stores() {
     let folder = tempfile::tempdir().unwrap();
     let output = Place::new(folder.path()).await.follow(&document("stores.md"));
-    assert_eq!(output.matches("0 live, 0 expired").count(), 5, "{output}");
+    assert_eq!(output.matches("0 live, 0 expired").count(), 6, "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

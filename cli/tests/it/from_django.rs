@@ -532,6 +532,15 @@ fn connections_become_urls() {
             ),
             "redis+cluster://:…@a:7000,b:7001/0?key_prefix=s",
         ),
+        (
+            postgres("'HOST': 'a', 'USER': 'ann', 'PASSWORD': 'p', 'OPTIONS': {'sslmode': 'require'}")
+                + "\n"
+                + &cache(
+                    "'BACKEND': 'django.core.cache.backends.db.DatabaseCache', 'LOCATION': 'shop\".\"cache',\n\
+                     'KEY_FUNCTION': lambda key, prefix, version: 'k-' + key",
+                ),
+            "postgres://ann:…@a:5432/site?schema=shop&cache_table=cache&entry_prefix=k-&sslmode=require",
+        ),
         (memcached("'LOCATION': 'a:11211;b:11212'"), "memcached://a:11211,b:11212"),
         (
             postgres(
