@@ -31,11 +31,10 @@ impl Django {
         Django::ALL.into_iter().filter(is_installed).collect()
     }
 
-    /// The count of [`installed`](Django::installed), for a test's counts.
-    pub(crate) fn count_of_installed() -> String {
-        let installed = Django::installed();
-        let names: Vec<_> = installed.iter().map(|django| django.environment().1).collect();
-        format!("{} of {} Djangos ({})", installed.len(), Django::ALL.len(), names.join(", "))
+    /// How many these are of all, for a test's counts.
+    pub(crate) fn count_of(djangos: &[Django]) -> String {
+        let names: Vec<_> = djangos.iter().map(|django| django.environment().1).collect();
+        format!("{} of {} Djangos ({})", djangos.len(), Django::ALL.len(), names.join(", "))
     }
 
     /// Its environment and its version.
