@@ -9,7 +9,7 @@ use crate::value::ValueError;
 /// most three times.
 const MOST_PER_BYTE: usize = 8;
 
-/// Writes the pickle of a session that [`read`] with this limit takes.
+/// Writes the pickle of a session that `read` with this limit takes.
 ///
 /// A pickle that could come near a limit is read once: the reader itself is the rule. Rejected: counting
 /// while writing, which would duplicate the reader's arithmetic and sooner or later differ from it.
