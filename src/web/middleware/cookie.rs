@@ -20,6 +20,7 @@ use crate::site::settings::{CookieScope, NamePrefix, SameSite, Settings};
 /// assert_eq!(find_cookie(headers, "sessionid").as_deref(), Some("abc\"def"));
 /// assert_eq!(find_cookie(headers, "a").as_deref(), Some("2"));
 /// assert_eq!(find_cookie(headers, "A"), None);
+/// assert_eq!(find_cookie(["a=b=c".as_bytes()], "a=b"), None);
 /// assert_eq!(find_cookie(["\u{2000}__Host-sessionid=planted".as_bytes()], "__Host-sessionid"), None);
 /// ```
 pub fn find_cookie<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<Cow<'a, str>> {
@@ -53,8 +54,13 @@ fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let begin = pair.iter().position(|byte| !is_blank(byte))?;
     // Most pairs are other cookies, which a look at their beginning shows.
     let is_ascii = name.is_ascii();
-    if is_ascii && !pair[begin..].starts_with(name.as_bytes()) {
-        return None;
+    if is_ascii {
+        let rest = pair[begin..].strip_prefix(name.as_bytes())?;
+        if let [b'=', value @ ..] = rest
+            && !name.contains('=')
+        {
+            return Some(value);
+        }
     }
     let equals = memchr(b'=', pair)?;
     let key = &pair[begin..equals.max(begin)];
