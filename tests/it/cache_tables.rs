@@ -419,7 +419,7 @@ fn parameters_that_do_not_fit_are_named() {
     };
     for address in [sqlite(""), "postgres://db/site?".to_owned(), "mysql://db/site?".to_owned()] {
         for (query, part) in [
-            ("cache_table=", "`cache_table` is empty; write a table's name"),
+            ("cache_table=", "`cache_table` is not a name; write a name without quotes"),
             ("cache_table=a&table=b", "`table` says what `cache_table` says too"),
             ("cache_table=a&serializer=json", "`serializer` is not one of Django's DatabaseCache"),
             ("cache_table=a&compressor=zlib", "`compressor` is not one of Django's DatabaseCache"),

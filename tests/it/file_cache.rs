@@ -185,7 +185,7 @@ async fn what_django_touched_is_another_version() {
     assert!(matches!(fresh.await.unwrap(), Updated::Updated(_)));
 }
 
-/// What is in a file besides a session is an error that names the file, and is never overwritten.
+/// A file that holds no session is an error that names it, and is never overwritten.
 #[tokio::test]
 async fn a_broken_or_foreign_file_is_an_error_and_stays() {
     let place = tempfile::tempdir().unwrap();

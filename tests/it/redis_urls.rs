@@ -19,7 +19,7 @@ async fn seen_by(admin: &mut redis::aio::MultiplexedConnection) -> (String, Stri
     (field("db="), field("user="))
 }
 
-/// What redis-py, Django's client, connects to with this URL: the same two.
+/// The database and the user that redis-py, Django's client, gets with this URL.
 fn by_redis_py(url: &str) -> (String, String) {
     let code = "import sys, redis\n\
                 info = redis.ConnectionPool.from_url(sys.argv[1])\n\

@@ -30,7 +30,7 @@ fn project_is_read_and_ended(project: &Project, url: &str) {
     assert_eq!(user_in_django(project, &key), "None");
 }
 
-/// Who is logged in in this session, to Django.
+/// The user whom Django finds logged in in this session.
 fn user_in_django(project: &Project, key: &str) -> String {
     let code = format!(
         "from importlib import import_module\nfrom django.conf import settings\n\
@@ -317,7 +317,7 @@ fn what_has_no_counterpart_is_named() {
     assert!(missing.code == 2 && missing.stderr.contains("/nowhere/manage.py"), "{missing:?}");
 }
 
-/// What Django would really use decides, not how the settings read.
+/// The connection that Django would really use decides, not how the settings read.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_connection_that_django_made_counts() {
     let (settings, shown) = redis_settings("cache").await;

@@ -34,7 +34,7 @@ fn rows<const COLUMNS: usize>(heading: &str) -> Vec<[String; COLUMNS]> {
     table.into_iter().map(cells).collect()
 }
 
-/// What stands between the first backticks of a cell.
+/// The text between the first backticks of a cell.
 fn code(cell: &str) -> &str {
     cell.split('`').nth(1).unwrap_or_else(|| panic!("no code: {cell}"))
 }
@@ -256,7 +256,7 @@ impl Databases {
     }
 }
 
-/// What a row's servers need to run on.
+/// The resources that a row's servers run on.
 #[derive(Default)]
 struct Kept {
     servers: Vec<Server>,

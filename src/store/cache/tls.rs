@@ -27,12 +27,12 @@ pub(super) struct Encryption<'a> {
 /// Why a connection is not encrypted.
 #[derive(Debug)]
 pub(super) enum NotEncrypted {
-    /// What is wrong, and at which server. It does not pass by itself.
+    /// The fault, and the server that has it. It does not pass by itself.
     Refused(String),
     Io(io::Error),
 }
 
-/// What is known of a finished handshake.
+/// The facts of a finished handshake.
 pub(super) struct Handshake {
     /// Whether the server has asked for a client certificate.
     asked: Arc<Asked>,

@@ -1,4 +1,4 @@
-//! What a row holds: the signed text of Django's `db` back end, or an entry of its `DatabaseCache`.
+//! The content of a row: the signed text of Django's `db` back end, or an entry of its `DatabaseCache`.
 //!
 //! Both tables have a key, a text and an expiry. An entry of the cache has the session's name in the cache as its key, a
 //! pickle in base64 as its text. The table may hold other entries too, which are never counted, listed or removed.
@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use cloakroom_formats::private::{decode_standard, encode_standard};
 use cloakroom_formats::{DecodeError, SessionCodec, ValueError};
 
-use super::table::Columns;
+use super::table::{self, Columns};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
@@ -187,15 +187,34 @@ pub(super) fn prefix(cache: &CacheFormat) -> Option<(String, Option<&'static str
 /// The parameters of a cache table, for an error.
 pub(super) const PARAMETERS: [&str; 5] = ["cache_table", "key_prefix", "version", "entry_prefix", "engine"];
 
+/// The tables that a URL names, or else Django's and the index' usual one.
+pub(super) struct Tables {
+    pub(super) table: String,
+    /// Of a cache table: how its entries are named.
+    pub(super) cache: Option<CacheFormat>,
+    pub(super) user_session_table: String,
+}
+
+impl Tables {
+    /// Takes `table` or `cache_table`, and `user_session_table`.
+    pub(super) fn take_from(store: &'static str, parameters: &mut Parameters) -> Result<Tables, StoreError> {
+        let (cache_table, cache) = take_cache_table(store, parameters)?.unzip();
+        let table = parameters.take_name("table")?.or(cache_table);
+        let user_session_table = parameters.take_name("user_session_table")?;
+        Ok(Tables {
+            table: table.unwrap_or_else(|| table::DJANGO_TABLE.to_owned()),
+            cache,
+            user_session_table: user_session_table.unwrap_or_else(|| table::USER_SESSION_TABLE.to_owned()),
+        })
+    }
+}
+
 /// Takes `cache_table` and the settings of the site's `CACHES`.
-pub(super) fn take_cache_table(
+fn take_cache_table(
     store: &'static str,
     parameters: &mut Parameters,
 ) -> Result<Option<(String, CacheFormat)>, StoreError> {
-    let Some(table) = parameters.take("cache_table")? else { return Ok(None) };
-    if table.is_empty() {
-        return Err(invalid(store, "cache_table", "is empty", "a table's name"));
-    }
+    let Some(table) = parameters.take_name("cache_table")? else { return Ok(None) };
     if parameters.take("table")?.is_some() {
         return Err(invalid(store, "table", "says what `cache_table` says too", "one of the two"));
     }

@@ -51,6 +51,16 @@ impl Parameters {
         }
     }
 
+    /// Takes the name of a thing in a database, such as a table's.
+    pub(in crate::store) fn take_name(&mut self, name: &str) -> Result<Option<String>, StoreError> {
+        match self.take(name)? {
+            Some(value) if value.is_empty() || value.contains('\0') => {
+                Err(invalid(self.store, name, "is not a name", "a name without quotes"))
+            }
+            value => Ok(value),
+        }
+    }
+
     /// Takes the value of a parameter that has several names, such as `ssl-ca` and `ssl_ca`.
     pub(in crate::store) fn take_one_of(&mut self, names: &[&str]) -> Result<Option<String>, StoreError> {
         let mut found: Option<(&str, String)> = None;

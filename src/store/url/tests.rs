@@ -181,7 +181,7 @@ fn what_stands_behind_the_question_mark_is_heeded_or_refused_by_name() {
         ("sqlite:db?key=hunter2", "parameter `key` is not known; there are mode, timeout, table"),
         ("sqlite:what?.sqlite3", "`%3F`"),
         ("sqlite:db?timeout=-1", "`timeout` is not a number of seconds"),
-        ("sqlite:db?table=", "`table` is empty; write a table's name"),
+        ("sqlite:db?table=", "`table` is not a name; write a name without quotes"),
         ("sqlite:db?mode=memory", "use `memory:`"),
         ("sqlite::memory:", "use `memory:`"),
         ("sqlite:///:memory:", "use `memory:`"),

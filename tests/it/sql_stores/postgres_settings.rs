@@ -5,7 +5,7 @@ use cloakroom::{PostgresStore, Settings};
 use super::*;
 use crate::support::servers::postgres::{client, database};
 
-/// What the store needs is set on its own connections, whatever the URL's `options` say.
+/// The store's own settings hold on its connections, whatever the URL's `options` say.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_settings_of_a_connection_are_its_own() {
     let url = database().await;

@@ -338,7 +338,7 @@ impl Cache {
         ))
     }
 
-    /// What the site does not tell by its connections.
+    /// A note about servers that the URL does not name.
     pub(super) fn note(&self) -> Option<String> {
         let redis = self.redis.as_ref()?;
         let replicas = redis.servers.checked_sub(1).filter(|_| redis.cluster.is_none())?;

@@ -16,7 +16,7 @@ pub(super) struct Database {
     vendor: String,
     /// The driver's module, such as `MySQLdb`.
     driver: String,
-    /// What Django passes to the driver.
+    /// The arguments that Django passes to the driver.
     parameters: Map<String, Value>,
     /// The entries of `OPTIONS` that Django keeps for itself.
     apart: Vec<String>,

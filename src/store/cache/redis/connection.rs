@@ -290,7 +290,7 @@ async fn is_sentinel(address: &Address, access: &Access, timeout: Duration) -> b
     })
 }
 
-/// What a store sends, for the ACL of its user. The hash commands are the index of user sessions'.
+/// The commands that a store sends, for the ACL of its user. The hash commands are the index of user sessions'.
 const COMMANDS: &str = "+ping +select +exists +get +pttl +set +del +scan +eval +evalsha +hget +hset +hdel +hexists \
                         +hgetall, in a cluster +cluster|slots, and behind sentinels +role";
 

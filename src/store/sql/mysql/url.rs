@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use mysql_async::{Compression, Opts, OptsBuilder};
 
-use super::super::{row_format, table};
+use super::super::row_format::{self, Tables};
+use super::super::table;
 use super::error::Failure;
 use super::{Columns, MysqlOptions};
 use crate::site::error::{StoreError, StoreErrorKind};
@@ -89,13 +90,7 @@ pub(super) fn options(url: &str) -> Result<MysqlOptions, StoreError> {
     }
     let tls = tls(&mut parameters)?;
     let builder = of_driver(&mut parameters, builder, &tls)?;
-    let text = |parameters: &mut Parameters, name: &str, default: &str| match parameters.take(name)? {
-        Some(empty) if empty.is_empty() => Err(invalid(STORE, name, "is empty", "a table's name")),
-        found => Ok(found.unwrap_or_else(|| default.to_owned())),
-    };
-    let (cache_table, cache) = row_format::take_cache_table(STORE, &mut parameters)?.unzip();
-    let table = cache_table.map_or_else(|| text(&mut parameters, "table", table::DJANGO_TABLE), Ok)?;
-    let user_session_table = text(&mut parameters, "user_session_table", table::USER_SESSION_TABLE)?;
+    let Tables { table, cache, user_session_table } = Tables::take_from(STORE, &mut parameters)?;
     let timeout = seconds(&mut parameters, "timeout")?.unwrap_or(Duration::from_secs(5));
     let connect_timeout = seconds(&mut parameters, "connect_timeout")?;
     if let Some(charset) = parameters.take("charset")?
@@ -204,7 +199,7 @@ fn mode_of(word: &str) -> Option<TlsMode> {
     }
 }
 
-/// What the drivers of Rust, Prisma and Node write, with the name of the parameter.
+/// The mode that the drivers of Rust, Prisma and Node write, with the name of the parameter.
 fn mode_of_other_drivers(parameters: &mut Parameters) -> Result<Option<(&'static str, TlsMode)>, StoreError> {
     let mut flag = |name: &str| parameters.take_parsed::<bool>(name, "`true` or `false`");
     let (require, ca, identity) = (flag("require_ssl")?, flag("verify_ca")?, flag("verify_identity")?);
@@ -413,7 +408,7 @@ mod tests {
             ("prefer_socket=true", ["`prefer_socket`", "`false`"]),
             ("compression=10", ["`compression`", "digit"]),
             ("ssl-mode=REQUIRED&tcp_keepalive=1000", ["`tcp_keepalive`", "TLS"]),
-            ("table=", ["`table`", "is empty"]),
+            ("table=", ["`table`", "is not a name"]),
             ("verzion=3", ["`verzion` is not known", "ssl-mode"]),
             ("unix_sokket=open-sesame", ["`unix_sokket` is not known", "unix_socket"]),
         ] {

@@ -269,7 +269,7 @@ fn tls_error(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
     None
 }
 
-/// What is wrong with a certificate, and which parameter is about it.
+/// The fault of a certificate, and the parameter that is about it.
 #[cfg(feature = "postgres-tls")]
 fn explain_certificate(error: &rustls::Error, options: &PostgresOptions) -> Option<String> {
     use rustls::CertificateError;

@@ -49,7 +49,7 @@ async fn create_table(options: &PostgresOptions, record: MigrationRecord) -> Tas
 }
 
 /// Waits for other programs that create the table at the same time. Returns whether the table is still missing.
-/// What the transaction then creates is in the table's schema.
+/// From then on the transaction creates in the table's schema.
 pub(super) async fn lock_and_look(
     transaction: &Transaction<'_>,
     options: &PostgresOptions,

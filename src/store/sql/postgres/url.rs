@@ -10,7 +10,7 @@ use super::error::Failure;
 use super::pooler::Pooler;
 use super::server_options::ServerOptions;
 use crate::site::error::StoreError;
-use crate::store::sql::row_format;
+use crate::store::sql::row_format::{self, Tables};
 use crate::store::tls::TlsMode;
 use crate::store::url::{Parameters, invalid};
 
@@ -110,13 +110,10 @@ pub(super) fn options(text: &str) -> Result<PostgresOptions, StoreError> {
     options.server_options = ServerOptions::of(&parameters.take("options")?.unwrap_or_default());
     tls(&mut options, &mut parameters)?;
     options.pooler = pooler(&mut parameters)?;
-    options.schema = name(&mut parameters, "schema")?;
-    if let Some((table, format)) = row_format::take_cache_table(STORE, &mut parameters)? {
-        (options.table, options.cache) = (table, Some(format));
-    }
-    options.table = name(&mut parameters, "table")?.unwrap_or(options.table);
-    options.user_session_table =
-        name(&mut parameters, "user_session_table")?.unwrap_or(options.user_session_table);
+    options.schema = parameters.take_name("schema")?;
+    let tables = Tables::take_from(STORE, &mut parameters)?;
+    (options.table, options.cache) = (tables.table, tables.cache);
+    options.user_session_table = tables.user_session_table;
     parameters.finish(&[&KNOWN[..], &row_format::PARAMETERS].concat())?;
     Ok(options)
 }
@@ -356,14 +353,5 @@ fn pooler(parameters: &mut Parameters) -> Result<Pooler, StoreError> {
             word("pgbouncer", &prisma, &[("true", Pooler::Yes), ("false", Pooler::Detect)])
         }
         (None, None) => Ok(Pooler::Detect),
-    }
-}
-
-fn name(parameters: &mut Parameters, parameter: &str) -> Result<Option<String>, StoreError> {
-    match parameters.take(parameter)? {
-        Some(name) if name.is_empty() || name.contains('\0') => {
-            Err(invalid(STORE, parameter, "is not a name", "a name without quotes"))
-        }
-        name => Ok(name),
     }
 }

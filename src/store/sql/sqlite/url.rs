@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Mode, SqliteOptions, SqliteStore};
 use crate::site::error::{StoreError, StoreErrorKind};
-use crate::store::sql::row_format;
+use crate::store::sql::row_format::{self, Tables};
 use crate::store::url::{Parameters, PathUrl, invalid};
 
 const STORE: &str = "sqlite";
@@ -53,20 +53,9 @@ pub(super) fn options(url: &str) -> Result<SqliteOptions, StoreError> {
         let no_number = || invalid(STORE, "timeout", "is not a number of seconds", "one such as `5`");
         options.timeout = timeout.ok_or_else(no_number)?;
     }
-    if let Some((table, format)) = row_format::take_cache_table(STORE, &mut parameters)? {
-        (options.table, options.cache) = (table, Some(format));
-    }
-    options.table = name(&mut parameters, "table")?.unwrap_or(options.table);
-    options.user_session_table =
-        name(&mut parameters, "user_session_table")?.unwrap_or(options.user_session_table);
+    let tables = Tables::take_from(STORE, &mut parameters)?;
+    (options.table, options.cache) = (tables.table, tables.cache);
+    options.user_session_table = tables.user_session_table;
     parameters.finish(&[&KNOWN[..], &row_format::PARAMETERS].concat())?;
     Ok(options)
-}
-
-/// Takes a table's name.
-fn name(parameters: &mut Parameters, parameter: &str) -> Result<Option<String>, StoreError> {
-    match parameters.take(parameter)? {
-        Some(empty) if empty.is_empty() => Err(invalid(STORE, parameter, "is empty", "a table's name")),
-        found => Ok(found),
-    }
 }

@@ -68,7 +68,7 @@ pub(crate) async fn start_with(url: &str, pool: Pool, further: &str) -> (Server,
     (server, url)
 }
 
-/// What a client finds on a connection to the server: each setting with its value, and everything else that
+/// The state that a client finds on a connection to the server: each setting with its value, and everything else that
 /// outlives a transaction.
 const LOOK: &str = "SELECT 'setting', name, setting FROM pg_settings \
      UNION ALL SELECT 'prepared statement', name, statement FROM pg_prepared_statements \
