@@ -400,6 +400,39 @@ impl Session {
         })
     }
 
+    /// Computes a new value from the current one, both in their stored form. Saving runs `modify` again as
+    /// [`modify`](Session::modify) does. For values that are merged rather than typed, such as a list to which several
+    /// requests append.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, Session, Settings, Value, ValueError};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// let append = |list: Option<&Value>| {
+    ///     let mut list: Vec<u32> = list.map_or(Ok(Vec::new()), Value::deserialize)?;
+    ///     list.push(7);
+    ///     Value::serialize(&list)
+    /// };
+    /// assert_eq!(session.modify_value("list", append)?.json(), "[7]");
+    /// assert_eq!(session.modify_value("list", append)?.json(), "[7,7]");
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Value`] with the error that `modify` returned.
+    pub fn modify_value(
+        &self,
+        key: &str,
+        modify: impl Fn(Option<&Value>) -> Result<Value, ValueError> + Send + Sync + 'static,
+    ) -> Result<Value, Error> {
+        let replay: Replay = Arc::new(modify);
+        self.exchange(key, |before| {
+            let value = replay(before)?;
+            Ok((Some(Change::Modify(Text::of_key(key), value.clone(), Arc::clone(&replay))), value))
+        })
+    }
+
     /// Removes a key; returns whether it existed. Django's `del session[key]`, which raises `KeyError`
     /// instead.
     ///

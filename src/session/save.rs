@@ -457,5 +457,10 @@ async fn back_off(attempts: u32) {
     let mut random = [0; 8];
     // Without random bytes all requests wait equally long, which is only slower.
     let _ = getrandom::fill(&mut random);
-    tokio::time::sleep(Duration::from_micros(u64::from_ne_bytes(random) % limit)).await;
+    let pause = Duration::from_micros(u64::from_ne_bytes(random) % limit);
+    match Handle::try_current() {
+        Ok(_) => tokio::time::sleep(pause).await,
+        // Outside of a runtime there are no timers: a thread that drives the future itself waits itself.
+        Err(_) => std::thread::sleep(pause),
+    }
 }
