@@ -19,7 +19,7 @@ def merge(before, after, current):
         return after
     loaded, left, there = lists
     merged = _without(there, _without(loaded, left)) + _without(left, loaded)
-    return json.dumps("[%s]" % ",".join(merged)) if merged else None
+    return json.dumps("[%s]" % ", ".join(merged)) if merged else None
 
 
 def _messages(value):
@@ -35,7 +35,7 @@ def _messages(value):
         return None
     if not isinstance(messages, list):
         return None
-    return [json.dumps(message, separators=(",", ":")) for message in messages]
+    return [json.dumps(message) for message in messages]
 
 
 def _without(messages, others):
