@@ -4,16 +4,29 @@ from unittest import skipUnless
 
 from django.conf import settings
 from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.backends.cached_db import SessionStore as DjangosCachedStore
 from django.contrib.sessions.backends.db import SessionStore as DjangoStore
 from django.contrib.sessions.exceptions import SessionInterrupted
+from django.core.cache import caches
 from django.db import OperationalError, connection, transaction
-from django.test import Client
+from django.test import Client, override_settings
 from support import StoreTestCase, in_thread, in_threads
+
+from django_cloakroom.cached_db import SessionStore as CachedStore
 
 THREADS = 40
 
 
 class LostUpdates(StoreTestCase):
+    engine = "django_cloakroom.db"
+    djangos = DjangoStore
+
+    def setUp(self):
+        caches["default"].clear()
+        engine = override_settings(SESSION_ENGINE=self.engine)
+        engine.enable()
+        self.addCleanup(engine.disable)
+
     def save_at_once(self, store):
         session_key = self.stored(start=True)
 
@@ -31,7 +44,7 @@ class LostUpdates(StoreTestCase):
 
     def test_djangos_engine_loses_keys(self):
         # So the test above can fail.
-        self.assertLess(len(self.save_at_once(DjangoStore)), THREADS)
+        self.assertLess(len(self.save_at_once(self.djangos)), THREADS)
 
     def test_a_counter_counts_every_request(self):
         session_key = self.stored(count=2)
@@ -81,6 +94,12 @@ class LostUpdates(StoreTestCase):
         self.assertEqual(len(self.items(session_key)), THREADS + 1)
 
 
+class LostUpdatesOfCachedDb(LostUpdates):
+    store = CachedStore
+    engine = "django_cloakroom.cached_db"
+    djangos = DjangosCachedStore
+
+
 class Isolation(StoreTestCase):
     """A conflict inside of a transaction, at every isolation level that the database has."""
 
@@ -128,6 +147,8 @@ class Isolation(StoreTestCase):
 
 
 class ResurrectedLogins(StoreTestCase):
+    djangos = DjangoStore
+
     def logged_out_meanwhile(self):
         session = self.store(self.stored(user=7))
         self.assertEqual(session["user"], 7)
@@ -157,9 +178,9 @@ class ResurrectedLogins(StoreTestCase):
 
     def test_djangos_engine_makes_the_login_anew(self):
         session_key = self.stored(user=7)
-        session = DjangoStore(session_key)
+        session = self.djangos(session_key)
         self.assertEqual(session["user"], 7)
-        in_thread(lambda: DjangoStore(session_key).flush())
+        in_thread(lambda: self.djangos(session_key).flush())
         session.cycle_key()
         self.assertEqual(self.items(session.session_key), {"user": 7})
 
@@ -190,3 +211,8 @@ class ResurrectedLogins(StoreTestCase):
             raise ZeroDivisionError
         session.save()
         self.assertEqual(self.items(session_key), {"start": True, "mine": True})
+
+
+class ResurrectedLoginsOfCachedDb(ResurrectedLogins):
+    store = CachedStore
+    djangos = DjangosCachedStore

@@ -46,6 +46,9 @@ class Statements:
         return row.session_data, encoding.read(row.session_data).json
 
     def update(self, session_key, expected, json, text):
+        if not expected:
+            # Loaded from a copy, so the row has to be read before anything can be compared.
+            return None
         row, using = self._row(json, text)
         return row.session_data if self._write(row, using, session_key, expected) else None
 
@@ -55,6 +58,8 @@ class Statements:
         return row.session_data if self._write(row, using, session_key, None) else None
 
     def rotate(self, session_key, expected, new_session_key, json, text):
+        if not expected:
+            return None
         self.session._session_key = new_session_key
         try:
             row, using = self._row(json, text)
