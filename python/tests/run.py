@@ -16,7 +16,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 
-def main():
+def main(instead=None):
+    """Runs the tests, or `instead` with a migrated test database."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--django-tests", required=True, type=Path)
     parser.add_argument("--database", choices=["sqlite", "postgres", "mariadb"], default="sqlite")
@@ -52,6 +53,13 @@ def main():
     from django.test.runner import DiscoverRunner
 
     django.setup()
+    if instead is not None:
+        runner = DiscoverRunner(verbosity=0, interactive=False)
+        runner.setup_test_environment()
+        databases = runner.setup_databases()
+        instead()
+        runner.teardown_databases(databases)
+        return
     labels = arguments.labels or sorted(path.stem for path in HERE.glob("test_*.py"))
     failures = DiscoverRunner(verbosity=arguments.verbosity, interactive=False).run_tests(labels)
     sys.exit(bool(failures))

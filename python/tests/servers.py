@@ -72,6 +72,24 @@ def mariadb():
     }
 
 
+def redis():
+    """The URL of a new Redis server."""
+    folder, port = _folder("redis"), _free_port()
+    options = ["--bind", "127.0.0.1", "--port", port, "--dir", folder, "--save", "", "--requirepass", PASSWORD]
+    _start(folder, _program("redis-server"), *options)
+    _wait(folder, port)
+    return f"redis://:{PASSWORD}@127.0.0.1:{port}"
+
+
+def memcached():
+    """The address of a new memcached."""
+    folder, port = _folder("memcached"), _free_port()
+    user = ["-u", "root"] if os.getuid() == 0 else []
+    _start(folder, _program("memcached"), "-l", "127.0.0.1", "-p", port, "-U", "0", *user)
+    _wait(folder, port)
+    return f"127.0.0.1:{port}"
+
+
 def _folder(name):
     folder = Path(tempfile.mkdtemp(prefix=f"cloakroom-{name}-"))
     folder.chmod(0o755)

@@ -4,6 +4,7 @@ from custom_store import SessionStore as CustomStore
 from django.test import override_settings
 from sessions_tests import tests as django_tests
 
+from django_cloakroom.cache import SessionStore as CacheStore
 from django_cloakroom.cached_db import SessionStore as CachedStore
 from django_cloakroom.db import SessionStore
 
@@ -36,6 +37,10 @@ class CacheDBSessionTests(django_tests.CacheDBSessionTests):
 @override_settings(USE_TZ=True)
 class CacheDBSessionWithTimeZoneTests(CacheDBSessionTests):
     pass
+
+
+class CacheSessionTests(django_tests.CacheSessionTests):
+    backend = CacheStore
 
 
 # The middleware's tests take the engine from the settings.

@@ -255,6 +255,10 @@ class Messages(StoreTestCase):
             request.session.save()
         self.assertEqual(json_of(session_key), '{"start":true}')
 
+    @override_settings(SESSION_SERIALIZER="test_engine.PickleSerializer")
+    def test_a_serializer_of_the_sites_own(self):
+        self.test_messages_of_requests_at_once_all_arrive()
+
     def test_the_text_is_djangos(self):
         session_key = self.stored(start=True)
         for text in ("h\u00e9", 'qu"ote'):

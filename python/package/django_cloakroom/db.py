@@ -8,43 +8,21 @@ loaded. Otherwise the row is read again, and what this request changed is done a
 import logging
 
 from asgiref.sync import sync_to_async
-from django.conf import settings
-from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, UpdateError
+from django.contrib.sessions.backends.base import CreateError
 from django.contrib.sessions.backends.db import SessionStore as DjangoStore
-from django.contrib.sessions.exceptions import SessionInterrupted
 from django.db import router
-from django.utils.crypto import get_random_string
 
-from . import _core, messages
+from . import _core
+from .base import MAX_KEY_ATTEMPTS, MergingStore, SessionEnded
 from .encoding import encoding_of
 from .statements import Statements, insert
 
-# The number of random keys to try. One of 165 bits is never taken, unless the generator is broken.
-MAX_KEY_ATTEMPTS = 8
 
-
-class SessionEnded(UpdateError, SessionInterrupted):
-    """
-    The session was deleted before it was saved, such as by a logout in another request. It is not written again.
-
-    Django's UpdateError for the middleware, and a BadRequest where a view saves: 400, as in the middleware.
-    """
-
-
-class SessionStore(DjangoStore):
+class SessionStore(MergingStore, DjangoStore):
     """Keeps sessions in the database."""
 
-    # What was loaded: the key, and the core's `Stored`. None before that, and for a new session.
-    _cloakroom_origin = None
-    # The key of a row that another secret signed. It stays as it is; this session gets a key of its own.
-    _cloakroom_foreign = None
-    _cloakroom_cleared = False
     # The text that the core made of the dictionary that `encode` is called with next.
     _cloakroom_encoded = None
-
-    def __init__(self, session_key=None):
-        super().__init__(session_key)
-        self._cloakroom_modified = {}
 
     @property
     def _cloakroom_encoding(self):
@@ -95,62 +73,7 @@ class SessionStore(DjangoStore):
         self._cloakroom_origin = (self.session_key, stored)
         return encoding.loads(stored.json)
 
-    def _cloakroom_forget(self):
-        self._cloakroom_origin = self._cloakroom_foreign = None
-        self._cloakroom_cleared = False
-        self._cloakroom_modified = {}
-
-    # Changing.
-
-    def clear(self):
-        super().clear()
-        self._cloakroom_cleared = True
-        self._cloakroom_modified = {}
-
-    def modify(self, key, function):
-        """
-        Sets a key to `function(value)`, where the value is None if there is none, and returns it.
-
-        If another request changed the session meanwhile, saving calls the function again with that request's value: no
-        increment is lost. So it may run more than once, and should depend on its argument alone.
-        """
-        return self._cloakroom_modify(self._get_session(), key, function)
-
-    async def amodify(self, key, function):
-        """See modify()."""
-        return self._cloakroom_modify(await self._aget_session(), key, function)
-
-    def _cloakroom_modify(self, data, key, function):
-        encoding = self._cloakroom_encoding
-        name = encoding.name(key)
-        before = encoding.dump_value(key, data[key]) if key in data else None
-        earlier = self._cloakroom_modified.get(name)
-        if earlier is not None and earlier[1] == before:
-            functions = earlier[0] + [function]
-        elif not self._cloakroom_cleared and self._cloakroom_stored_value(name) == before:
-            functions = [function]
-        else:
-            # Set by this request before, whatever others do.
-            functions = None
-        value = data[key] = function(data.get(key))
-        self.modified = True
-        if functions is None:
-            self._cloakroom_modified.pop(name, None)
-        else:
-            self._cloakroom_modified[name] = (functions, encoding.dump_value(key, value))
-        return value
-
-    def _cloakroom_stored_value(self, name):
-        return None if self._cloakroom_origin is None else self._cloakroom_origin[1].value(name)
-
     # Writing.
-
-    def _get_new_session_key(self):
-        # Whether it is taken, the INSERT tells.
-        return get_random_string(32, VALID_KEY_CHARS)
-
-    async def _aget_new_session_key(self):
-        return self._get_new_session_key()
 
     def create(self):
         for _attempt in range(MAX_KEY_ATTEMPTS):
@@ -214,16 +137,6 @@ class SessionStore(DjangoStore):
     async def adelete(self, session_key=None):
         await sync_to_async(self.delete)(session_key)
 
-    def flush(self):
-        super().flush()
-        self._cloakroom_forget()
-
-    async def aflush(self):
-        await sync_to_async(self.flush)()
-
-    def _cloakroom_is_foreign(self):
-        return self._cloakroom_foreign is not None and self._cloakroom_foreign == self.session_key
-
     def _cloakroom_insert(self, data):
         encoding = self._cloakroom_encoding
         now = encoding.dumps(data)
@@ -241,52 +154,8 @@ class SessionStore(DjangoStore):
             raise SessionEnded("The session was deleted before it was saved.")
         self._cloakroom_saved(self.session_key, _core.Stored(written, now))
 
-    def _cloakroom_merge(self, data, new_key=False):
-        encoding = self._cloakroom_encoding
-        session_key, stored = self._cloakroom_origin
-        now = encoding.dumps(data)
-        try:
-            session_key, stored, differences = _core.save(
-                Statements(self, data, now),
-                session_key,
-                stored,
-                now,
-                canonical=lambda: encoding.dumps(encoding.loads(stored.json)),
-                merges=self._cloakroom_merges(encoding, data, stored),
-                codec=encoding.codec,
-                cleared=self._cloakroom_cleared,
-                new_key=new_key,
-                aware=settings.USE_TZ,
-            )
-        except _core.SessionGone as error:
-            raise SessionEnded(
-                "The session was deleted before it was saved. The user may have logged out in a concurrent request."
-            ) from error
-        # Only where others changed something: code may hold references to the other values.
-        for name, value in differences:
-            if value is None:
-                for key in [key for key in data if encoding.name(key) == name]:
-                    del data[key]
-            else:
-                key, value = encoding.load_value(name, value)
-                data[key] = value
-        self._cloakroom_saved(session_key, stored)
-
-    def _cloakroom_merges(self, encoding, data, stored):
-        """A function for each key whose value is computed again on top of another request's."""
-        if self._cloakroom_cleared:
-            # This request's dictionary replaces everything.
-            return {}
-        merges = {}
-        for name, (functions, after) in self._cloakroom_modified.items():
-            for key in data:
-                if encoding.name(key) == name and encoding.dump_value(key, data[key]) == after:
-                    merges[name] = _replay(encoding, key, name, functions)
-        if encoding.codec is not None:
-            before = stored.value(messages.KEY)
-            after = encoding.dump_value(messages.KEY, data[messages.KEY]) if messages.KEY in data else None
-            merges.setdefault(messages.KEY, lambda current: messages.merge(before, after, current))
-        return merges
+    def _cloakroom_statements(self, data, now):
+        return Statements(self, data, now)
 
     def _cloakroom_instance(self, data, text):
         """`create_model_instance`, which may be a subclass's, with the text that the core made."""
@@ -299,21 +168,6 @@ class SessionStore(DjangoStore):
     @staticmethod
     def _cloakroom_text(encoding, now):
         return None if encoding.codec is None else encoding.codec.encode(now)
-
-    def _cloakroom_saved(self, session_key, stored):
-        self._cloakroom_forget()
-        self._cloakroom_origin = (session_key, stored)
-
-
-def _replay(encoding, key, name, functions):
-    def replay(current):
-        value = None if current is None else encoding.load_value(name, current)[1]
-        for function in functions:
-            value = function(value)
-        return encoding.dump_value(key, value)
-
-    return replay
-
 
 def _log_corrupted():
     logging.getLogger("django.security.SuspiciousSession").warning("Session data corrupted")

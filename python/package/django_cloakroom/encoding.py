@@ -2,6 +2,7 @@
 
 import functools
 import json
+import pickle
 
 from django.conf import settings
 from django.core.signing import JSONSerializer
@@ -87,6 +88,32 @@ class OwnEncoding:
 
     def _text(self, key, value):
         return self.serializer.dumps({key: value}).decode("latin-1")
+
+
+class PickleEncoding(OwnEncoding):
+    """For caches, which keep the dictionary itself, pickled: values are compared as pickles."""
+
+    def __init__(self, session):
+        self.session = session
+
+    @staticmethod
+    def _text(key, value):
+        return pickle.dumps({key: value}, pickle.HIGHEST_PROTOCOL).decode("latin-1")
+
+    def loads(self, text):
+        data = {}
+        for value in json.loads(text).values():
+            data.update(_unpickled(value))
+        return data
+
+    def load_value(self, name, text):
+        ((key, value),) = _unpickled(json.loads(text)).items()
+        return key, value
+
+
+def _unpickled(text):
+    # The process has just pickled it itself, from what the cache's own client returned.
+    return pickle.loads(text.encode("latin-1"))
 
 
 def encoding_of(session, base):

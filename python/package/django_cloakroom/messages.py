@@ -6,31 +6,34 @@ import json
 KEY = "_messages"
 
 
+# For a key that is no longer there.
+ABSENT = object()
+
+
 def merge(before, after, current):
     """
     The messages after a request that loaded `before` and left `after`, now that another request left `current`.
 
-    What this request consumed is gone, what it added comes last, and all others stay. All are the JSON text of the
-    session's value, or None where there is none.
+    What this request consumed is gone, what it added comes last, and all others stay. All are values of the session, or
+    None where there is none. Where nothing is left, ABSENT.
     """
     lists = [_messages(value) for value in (before, after, current)]
     if any(messages is None for messages in lists):
         # Not written by SessionStorage: as for every other key, the later change counts.
-        return after
+        return ABSENT if after is None else after
     loaded, left, there = lists
     merged = _without(there, _without(loaded, left)) + _without(left, loaded)
-    return json.dumps("[%s]" % ", ".join(merged)) if merged else None
+    return "[%s]" % ", ".join(merged) if merged else ABSENT
 
 
 def _messages(value):
     """The text of each message; None if this is no list of messages."""
     if value is None:
         return []
-    text = json.loads(value)
-    if not isinstance(text, str):
+    if not isinstance(value, str):
         return None
     try:
-        messages = json.loads(text)
+        messages = json.loads(value)
     except ValueError:
         return None
     if not isinstance(messages, list):

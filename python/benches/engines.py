@@ -1,0 +1,87 @@
+"""
+What the engines cost beside Django's: CPU time, latency and statements, for read, change, new and login.
+
+    python benches/engines.py --django-tests FOLDER --database postgres
+
+Both run in one process, in turn, so that both meet the same machine. The median of rounds counts.
+"""
+
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests"))
+
+ROUNDS, CALLS = 15, 60
+
+
+def main():
+    import run
+
+    run.main(bench)
+
+
+def bench():
+    from importlib import import_module
+
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    engines = [
+        "django.contrib.sessions.backends.db",
+        "django_cloakroom.db",
+        "django.contrib.sessions.backends.cached_db",
+        "django_cloakroom.cached_db",
+    ]
+    data = {"_auth_user_id": "7", "_auth_user_hash": "x" * 64, "cart": [{"id": n, "count": 1} for n in range(20)]}
+
+    def session(store):
+        new = store()
+        new.update(data)
+        new.save()
+        return new
+
+    def read(store, key):
+        store(key).get("cart")
+
+    def change(store, key):
+        loaded = store(key)
+        loaded["n"] = time.perf_counter_ns()
+        loaded.save()
+
+    def new(store, _key):
+        session(store)
+
+    def login(store, key):
+        # As django.contrib.auth.login and the middleware.
+        loaded = store(key)
+        loaded.get("_auth_user_id")
+        loaded.cycle_key()
+        loaded["_auth_user_id"] = "8"
+        loaded.save()
+
+    print(f"{'':8} {'engine':44} {'CPU us':>8} {'wall us':>8} statements")
+    for work in (read, change, new, login):
+        stores = [import_module(engine).SessionStore for engine in engines]
+        times = {engine: ([], []) for engine in engines}
+        for _round in range(ROUNDS):
+            for engine, store in zip(engines, stores):
+                keys = [session(store).session_key for _ in range(CALLS)]
+                cpu, wall = time.process_time(), time.perf_counter()
+                for key in keys:
+                    work(store, key)
+                times[engine][0].append((time.process_time() - cpu) / CALLS)
+                times[engine][1].append((time.perf_counter() - wall) / CALLS)
+        for engine, store in zip(engines, stores):
+            key = session(store).session_key
+            with CaptureQueriesContext(connection) as queries:
+                work(store, key)
+            cpu, wall = (1e6 * median(values) for values in times[engine])
+            statements = " ".join(query["sql"].split()[0] for query in queries)
+            print(f"{work.__name__:8} {engine:44} {cpu:8.0f} {wall:8.0f} {statements}")
+
+
+if __name__ == "__main__":
+    main()
