@@ -3,6 +3,7 @@
 SECRET_KEY = "the tests' secret"
 DATABASES = {}
 INSTALLED_APPS = [
+    "django_cloakroom",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",

@@ -1,0 +1,69 @@
+"""The system checks, and what is said where the native part is missing."""
+
+import importlib
+import sys
+from unittest import mock
+
+from django.core import checks
+from django.db import connections
+from django.test import SimpleTestCase, override_settings
+
+import django_cloakroom
+import django_cloakroom.db
+from django_cloakroom.checks import check_session_engine
+
+CACHES = "django.core.cache.backends."
+
+
+class Overriding(django_cloakroom.db.SessionStore):
+    def save(self, must_create=False):
+        pass
+
+
+class Checks(SimpleTestCase):
+    databases = {"default"}
+
+    def found(self, engine, backend="redis.RedisCache", **settings):
+        caches = {"default": {"BACKEND": CACHES + backend, "LOCATION": "redis://127.0.0.1"}}
+        with override_settings(SESSION_ENGINE=engine, CACHES=caches, **settings):
+            return [message.id for message in check_session_engine(None)]
+
+    def test_settings_that_work(self):
+        for engine in ("db", "cached_db", "cache"):
+            self.assertEqual(self.found(f"django_cloakroom.{engine}"), [], engine)
+
+    def test_other_engines_are_not_checked(self):
+        self.assertEqual(self.found("django.contrib.sessions.backends.cache", "dummy.DummyCache"), [])
+
+    def test_a_cache_that_cannot_compare_and_swap(self):
+        self.assertEqual(self.found("django_cloakroom.cache", "dummy.DummyCache"), ["cloakroom.E003"])
+        self.assertEqual(self.found("django_cloakroom.cache", SESSION_CACHE_ALIAS="missing"), ["cloakroom.E003"])
+
+    def test_a_cache_that_is_not_shared(self):
+        self.assertEqual(self.found("django_cloakroom.cache", "locmem.LocMemCache"), ["cloakroom.W001"])
+        self.assertEqual(self.found("django_cloakroom.cached_db", "locmem.LocMemCache"), ["cloakroom.W002"])
+        self.assertEqual(self.found("django_cloakroom.cached_db", "locmem.LocMemCache", DEBUG=True), [])
+
+    def test_a_database_that_was_never_tried(self):
+        with mock.patch.object(connections["default"], "vendor", "oracle", create=True):
+            self.assertEqual(self.found("django_cloakroom.db"), ["cloakroom.E002"])
+
+    def test_a_subclass_that_saves_by_itself(self):
+        module = mock.Mock(SessionStore=Overriding)
+        with mock.patch.dict(sys.modules, {"overriding": module}):
+            self.assertEqual(self.found("overriding"), ["cloakroom.W003"])
+
+    def test_the_app_registers_them(self):
+        self.assertIn(check_session_engine, checks.registry.registry.get_checks())
+
+
+class Import(SimpleTestCase):
+    def test_a_missing_native_part_is_told(self):
+        modules = {name: module for name, module in sys.modules.items() if name.startswith("django_cloakroom")}
+        with mock.patch.dict(sys.modules):
+            for name in modules:
+                del sys.modules[name]
+            # As for a platform without a wheel.
+            sys.modules["django_cloakroom._core"] = None
+            with self.assertRaisesRegex(ImportError, "install the wheel of this platform"):
+                importlib.import_module("django_cloakroom")
