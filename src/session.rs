@@ -406,7 +406,7 @@ impl Session {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use cloakroom::{MemoryStore, Session, Settings, Value, ValueError};
+    /// use cloakroom::{MemoryStore, Session, Settings, Value};
     ///
     /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
     /// let append = |list: Option<&Value>| {
