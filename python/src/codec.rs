@@ -7,6 +7,7 @@ use cloakroom::signing::SecretKey;
 use cloakroom::{DecodeError, SessionCodec, SessionCodecConfig, SessionData, ValueError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
 use crate::error::SessionUnreadable;
 
@@ -77,6 +78,12 @@ impl Stored {
     /// The JSON text of one value.
     fn value(&self, key: &str) -> Option<&str> {
         self.data.get(key).map(cloakroom::Value::json)
+    }
+
+    /// For `copy` and `pickle`, which Django's own sessions allow.
+    fn __reduce__<'python>(slf: &Bound<'python, Self>) -> (Bound<'python, PyType>, (String, String)) {
+        let stored = slf.get();
+        (slf.get_type(), (stored.text.clone(), stored.data.to_json()))
     }
 
     fn __repr__(&self) -> String {

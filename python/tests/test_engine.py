@@ -1,7 +1,9 @@
 """What the engine promises beyond Django's, one request after the other."""
 
+import copy
 import json
 import logging
+import pickle
 from unittest import skipUnless
 
 from django.contrib.auth.models import User
@@ -11,9 +13,11 @@ from django.contrib.messages.storage.session import SessionStorage
 from django.contrib.sessions.backends.db import SessionStore as DjangoStore
 from django.contrib.sessions.models import Session
 from django.core import signing
+from django.core.management import call_command
 from django.db import connection
 from django.db.models.signals import post_save, pre_save
 from django.test import Client, RequestFactory, override_settings
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from sessions_tests.models import CustomSession
 from support import StoreTestCase
@@ -28,13 +32,9 @@ class PickleSerializer:
     """As Django had it before 5.0."""
 
     def dumps(self, obj):
-        import pickle
-
         return pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
 
     def loads(self, data):
-        import pickle
-
         return pickle.loads(data)
 
 
@@ -206,6 +206,32 @@ class Merging(StoreTestCase):
         with self.assertRaises(SessionUnreadable):
             first.save()
         self.assertEqual(text_of(session_key), text.swapcase())
+
+
+class Copying(StoreTestCase):
+    def test_a_session_can_be_copied_and_pickled(self):
+        session = self.store(self.stored(a=[1]))
+        session.items()
+        for other in (copy.deepcopy(session), pickle.loads(pickle.dumps(session))):
+            other["a"].append(2)
+            other.modified = True
+            other.save()
+        self.assertEqual(session["a"], [1])
+        self.assertEqual(self.items(session.session_key), {"a": [1, 2]})
+
+
+class Clearing(StoreTestCase):
+    def test_expired_sessions_go_some_at_once(self):
+        live, now = self.stored(a=1), timezone.now()
+        ends = [now - timezone.timedelta(seconds=1)] * 1203
+        rows = [
+            Session(session_key=f"expired{number}", session_data="x", expire_date=end) for number, end in enumerate(ends)
+        ]
+        Session.objects.bulk_create(rows)
+        with CaptureQueriesContext(connection) as queries, override_settings(SESSION_ENGINE="django_cloakroom.db"):
+            call_command("clearsessions")
+        self.assertEqual([row.session_key for row in Session.objects.all()], [live])
+        self.assertEqual(sum(query["sql"].startswith("DELETE") for query in queries), 3)
 
 
 class Messages(StoreTestCase):
@@ -400,8 +426,6 @@ class Statements(StoreTestCase):
         return client.get(f"/sign_in/{name}")
 
     def sessions_statements(self, work):
-        from django.test.utils import CaptureQueriesContext
-
         with CaptureQueriesContext(connection) as queries:
             work()
         return [query["sql"] for query in queries if "django_session" in query["sql"]]
