@@ -78,6 +78,15 @@ class Copies(StoreTestCase):
         self.assertIsNone(self.copy(session_key))
         self.assertEqual(self.items(session_key), {})
 
+    def test_the_marker_of_a_logout_lasts_as_long_as_the_rust_librarys(self):
+        session_key, moved = self.stored(user=7), SessionStore(self.stored(user=8))
+        before = moved.session_key
+        with mock.patch.object(type(self.cache), "set", wraps=self.cache.set) as marking:
+            SessionStore(session_key).flush()
+            moved.cycle_key()
+        marks = {call.args[0].removeprefix(SessionStore.cache_key_prefix): call.args[1:] for call in marking.mock_calls}
+        self.assertEqual((marks[session_key], marks[before]), ((None, 60), (None, 60)))
+
     def test_a_reader_during_a_save(self):
         session_key = self.uncached(a=1)
 

@@ -32,6 +32,8 @@ from .db import SessionStore as DatabaseStore
 # In seconds.
 COPY_AGE = 5 * 60
 MARKER_AGE = 10
+# After a deletion, as long as the Rust library's mark of a logout: its readers may take half of that before they fill.
+ENDED_AGE = 60
 # A reader that took longer puts no copy.
 FILL_WITHIN = MARKER_AGE / 2
 
@@ -131,14 +133,14 @@ class SessionStore(DatabaseStore):
         before = self.session_key
         super().cycle_key()
         if before is not None:
-            self._cloakroom_mark(before)
+            self._cloakroom_mark(before, ENDED_AGE)
             self._cloakroom_publish()
 
     def delete(self, session_key=None):
         session_key = self.session_key if session_key is None else session_key
         if session_key is not None:
             super().delete(session_key)
-            self._cloakroom_mark(session_key, is_final=True)
+            self._cloakroom_mark(session_key, ENDED_AGE, must_succeed=True)
 
     def _cloakroom_publish(self):
         """Puts the first copy of a new random key there: nobody else knows that key yet."""
@@ -147,11 +149,11 @@ class SessionStore(DatabaseStore):
         except Exception:
             logger.exception("Error saving to cache (%s)", self._cache)
 
-    def _cloakroom_mark(self, session_key, is_final=False):
+    def _cloakroom_mark(self, session_key, age=MARKER_AGE, must_succeed=False):
         """Sends everybody to the database for a while, from now on and from the commit on."""
 
         def mark():
-            self._cache.set(self.cache_key_prefix + session_key, None, MARKER_AGE)
+            self._cache.set(self.cache_key_prefix + session_key, None, age)
 
         def mark_or_log():
             try:
@@ -163,7 +165,7 @@ class SessionStore(DatabaseStore):
         if connections[using].in_atomic_block:
             transaction.on_commit(mark_or_log, using=using)
         # A logout whose copy stays in the cache is an error, as in Django; a save is not.
-        (mark if is_final else mark_or_log)()
+        (mark if must_succeed else mark_or_log)()
 
     def _cloakroom_refill(self, session_key):
         start = time.monotonic()
