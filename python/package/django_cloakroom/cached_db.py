@@ -7,8 +7,9 @@ copy over something that it did not see.
 1. A change or a deletion replaces the copy by a marker, after the row was written and, inside of a transaction, again
    when that commits. Everybody reads the database while the marker lasts. It is None, which Django's own engine takes
    for a miss.
-2. Only readers put copies there, by `cache.add`, which never replaces a marker or another copy. A reader that began to
-   read long ago puts none: a marker of meanwhile may be gone already. Inside of a transaction, where the row may be old
+2. Only readers put copies there, by `cache.add`, which never replaces a marker or another copy; and whoever makes a new
+   random key, which nobody else knows yet. A reader that began to read long ago puts none: a marker of meanwhile may be
+   gone already. Inside of a transaction, where the row may be old
    or not committed, nothing is put there before it commits, and then from a new read.
 3. A copy lives for COPY_AGE at most. So long can a session outlive its logout when the cache fails at that moment.
 4. A save compares with the row, not with the copy.
