@@ -1,11 +1,14 @@
 //! A store that outlives the Tokio runtime on which it was opened, as one in a static does that several `#[tokio::test]`s
 //! share; and one that two runtimes use at once.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Waker};
 
 use cloakroom::chrono::{TimeDelta, Utc};
 use cloakroom::store::{Created, Record, Updated};
-use cloakroom::{SessionData, SessionKey, SessionStore, Settings};
+use cloakroom::{MemoryStore, Session, SessionData, SessionKey, SessionStore, Settings};
 use tokio::runtime::{Builder, Runtime};
 
 /// As `#[tokio::test]` makes it: its tasks run only while somebody waits for something on it.
@@ -129,4 +132,45 @@ fn a_store_serves_one_runtime_after_the_other() {
 #[test]
 fn a_store_serves_two_runtimes_at_the_same_time() {
     with_each_store(at_the_same_time);
+}
+
+/// Drives a future on this thread, as a binding to another language does that has no runtime.
+fn drive<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return output;
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_save_without_a_runtime_outlasts_conflicts() {
+    const CONFLICTS: u32 = 6;
+    let store: Arc<dyn SessionStore> = Arc::new(MemoryStore::new());
+    let settings = Settings::new("secret");
+    let first = Session::new(Arc::clone(&store), settings.clone());
+    first.set("theirs", 0).unwrap();
+    drive(first.save()).unwrap();
+    let session_key = first.session_key().unwrap();
+    let open =
+        move || drive(Session::open(Arc::clone(&store), settings.clone(), session_key.clone())).unwrap();
+
+    let mine = open();
+    let calls = Arc::new(AtomicU32::new(0));
+    let (counting, opening) = (Arc::clone(&calls), open.clone());
+    // Whenever the change is made, somebody else saves before it is written.
+    let increment = move |count: Option<u32>| {
+        if counting.fetch_add(1, Ordering::Relaxed) < CONFLICTS {
+            let theirs = opening();
+            theirs.modify::<u32>("theirs", |count| count.unwrap_or(0) + 1).unwrap();
+            drive(theirs.save()).unwrap();
+        }
+        count.unwrap_or(0) + 1
+    };
+    mine.modify("mine", increment).unwrap();
+    drive(mine.save()).unwrap();
+    assert_eq!(calls.load(Ordering::Relaxed), CONFLICTS + 1);
+    assert_eq!(open().data().to_json(), r#"{"theirs":6,"mine":1}"#);
 }

@@ -12,7 +12,7 @@ use cloakroom::chrono::Utc;
 use cloakroom::store::{Record, Rotated, Updated, Version};
 use cloakroom::{
     ConcurrentChanges, Error, KeyGenerator, MemoryStore, Session, SessionKey, SessionMiddleware,
-    SessionStore, Settings,
+    SessionStore, Settings, Value,
 };
 
 use crate::support::stores;
@@ -114,9 +114,11 @@ async fn each_change_is_done_again_on_top_of_the_others() {
         mine.set_default("new", 5).unwrap();
         mine.modify::<i32>("list", |list| list.unwrap_or(0) * 10 + 1).unwrap();
         mine.modify::<i32>("list", |list| list.unwrap_or(0) * 10 + 2).unwrap();
+        mine.modify_value("list", |list| Value::serialize(&[list.map(Value::json)])).unwrap();
         mine.save().await.unwrap();
 
-        let expected = r#"{"start":true,"kept":1,"both":3,"list":712,"theirs":1,"default":"theirs","new":5}"#;
+        let expected =
+            r#"{"start":true,"kept":1,"both":3,"list":["712"],"theirs":1,"default":"theirs","new":5}"#;
         assert_eq!(mine.data().to_json(), expected, "{name}: what this request sees afterwards");
         let stored = open(&store, ConcurrentChanges::Merge, &session_key).await;
         assert_eq!(stored.data().to_json(), expected, "{name}");
