@@ -74,7 +74,21 @@ impl SessionKey {
     /// assert_eq!(session_key.public_id(), "6bce7e9f0779");
     /// ```
     pub fn public_id(&self) -> String {
-        Sha256::digest(self.as_str()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+        self.shown().to_string()
+    }
+
+    /// The [`public_id`](SessionKey::public_id), computed when somebody formats it. `tracing` evaluates the fields of
+    /// a span that nobody wants when its feature `log` is on, as actix-web turns it on.
+    pub(crate) fn shown(&self) -> impl fmt::Display + '_ {
+        PublicId(self)
+    }
+}
+
+struct PublicId<'a>(&'a SessionKey);
+
+impl fmt::Display for PublicId<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&cloakroom_formats::private::hex(&Sha256::digest(self.0.as_str())[..6]))
     }
 }
 

@@ -14,18 +14,18 @@ pub(crate) enum Ended {
 
 /// After a login was saved.
 pub(crate) fn logged_in(session_key: &SessionKey, user: &str) {
-    tracing::info!(target: "cloakroom::auth", session = %session_key.public_id(), user, "user logged in");
+    tracing::info!(target: "cloakroom::auth", session = %session_key.shown(), user, "user logged in");
 }
 
 /// After the session was removed from the store.
 pub(crate) fn ended(how: Ended, session_key: &SessionKey, user: &str) {
     match how {
         Ended::LoggedOut => {
-            tracing::info!(target: "cloakroom::auth", session = %session_key.public_id(), user, "user logged out");
+            tracing::info!(target: "cloakroom::auth", session = %session_key.shown(), user, "user logged out");
         }
         Ended::HashDiffers => tracing::info!(
             target: "cloakroom::auth",
-            session = %session_key.public_id(),
+            session = %session_key.shown(),
             user,
             "login ended, as its hash does not fit the user's password; the password was changed, or SECRET_KEY is wrong"
         ),
@@ -34,5 +34,5 @@ pub(crate) fn ended(how: Ended, session_key: &SessionKey, user: &str) {
 
 /// After a session was ended from outside of its own request.
 pub(crate) fn revoked(session_key: &SessionKey, user: &str) {
-    tracing::info!(target: "cloakroom::auth", session = %session_key.public_id(), user, "session revoked");
+    tracing::info!(target: "cloakroom::auth", session = %session_key.shown(), user, "session revoked");
 }

@@ -9,11 +9,11 @@ use crate::site::session_key::SessionKey;
 use crate::store::contract::SessionStore;
 
 pub(crate) fn load(store: &dyn SessionStore, session_key: &SessionKey) -> Span {
-    debug_span!("session.load", store = store.name(), session = %session_key.public_id(), outcome = Empty)
+    debug_span!("session.load", store = store.name(), session = %session_key.shown(), outcome = Empty)
 }
 
 pub(crate) fn delete(store: &dyn SessionStore, session_key: &SessionKey) -> Span {
-    debug_span!("session.delete", store = store.name(), session = %session_key.public_id(), outcome = Empty)
+    debug_span!("session.delete", store = store.name(), session = %session_key.shown(), outcome = Empty)
 }
 
 pub(crate) fn save(store: &dyn SessionStore) -> Span {
@@ -48,7 +48,6 @@ pub(crate) fn saved(
     if span.is_disabled() {
         return;
     }
-    let name = |session_key: &SessionKey| tracing::field::display(session_key.public_id());
     let outcome = match (before, saved) {
         (None, Ok(_)) => "created",
         (Some(before), Ok(now)) if before == now => "updated",
@@ -61,10 +60,10 @@ pub(crate) fn saved(
         (_, Err(_)) => "failed",
     };
     if let Some(session_key) = saved.ok().or(before) {
-        span.record("session", name(session_key));
+        span.record("session", tracing::field::display(session_key.shown()));
     }
     if let Some(before) = before.filter(|_| outcome == "rotated") {
-        span.record("session_before", name(before));
+        span.record("session_before", tracing::field::display(before.shown()));
     }
     span.record("outcome", outcome);
     span.record("attempts", attempts);
