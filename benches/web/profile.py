@@ -1,8 +1,8 @@
-"""Where the instructions of a request go: the floor's site and this library's, under callgrind.
+"""Where the instructions of a request go: the floor's site, this library's and a peer's, under callgrind.
 
-profile.py SITE FOLDER STORE [REQUESTS]: SITE is `bench-web-site`, FOLDER is for what is in between, STORE is `redis`, with
-one client, `postgres`, with 16, whose requests share statements, or `memory`, for a request that does not look at its
-session. Prints a Markdown table.
+profile.py SITE PEERS FOLDER STORE [REQUESTS]: SITE is `bench-web-site`, PEERS `bench-web-peers`, FOLDER is for what is in
+between, STORE is `redis`, with one client, `postgres`, with 16, whose requests share statements, or `memory`, with one,
+beside tower-sessions. Prints a Markdown table.
 """
 
 import concurrent.futures
@@ -18,19 +18,21 @@ import subprocess
 import sys
 import time
 
-ROUTES = [("S1 read", "/read"), ("S2 counter", "/count"), ("S3 new session", "/new")]
+ROUTES = [("S1 read", "/read"), ("S2 counter", "/count"), ("S3 new session", "/new"), ("S4 login", "/login")]
+UNTOUCHED = ("S0 untouched", "/untouched")
 
-# A key that no store is asked for.
-SESSION = {"/untouched": "sessionid=" + "a" * 32}
+FLOOR, OURS, TOWER_SESSIONS = "floor", "cloakroom", "tower-sessions"
+LABELS = {FLOOR: "floor", OURS: "ours", TOWER_SESSIONS: "tower-sessions"}
 
 # To whom an instruction belongs: the first whose pattern is in the name of the function it stands in. Inlined code counts
 # for the function that it is inlined into.
 OWNERS = [
     ("allocating", r"malloc|^free|calloc|_int_free|unlink_chunk|__rust|__rdl|__rustc|\bfree \["),
     ("copying and comparing bytes", r"memcpy|memmove|memset|memcmp|bcmp|memchr_avx|strlen"),
-    ("pickle", r"cloakroom::codec::pickle"),
-    ("the rest of cloakroom", r"cloakroom::"),
-    ("the floor's handlers", r"bench_web_site::"),
+    ("pickle", r"cloakroom_formats::pickle"),
+    ("the rest of cloakroom", r"cloakroom(_formats)?::"),
+    ("the handlers", r"bench_web_"),
+    ("tower-sessions", r"tower_sessions|tower_cookies|(^|[< ])(cookie|time|rand)::"),
     ("serde", r"serde_json|serde_core"),
     ("SHA-256, without the processor's help", r"sha2::"),
     ("redis and its parser", r"redis::|combine::"),
@@ -114,8 +116,18 @@ class Site:
             assert response.status == 200, f"{path}: {response.status}"
             return response.getheader("Set-Cookie", "").split(";")[0]
 
-        cookie = get("/seed") if path in ["/read", "/count"] else SESSION.get(path)
-        return lambda times: [get(path, cookie) for _ in range(times)]
+        # A login moves the session to a new key each time, which the next one then uses.
+        cookie = get("/seed") if path in ["/read", "/count", "/login"] else None
+        # A key that no store is asked for.
+        cookie = "sessionid=" + "a" * 32 if path == "/untouched" else cookie
+
+        def ask(times):
+            nonlocal cookie
+            for _ in range(times):
+                answer = get(path, cookie)
+                cookie = answer if path == "/login" else cookie
+
+        return ask
 
     def control(self, *options):
         subprocess.run(["callgrind_control", *options, str(self.process.pid)], check=True, capture_output=True)
@@ -150,28 +162,36 @@ class Site:
         self.process.wait()
 
 
-def main(program, folder, kind, requests="2000"):
-    folder, columns = pathlib.Path(folder), []
-    start, clients, routes = {
-        "memory": (lambda _: contextlib.nullcontext("memory:"), 1, [("S0 untouched", "/untouched")]),
-        "redis": (redis, 1, ROUTES),
-        "postgres": (postgres, 16, ROUTES),
+def main(site, peers, folder, kind, requests="2000"):
+    folder = pathlib.Path(folder)
+    start, clients, columns = {
+        "memory": (
+            lambda _: contextlib.nullcontext("memory:"),
+            1,
+            {UNTOUCHED: [FLOOR, OURS, TOWER_SESSIONS]} | dict.fromkeys(ROUTES, [OURS, TOWER_SESSIONS]),
+        ),
+        "redis": (redis, 1, dict.fromkeys(ROUTES, [FLOOR, OURS])),
+        "postgres": (postgres, 16, dict.fromkeys(ROUTES, [FLOOR, OURS])),
     }[kind]
+    columns = [(route, contender) for route, contenders in columns.items() for contender in contenders]
+    measured = {}
     with start(folder) as store:
-        for contender in ["floor", "cloakroom"]:
-            site = Site(program, contender, store, folder)
+        for contender in dict.fromkeys(contender for _, contender in columns):
+            program = peers if contender == TOWER_SESSIONS else site
+            running = Site(program, contender, store, folder)
             try:
-                columns.append([site.instructions(path, clients, int(requests)) for _, path in routes])
+                for (name, path), of in columns:
+                    if of == contender:
+                        measured[name, of] = running.instructions(path, clients, int(requests))
             finally:
-                site.stop()
-    print("| instructions of one request | " + " | ".join(f"{name}: floor | ours" for name, _ in routes) + " |")
-    print("|---|" + "---:|" * 2 * len(routes))
-    figures = lambda owner: [f"{column[route].get(owner, 0):,.0f}" for route in range(len(routes)) for column in columns]
-    for owner in columns[0][0]:
-        if any(column[route][owner] for route in range(len(routes)) for column in columns):
-            print(f"| {owner} | " + " | ".join(figures(owner)) + " |")
-    sums = [f"{sum(column[route].values()):,.0f}" for route in range(len(routes)) for column in columns]
-    print("| all | " + " | ".join(sums) + " |")
+                running.stop()
+    measured = {f"{name}: {LABELS[of]}": measured[name, of] for (name, _), of in columns}
+    print("| instructions of one request | " + " | ".join(measured) + " |")
+    print("|---|" + "---:|" * len(measured))
+    for owner in [owner for owner, _ in OWNERS] + ["other"]:
+        if any(column[owner] for column in measured.values()):
+            print(f"| {owner} | " + " | ".join(f"{column[owner]:,.0f}" for column in measured.values()) + " |")
+    print("| all | " + " | ".join(f"{sum(column.values()):,.0f}" for column in measured.values()) + " |")
 
 
 main(*sys.argv[1:])

@@ -7,10 +7,12 @@ pub(crate) enum Store {
     Memory,
     Postgres,
     Redis,
+    Valkey,
     Sqlite,
 }
 
-pub(crate) const STORES: [Store; 4] = [Store::Memory, Store::Postgres, Store::Redis, Store::Sqlite];
+pub(crate) const STORES: [Store; 5] =
+    [Store::Memory, Store::Postgres, Store::Redis, Store::Valkey, Store::Sqlite];
 
 impl Store {
     pub(crate) fn name(self) -> &'static str {
@@ -18,6 +20,7 @@ impl Store {
             Store::Memory => "memory",
             Store::Postgres => "postgres",
             Store::Redis => "redis",
+            Store::Valkey => "valkey",
             Store::Sqlite => "sqlite",
         }
     }
@@ -27,7 +30,7 @@ impl Store {
         match self {
             Store::Memory => "axum alone",
             Store::Postgres => "axum, deadpool, tokio-postgres",
-            Store::Redis => "axum, redis-rs",
+            Store::Redis | Store::Valkey => "axum, redis-rs",
             Store::Sqlite => "axum, rusqlite",
         }
     }
@@ -47,8 +50,6 @@ pub(crate) struct Contender {
     pub(crate) name: &'static str,
     pub(crate) program: Program,
     pub(crate) stores: &'static [Store],
-    /// Also measured with one client at a time.
-    pub(crate) alone: bool,
     pub(crate) table: Table,
 }
 
@@ -65,60 +66,59 @@ const DJANGO: Table =
 const TOWER_SESSIONS: Table = Table { name: "tower_sessions", key: "id", others: "data, expiry_date" };
 const AXUM_SESSION: Table = Table { name: "sessions", key: "id", others: "expires, session" };
 
-use Store::{Memory, Postgres, Redis, Sqlite};
+use Store::{Memory, Postgres, Redis, Sqlite, Valkey};
 
 /// The first is the floor.
-pub(crate) const CONTENDERS: [Contender; 8] = [
+pub(crate) const CONTENDERS: [Contender; 9] = [
     Contender {
         name: "floor",
         program: Program::Site,
-        stores: &[Memory, Postgres, Redis, Sqlite],
-        alone: true,
+        stores: &[Memory, Postgres, Redis, Valkey, Sqlite],
         table: DJANGO,
     },
     Contender {
         name: "cloakroom",
         program: Program::Site,
-        stores: &[Memory, Postgres, Redis, Sqlite],
-        alone: true,
+        stores: &[Memory, Postgres, Redis, Valkey, Sqlite],
+        table: DJANGO,
+    },
+    Contender {
+        name: "cloakroom-actix",
+        program: Program::Site,
+        stores: &[Memory, Postgres, Redis, Valkey, Sqlite],
         table: DJANGO,
     },
     Contender {
         name: "tower-sessions",
         program: Program::Peers,
-        stores: &[Memory, Postgres, Redis, Sqlite],
-        alone: true,
+        stores: &[Memory, Postgres, Redis, Valkey, Sqlite],
         table: TOWER_SESSIONS,
     },
     Contender {
         name: "tower-sessions-no-ping",
         program: Program::Peers,
         stores: &[Postgres],
-        alone: false,
         table: TOWER_SESSIONS,
     },
     Contender {
         name: "axum_session",
         program: Program::Peers,
-        stores: &[Memory, Postgres, Redis],
-        alone: false,
+        stores: &[Memory, Postgres, Redis, Valkey],
         table: AXUM_SESSION,
     },
     Contender {
         name: "axum_session-cached",
         program: Program::Peers,
         stores: &[Postgres],
-        alone: false,
         table: AXUM_SESSION,
     },
     Contender {
         name: "actix-session",
         program: Program::Peers,
-        stores: &[Memory, Redis],
-        alone: false,
+        stores: &[Memory, Redis, Valkey],
         table: DJANGO,
     },
-    Contender { name: "django", program: Program::Django, stores: &[Postgres], alone: false, table: DJANGO },
+    Contender { name: "django", program: Program::Django, stores: &[Postgres], table: DJANGO },
 ];
 
 /// Those that take part with this store; the floor always does.

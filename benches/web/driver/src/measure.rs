@@ -12,7 +12,7 @@ use crate::site::Site;
 
 /// Measures all contenders of a store.
 pub(crate) async fn store(options: &Options, store: Store) -> Result<Runs> {
-    let server = Server::start(store, &options.folder).await?;
+    let server = Server::start(options, store).await?;
     let mut sites = Vec::new();
     for (number, contender) in contenders::of(store, &options.only).into_iter().enumerate() {
         let site = Site::start(options, &server, contender, number, store).await;
@@ -20,7 +20,7 @@ pub(crate) async fn store(options: &Options, store: Store) -> Result<Runs> {
     }
     let mut runs = Runs { runs: Vec::new(), locked: Vec::new() };
     let many = SCENARIOS.map(|scenario| (scenario, options.connections));
-    let one = [Scenario::Read, Scenario::Count, Scenario::New].map(|scenario| (scenario, 1));
+    let one = SCENARIOS.map(|scenario| (scenario, 1));
     for round in 0..options.rounds {
         if round > 0 {
             for site in &mut sites {
@@ -73,7 +73,7 @@ fn takes_part(contender: &Contender, store: Store, scenario: Scenario, connectio
     match store {
         // A session that is not looked at costs the same with every store.
         Store::Memory if scenario == Scenario::Untouched => connections > 1,
-        Store::Memory => contender.name != "floor" && connections > 1,
-        _ => scenario != Scenario::Untouched && (connections > 1 || contender.alone),
+        Store::Memory => contender.name != "floor",
+        _ => scenario != Scenario::Untouched,
     }
 }

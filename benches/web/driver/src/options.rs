@@ -11,6 +11,8 @@ pub(crate) struct Options {
     /// The programs of the sites.
     pub(crate) site: PathBuf,
     pub(crate) peers: PathBuf,
+    /// Valkey's server.
+    pub(crate) valkey: PathBuf,
     /// The Python that has Django, and the site's file.
     pub(crate) python: PathBuf,
     pub(crate) django_site: PathBuf,
@@ -31,6 +33,7 @@ impl Options {
         let mut options = Options {
             site: PathBuf::new(),
             peers: PathBuf::new(),
+            valkey: PathBuf::new(),
             python: PathBuf::new(),
             django_site: PathBuf::new(),
             folder: PathBuf::new(),
@@ -51,6 +54,7 @@ impl Options {
             match name.as_str() {
                 "--site" => options.site = value.into(),
                 "--peers" => options.peers = value.into(),
+                "--valkey" => options.valkey = value.into(),
                 "--python" => options.python = value.into(),
                 "--django-site" => options.django_site = value.into(),
                 "--folder" => options.folder = value.into(),

@@ -24,7 +24,8 @@ const STYLE: &str = "text { font: 13px system-ui, sans-serif; fill: #24292f } .t
 
 pub(crate) fn svg(store: Store, runs: &Runs, connections: usize) -> String {
     let ratio = |contender, scenario| runs.ratio([contender, "floor"], scenario, connections, application);
-    let names: Vec<&str> = std::iter::once("cloakroom")
+    let names: Vec<&str> = ["cloakroom", "cloakroom-actix"]
+        .into_iter()
         .chain(peers(store))
         .filter(|name| SCENARIOS.iter().any(|(scenario, _)| ratio(name, *scenario).is_some()))
         .collect();
@@ -37,6 +38,7 @@ pub(crate) fn svg(store: Store, runs: &Runs, connections: usize) -> String {
     let height = bottom + 40.0;
     let title = match store {
         Store::Redis => "Redis",
+        Store::Valkey => "Valkey",
         _ => "PostgreSQL",
     };
 
@@ -71,7 +73,7 @@ pub(crate) fn svg(store: Store, runs: &Runs, connections: usize) -> String {
     }
     for (row, name) in names.iter().enumerate() {
         let top = TOP + group * row as f64 + 8.0;
-        let weight = if *name == "cloakroom" { " style=\"font-weight: 600\"" } else { "" };
+        let weight = if name.starts_with("cloakroom") { " style=\"font-weight: 600\"" } else { "" };
         let _ = writeln!(
             svg,
             "<text text-anchor=\"end\" x=\"{}\" y=\"{}\"{weight}>{}</text>",

@@ -25,7 +25,7 @@ pub(crate) fn write(options: &Options, store: Store, runs: &Runs) -> Result<()> 
     text.push_str(&targets::table(store, runs, options.connections)?);
     print!("\n{}\n\n{text}", store.name());
     std::fs::write(file("md"), text)?;
-    if matches!(store, Store::Postgres | Store::Redis) {
+    if matches!(store, Store::Postgres | Store::Redis | Store::Valkey) {
         std::fs::write(file("svg"), plot::svg(store, runs, options.connections))?;
     }
     Ok(())

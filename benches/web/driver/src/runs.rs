@@ -75,6 +75,7 @@ pub(crate) fn label(contender: &str, store: Store) -> String {
     match (contender, store) {
         ("floor", _) => format!("floor: {}", store.floor()),
         ("cloakroom", _) => "Cloakroom".to_owned(),
+        ("cloakroom-actix", _) => "Cloakroom on actix-web".to_owned(),
         ("tower-sessions-no-ping", _) => "tower-sessions without pings".to_owned(),
         ("axum_session-cached", _) => "axum_session, cached".to_owned(),
         ("actix-session", Store::Memory) => "actix-session, in the cookie".to_owned(),
@@ -137,11 +138,16 @@ pub(crate) fn application(run: &Run) -> Option<f64> {
     Some(run.application)
 }
 
-/// Who is in the plot and the comparison with peers.
+/// Who is in the comparison with peers.
 pub(crate) fn peers(store: Store) -> Vec<&'static str> {
     let all = contenders::of(store, &[]);
     all.into_iter()
         .map(|contender| contender.name)
-        .filter(|name| !["floor", "cloakroom"].contains(name))
+        .filter(|name| *name != "floor" && !name.starts_with("cloakroom"))
         .collect()
+}
+
+/// This library on the peer's own web framework.
+pub(crate) fn ours_beside(peer: &str) -> &'static str {
+    if peer == "actix-session" { "cloakroom-actix" } else { "cloakroom" }
 }

@@ -20,10 +20,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) async fn start(store: Store, folder: &Path) -> Result<Server> {
+    pub(crate) async fn start(options: &Options, store: Store) -> Result<Server> {
+        let folder = &options.folder;
         let process = match store {
             Store::Postgres => Some(postgres(folder).await?),
-            Store::Redis => Some(redis(folder)?),
+            Store::Redis => Some(redis(&program("redis-server")?, folder)?),
+            Store::Valkey => Some(redis(&options.valkey, folder)?),
             Store::Memory | Store::Sqlite => None,
         };
         Ok(Server { store, process })
@@ -50,7 +52,7 @@ impl Server {
                 client.batch_execute(&format!("CREATE DATABASE {name}")).await?;
                 postgres_url(port, &name)
             }
-            Store::Redis => format!("redis://127.0.0.1:{port}/{number}"),
+            Store::Redis | Store::Valkey => format!("redis://127.0.0.1:{port}/{number}"),
             Store::Sqlite => {
                 let path = options.folder.join(format!("{}.sqlite3", contender.name));
                 let connection = rusqlite::Connection::open(&path)?;
@@ -115,10 +117,10 @@ async fn postgres(folder: &Path) -> Result<Process> {
     Err("PostgreSQL lets nobody in".into())
 }
 
-/// Redis with nothing written to the disk.
-fn redis(folder: &Path) -> Result<Process> {
+/// Redis or Valkey with nothing written to the disk.
+fn redis(program: &Path, folder: &Path) -> Result<Process> {
     let port = free_port()?;
-    let mut server = command(None, program("redis-server")?);
+    let mut server = command(None, program);
     server.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     server.arg("--dir").arg(folder);
     Process::start(server, port, &folder.join("redis.log"))

@@ -18,6 +18,12 @@ mod session_data;
 use axum::{Router, routing::get};
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [contender, port, store] = arguments.as_slice()
+        && contender == "cloakroom-actix"
+    {
+        return cloakroom_site::serve_with_actix(port.parse().expect("a port"), store);
+    }
     serve::serve(async |contender: &str, store: &str| match (contender, store.split(':').next()) {
         ("cloakroom", _) => cloakroom_site::site(store).await,
         (_, Some("postgres")) => floor::postgres::site(store).await,
