@@ -7,6 +7,8 @@
 
 mod codec;
 mod error;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+mod files;
 mod save;
 mod store;
 
@@ -17,6 +19,9 @@ mod _core {
     use crate::codec::{Codec, Stored};
     #[pymodule_export]
     use crate::error::{SessionGone, SessionUnreadable};
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    #[pymodule_export]
+    use crate::files::Files;
     #[pymodule_export]
     use crate::save::save;
 }

@@ -2,6 +2,8 @@
 
 import importlib
 import sys
+import tempfile
+from pathlib import Path
 from unittest import mock
 
 from django.core import checks
@@ -10,6 +12,7 @@ from django.test import SimpleTestCase, override_settings
 
 import django_cloakroom
 import django_cloakroom.db
+import django_cloakroom.file
 from django_cloakroom.checks import check_session_engine
 
 CACHES = "django.core.cache.backends."
@@ -18,6 +21,11 @@ CACHES = "django.core.cache.backends."
 class Overriding(django_cloakroom.db.SessionStore):
     def save(self, must_create=False):
         pass
+
+
+class Naming(django_cloakroom.file.SessionStore):
+    def _key_to_file(self, session_key=None):
+        return "elsewhere"
 
 
 class Checks(SimpleTestCase):
@@ -31,6 +39,29 @@ class Checks(SimpleTestCase):
     def test_settings_that_work(self):
         for engine in ("db", "cached_db", "cache"):
             self.assertEqual(self.found(f"django_cloakroom.{engine}"), [], engine)
+
+    def test_the_folder_of_files(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.assertEqual(self.found("django_cloakroom.file", SESSION_FILE_PATH=folder), [])
+            away = self.found("django_cloakroom.file", SESSION_FILE_PATH=folder + "/away")
+            self.assertEqual(away, ["cloakroom.E004"])
+            # Not a folder, so nobody can write to it, not even root.
+            (Path(folder) / "file").touch()
+            no_folder = self.found("django_cloakroom.file", SESSION_FILE_PATH=folder + "/file")
+            self.assertEqual(no_folder, ["cloakroom.E004"])
+            prefix = self.found("django_cloakroom.file", SESSION_FILE_PATH=folder, SESSION_COOKIE_NAME="a/b")
+            self.assertEqual(prefix, ["cloakroom.E004"])
+
+    def test_a_subclass_with_file_names_of_its_own(self):
+        module = mock.Mock(SessionStore=Naming)
+        with mock.patch.dict(sys.modules, {"naming": module}):
+            self.assertEqual(self.found("naming"), ["cloakroom.E006"])
+
+    def test_pickles_in_cookies(self):
+        self.assertEqual(self.found("django_cloakroom.signed_cookies"), [])
+        pickles = "django.contrib.sessions.serializers.PickleSerializer"
+        found = self.found("django_cloakroom.signed_cookies", SESSION_SERIALIZER=pickles)
+        self.assertEqual(found, ["cloakroom.E005"])
 
     def test_other_engines_are_not_checked(self):
         self.assertEqual(self.found("django.contrib.sessions.backends.cache", "dummy.DummyCache"), [])

@@ -17,6 +17,7 @@ mod removal;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod texts;
 pub(super) mod url;
 
 use std::fmt;
@@ -40,6 +41,12 @@ use crate::store::cache::{CacheCompressor, CacheFormat, CacheSerializer};
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
+
+/// For the Python package of this repository. It may change in any release.
+#[doc(hidden)]
+pub mod private {
+    pub use super::texts::{TextFile, TextFiles};
+}
 
 /// Keeps each session in its own file, as Django's `file` back end does, and concurrently with it. On Linux
 /// and macOS.

@@ -1,8 +1,10 @@
 """System checks: settings that cannot work with these engines, found at the start and not by a visitor."""
 
+import tempfile
 from importlib import import_module
 
 from django.conf import settings
+from django.contrib.sessions.backends.file import SessionStore as DjangoFileStore
 from django.core.cache import caches
 from django.core.cache.backends.base import InvalidCacheBackendError
 from django.core.checks import Error, Warning
@@ -15,15 +17,18 @@ SUPPORTED = ("sqlite", "postgresql", "mysql")
 def check_session_engine(app_configs, **kwargs):
     """Checks what SESSION_ENGINE names, if it is one of these engines or a subclass of one."""
     from .base import MergingStore
+    from .signed_cookies import SessionStore as CookieStore
 
     try:
         store = import_module(settings.SESSION_ENGINE).SessionStore
     except (ImportError, AttributeError):
         # Django's middleware says it.
         return []
+    if issubclass(store, CookieStore):
+        return _check_cookies()
     if not issubclass(store, MergingStore):
         return []
-    from . import cache, cached_db, db
+    from . import cache, cached_db, db, file
 
     found = []
     if issubclass(store, db.SessionStore):
@@ -32,6 +37,8 @@ def check_session_engine(app_configs, **kwargs):
         found += _check_swapping()
     if issubclass(store, cached_db.SessionStore):
         found += _check_copies()
+    if issubclass(store, file.SessionStore):
+        found += _check_folder(store)
     return found + _check_overrides(store)
 
 
@@ -104,5 +111,35 @@ def _check_overrides(store):
             "engine's own, saves at once are not merged.",
             hint="Override create_model_instance, encode and decode instead.",
             id="cloakroom.W003",
+        )
+    ]
+
+
+def _check_folder(store):
+    from .file import files
+
+    if store._key_to_file is not DjangoFileStore._key_to_file:
+        message = f"{store.__module__}.{store.__qualname__} overrides _key_to_file, and the engine names files itself."
+        hint = "Set SESSION_COOKIE_NAME and SESSION_FILE_PATH instead."
+        return [Error(message, hint=hint, id="cloakroom.E006")]
+    # The path that the class noted may be that of earlier settings.
+    folder = getattr(settings, "SESSION_FILE_PATH", None) or tempfile.gettempdir()
+    files.cache_clear()
+    try:
+        files(str(folder), settings.SESSION_COOKIE_NAME, store.durable)
+    except ImproperlyConfigured as error:
+        hint = "Set SESSION_FILE_PATH to a folder on a local file system, to which the site's user can write."
+        return [Error(str(error), hint=hint, id="cloakroom.E004")]
+    return []
+
+
+def _check_cookies():
+    if not settings.SESSION_SERIALIZER.endswith("PickleSerializer"):
+        return []
+    return [
+        Error(
+            "Sessions in cookies are pickled: whoever learns SECRET_KEY can run code on the server.",
+            hint="Remove SESSION_SERIALIZER, or use another engine.",
+            id="cloakroom.E005",
         )
     ]

@@ -5,8 +5,6 @@ Table, rows and cookies are Django's. A save compares and swaps: it writes only 
 loaded. Otherwise the row is read again, and what this request changed is done again on top of it.
 """
 
-import logging
-
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import CreateError
 from django.contrib.sessions.backends.db import SessionStore as DjangoStore
@@ -14,8 +12,8 @@ from django.db import router
 from django.utils import timezone
 
 from . import _core
-from .base import MAX_KEY_ATTEMPTS, MergingStore, SessionEnded
-from .encoding import encoding_of
+from .base import SessionEnded
+from .signed import SignedStore
 from .statements import Statements, insert
 
 
@@ -23,40 +21,8 @@ from .statements import Statements, insert
 CLEARED_AT_ONCE = 500
 
 
-class SessionStore(MergingStore, DjangoStore):
+class SessionStore(SignedStore, DjangoStore):
     """Keeps sessions in the database."""
-
-    # The text that the core made of the dictionary that `encode` is called with next.
-    _cloakroom_encoded = None
-
-    @property
-    def _cloakroom_encoding(self):
-        return encoding_of(self, SessionStore)
-
-    # Reading.
-
-    def encode(self, session_dict):
-        encoded = self._cloakroom_encoded
-        if encoded is not None and encoded[0] is session_dict:
-            return encoded[1]
-        encoding = encoding_of(self, SessionStore)
-        if encoding.codec is None:
-            return super().encode(session_dict)
-        return encoding.codec.encode(encoding.dumps(session_dict))
-
-    def decode(self, session_data):
-        encoding = encoding_of(self, SessionStore)
-        if encoding.codec is None:
-            return super().decode(session_data)
-        try:
-            stored = encoding.read(session_data)
-        except _core.SessionUnreadable:
-            # As Django: this method never fails. `load` does.
-            return {}
-        if stored is None:
-            _log_corrupted()
-            return {}
-        return encoding.loads(stored.json)
 
     def load(self):
         return self._cloakroom_take(self._get_session_from_db())
@@ -66,73 +32,12 @@ class SessionStore(MergingStore, DjangoStore):
 
     def _cloakroom_take(self, row):
         """The row's dictionary, which is compared with at the next save."""
-        self._cloakroom_forget()
-        if not row:
-            return {}
-        encoding = self._cloakroom_encoding
-        stored = encoding.read(row.session_data)
-        if stored is None:
-            _log_corrupted()
-            self._cloakroom_foreign = self.session_key
-            return {}
-        self._cloakroom_origin = (self.session_key, stored)
-        return encoding.loads(stored.json)
+        return self._cloakroom_read(row.session_data if row else None)
+
+    def _cloakroom_reload(self):
+        self._cloakroom_take(self._get_session_from_db())
 
     # Writing.
-
-    def create(self):
-        for _attempt in range(MAX_KEY_ATTEMPTS):
-            self._session_key = self._get_new_session_key()
-            try:
-                self.save(must_create=True)
-            except CreateError:
-                continue
-            self.modified = True
-            return
-        raise CreateError
-
-    async def acreate(self):
-        await sync_to_async(self.create)()
-
-    def save(self, must_create=False):
-        if self.session_key is None or self._cloakroom_is_foreign():
-            return self.create()
-        data = self._get_session(no_load=must_create)
-        if must_create:
-            self._cloakroom_insert(data)
-        elif self._cloakroom_origin is not None and self._cloakroom_origin[0] == self.session_key:
-            self._cloakroom_merge(data)
-        elif self._cloakroom_is_foreign():
-            # Only loading told.
-            self.create()
-        else:
-            self._cloakroom_overwrite(data)
-
-    async def asave(self, must_create=False):
-        # Transactions are synchronous in every Django so far.
-        await sync_to_async(self.save)(must_create)
-
-    def cycle_key(self):
-        data = self._get_session()
-        if self.session_key is None or self._cloakroom_is_foreign():
-            self._session_key = None
-            self.create()
-            return
-        if self._cloakroom_origin is None or self._cloakroom_origin[0] != self.session_key:
-            # Cleared before it was loaded: what is stored is needed for the comparison alone.
-            cleared, modified = self._cloakroom_cleared, self._cloakroom_modified
-            self._cloakroom_take(self._get_session_from_db())
-            self._cloakroom_cleared, self._cloakroom_modified = cleared, modified
-            if self._cloakroom_origin is None:
-                self._session_key = None
-                self.create()
-                return
-        self._cloakroom_merge(data, new_key=True)
-        self.modified = True
-
-    async def acycle_key(self):
-        await self._aget_session()
-        await sync_to_async(self.cycle_key)()
 
     def delete(self, session_key=None):
         session_key = self.session_key if session_key is None else session_key
@@ -187,10 +92,3 @@ class SessionStore(MergingStore, DjangoStore):
             return self.create_model_instance(data)
         finally:
             self._cloakroom_encoded = None
-
-    @staticmethod
-    def _cloakroom_text(encoding, now):
-        return None if encoding.codec is None else encoding.codec.encode(now)
-
-def _log_corrupted():
-    logging.getLogger("django.security.SuspiciousSession").warning("Session data corrupted")
