@@ -7,6 +7,7 @@ Both run in one process, in turn, so that both meet the same machine. The median
 """
 
 import sys
+import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -26,6 +27,7 @@ def main():
 def bench():
     from importlib import import_module
 
+    from django.conf import settings
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
@@ -34,7 +36,19 @@ def bench():
         "django_cloakroom.db",
         "django.contrib.sessions.backends.cached_db",
         "django_cloakroom.cached_db",
+        "django.contrib.sessions.backends.file",
+        "django_cloakroom.file",
+        "django_cloakroom.file, not durable",
     ]
+    folder = tempfile.TemporaryDirectory()
+    settings.SESSION_FILE_PATH = folder.name
+
+    def store_of(engine):
+        module, _, is_not_durable = engine.partition(",")
+        store = import_module(module).SessionStore
+        if is_not_durable:
+            store = type("SessionStore", (store,), {"durable": False})
+        return store
     data = {"_auth_user_id": "7", "_auth_user_hash": "x" * 64, "cart": [{"id": n, "count": 1} for n in range(20)]}
 
     def session(store):
@@ -64,7 +78,7 @@ def bench():
 
     print(f"{'':8} {'engine':44} {'CPU us':>8} {'wall us':>8} statements")
     for work in (read, change, new, login):
-        stores = [import_module(engine).SessionStore for engine in engines]
+        stores = [store_of(engine) for engine in engines]
         times = {engine: ([], []) for engine in engines}
         for _round in range(ROUNDS):
             for engine, store in zip(engines, stores):

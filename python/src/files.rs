@@ -13,7 +13,6 @@ use crate::error::SessionUnreadable;
 
 /// The files of one folder. Each call blocks without the GIL.
 #[pyclass(frozen, module = "django_cloakroom._core")]
-#[derive(Debug)]
 pub(crate) struct Files(TextFiles);
 
 #[pymethods]

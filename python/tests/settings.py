@@ -25,8 +25,9 @@ ROOT_URLCONF = "urls"
 ALLOWED_HOSTS = ["*"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+SESSION_FILE_PATH = OF_TEST.get("SESSION_FILE_PATH")
 # As in Django's own test settings.
-USE_TZ = False
+USE_TZ = OF_TEST.get("USE_TZ", False)
 CACHES = OF_TEST.get("CACHES", {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}})
 if DATABASES.get("default", {}).get("ENGINE", "").endswith("mysql"):
     import pymysql

@@ -44,24 +44,24 @@ class Checks(SimpleTestCase):
         with tempfile.TemporaryDirectory() as folder:
             self.assertEqual(self.found("django_cloakroom.file", SESSION_FILE_PATH=folder), [])
             away = self.found("django_cloakroom.file", SESSION_FILE_PATH=folder + "/away")
-            self.assertEqual(away, ["cloakroom.E004"])
+            self.assertEqual(away, ["cloakroom.E010"])
             # Not a folder, so nobody can write to it, not even root.
             (Path(folder) / "file").touch()
             no_folder = self.found("django_cloakroom.file", SESSION_FILE_PATH=folder + "/file")
-            self.assertEqual(no_folder, ["cloakroom.E004"])
+            self.assertEqual(no_folder, ["cloakroom.E010"])
             prefix = self.found("django_cloakroom.file", SESSION_FILE_PATH=folder, SESSION_COOKIE_NAME="a/b")
-            self.assertEqual(prefix, ["cloakroom.E004"])
+            self.assertEqual(prefix, ["cloakroom.E010"])
 
     def test_a_subclass_with_file_names_of_its_own(self):
         module = mock.Mock(SessionStore=Naming)
         with mock.patch.dict(sys.modules, {"naming": module}):
-            self.assertEqual(self.found("naming"), ["cloakroom.E006"])
+            self.assertEqual(self.found("naming"), ["cloakroom.E012"])
 
     def test_pickles_in_cookies(self):
         self.assertEqual(self.found("django_cloakroom.signed_cookies"), [])
         pickles = "django.contrib.sessions.serializers.PickleSerializer"
         found = self.found("django_cloakroom.signed_cookies", SESSION_SERIALIZER=pickles)
-        self.assertEqual(found, ["cloakroom.E005"])
+        self.assertEqual(found, ["cloakroom.E011"])
 
     def test_other_engines_are_not_checked(self):
         self.assertEqual(self.found("django.contrib.sessions.backends.cache", "dummy.DummyCache"), [])

@@ -52,6 +52,10 @@ use crate::store::loaded::{Content, Loaded, Version};
 pub(super) use self::copy::CopyVersion;
 pub(super) use self::late_cache::{LateCache, OpeningCache};
 
+/// The time after which no reader puts a copy into an empty place. `django-cloakroom`, the Python package, marks a change
+/// for twice this time, and a marker that is gone by then would let an older copy in.
+const FILL_WITHIN: Duration = Duration::from_secs(5);
+
 /// Keeps sessions in a database, and copies of active sessions in a cache. Django's `cached_db` back end.
 ///
 /// ```
@@ -97,7 +101,7 @@ pub struct CachedDbOptions {
     /// after the cache failed. Default: 5 minutes.
     pub copy_age: Duration,
     /// How long a tombstone replaces a logged-out session's copy. A reader that has waited for the database
-    /// for half of this time no longer puts a copy into the cache. Default: 1 minute.
+    /// for half of this time, or for 5 seconds, no longer puts a copy into the cache. Default: 1 minute.
     pub tombstone_age: Duration,
     /// The clock for calls whose contract passes no time. Default: the machine's clock.
     pub clock: Arc<dyn Clock>,
@@ -128,7 +132,7 @@ impl CachedDbOptions {
             cache: self.cache,
             copy_age: whole(self.copy_age),
             tombstone_age: whole(self.tombstone_age),
-            fill_within: self.tombstone_age / 2,
+            fill_within: (self.tombstone_age / 2).min(FILL_WITHIN),
             clock: self.clock,
             distrust: Distrust::new(self.copy_age),
             pause: Pause::new(),

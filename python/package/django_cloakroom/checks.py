@@ -121,7 +121,7 @@ def _check_folder(store):
     if store._key_to_file is not DjangoFileStore._key_to_file:
         message = f"{store.__module__}.{store.__qualname__} overrides _key_to_file, and the engine names files itself."
         hint = "Set SESSION_COOKIE_NAME and SESSION_FILE_PATH instead."
-        return [Error(message, hint=hint, id="cloakroom.E006")]
+        return [Error(message, hint=hint, id="cloakroom.E012")]
     # The path that the class noted may be that of earlier settings.
     folder = getattr(settings, "SESSION_FILE_PATH", None) or tempfile.gettempdir()
     files.cache_clear()
@@ -129,7 +129,7 @@ def _check_folder(store):
         files(str(folder), settings.SESSION_COOKIE_NAME, store.durable)
     except ImproperlyConfigured as error:
         hint = "Set SESSION_FILE_PATH to a folder on a local file system, to which the site's user can write."
-        return [Error(str(error), hint=hint, id="cloakroom.E004")]
+        return [Error(str(error), hint=hint, id="cloakroom.E010")]
     return []
 
 
@@ -140,6 +140,6 @@ def _check_cookies():
         Error(
             "Sessions in cookies are pickled: whoever learns SECRET_KEY can run code on the server.",
             hint="Remove SESSION_SERIALIZER, or use another engine.",
-            id="cloakroom.E005",
+            id="cloakroom.E011",
         )
     ]

@@ -165,8 +165,10 @@ class Calls:
     def __init__(self, session, data):
         self.session = session
         self.data = data
+        self.conflicts = 0
 
     def reread(self, session_key):
+        self.conflicts += 1
         live = self.session._cloakroom_live(session_key)
         if live is None:
             return None

@@ -182,3 +182,39 @@ fn a_lock_that_is_never_let_go_is_an_error() {
     assert!(error.explain(&folder).to_string().contains("locked"));
     assert_eq!(text(&folder).as_deref(), Some("first"));
 }
+
+#[tokio::test]
+async fn texts_of_a_caller_and_sessions_of_the_store_are_compared_with_each_other() {
+    use chrono::Utc;
+    use cloakroom_formats::{SessionCodec, SessionData};
+
+    use super::texts::TextFiles;
+    use crate::FileStore;
+    use crate::site::settings::Settings;
+    use crate::store::contract::{Created, Record, SessionStore, Updated};
+
+    let place = tempfile::tempdir().unwrap();
+    let settings = Settings::new("secret");
+    let store = FileStore::at(place.path()).open(&settings).await.unwrap();
+    let files = TextFiles::open(place.path().to_owned(), settings.cookie_name.clone(), true).unwrap();
+    let (one, other) = (SessionKey::from_trusted("one1"), SessionKey::from_trusted("other1"));
+    let now = Utc::now();
+    let expire_date = now + settings.cookie_age;
+    let first = SessionData::from_json(r#"{"a":1}"#).unwrap();
+    let Created::Created(version) = store.create(&one, Record { data: &first, expire_date, now }).await.unwrap() else { panic!() };
+    let found = files.read(&one).unwrap().unwrap();
+    assert_eq!(Some(&*found.text), version.as_bytes());
+    let second =
+        SessionCodec::new(&settings).encode(&SessionData::from_json(r#"{"a":2}"#).unwrap(), now).unwrap();
+    assert!(!files.replace(&one, Some(b"another"), second.as_bytes()).unwrap());
+    assert!(files.replace(&one, Some(&found.text), second.as_bytes()).unwrap());
+    assert_eq!(store.update(&one, Some(&version), Record { data: &first, expire_date, now }).await.unwrap(), Updated::Changed);
+    assert!(files.rotate(&one, second.as_bytes(), &other, &found.text).unwrap());
+    assert_eq!(store.load(&other, now).await.unwrap().unwrap().version, version);
+    assert!(store.load(&one, now).await.unwrap().is_none());
+    assert!(!files.replace(&one, None, b"late").unwrap());
+    assert!(!files.add(&other, b"late").unwrap());
+    assert_eq!(files.clear_expired(&|text, _| text == b"late").unwrap(), 0);
+    assert_eq!(files.clear_expired(&|text, _| text == found.text).unwrap(), 1);
+    assert!(!files.remove(&other).unwrap());
+}

@@ -19,13 +19,12 @@ use crate::site::settings::Settings;
 ///
 /// The texts are the caller's, because a Django session class may have a serializer of its own, which only Python can
 /// run. Expiry is the caller's too. All calls block, and need no runtime.
-#[derive(Debug)]
 pub struct TextFiles {
     folder: Folder,
 }
 
 /// A session's file.
-#[derive(Debug)]
+#[non_exhaustive]
 pub struct TextFile {
     /// Its content.
     pub text: Vec<u8>,

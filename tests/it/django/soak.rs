@@ -13,6 +13,9 @@
 //! - *Logout* on either site, under a crowd of this library's. The key must be dead, on both sites and at the
 //!   end of the test once more. (Django does not write then: its caches and files bring back what it had in its
 //!   hands, by themselves.)
+//!
+//! With the engines of `django_cloakroom` in place of Django's (`scripts/soak engines`), Django is in every crowd, also
+//! during a logout, and none of its writes or of this library's may be lost.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -30,6 +33,8 @@ use crate::support::site_process::{Guard, Site, SiteProcess, serve_if_asked};
 /// How long in seconds, and the seed of a run to repeat.
 const SECONDS: &str = "CLOAKROOM_SOAK_SECONDS";
 const SEED: &str = "CLOAKROOM_SOAK_SEED";
+/// The package whose engines Django has: `django_cloakroom`, built in `python/package`. Otherwise its own.
+const ENGINES: &str = "CLOAKROOM_SOAK_ENGINES";
 
 /// Processes of this library.
 const PROCESSES: usize = 2;
@@ -68,6 +73,7 @@ struct Worker {
     django: String,
     /// This library's, one for each process.
     axum: Vec<String>,
+    django_merges: bool,
     random: Random,
     browser: Browser,
     model: Entries,
@@ -156,12 +162,15 @@ impl Worker {
         Ok(())
     }
 
-    /// Requests to this library's processes at once. Gives the statuses once all are answered.
+    /// Requests to this library's processes at once, and to Django if it merges. Gives the statuses once all are
+    /// answered.
     fn crowd(&mut self) -> JoinHandle<Vec<u16>> {
         self.counts.requests += CROWD;
         let mut requests = tokio::task::JoinSet::new();
         for number in self.next..self.next + CROWD {
-            let (url, mut browser) = (self.axum(&format!("/count/{number}")), self.browser.clone());
+            let path = format!("/count/{number}");
+            let url = if self.django_merges { self.either(&path) } else { self.axum(&path) };
+            let mut browser = self.browser.clone();
             requests.spawn(async move { browser.get(url).await.status });
         }
         self.next += CROWD;
@@ -196,6 +205,9 @@ impl Worker {
         let shown = self.shown().await?.swap_remove(0).1;
         let (mut at_least, mut at_most) = (self.model.clone(), self.model.clone());
         at_most.extend(self.crowds_keys());
+        if self.django_merges {
+            at_least.extend(self.crowds_keys());
+        }
         for entries in [&mut at_least, &mut at_most] {
             entries.remove("counter");
         }
@@ -262,7 +274,13 @@ async fn soak(
     folder: tempfile::TempDir,
     plan: Plan,
 ) -> Result<Counts, Wrong> {
-    let django = back_end.project(Django::V5_2, folder.path()).serve();
+    let mut project = back_end.project(Django::V5_2, folder.path());
+    if let Some(engines) = &plan.engines {
+        let packages = concat!(env!("CARGO_MANIFEST_DIR"), "/python/package");
+        project.variables.push(("SITE_ENGINES", engines.clone()));
+        project.variables.push(("SITE_PACKAGES", packages.to_owned()));
+    }
+    let django = project.serve();
     let user: UserRow =
         serde_json::from_value(Browser::new().get(format!("{}/account", django.address)).await.json())
             .unwrap();
@@ -275,6 +293,7 @@ async fn soak(
         let mut worker = Worker {
             django: django.address.clone(),
             axum: processes.iter().map(|process| process.addresses[0].clone()).collect(),
+            django_merges: plan.engines.is_some(),
             random: Random(plan.seed.wrapping_add(number as u64)),
             browser: Browser::new(),
             model: Entries::new(),
@@ -308,13 +327,15 @@ async fn soak(
     Ok(all)
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Plan {
     time: Duration,
     /// Sessions at a time on each back end.
     workers: usize,
     seed: u64,
     guard: Guard,
+    /// In place of Django's.
+    engines: Option<String>,
 }
 
 impl Plan {
@@ -330,6 +351,7 @@ impl Plan {
             workers: if seconds > 60 { 3 } else { 1 },
             seed: number(SEED).unwrap_or(random),
             guard,
+            engines: std::env::var(ENGINES).ok(),
         };
         println!("t49: {SEED}={} {SECONDS}={}", plan.seed, plan.time.as_secs());
         plan
@@ -348,7 +370,7 @@ async fn both_sides_write_and_nothing_diverges() {
         ($back_end:ident) => {
             let folder = tempfile::tempdir().unwrap();
             let back_end = BackEnd::$back_end(folder.path()).await;
-            soaks.push((back_end.name, tokio::spawn(soak(TEST, back_end, folder, plan))));
+            soaks.push((back_end.name, tokio::spawn(soak(TEST, back_end, folder, plan.clone()))));
         };
     }
     start!(sqlite);
@@ -365,9 +387,10 @@ async fn both_sides_write_and_nothing_diverges() {
     for (name, soak) in soaks {
         match soak.await.unwrap() {
             Ok(counts) => println!(
-                "t49: {name}, {} s beside a live Django: {} requests, {} sessions, {} of {} compared as expected, \
-                 {} logouts, {} dead keys, none back",
+                "t49: {name}, {} s beside a live Django{}: {} requests, {} sessions, {} of {} compared as \
+                 expected, {} logouts, {} dead keys, none back",
                 plan.time.as_secs(),
+                plan.engines.as_ref().map(|engines| format!(" with {engines}")).unwrap_or_default(),
                 counts.requests,
                 counts.sessions,
                 counts.compared,

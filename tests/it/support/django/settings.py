@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import pymysql
 
@@ -21,7 +22,9 @@ CACHES = {
 SESSION_ENGINE = os.environ.get("SITE_SESSION_ENGINE", "db")
 OWN_APPS = ["custom_sessions"] if SESSION_ENGINE == "custom_sessions.engine" else []
 if not OWN_APPS:
-    SESSION_ENGINE = "django.contrib.sessions.backends." + SESSION_ENGINE
+    # The engines of Django, or of another package in their place.
+    SESSION_ENGINE = os.environ.get("SITE_ENGINES", "django.contrib.sessions.backends") + "." + SESSION_ENGINE
+sys.path += filter(None, [os.environ.get("SITE_PACKAGES")])
 SESSION_FILE_PATH = os.environ.get("SITE_SESSION_FILE_PATH")
 USE_TZ = not time_zone
 TIME_ZONE = time_zone or "UTC"

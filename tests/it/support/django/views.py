@@ -50,6 +50,16 @@ def put(request):
     return done()
 
 
+def count(request, number):
+    """As the axum site's. Django's own engines have no `modify`."""
+    request.session[f"key {number}"] = number
+    if hasattr(request.session, "modify"):
+        request.session.modify("counter", lambda counter: (counter or 0) + 1)
+    else:
+        request.session["counter"] = request.session.get("counter", 0) + 1
+    return done()
+
+
 def put_python_objects(request):
     """What only a pickle carries."""
     request.session["tuple"] = (1, ("two", [3.5, None]), ())
@@ -126,6 +136,7 @@ urlpatterns = [
     path("cycle_key", cycle_key),
     path("put", put),
     path("steps", steps),
+    path("count/<int:number>", count),
     path("put_python_objects", put_python_objects),
     path("python_values", python_values),
     path("account", account),
