@@ -201,14 +201,21 @@ async fn texts_of_a_caller_and_sessions_of_the_store_are_compared_with_each_othe
     let now = Utc::now();
     let expire_date = now + settings.cookie_age;
     let first = SessionData::from_json(r#"{"a":1}"#).unwrap();
-    let Created::Created(version) = store.create(&one, Record { data: &first, expire_date, now }).await.unwrap() else { panic!() };
+    let Created::Created(version) =
+        store.create(&one, Record { data: &first, expire_date, now }).await.unwrap()
+    else {
+        panic!()
+    };
     let found = files.read(&one).unwrap().unwrap();
     assert_eq!(Some(&*found.text), version.as_bytes());
     let second =
         SessionCodec::new(&settings).encode(&SessionData::from_json(r#"{"a":2}"#).unwrap(), now).unwrap();
     assert!(!files.replace(&one, Some(b"another"), second.as_bytes()).unwrap());
     assert!(files.replace(&one, Some(&found.text), second.as_bytes()).unwrap());
-    assert_eq!(store.update(&one, Some(&version), Record { data: &first, expire_date, now }).await.unwrap(), Updated::Changed);
+    assert_eq!(
+        store.update(&one, Some(&version), Record { data: &first, expire_date, now }).await.unwrap(),
+        Updated::Changed
+    );
     assert!(files.rotate(&one, second.as_bytes(), &other, &found.text).unwrap());
     assert_eq!(store.load(&other, now).await.unwrap().unwrap().version, version);
     assert!(store.load(&one, now).await.unwrap().is_none());
