@@ -22,6 +22,7 @@ def main(instead=None):
     parser.add_argument("--django-tests", required=True, type=Path)
     parser.add_argument("--database", choices=["sqlite", "postgres", "mariadb"], default="sqlite")
     parser.add_argument("--verbosity", type=int, default=1)
+    parser.add_argument("--counts", type=Path, help="a file that gets a line: how many passed, failed, were skipped")
     parser.add_argument("labels", nargs="*")
     arguments = parser.parse_args()
     sys.path[:0] = [str(HERE), str(arguments.django_tests.resolve())]
@@ -61,7 +62,17 @@ def main(instead=None):
         runner.teardown_databases(databases)
         return
     labels = arguments.labels or sorted(path.stem for path in HERE.glob("test_*.py"))
-    failures = DiscoverRunner(verbosity=arguments.verbosity, interactive=False).run_tests(labels)
+
+    class Runner(DiscoverRunner):
+        def suite_result(self, suite, result, **kwargs):
+            failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
+            skipped = len(result.skipped) + len(result.expectedFailures)
+            if arguments.counts is not None:
+                with arguments.counts.open("a") as counts:
+                    print(max(0, result.testsRun - failed - skipped), failed, skipped, file=counts)
+            return super().suite_result(suite, result, **kwargs)
+
+    failures = Runner(verbosity=arguments.verbosity, interactive=False).run_tests(labels)
     sys.exit(bool(failures))
 
 

@@ -4,8 +4,8 @@ import os
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
 
-from django.core.asgi import get_asgi_application  # noqa: E402
-from django.core.wsgi import get_wsgi_application  # noqa: E402
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
 
 wsgi = get_wsgi_application()
 asgi = get_asgi_application()

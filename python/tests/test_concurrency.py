@@ -78,7 +78,9 @@ class LostUpdates(StoreTestCase):
                 self.assertEqual(items.pop("count"), THREADS)
                 self.assertEqual(len(items), THREADS)
 
-    @skipUnless(connection.features.has_select_for_update, "SQLite refuses a transaction that read before another wrote")
+    @skipUnless(
+        connection.features.has_select_for_update, "SQLite refuses a transaction that read before another wrote"
+    )
     def test_views_that_save_in_their_transaction(self):
         connection.settings_dict["ATOMIC_REQUESTS"] = True
         self.addCleanup(connection.settings_dict.__setitem__, "ATOMIC_REQUESTS", False)

@@ -225,7 +225,8 @@ class Clearing(StoreTestCase):
         live, now = self.stored(a=1), timezone.now()
         ends = [now - timezone.timedelta(seconds=1)] * 1203
         rows = [
-            Session(session_key=f"expired{number}", session_data="x", expire_date=end) for number, end in enumerate(ends)
+            Session(session_key=f"expired{number}", session_data="x", expire_date=end)
+            for number, end in enumerate(ends)
         ]
         Session.objects.bulk_create(rows)
         with CaptureQueriesContext(connection) as queries, override_settings(SESSION_ENGINE="django_cloakroom.db"):
