@@ -8,12 +8,12 @@ from unittest import mock
 
 from django.core import checks
 from django.db import connections
-from django.test import SimpleTestCase, override_settings
+from django.test import SimpleTestCase, TransactionTestCase, override_settings
 
 import django_cloakroom
 import django_cloakroom.db
 import django_cloakroom.file
-from django_cloakroom.checks import check_session_engine
+from django_cloakroom.checks import check_secret, check_session_engine
 
 CACHES = "django.core.cache.backends."
 
@@ -75,6 +75,15 @@ class Checks(SimpleTestCase):
         self.assertEqual(self.found("django_cloakroom.cached_db", "locmem.LocMemCache"), ["cloakroom.W002"])
         self.assertEqual(self.found("django_cloakroom.cached_db", "locmem.LocMemCache", DEBUG=True), [])
 
+    def test_an_index_of_user_sessions_that_cannot_be(self):
+        with override_settings(CLOAKROOM_USER_SESSIONS=True):
+            for engine in ("db", "cached_db", "cache"):
+                self.assertEqual(self.found(f"django_cloakroom.{engine}"), [], engine)
+            # Nor does memcached: only Redis can add to a list.
+            self.assertEqual(self.found("django_cloakroom.cache", "locmem.LocMemCache", DEBUG=True), ["cloakroom.E004"])
+            # Django's own engines note nobody.
+            self.assertEqual(self.found("django.contrib.sessions.backends.db"), ["cloakroom.E004"])
+
     def test_a_database_that_was_never_tried(self):
         with mock.patch.object(connections["default"], "vendor", "oracle", create=True):
             self.assertEqual(self.found("django_cloakroom.db"), ["cloakroom.E002"])
@@ -86,6 +95,40 @@ class Checks(SimpleTestCase):
 
     def test_the_app_registers_them(self):
         self.assertIn(check_session_engine, checks.registry.registry.get_checks())
+        self.assertIn(check_secret, checks.registry.registry.get_checks())
+
+
+class Secret(TransactionTestCase):
+    def found(self, **settings):
+        with override_settings(**settings):
+            return [message.id for message in check_secret(None, databases=["default"])]
+
+    def stored(self, count, **settings):
+        with override_settings(**settings):
+            for _ in range(count):
+                django_cloakroom.db.SessionStore().create()
+
+    def test_a_secret_that_differs_from_the_other_sides(self):
+        self.assertEqual(self.found(), [])
+        self.stored(2, SECRET_KEY="the Rust service's")
+        # Two may be anybody's.
+        self.assertEqual(self.found(), [])
+        self.stored(1, SECRET_KEY="the Rust service's")
+        self.assertEqual(self.found(), ["cloakroom.W004"])
+        self.assertEqual(self.found(SECRET_KEY_FALLBACKS=["the Rust service's"]), [])
+        self.assertEqual(self.found(SECRET_KEY="the Rust service's"), [])
+        self.stored(3)
+        # Half of them: the secret was replaced.
+        self.assertEqual(self.found(), [])
+
+    def test_it_says_nothing_of_the_secrets(self):
+        self.stored(3, SECRET_KEY="the Rust service's")
+        self.assertNotIn("the Rust", str(check_secret(None, databases=["default"])).replace("such as a Rust", ""))
+
+    def test_no_database_is_asked_that_was_not_named(self):
+        self.stored(3, SECRET_KEY="another")
+        with self.assertNumQueries(0):
+            self.assertEqual(check_secret(None), [])
 
 
 class Import(SimpleTestCase):

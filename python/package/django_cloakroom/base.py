@@ -8,7 +8,7 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
-from . import _core, messages
+from . import _core, messages, telemetry, user_sessions
 from .messages import ABSENT
 
 # The number of random keys to try. One of 165 bits is never taken, unless the generator is broken.
@@ -35,10 +35,17 @@ class MergingStore:
     # The key of a row that another secret signed. It stays as it is; this session gets a key of its own.
     _cloakroom_foreign = None
     _cloakroom_cleared = False
+    # For the index of user sessions: who is logged in in the stored session, and the request's address and browser.
+    _cloakroom_user = None
+    _cloakroom_client = (None, None)
 
     def __init__(self, session_key=None):
         super().__init__(session_key)
         self._cloakroom_modified = {}
+
+    def set_client(self, address=None, user_agent=None):
+        """Sets where the request comes from, for the index of user sessions. ClientMiddleware does it."""
+        self._cloakroom_client = user_sessions.client(address, user_agent)
 
     # Changing.
 
@@ -109,9 +116,10 @@ class MergingStore:
         encoding = self._cloakroom_encoding
         session_key, stored = self._cloakroom_origin
         now = encoding.dumps(data)
+        statements = self._cloakroom_statements(data, now)
         try:
             session_key, stored, differences = _core.save(
-                self._cloakroom_statements(data, now),
+                statements,
                 session_key,
                 stored,
                 now,
@@ -123,9 +131,18 @@ class MergingStore:
                 aware=settings.USE_TZ,
             )
         except _core.SessionGone as error:
+            telemetry.interrupted(self)
             raise SessionEnded(
                 "The session was deleted before it was saved. The user may have logged out in a concurrent request."
             ) from error
+        except _core.SessionUnreadable:
+            telemetry.unreadable(self)
+            raise
+        except TimeoutError:
+            telemetry.refused(self, statements.conflicts)
+            raise
+        if statements.conflicts:
+            telemetry.merged(self, statements.conflicts)
         # Only where others changed something: code may hold references to the other values.
         for name, value in differences:
             if value is None:
@@ -155,6 +172,7 @@ class MergingStore:
     def _cloakroom_saved(self, session_key, stored):
         self._cloakroom_forget()
         self._cloakroom_origin = (session_key, stored)
+        self._cloakroom_user = user_sessions.user_id_in(getattr(self, "_session_cache", {}))
 
 
 def _replay(encoding, key, name, functions):

@@ -11,7 +11,7 @@ from django.contrib.sessions.backends.base import CreateError
 from django.contrib.sessions.backends.cache import SessionStore as DjangoStore
 from django.core.cache.backends.base import InvalidCacheKey
 
-from . import _core
+from . import _core, user_sessions
 from .base import MAX_KEY_ATTEMPTS, MergingStore, SessionEnded
 from .caches import UNKNOWN, swapping
 from .encoding import PickleEncoding
@@ -36,6 +36,7 @@ class SessionStore(MergingStore, DjangoStore):
             return {}
         data, version = found
         self._cloakroom_origin = (self.session_key, _core.Stored(version, self._cloakroom_encoding.dumps(data)))
+        user_sessions.loaded(self, data)
         return data
 
     async def aload(self):
@@ -65,6 +66,15 @@ class SessionStore(MergingStore, DjangoStore):
             self._cloakroom_load_origin()
             self._cloakroom_merge(data)
 
+    def delete(self, session_key=None):
+        session_key = self.session_key if session_key is None else session_key
+        if session_key is not None:
+            super().delete(session_key)
+            user_sessions.ended(self, session_key)
+
+    async def adelete(self, session_key=None):
+        await sync_to_async(self.delete)(session_key)
+
     async def asave(self, must_create=False):
         await sync_to_async(self.save)(must_create)
 
@@ -92,7 +102,20 @@ class SessionStore(MergingStore, DjangoStore):
         self._cloakroom_origin = (self.session_key, _core.Stored(version, self._cloakroom_encoding.dumps(data)))
         self._cloakroom_cleared = True
 
+    @classmethod
+    def _cloakroom_users(cls, session_keys):
+        """The user of each of these sessions that is there. Django's cache API does not tell the expiry."""
+        session = cls()
+        keys = {session.cache_key_prefix + session_key: session_key for session_key in session_keys}
+        found = session._cache.get_many(keys)
+        return {
+            keys[key]: (user_sessions.user_id_in(data) if isinstance(data, dict) else user_sessions.UNKNOWN, None)
+            for key, data in found.items()
+            if data is not None
+        }
+
     def _cloakroom_add(self, data):
+        user_sessions.see(self, data, self.session_key)
         version = swapping(self._cache).add(self.cache_key, data, self.get_expiry_age())
         if version is None:
             raise CreateError
@@ -109,6 +132,8 @@ class Calls:
         self.session = session
         self.data = data
         self.reread_any = False
+        # How often another request had changed the entry.
+        self.conflicts = 0
 
     def reread(self, session_key):
         self.reread_any = True
@@ -122,15 +147,21 @@ class Calls:
         if expected == UNKNOWN:
             return None
         data, timeout = self._merged(json)
-        return swapping(self.session._cache).swap(self._name(session_key), expected, data, timeout)
+        user_sessions.see(self.session, data, session_key)
+        version = swapping(self.session._cache).swap(self._name(session_key), expected, data, timeout)
+        self.conflicts += version is None
+        return version
 
     def rotate(self, session_key, expected, new_session_key, json, text):
         if expected == UNKNOWN:
             return None
         data, timeout = self._merged(json)
+        user_sessions.see(self.session, data, new_session_key, session_key)
         keys = self._name(session_key), expected, self._name(new_session_key)
         version = swapping(self.session._cache).move(*keys, data, timeout)
-        if version is not None:
+        if version is None:
+            self.conflicts += 1
+        else:
             self.session._session_key = new_session_key
         return version
 

@@ -27,7 +27,7 @@ from django.contrib.sessions.backends.cached_db import KEY_PREFIX
 from django.core.cache import caches
 from django.db import connections, router, transaction
 
-from . import _core
+from . import _core, user_sessions
 from .db import SessionStore as DatabaseStore
 
 # In seconds.
@@ -67,6 +67,7 @@ class SessionStore(DatabaseStore):
         start = time.monotonic()
         is_absent, data = self._cloakroom_copy()
         if data is not None:
+            user_sessions.loaded(self, data)
             return data
         row = self._get_session_from_db()
         data = self._cloakroom_take(row)
@@ -77,6 +78,7 @@ class SessionStore(DatabaseStore):
                 transaction.on_commit(lambda: self._cloakroom_refill(session_key), using=using)
             else:
                 self._cloakroom_add(row, data, start)
+        user_sessions.loaded(self, data)
         return data
 
     async def aload(self):

@@ -12,6 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 
 SUPPORTED = ("sqlite", "postgresql", "mysql")
+# Sessions that are read to compare the secret; and of so many that do not fit, it is told.
+SAMPLE = 100
+FEWEST = 3
 
 
 def check_session_engine(app_configs, **kwargs):
@@ -25,9 +28,9 @@ def check_session_engine(app_configs, **kwargs):
         # Django's middleware says it.
         return []
     if issubclass(store, CookieStore):
-        return _check_cookies()
+        return _check_cookies() + _check_index(store)
     if not issubclass(store, MergingStore):
-        return []
+        return _check_index(store)
     from . import cache, cached_db, db, file
 
     found = []
@@ -39,7 +42,44 @@ def check_session_engine(app_configs, **kwargs):
         found += _check_copies()
     if issubclass(store, file.SessionStore):
         found += _check_folder(store)
-    return found + _check_overrides(store)
+    return found + _check_index(store) + _check_overrides(store)
+
+
+def check_secret(app_configs, databases=None, **kwargs):
+    """
+    Whether the stored sessions are signed with this site's secret, as the Rust library looks at its start. Django runs
+    it where databases are named: in `migrate`, and in `check --database default`.
+    """
+    from . import db, user_sessions
+
+    try:
+        store = import_module(settings.SESSION_ENGINE).SessionStore
+    except (ImportError, AttributeError):
+        return []
+    if not issubclass(store, db.SessionStore):
+        return []
+    try:
+        alias = router.db_for_write(store.get_model_class())
+        if alias not in (databases or ()):
+            return []
+        page = next(store._cloakroom_pages(SAMPLE), {})
+    except Exception:
+        # No table yet, or no database: others say it.
+        return []
+    users = [user for user, _expire_date in page.values() if user is not user_sessions.UNKNOWN]
+    foreign = users.count(user_sessions.FOREIGN)
+    # Fewer prove nothing: they may be another program's leftovers.
+    if foreign < FEWEST or foreign * 2 <= len(users):
+        return []
+    return [
+        Warning(
+            f"{foreign} of {len(users)} stored sessions are not signed with this site's secret: their users are not "
+            "logged in here.",
+            hint="Compare SECRET_KEY and SECRET_KEY_FALLBACKS with those of the other servers of the site, such as a "
+            "Rust service, and the session class.",
+            id="cloakroom.W004",
+        )
+    ]
 
 
 def _check_database(store):
@@ -93,6 +133,19 @@ def _check_copies():
             id="cloakroom.W002",
         )
     ]
+
+
+def _check_index(store):
+    from . import user_sessions
+    from .user_session_index import index_of
+
+    if not user_sessions.is_enabled():
+        return []
+    try:
+        index_of(store)
+    except (ImproperlyConfigured, InvalidCacheBackendError) as error:
+        return [Error(str(error), id="cloakroom.E004")]
+    return []
 
 
 def _check_overrides(store):

@@ -11,7 +11,7 @@ from django.contrib.sessions.backends.db import SessionStore as DjangoStore
 from django.db import router
 from django.utils import timezone
 
-from . import _core
+from . import _core, user_sessions
 from .base import SessionEnded
 from .signed import SignedStore
 from .statements import Statements, insert
@@ -25,10 +25,17 @@ class SessionStore(SignedStore, DjangoStore):
     """Keeps sessions in the database."""
 
     def load(self):
-        return self._cloakroom_take(self._get_session_from_db())
+        data = self._cloakroom_take(self._get_session_from_db())
+        user_sessions.loaded(self, data)
+        return data
 
     async def aload(self):
-        return self._cloakroom_take(await self._aget_session_from_db())
+        data = self._cloakroom_take(await self._aget_session_from_db())
+        if self.session_key is not None and user_sessions.is_due(self, data, self.session_key):
+            await sync_to_async(user_sessions.loaded)(self, data)
+        else:
+            self._cloakroom_user = user_sessions.user_id_in(data)
+        return data
 
     def _cloakroom_take(self, row):
         """The row's dictionary, which is compared with at the next save."""
@@ -43,6 +50,7 @@ class SessionStore(SignedStore, DjangoStore):
         session_key = self.session_key if session_key is None else session_key
         if session_key is not None:
             self.model.objects.filter(session_key=session_key).delete()
+            user_sessions.ended(self, session_key)
 
     async def adelete(self, session_key=None):
         await sync_to_async(self.delete)(session_key)
@@ -51,6 +59,7 @@ class SessionStore(SignedStore, DjangoStore):
         encoding = self._cloakroom_encoding
         now = encoding.dumps(data)
         row = self._cloakroom_instance(data, self._cloakroom_text(encoding, now))
+        user_sessions.see(self, data, row.session_key)
         if not insert(row, router.db_for_write(self.model, instance=row)):
             raise CreateError
         self._cloakroom_saved(row.session_key, _core.Stored(row.session_data, now))
@@ -67,8 +76,8 @@ class SessionStore(SignedStore, DjangoStore):
     @classmethod
     def clear_expired(cls):
         """
-        Removes expired sessions, some hundred in a statement. Django's engine removes all in one, and requests that save
-        wait for it on a large table.
+        Removes expired sessions, some hundred in a statement. Django's engine removes all in one, and requests that
+        save wait for it on a large table.
         """
         model = cls.get_model_class()
         expired = model.objects.using(router.db_for_write(model)).filter(expire_date__lt=timezone.now())
@@ -81,6 +90,42 @@ class SessionStore(SignedStore, DjangoStore):
     @classmethod
     async def aclear_expired(cls):
         await sync_to_async(cls.clear_expired)()
+
+    # For the index of user sessions.
+
+    @classmethod
+    def _cloakroom_users(cls, session_keys):
+        """The user and the expiry of each of these sessions that is there."""
+        return {
+            row.session_key: (cls._cloakroom_user_of(row), row.expire_date) for row in cls._live(pk__in=session_keys)
+        }
+
+    @classmethod
+    def _cloakroom_pages(cls, size):
+        """The same of all sessions, some at a time."""
+        after = ""
+        while rows := list(cls._live(pk__gt=after).order_by("pk")[:size]):
+            yield {row.session_key: (cls._cloakroom_user_of(row), row.expire_date) for row in rows}
+            after = rows[-1].pk
+
+    @classmethod
+    def _live(cls, **conditions):
+        model = cls.get_model_class()
+        return model.objects.using(router.db_for_write(model)).filter(expire_date__gt=timezone.now(), **conditions)
+
+    @classmethod
+    def _cloakroom_user_of(cls, row):
+        session = cls(row.session_key)
+        encoding = session._cloakroom_encoding
+        try:
+            stored = encoding.read(row.session_data)
+            if stored is None:
+                return user_sessions.FOREIGN
+            data = encoding.loads(stored.json)
+        except Exception:
+            return user_sessions.UNKNOWN
+        # A codec of the site's own answers with an empty session to what another secret signed.
+        return user_sessions.user_id_in(data) if data or encoding.codec is not None else user_sessions.FOREIGN
 
     def _cloakroom_statements(self, data, now):
         return Statements(self, data, now)

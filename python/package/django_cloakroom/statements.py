@@ -5,6 +5,8 @@ from django.db.models.lookups import Exact
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 from django.utils import timezone
 
+from . import user_sessions
+
 
 class Conflict(Exception):
     """Rolls a transaction back in which the session turned out to be changed."""
@@ -25,6 +27,8 @@ class Statements:
         self.data = data
         self.now = now
         self.reread_any = False
+        # How often another request had changed the row.
+        self.conflicts = 0
 
     def reread(self, session_key):
         """
@@ -50,11 +54,13 @@ class Statements:
             # Loaded from a copy, so the row has to be read before anything can be compared.
             return None
         row, using = self._row(json, text)
-        return row.session_data if self._write(row, using, session_key, expected) else None
+        user_sessions.see(self.session, self.written, session_key)
+        return row.session_data if self._counted(self._write(row, using, session_key, expected)) else None
 
     def overwrite(self, session_key, text):
         """Writes whatever is stored; False if nothing is."""
         row, using = self._row(self.now, text)
+        user_sessions.see(self.session, self.written, session_key)
         return row.session_data if self._write(row, using, session_key, None) else None
 
     def rotate(self, session_key, expected, new_session_key, json, text):
@@ -63,7 +69,8 @@ class Statements:
         self.session._session_key = new_session_key
         try:
             row, using = self._row(json, text)
-            written = self._move(row, using, session_key, expected)
+            user_sessions.see(self.session, self.written, new_session_key, session_key)
+            written = self._counted(self._move(row, using, session_key, expected))
         except BaseException:
             self.session._session_key = session_key
             raise
@@ -74,16 +81,21 @@ class Statements:
         """The model's instance, by the class's own `create_model_instance`, and the alias to write it to."""
         session = self.session
         if not self.reread_any:
+            self.written = self.data
             row = session._cloakroom_instance(self.data, text)
         else:
             # The expiry and a subclass's columns come from the merged dictionary.
             own, merged = self.data, session._cloakroom_encoding.loads(json)
-            session._session_cache = merged
+            session._session_cache = self.written = merged
             try:
                 row = session._cloakroom_instance(merged, text)
             finally:
                 session._session_cache = own
         return row, router.db_for_write(self.model, instance=row)
+
+    def _counted(self, is_written):
+        self.conflicts += not is_written
+        return is_written
 
     def _write(self, row, using, session_key, expected):
         if _is_watched(self.model, pre_save, post_save):
