@@ -20,7 +20,7 @@ from django.test.utils import CaptureQueriesContext
 from support import in_threads
 from test_cache import redis
 
-from django_cloakroom import apps, cached_db, db, user_sessions
+from django_cloakroom import cached_db, db, user_sessions
 from django_cloakroom import cache as cache_engine
 from django_cloakroom.user_session_index import Entry, index_of
 
@@ -354,7 +354,7 @@ class InDatabase(Index, TransactionTestCase):
 
     def test_migrate_creates_the_table(self):
         self.clear()
-        apps._create_table(using="default", verbosity=0)
+        call_command("migrate", verbosity=0)
         self.assertEqual(self.listed(), [])
         self.assertIs(self.index.create_table(), False)
 
