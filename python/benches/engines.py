@@ -6,6 +6,7 @@ What the engines cost beside Django's: CPU time, latency and statements, for rea
 Both run in one process, in turn, so that both meet the same machine. The median of rounds counts.
 """
 
+import platform
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ def main():
 def bench():
     from importlib import import_module
 
+    import django
     from django.conf import settings
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
@@ -76,7 +78,7 @@ def bench():
         loaded["_auth_user_id"] = "8"
         loaded.save()
 
-    print(f"{'':8} {'engine':44} {'CPU us':>8} {'wall us':>8} statements")
+    print("| | engine | CPU, µs | wall, µs | statements |\n|---|---|---:|---:|---|")
     for work in (read, change, new, login):
         stores = [store_of(engine) for engine in engines]
         times = {engine: ([], []) for engine in engines}
@@ -94,7 +96,9 @@ def bench():
                 work(store, key)
             cpu, wall = (1e6 * median(values) for values in times[engine])
             statements = " ".join(query["sql"].split()[0] for query in queries)
-            print(f"{work.__name__:8} {engine:44} {cpu:8.0f} {wall:8.0f} {statements}")
+            print(f"| {work.__name__} | `{engine}` | {cpu:.0f} | {wall:.0f} | {statements or 'none'} |", flush=True)
+    version = connection.pg_version // 10000 if connection.vendor == "postgresql" else ""
+    print(f"\nPython {platform.python_version()}, Django {django.__version__}, {connection.display_name} {version}.")
 
 
 if __name__ == "__main__":
