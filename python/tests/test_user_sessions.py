@@ -178,6 +178,20 @@ class Index:
                 with self.assertLogs("django_cloakroom.user_sessions", "WARNING"):
                     self.assertEqual(client.get("/put/a").status_code, 200)
 
+    def test_a_session_that_moves_while_it_is_looked_up_is_ended(self):
+        client = self.login()
+        look = user_sessions._sessions
+        missed = []
+
+        def misses_once(store, session_keys):
+            # Too early at the new key, and too late at the old one.
+            missed.append(session_keys)
+            return {} if len(missed) == 1 else look(store, session_keys)
+
+        with mock.patch.object(user_sessions, "_sessions", misses_once):
+            self.assertEqual(user_sessions.revoke_all(self.ann.pk), 1)
+        self.assertFalse(self.is_there(client))
+
     def test_nobody_escapes_by_changing_keys(self):
         for _ in range(3):
             clients = [self.login() for _ in range(4)]
@@ -273,6 +287,11 @@ class Index:
         self.cloakroom("user-sessions", "revoke", "--user", user, "--id", id)
         self.assertEqual([self.is_there(client) for client in (here, there)], [False, True])
         self.assertEqual([session.id for session in self.listed()], [user_sessions.public_id(self.key(there))])
+        # What the command notes is listed here.
+        before = self.listed()
+        self.index.remove(self.index.of_user(user))
+        self.cloakroom("user-sessions", "rebuild")
+        self.assertEqual([session.id for session in self.listed()], [session.id for session in before])
         # And the other way.
         self.assertEqual(user_sessions.revoke_all(user), 1)
         self.assertEqual(self.cloakroom("user-sessions", "list", "--user", user, "--json"), "")
