@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @functools.lru_cache
 def program():
     """
-    The built service: CLOAKROOM_SITE_VISITS, or what Cargo builds the first time, with all features, as for the library's
-    own tests.
+    The built service: CLOAKROOM_SITE_VISITS, or what Cargo builds the first time, with all features, as for the
+    library's own tests.
     """
     if built := os.environ.get("CLOAKROOM_SITE_VISITS"):
         return built
