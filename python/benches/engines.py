@@ -51,6 +51,7 @@ def bench():
         if is_not_durable:
             store = type("SessionStore", (store,), {"durable": False})
         return store
+
     data = {"_auth_user_id": "7", "_auth_user_hash": "x" * 64, "cart": [{"id": n, "count": 1} for n in range(20)]}
 
     def session(store):

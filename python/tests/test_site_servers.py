@@ -3,8 +3,8 @@ Fifty requests at once on one session: through gunicorn's processes and threads,
 service on the library. Each leaves a key of its own, and one more on a counter.
 
 CLOAKROOM_FULL_MATRIX=1 runs each engine with ATOMIC_REQUESTS on and off and at each isolation level, and Django's own
-engines too, which lose keys. Otherwise each engine meets one of them. The engine `signed_cookies` is not here: nothing is
-kept on the server, so of fifty responses the browser keeps the last one's cookie.
+engines too, which lose keys. Otherwise each engine meets one of them. The engine `signed_cookies` is not here: nothing
+is kept on the server, so of fifty responses the browser keeps the last one's cookie.
 """
 
 import http.client

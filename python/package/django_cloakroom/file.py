@@ -1,10 +1,10 @@
 """
 The engine `django_cloakroom.file`: Django's file engine, without its lost updates and resurrected logins.
 
-Folder, names and texts are Django's. The files are read and replaced by the Rust library: a writer holds the lock of the
-file that it replaces, compares its text, and exchanges the two files in one step. A removed file is never made again.
-So processes with this engine and services with the Rust `FileStore` are safe against each other. Django's own engine
-takes no lock and compares nothing: its saves overwrite and restore, as they do among themselves.
+Folder, names and texts are Django's. The files are read and replaced by the Rust library: a writer holds the lock of
+the file that it replaces, compares its text, and exchanges the two files in one step. A removed file is never made
+again. So processes with this engine and services with the Rust `FileStore` are safe against each other. Django's own
+engine takes no lock and compares nothing: its saves overwrite and restore, as they do among themselves.
 """
 
 import datetime
@@ -16,7 +16,7 @@ from django.contrib.sessions.backends.file import SessionStore as DjangoStore
 from django.contrib.sessions.exceptions import InvalidSessionKey
 from django.core.exceptions import ImproperlyConfigured
 
-from . import _core
+from . import _core, telemetry
 from .base import SessionEnded
 from .signed import SignedStore
 
@@ -54,7 +54,11 @@ class SessionStore(SignedStore, DjangoStore):
         return data
 
     def _cloakroom_reload(self):
-        live = self._cloakroom_live(self.session_key)
+        try:
+            live = self._cloakroom_live(self.session_key)
+        except _core.SessionUnreadable:
+            telemetry.unreadable(self)
+            raise
         if live is None:
             self._cloakroom_forget()
             return {}

@@ -5,7 +5,7 @@ import logging
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import CreateError
 
-from . import _core
+from . import _core, telemetry
 from .base import MAX_KEY_ATTEMPTS, MergingStore
 from .encoding import encoding_of
 
@@ -53,12 +53,16 @@ class SignedStore(MergingStore):
         return encoding.loads(stored.json)
 
     def _cloakroom_read(self, text):
-        """The dictionary in a stored text, which is compared with at the next save. The text is None if there is none."""
+        """The dictionary in a stored text, or None; the next save compares with it."""
         if text is None:
             self._cloakroom_forget()
             return {}
         encoding = self._cloakroom_encoding
-        stored = encoding.read(text)
+        try:
+            stored = encoding.read(text)
+        except _core.SessionUnreadable:
+            telemetry.unreadable(self)
+            raise
         return self._cloakroom_adopt(stored, {} if stored is None else encoding.loads(stored.json))
 
     def _cloakroom_adopt(self, stored, data):
