@@ -13,7 +13,7 @@ const VISITS: Key<u32> = Key::new("visits");
 
 async fn visit(session: Session) -> Result<String, cloakroom::Error> {
     // Counts right also when the same visitor sends many requests at once.
-    let visits = session.modify(VISITS, |visits| visits.unwrap_or(0) + 1)?;
+    let visits = session.edit(VISITS, |visits| *visits += 1)?;
     Ok(format!("visit {visits}"))
 }
 

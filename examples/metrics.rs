@@ -14,7 +14,7 @@ use cloakroom::{
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 async fn visit(session: Session) -> Result<String, cloakroom::Error> {
-    let visits = session.modify::<u32>("visits", |visits| visits.unwrap_or(0) + 1)?;
+    let visits = session.edit("visits", |visits: &mut u32| *visits += 1)?;
     Ok(format!("visit {visits}"))
 }
 

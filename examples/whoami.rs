@@ -9,7 +9,7 @@ use cloakroom::{Session, SessionLayer, Settings, auth, connect};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 async fn whoami(session: Session) -> Result<String, cloakroom::Error> {
-    let visits = session.modify::<u32>("visits", |visits| visits.unwrap_or(0) + 1)?;
+    let visits = session.edit("visits", |visits: &mut u32| *visits += 1)?;
     Ok(match auth::user_id(&session)? {
         Some(id) => format!("user {id}, visit {visits}\n"),
         None => format!("nobody, visit {visits}\n"),

@@ -26,7 +26,7 @@
 //!
 //! async fn visit(session: Session) -> Result<String, cloakroom::Error> {
 //!     // Correct even when the same visitor sends many requests at once.
-//!     let visits = session.modify(VISITS, |visits| visits.unwrap_or(0) + 1)?;
+//!     let visits = session.edit(VISITS, |visits| *visits += 1)?;
 //!     Ok(format!("visit {visits}"))
 //! }
 //!
@@ -70,9 +70,9 @@ mod web;
 pub use async_trait::async_trait;
 pub use chrono;
 pub use cloakroom_formats::{
-    DecodeError, EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, Kind, MAX_DEPTH, MAX_VALUE_DEPTH, Moment,
-    OpcodeName, PickleError, SessionCodec, SessionCodecConfig, SessionData, TextFormat, TimeZone, Value,
-    ValueError, signing,
+    DecodeError, EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, IntoTimeDelta, Kind, MAX_DEPTH, MAX_VALUE_DEPTH,
+    Moment, OpcodeName, PickleError, SessionCodec, SessionCodecConfig, SessionData, TextFormat, TimeZone,
+    Value, ValueError, signing,
 };
 
 pub use cleaner::{Cleaner, spawn_cleaner};
@@ -80,7 +80,8 @@ pub use cleaner::{Cleaner, spawn_cleaner};
 pub use cloakroom_formats::{NamedTimeZone, UnknownTimeZone};
 pub use login::auth;
 pub use session::{
-    AsKey, Key, LazySession, SESSION_STARTED_KEY, Session, TEST_COOKIE_NAME, TEST_COOKIE_VALUE,
+    AsKey, Key, KeyFor, KeyName, LazySession, SESSION_STARTED_KEY, Session, StoredFrom, TEST_COOKIE_NAME,
+    TEST_COOKIE_VALUE,
 };
 pub use site::clock::{Clock, ManualClock, SystemClock};
 pub use site::error::{Error, StoreError, StoreErrorKind};

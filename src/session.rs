@@ -2,6 +2,7 @@
 
 mod absolute_lifetime;
 mod changes;
+mod editing;
 mod expiry;
 mod group;
 mod lazy;
@@ -27,7 +28,7 @@ use cloakroom_formats::{SessionData, Value, ValueError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::changes::{Change, Changes, Replay};
+use self::changes::{Change, Changes, NotReplayed, Replay};
 use self::modifying::Modifying;
 use self::moves::Moves;
 use self::queue::Queues;
@@ -44,7 +45,7 @@ pub use self::absolute_lifetime::SESSION_STARTED_KEY;
 pub use self::lazy::LazySession;
 pub use self::session_use::SessionUse;
 pub use self::test_cookie::{TEST_COOKIE_NAME, TEST_COOKIE_VALUE};
-pub use self::typed_key::{AsKey, Key};
+pub use self::typed_key::{AsKey, Key, KeyFor, KeyName, StoredFrom};
 
 /// The state that all sessions of a site share.
 #[derive(Clone)]
@@ -320,8 +321,8 @@ impl Session {
     /// assert!(session.get_value("name").is_none());
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
-    pub fn get_value(&self, key: &str) -> Option<Value> {
-        self.read(|data| data.get(key).cloned())
+    pub fn get_value(&self, key: impl KeyName) -> Option<Value> {
+        self.read(|data| data.get(key.key_name()).cloned())
     }
 
     /// Sets a value. Django's `session[key] = value`. Setting an equal value counts as a change too.
@@ -332,17 +333,21 @@ impl Session {
     ///
     /// // A key with a type: a typing mistake in either does not compile.
     /// const VISITS: Key<u32> = Key::new("visits");
+    /// const NAME: Key<String> = Key::new("name");
     ///
     /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
     /// session.set(VISITS, 7)?;
-    /// assert_eq!(session.get(VISITS)?, Some(7));
+    /// session.set(NAME, "Ada")?;
+    /// assert_eq!((session.get(VISITS)?, session.get(NAME)?.as_deref()), (Some(7), Some("Ada")));
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     ///
+    /// A key with a type also takes a reference, and the other forms that [`StoredFrom`] lists.
+    ///
     /// # Errors
     /// [`Error::Value`] when the value has no counterpart in JSON.
-    pub fn set<T: Serialize>(&self, key: impl AsKey<T>, value: T) -> Result<(), Error> {
-        let key = key.as_key();
+    pub fn set<V: Serialize>(&self, key: impl KeyFor<V>, value: V) -> Result<(), Error> {
+        let key = key.key_name();
         let value = Value::serialize(&value).map_err(value_error(key))?;
         self.set_value(key, value);
         Ok(())
@@ -359,8 +364,8 @@ impl Session {
     /// assert_eq!(session.get::<f64>("price")?, Some(1.5));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn set_value(&self, key: &str, value: Value) {
-        self.change(Change::Set(Text::of_key(key), value));
+    pub fn set_value(&self, key: impl KeyName, value: Value) {
+        self.change(Change::Set(Text::of_key(key.key_name()), value));
     }
 
     /// Computes a new value from the current one. If another request changes the session meanwhile, saving
@@ -388,13 +393,17 @@ impl Session {
         modify: impl Fn(Option<T>) -> T + Send + Sync + 'static,
     ) -> Result<T, Error> {
         let key = key.as_key();
-        let replay = move |value: Option<&Value>| {
+        let compute = move |value: Option<&Value>| {
             let value = value.map_or(Ok(None), Value::read::<T>)?;
             Value::serialize(&modify(value))
         };
-        let replay: Replay = Arc::new(replay);
+        let compute = Arc::new(compute);
+        let replay: Replay = {
+            let compute = Arc::clone(&compute);
+            Arc::new(move |value| compute(value).map_err(NotReplayed::Value))
+        };
         self.exchange(key, |before| {
-            let value = replay(before)?;
+            let value = compute(before)?;
             let outcome = value.deserialize()?;
             Ok((Some(Change::Modify(Text::of_key(key), value, Arc::clone(&replay))), outcome))
         })
@@ -446,8 +455,8 @@ impl Session {
     /// assert!(!session.remove("cart"), "it is gone already");
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
-    pub fn remove(&self, key: &str) -> bool {
-        let key = Text::of_key(key);
+    pub fn remove(&self, key: impl KeyName) -> bool {
+        let key = Text::of_key(key.key_name());
         let mut state = self.inner.state();
         state.accessed = true;
         let found = state.data.get_escaped(key.as_str()).is_some();
@@ -562,8 +571,8 @@ impl Session {
     /// assert!(!session.contains_key("name"));
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
-    pub fn contains_key(&self, key: &str) -> bool {
-        self.read(|data| data.contains_key(key))
+    pub fn contains_key(&self, key: impl KeyName) -> bool {
+        self.read(|data| data.contains_key(key.key_name()))
     }
 
     /// The keys in order. Django's `session.keys()`.

@@ -3,6 +3,7 @@
 mod isoformat;
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, Datelike, FixedOffset, NaiveDateTime, TimeDelta, Utc};
 
@@ -27,9 +28,14 @@ pub const EXPIRY_KEY: &str = "_session_expiry";
 /// [`Session::set_expiry`]: https://docs.rs/cloakroom/latest/cloakroom/struct.Session.html#method.set_expiry
 ///
 /// ```
+/// use std::time::Duration;
 /// use chrono::TimeDelta;
 /// use cloakroom::Expiry;
 ///
+/// // An idle timeout: each save extends it. A fixed end: none does.
+/// assert_eq!(Expiry::sliding(Duration::from_secs(300)), Expiry::Seconds(300));
+/// assert_eq!(Expiry::fixed(Duration::from_secs(300)), Expiry::After(TimeDelta::minutes(5)));
+/// // As in Django, a number is an idle timeout, and a duration a fixed end.
 /// assert_eq!(Expiry::from(300), Expiry::Seconds(300));
 /// assert_eq!(Expiry::from(TimeDelta::days(1)), Expiry::After(TimeDelta::days(1)));
 /// ```
@@ -53,6 +59,71 @@ pub enum Expiry {
     After(TimeDelta),
 }
 
+impl Expiry {
+    /// An idle timeout: the session ends this long after its last save. A whole number of seconds is stored
+    /// as Django's `set_expiry(300)`. A duration of zero or less has already expired.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cloakroom::Expiry;
+    ///
+    /// assert_eq!(Expiry::sliding(Duration::from_secs(1_800)), Expiry::Seconds(1_800));
+    /// assert_eq!(Expiry::sliding(Duration::from_millis(1_500)), Expiry::FractionalSeconds(1.5));
+    /// ```
+    pub fn sliding(timeout: impl IntoTimeDelta) -> Expiry {
+        let timeout = timeout.into_time_delta();
+        // A stored zero means the end of the browser's session.
+        if timeout.is_zero() {
+            return Expiry::Seconds(-1);
+        }
+        match timeout.subsec_nanos() {
+            0 => Expiry::Seconds(timeout.num_seconds()),
+            nanoseconds => {
+                Expiry::FractionalSeconds(timeout.num_seconds() as f64 + f64::from(nanoseconds) / 1e9)
+            }
+        }
+    }
+
+    /// A fixed end, this long after the call of `set_expiry`, which later saves do not move.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cloakroom::{Expiry, chrono::TimeDelta};
+    ///
+    /// assert_eq!(Expiry::fixed(Duration::from_secs(60)), Expiry::After(TimeDelta::minutes(1)));
+    /// ```
+    pub fn fixed(lifetime: impl IntoTimeDelta) -> Expiry {
+        Expiry::After(lifetime.into_time_delta())
+    }
+}
+
+/// A length of time: chrono's `TimeDelta`, or the standard library's `Duration`.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::{IntoTimeDelta, chrono::TimeDelta};
+///
+/// assert_eq!(Duration::from_secs(90).into_time_delta(), TimeDelta::seconds(90));
+/// assert_eq!(TimeDelta::days(-1).into_time_delta(), TimeDelta::days(-1));
+/// assert_eq!(Duration::MAX.into_time_delta(), TimeDelta::MAX);
+/// ```
+pub trait IntoTimeDelta {
+    /// Returns the length as a `TimeDelta`; the longest one for a `Duration` beyond it.
+    fn into_time_delta(self) -> TimeDelta;
+}
+
+impl IntoTimeDelta for TimeDelta {
+    fn into_time_delta(self) -> TimeDelta {
+        self
+    }
+}
+
+impl IntoTimeDelta for Duration {
+    fn into_time_delta(self) -> TimeDelta {
+        TimeDelta::from_std(self).unwrap_or(TimeDelta::MAX)
+    }
+}
+
 impl From<i64> for Expiry {
     fn from(seconds: i64) -> Self {
         if seconds == 0 { Expiry::AtBrowserClose } else { Expiry::Seconds(seconds) }
@@ -68,6 +139,12 @@ impl From<f64> for Expiry {
 impl From<TimeDelta> for Expiry {
     fn from(delta: TimeDelta) -> Self {
         Expiry::After(delta)
+    }
+}
+
+impl From<Duration> for Expiry {
+    fn from(duration: Duration) -> Self {
+        Expiry::fixed(duration)
     }
 }
 

@@ -32,7 +32,7 @@ mod value;
 
 pub use chrono;
 
-pub use expiry::{EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, Moment};
+pub use expiry::{EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, IntoTimeDelta, Moment};
 pub use pickle::{OpcodeName, PickleError};
 pub use session_data::SessionData;
 pub use session_text::{DecodeError, SessionCodec, SessionCodecConfig, TextFormat};

@@ -9,7 +9,15 @@ use super::SESSION_STARTED_KEY;
 use crate::site::error::Error;
 
 /// Computes a value from the current one.
-pub(super) type Replay = Arc<dyn Fn(Option<&Value>) -> Result<Value, ValueError> + Send + Sync>;
+pub(super) type Replay = Arc<dyn Fn(Option<&Value>) -> Result<Value, NotReplayed> + Send + Sync>;
+
+/// Why a value could not be computed again.
+pub(super) enum NotReplayed {
+    /// The current value is of another type, or the new one cannot be stored.
+    Value(ValueError),
+    /// The application's closure refuses the current value.
+    Refused,
+}
 
 /// One change. Keys are escaped, and share their text with the data.
 #[derive(Clone)]
@@ -18,6 +26,8 @@ pub(super) enum Change {
     /// Sets a missing key; another request's value stays.
     SetDefault(Text, Value),
     Remove(Text),
+    /// Removes this value; another request's value stays.
+    Discard(Text, Value),
     /// Computed from the previous value: the result, and the function to compute it again.
     Modify(Text, Value, Replay),
     Clear,
@@ -30,7 +40,7 @@ impl Change {
             Change::Set(key, value) | Change::SetDefault(key, value) | Change::Modify(key, value, _) => {
                 data.insert_escaped(key.clone(), value.clone());
             }
-            Change::Remove(key) => {
+            Change::Remove(key) | Change::Discard(key, _) => {
                 data.remove_escaped(key.as_str());
             }
             Change::Clear => {
@@ -49,9 +59,12 @@ impl Change {
             // A null is no value, as when the change was first made.
             Change::SetDefault(key, _)
                 if data.get_escaped(key.as_str()).is_some_and(|value| value.kind() != Kind::None) => {}
+            Change::Discard(key, value) if data.get_escaped(key.as_str()) != Some(value) => {}
             Change::Modify(key, _, modify) => {
-                let value = modify(data.get_escaped(key.as_str()))
-                    .map_err(|source| Error::Value { key: unescape_key(key.as_str()), source })?;
+                let value = modify(data.get_escaped(key.as_str())).map_err(|error| match error {
+                    NotReplayed::Value(source) => Error::Value { key: unescape_key(key.as_str()), source },
+                    NotReplayed::Refused => Error::Conflict { attempts: 1 },
+                })?;
                 data.insert_escaped(key.clone(), value);
             }
             other => other.apply(data),
@@ -115,6 +128,7 @@ impl Change {
             Change::Set(key, _)
             | Change::SetDefault(key, _)
             | Change::Remove(key)
+            | Change::Discard(key, _)
             | Change::Modify(key, ..) => Some(key),
             Change::Clear => None,
         }

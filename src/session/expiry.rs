@@ -1,5 +1,6 @@
 //! The session's own expiry: Django's `set_expiry` and its getters.
 
+use chrono::{DateTime, Utc};
 use cloakroom_formats::private::{StoredExpiry, Text};
 use cloakroom_formats::{EXPIRY_KEY, Expiry, ExpiryAge, ExpiryError, Moment};
 
@@ -12,10 +13,11 @@ impl Session {
     ///
     /// ```
     /// use std::sync::Arc;
+    /// use std::time::Duration;
     /// use cloakroom::{Expiry, MemoryStore, Session, Settings};
     ///
     /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
-    /// session.set_expiry(300)?;
+    /// session.set_expiry(Expiry::sliding(Duration::from_secs(300)))?;
     /// assert_eq!(session.get_expiry_age()?.whole_seconds(), 300);
     /// session.set_expiry(Expiry::AtBrowserClose)?;
     /// assert!(session.get_expire_at_browser_close());
@@ -32,6 +34,31 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// When the session expires if it is saved now, in UTC: by its own expiry or by the settings, and at the
+    /// end of the absolute lifetime at the latest. Does not count as access.
+    ///
+    /// Django's counterpart is `get_expiry_date`, which is here too: it gives a date in the form that the
+    /// site's `USE_TZ` says, and knows no absolute lifetime.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use cloakroom::chrono::{TimeDelta, Utc};
+    /// use cloakroom::{Expiry, MemoryStore, Session, Settings};
+    ///
+    /// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    /// session.set_expiry(Expiry::fixed(Duration::from_secs(60)))?;
+    /// assert!(session.expires_at()? <= Utc::now() + TimeDelta::seconds(60));
+    /// # Ok::<(), cloakroom::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Expiry`] when the stored expiry is invalid.
+    pub fn expires_at(&self) -> Result<DateTime<Utc>, Error> {
+        let data = self.inner.state().data.clone();
+        self.expire_date(&data, self.now())
     }
 
     fn stored_expiry(&self) -> StoredExpiry {

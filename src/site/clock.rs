@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
+use cloakroom_formats::IntoTimeDelta;
 
 use super::lock::lock;
 
@@ -86,8 +87,18 @@ impl ManualClock {
     }
 
     /// Moves the time shown forwards, or backwards when `by` is negative.
-    pub fn advance(&self, by: TimeDelta) {
-        *lock(&self.0) += by;
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cloakroom::{Clock, ManualClock, chrono::TimeDelta};
+    ///
+    /// let clock = ManualClock::at_unix_seconds(100);
+    /// clock.advance(Duration::from_secs(7));
+    /// clock.advance(TimeDelta::seconds(-5));
+    /// assert_eq!(clock.now().timestamp(), 102);
+    /// ```
+    pub fn advance(&self, by: impl IntoTimeDelta) {
+        *lock(&self.0) += by.into_time_delta();
     }
 }
 

@@ -93,6 +93,35 @@ pub enum Error {
     NotLoggedIn,
 }
 
+impl Error {
+    /// The HTTP status of a response to this error: 400 for a session that was deleted meanwhile, as in
+    /// Django; 401 where a logged-in user is required; 409 for a conflict; 503 for a store that may recover
+    /// and a save that took too long; 500 for all others.
+    ///
+    /// The layers and the extractors answer with it. Use it where a handler's own error type becomes a
+    /// response.
+    ///
+    /// ```
+    /// use cloakroom::{Error, StoreError, StoreErrorKind};
+    ///
+    /// assert_eq!(Error::Interrupted.status(), 400);
+    /// assert_eq!(Error::NotLoggedIn.status(), 401);
+    /// assert_eq!(Error::Conflict { attempts: 1 }.status(), 409);
+    /// let down = StoreError::new("redis", StoreErrorKind::Unavailable, "no answer");
+    /// assert_eq!(Error::from(down).status(), 503);
+    /// ```
+    pub fn status(&self) -> u16 {
+        match self {
+            Error::Interrupted => 400,
+            Error::NotLoggedIn => 401,
+            Error::Conflict { .. } => 409,
+            Error::SaveTimedOut { .. } => 503,
+            Error::Store(error) if error.kind() == StoreErrorKind::Unavailable => 503,
+            _ => 500,
+        }
+    }
+}
+
 /// Why a store failed. The message says what to do next.
 ///
 /// ```

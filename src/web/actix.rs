@@ -29,7 +29,7 @@ type OnError = dyn Fn(&Error) -> HttpResponse + Send + Sync;
 ///
 /// Handlers take [`Session`](crate::Session) or [`LazySession`] as an argument; other middleware finds the
 /// latter among the request's extensions. When saving fails, the response is replaced: by a line of plain
-/// text with the status of [`status_of`](crate::middleware::status_of), or by the response of
+/// text with the status of [`Error::status`], or by the response of
 /// [`on_error`](SessionTransform::on_error).
 ///
 /// `Option<Session>` is `None` without such a middleware, and also when the session cannot be loaded:
@@ -52,7 +52,7 @@ type OnError = dyn Fn(&Error) -> HttpResponse + Send + Sync;
 /// use cloakroom::{Error, MemoryStore, Session, SessionTransform, Settings};
 ///
 /// async fn visit(session: Session) -> Result<String, Error> {
-///     let visits = session.modify::<u32>("visits", |visits| visits.unwrap_or(0) + 1)?;
+///     let visits = session.edit("visits", |visits: &mut u32| *visits += 1)?;
 ///     Ok(format!("visit {visits}"))
 /// }
 ///

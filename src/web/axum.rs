@@ -71,7 +71,7 @@ impl<T: FromStr, S: Send + Sync> OptionalFromRequestParts<S> for UserId<T> {
     }
 }
 
-/// A plain text page with the status of [`status_of`](crate::middleware::status_of) and the text of
+/// A plain text page with the status of [`Error::status`] and the text of
 /// [`message_of`](crate::middleware::message_of); the log has the details.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {

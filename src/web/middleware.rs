@@ -314,7 +314,7 @@ impl SessionMiddleware {
     ///
     /// # Errors
     /// The errors of [`Session::save`], except [`Error::Interrupted`] if the setting `interrupted` says to
-    /// continue. Then replace the response by one with the status and text of [`status_of`] and
+    /// continue. Then replace the response by one with the status and text of [`Error::status`] and
     /// [`message_of`], and with the headers of [`finish_with_error`](SessionMiddleware::finish_with_error).
     pub async fn finish(&self, session: &LazySession, status: u16) -> Result<Finished, Error> {
         match self.finish_unsaved(session, status) {
@@ -406,7 +406,7 @@ impl SessionMiddleware {
                             }
                         }
                         Err(error) => {
-                            middleware.warn_of_untold(&session, status_of(&error));
+                            middleware.warn_of_untold(&session, error.status());
                             return Err(error);
                         }
                     };
@@ -437,7 +437,7 @@ impl SessionMiddleware {
     /// # Ok::<(), cloakroom::SettingsError>(())
     /// ```
     pub fn finish_with_error(&self, error: &Error) -> Finished {
-        let status = status_of(error);
+        let status = error.status();
         tracing::error!(status, error = error as &dyn std::error::Error, "session not saved");
         self.vary()
     }
@@ -569,9 +569,7 @@ pub fn decide(session_use: &SessionUse, settings: &Settings) -> Decision {
     }
 }
 
-/// The response status for this error: 400 for a session that was deleted meanwhile, as in Django; 401 where
-/// a logged-in user is required; 409 for a conflict; 503 for a store that may recover and a save that took
-/// too long; 500 for all others.
+/// The response status for this error: [`Error::status`].
 ///
 /// ```
 /// use cloakroom::{Error, middleware::status_of};
@@ -579,20 +577,13 @@ pub fn decide(session_use: &SessionUse, settings: &Settings) -> Decision {
 /// assert_eq!(status_of(&Error::Interrupted), 400);
 /// ```
 pub fn status_of(error: &Error) -> u16 {
-    match error {
-        Error::Interrupted => 400,
-        Error::NotLoggedIn => 401,
-        Error::Conflict { .. } => 409,
-        Error::SaveTimedOut { .. } => 503,
-        Error::Store(error) if error.kind() == crate::site::error::StoreErrorKind::Unavailable => 503,
-        _ => 500,
-    }
+    error.status()
 }
 
 /// Logs an error of a handler's argument or result, and returns the response's status and text.
 #[cfg(any(feature = "axum", feature = "actix"))]
 pub(crate) fn log_and_describe(error: &Error) -> (u16, &'static str) {
-    let status = status_of(error);
+    let status = error.status();
     if status != 401 {
         tracing::error!(status, error = error as &dyn std::error::Error, "session error");
     }
@@ -610,7 +601,7 @@ pub(crate) fn log_and_describe(error: &Error) -> (u16, &'static str) {
 /// assert!(message_of(&Error::Store(down)).contains("cannot be reached"));
 /// ```
 pub fn message_of(error: &Error) -> &'static str {
-    match status_of(error) {
+    match error.status() {
         400 => "Your session ended while this page was being made. Please reload it.",
         401 => "Please log in.",
         409 => "Your session was changed by another request. Please try again.",

@@ -18,7 +18,7 @@ use crate::session::LazySession;
 use crate::site::error::Error;
 use crate::site::settings::{Settings, SettingsError};
 use crate::store::contract::IntoSharedStore;
-use crate::web::middleware::{Finishing, ResponseHeaders, SessionMiddleware, Unsaved, message_of, status_of};
+use crate::web::middleware::{Finishing, ResponseHeaders, SessionMiddleware, Unsaved, message_of};
 
 pub use self::body::SessionBody;
 
@@ -26,7 +26,7 @@ pub use self::body::SessionBody;
 ///
 /// Each request carries a [`LazySession`](crate::LazySession) among its extensions. In axum, handlers take
 /// [`Session`](crate::Session) as an argument instead, or `Option<Session>` if there may be no layer. When
-/// saving fails, the response is replaced: by a line of plain text with the status of [`status_of`], or by
+/// saving fails, the response is replaced: by a line of plain text with the status of [`Error::status`], or by
 /// the response of [`on_error`](SessionLayer::on_error).
 ///
 /// # Several layers
@@ -55,7 +55,7 @@ pub use self::body::SessionBody;
 /// use tower::ServiceExt;
 ///
 /// async fn visit(session: Session) -> Result<String, Error> {
-///     let visits = session.modify::<u32>("visits", |visits| visits.unwrap_or(0) + 1)?;
+///     let visits = session.edit("visits", |visits: &mut u32| *visits += 1)?;
 ///     Ok(format!("visit {visits}"))
 /// }
 ///
@@ -98,20 +98,20 @@ impl SessionLayer {
 impl<E> SessionLayer<E> {
     /// Sets the response for a session that could not be saved: because it was deleted meanwhile, because it
     /// was changed meanwhile and the settings refuse that, or because the store failed. The function chooses
-    /// the status, from [`status_of`] or by itself. `Vary: Cookie` is added; the session's cookie is neither
+    /// the status, from [`Error::status`] or by itself. `Vary: Cookie` is added; the session's cookie is neither
     /// set nor deleted.
     ///
     /// ```
     /// use std::sync::Arc;
     /// use axum::{body::Body, http::Response, Router};
-    /// use cloakroom::{Error, MemoryStore, SessionLayer, Settings, middleware::status_of};
+    /// use cloakroom::{Error, MemoryStore, SessionLayer, Settings};
     ///
     /// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
     /// let layer = layer.on_error(|error: &Error| match error {
     ///     Error::Interrupted => {
     ///         Response::builder().status(303).header("location", "/login").body(Body::empty()).unwrap()
     ///     }
-    ///     other => Response::builder().status(status_of(other)).body(Body::from("Please try again.")).unwrap(),
+    ///     other => Response::builder().status(other.status()).body(Body::from("Please try again.")).unwrap(),
     /// });
     /// let site: Router = Router::new().layer(layer);
     /// # Ok::<(), cloakroom::SettingsError>(())
@@ -127,7 +127,7 @@ impl<E> SessionLayer<E> {
 /// the handler's: [`SessionBody`] is either.
 ///
 /// ```
-/// use cloakroom::{Error, ErrorResponse, middleware::status_of};
+/// use cloakroom::{Error, ErrorResponse};
 /// use http::Response;
 ///
 /// struct Json;
@@ -136,8 +136,8 @@ impl<E> SessionLayer<E> {
 ///     type Body = String;
 ///
 ///     fn error_response(&self, error: &Error) -> Response<String> {
-///         let mut response = Response::new(format!(r#"{{"status":{}}}"#, status_of(error)));
-///         *response.status_mut() = status_of(error).try_into().unwrap_or_default();
+///         let mut response = Response::new(format!(r#"{{"status":{}}}"#, error.status()));
+///         *response.status_mut() = error.status().try_into().unwrap_or_default();
 ///         response
 ///     }
 /// }
@@ -161,7 +161,7 @@ impl<Body, F: Fn(&Error) -> Response<Body> + Send + Sync + 'static> ErrorRespons
     }
 }
 
-/// Answers with a line of plain text from [`message_of`], and the status from [`status_of`].
+/// Answers with a line of plain text from [`message_of`], and the status from [`Error::status`].
 ///
 /// ```
 /// use cloakroom::{Error, ErrorResponse, PlainText};
@@ -180,7 +180,7 @@ impl ErrorResponse for PlainText {
     fn error_response(&self, error: &Error) -> Response<String> {
         let mut response = Response::new(message_of(error).to_owned());
         *response.status_mut() =
-            StatusCode::from_u16(status_of(error)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         response
     }

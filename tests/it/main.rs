@@ -76,6 +76,7 @@ mod support;
 mod unreadable;
 mod user_sessions;
 mod user_table;
+mod values;
 mod vectors;
 #[cfg(any(feature = "redis", feature = "memcached"))]
 mod vectors_cache;

@@ -12,7 +12,7 @@ use super::{LocalFuture, plain_text};
 use crate::login::auth::UserId;
 use crate::session::{LazySession, Session};
 use crate::site::error::Error;
-use crate::web::middleware::{log_and_describe, status_of};
+use crate::web::middleware::log_and_describe;
 
 impl FromRequest for LazySession {
     type Error = Error;
@@ -44,11 +44,11 @@ impl<T: FromStr> FromRequest for UserId<T> {
     }
 }
 
-/// A plain text page with the status of [`status_of`] and the text of
+/// A plain text page with the status of [`Error::status`] and the text of
 /// [`message_of`](crate::middleware::message_of); the log has the details.
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
-        StatusCode::from_u16(status_of(self)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
