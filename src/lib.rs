@@ -127,4 +127,6 @@ mod documents {
     mod operations {}
     #[doc = include_str!("../docs/stores.md")]
     mod stores {}
+    #[doc = include_str!("../docs/timeouts.md")]
+    mod timeouts {}
 }

@@ -11,6 +11,7 @@ mod login;
 mod modifying;
 mod moves;
 mod queue;
+mod renewal;
 mod save;
 mod session_use;
 mod test_cookie;
@@ -40,6 +41,7 @@ use crate::store::contract::SessionStore;
 use crate::store::loaded::{Content, Version};
 use crate::telemetry::{Operation, Warnings, spans};
 use crate::user_sessions::UserSessions;
+use crate::user_sessions::seen::Seen;
 
 pub use self::absolute_lifetime::SESSION_STARTED_KEY;
 pub use self::lazy::LazySession;
@@ -59,6 +61,7 @@ pub(crate) struct Site {
     /// The queues of requests that save the same session.
     queues: Arc<Queues>,
     moves: Arc<Moves>,
+    renewals: Arc<Seen>,
 }
 
 impl Site {
@@ -71,6 +74,7 @@ impl Site {
             user_sessions: None,
             queues: Queues::new(),
             moves: Arc::default(),
+            renewals: Arc::default(),
             warnings: Arc::default(),
         }
     }
@@ -119,6 +123,8 @@ struct State {
     session_key: Option<SessionKey>,
     origin: Origin,
     data: SessionData,
+    /// The expiry in the store, as it was loaded, if the store knows it.
+    expire_date: Option<DateTime<Utc>>,
     /// The changes to `data` since it was loaded or saved.
     changes: Changes,
     /// Whether a save is needed even without changed keys: `modified` set by hand, or a new key.
@@ -212,10 +218,12 @@ impl Session {
         };
         let is_over = |data: &SessionData| absolute_lifetime::is_over(data, self.settings(), now);
         let loaded = loaded.filter(|(_, loaded)| !loaded.data().is_some_and(is_over));
+        let expire_date = loaded.as_ref().and_then(|(_, loaded)| loaded.expire_date);
         match loaded.map(|(session_key, loaded)| (session_key, loaded.version, loaded.content)) {
             Some((session_key, version, Content::Genuine(data))) => {
                 self.note_stored(&data);
                 let mut state = self.inner.state();
+                state.expire_date = expire_date;
                 state.origin = Origin::Stored(session_key.clone(), version);
                 state.data = data;
                 state.mark_start(self.settings(), now);
@@ -238,7 +246,7 @@ impl Session {
         &self.inner.site
     }
 
-    fn now(&self) -> DateTime<Utc> {
+    pub(crate) fn now(&self) -> DateTime<Utc> {
         self.site().clock.now()
     }
 

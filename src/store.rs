@@ -59,7 +59,7 @@ pub use connect::check_url;
 pub(crate) use connect::open;
 pub use connect::{connect, open_cache};
 pub use connect_or_create::connect_or_create;
-pub use contract::{Created, IntoSharedStore, Progress, Record, Rotated, SessionStore, Updated};
+pub use contract::{Created, IntoSharedStore, Progress, Record, Rotated, SessionStore, Touched, Updated};
 #[cfg(feature = "file")]
 pub use file::FileStore;
 pub use listing::{Count, Listed, Listing, Paged, Pages};

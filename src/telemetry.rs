@@ -7,13 +7,14 @@
 //! |---|---|---|---|
 //! | `cloakroom_loads_total` | counter | `outcome`: `found`, `absent`, `not_genuine` | sessions asked for |
 //! | `cloakroom_saves_total` | counter | `outcome`: `created`, `updated`, `rotated`, `missing`, `changed`, `key_taken` | writes tried; the last three wrote nothing. One may carry the changes of several requests |
+//! | `cloakroom_renewals_total` | counter | `outcome`: `extended`, `stale` | sessions to extend by [`Settings::renew_after`](crate::Settings::renew_after); `stale` are those that ended or were saved meanwhile |
 //! | `cloakroom_conflicts_total` | counter | `result`: `merged`, `refused` | saves that met another request's change, by how they ended |
 //! | `cloakroom_retries_total` | counter | | writes tried again on top of another request's change |
 //! | `cloakroom_interrupted_total` | counter | | saves of a session that was deleted meanwhile |
 //! | `cloakroom_deletes_total` | counter | `outcome`: `deleted`, `absent` | sessions removed, by logout for the most part |
 //! | `cloakroom_cleared_total` | counter | | expired sessions removed by [`spawn_cleaner`](crate::spawn_cleaner) |
 //! | `cloakroom_store_errors_total` | counter | `operation`; `store`; `kind`: `unavailable`, `misconfigured`, `unreadable`, `refused` | calls that failed |
-//! | `cloakroom_store_duration_seconds` | histogram | `operation`: `load`, `save`, `delete`, `exists`, `clear_expired` | how long calls of the store took |
+//! | `cloakroom_store_duration_seconds` | histogram | `operation`: `load`, `save`, `touch`, `delete`, `exists`, `clear_expired` | how long calls of the store took |
 //!
 //! Many `changed` mean that many processes write the same sessions concurrently. Any `refused` without the
 //! policy `Reject` means that [`Settings::save_timeout`](crate::Settings::save_timeout) ran out. Many
@@ -49,8 +50,8 @@ use std::sync::Mutex;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::site::error::{StoreError, StoreErrorKind};
-use crate::store::contract::{Created, Rotated, Updated};
+use crate::site::error::{Error, StoreError, StoreErrorKind};
+use crate::store::contract::{Created, Rotated, Touched, Updated};
 use crate::store::loaded::Loaded;
 
 pub(crate) use self::logins::{Ended, ended, logged_in, revoked};
@@ -61,6 +62,7 @@ pub(crate) use self::logins::{Ended, ended, logged_in, revoked};
 pub(crate) enum Operation {
     Load,
     Save,
+    Touch,
     Delete,
     Exists,
     ClearExpired,
@@ -162,6 +164,7 @@ outcomes! {
         Rotated::Changed => "changed",
         Rotated::KeyTaken => "key_taken"
     }
+    Touched { Touched::Extended => "extended", Touched::Stale => "stale" }
     bool { true => "deleted", false => "absent" }
     u64 { _ => "cleared" }
 }
@@ -175,6 +178,7 @@ pub(crate) struct Warnings {
     untold: Seldom,
     never_saved: Seldom,
     key_without_response: Seldom,
+    not_renewed: Seldom,
 }
 
 impl Warnings {
@@ -219,6 +223,17 @@ impl Warnings {
             suppressed,
             "a change to a session was never saved: it was made after the response's headers went out, in a stream or \
              in a task that outlives the request; call `session.save().await` after it"
+        );
+    }
+
+    /// Warns of a session that could not be extended after its response was made.
+    pub(crate) fn not_renewed(&self, now: DateTime<Utc>, error: &Error) {
+        let Some(suppressed) = self.not_renewed.due(now) else { return };
+        let error = error as &dyn std::error::Error;
+        tracing::warn!(
+            suppressed,
+            error,
+            "a session was not extended; its response went out as it was, and a later request tries again"
         );
     }
 
@@ -279,6 +294,7 @@ mod recorder {
             match self {
                 Operation::Load => "load",
                 Operation::Save => "save",
+                Operation::Touch => "touch",
                 Operation::Delete => "delete",
                 Operation::Exists => "exists",
                 Operation::ClearExpired => "clear_expired",
@@ -300,6 +316,9 @@ mod recorder {
             }
             (Operation::Save, Ok(saved)) => {
                 counter!("cloakroom_saves_total", "outcome" => saved.outcome()).increment(1);
+            }
+            (Operation::Touch, Ok(touched)) => {
+                counter!("cloakroom_renewals_total", "outcome" => touched.outcome()).increment(1);
             }
             (Operation::Delete, Ok(deleted)) => {
                 counter!("cloakroom_deletes_total", "outcome" => deleted.outcome()).increment(1);
@@ -346,6 +365,7 @@ mod recorder {
     pub fn describe() {
         describe_counter!("cloakroom_loads_total", "Sessions asked for.");
         describe_counter!("cloakroom_saves_total", "Writes tried, by outcome.");
+        describe_counter!("cloakroom_renewals_total", "Sessions extended without writing their data.");
         describe_counter!("cloakroom_conflicts_total", "Saves that met another request's change.");
         describe_counter!(
             "cloakroom_retries_total",

@@ -69,7 +69,7 @@
 //! ```
 
 mod rebuild;
-mod seen;
+pub(crate) mod seen;
 
 use std::cmp::Reverse;
 use std::collections::HashSet;

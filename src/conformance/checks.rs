@@ -9,7 +9,7 @@ use cloakroom_formats::SessionData;
 use super::{Check, Problem};
 use crate::site::error::StoreErrorKind;
 use crate::site::session_key::SessionKey;
-use crate::store::contract::{Created, Record, Rotated, SessionStore, Updated};
+use crate::store::contract::{Created, Record, Rotated, SessionStore, Touched, Updated};
 use crate::store::listing::Listed;
 use crate::store::loaded::Loaded;
 use crate::store::loaded::Version;
@@ -38,6 +38,8 @@ checks! {
     updating_without_expectation_overwrites
     updating_twice_with_the_returned_version_works
     updating_with_equal_data_succeeds
+    touching_extends_the_session_and_keeps_its_data
+    touching_what_changed_or_is_absent_writes_nothing
     rotating_moves_the_session
     rotating_an_absent_session_creates_nothing
     rotating_what_changed_meanwhile_writes_nothing
@@ -206,6 +208,45 @@ async fn updating_replaces_data_and_expiry(store: Store) -> Outcome {
         let off = (expire_date - record.expire_date).abs();
         ensure!(off <= TimeDelta::seconds(1), "expire_date is off by {off}");
     }
+    Ok(())
+}
+
+async fn touching_extends_the_session_and_keeps_its_data(store: Store) -> Outcome {
+    let (session_key, start, kept) = (SessionKey::random()?, now(), data(r#"{"a":1}"#)?);
+    let record = Record { data: &kept, expire_date: start + TimeDelta::seconds(2), now: start };
+    store.create(&session_key, record).await?;
+    let Some(loaded) = store.load(&session_key, start).await? else {
+        return Err(Problem::Violated("it is absent".to_owned()));
+    };
+    let record = Record { expire_date: start + TimeDelta::hours(1), ..record };
+    ensure_eq!(store.touch(&session_key, &loaded.version, record).await?, Touched::Extended, "outcome");
+    if loaded.expire_date.is_none() {
+        // A server with its own clock would have expired it by then.
+        tokio::time::sleep(std::time::Duration::from_millis(3_200)).await;
+    }
+    let Some(loaded) = store.load(&session_key, start + TimeDelta::minutes(30)).await? else {
+        return Err(Problem::Violated("it kept its old expiry".to_owned()));
+    };
+    ensure_eq!(json(&loaded), r#"{"a":1}"#, "data");
+    if let Some(expire_date) = loaded.expire_date {
+        let off = (expire_date - record.expire_date).abs();
+        ensure!(off <= TimeDelta::seconds(1), "expire_date is off by {off}");
+    }
+    Ok(())
+}
+
+async fn touching_what_changed_or_is_absent_writes_nothing(store: Store) -> Outcome {
+    let (session_key, first) = create(&store, r#"{"a":1}"#).await?;
+    let (old, new) = (data(r#"{"a":1}"#)?, data(r#"{"a":2}"#)?);
+    let outcome = store.update(&session_key, Some(&first), record(&new)).await?;
+    let Updated::Updated(second) = outcome else {
+        return Err(Problem::Violated(format!("outcome of the update: {outcome:?}")));
+    };
+    ensure_eq!(store.touch(&session_key, &first, record(&old)).await?, Touched::Stale, "outcome");
+    ensure_eq!(load(&store, &session_key).await?.as_deref(), Some(r#"{"a":2}"#), "data");
+    store.delete(&session_key).await?;
+    ensure_eq!(store.touch(&session_key, &second, record(&new)).await?, Touched::Stale, "outcome");
+    ensure_eq!(load(&store, &session_key).await?, None, "load of a deleted session");
     Ok(())
 }
 

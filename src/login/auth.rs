@@ -1,5 +1,6 @@
 //! The login that `django.contrib.auth` keeps in the session.
 
+mod freshness;
 mod user_id;
 
 use cloakroom_formats::signing::{Algorithm, SecretKey, constant_time_equal, salted_hmac_hex};
@@ -10,6 +11,7 @@ use crate::site::error::Error;
 use crate::site::settings::Settings;
 use crate::telemetry::Ended;
 
+pub use self::freshness::AUTHENTICATED_KEY;
 pub use self::user_id::UserId;
 pub use crate::login_keys::{BACKEND_SESSION_KEY, HASH_SESSION_KEY, USER_ID_KEY, user_id_in};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]

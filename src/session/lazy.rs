@@ -58,6 +58,7 @@ impl LazySession {
             session_key,
             origin,
             data: SessionData::new(),
+            expire_date: None,
             changes: Changes::default(),
             unsaved: false,
             accessed: false,

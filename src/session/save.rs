@@ -222,6 +222,7 @@ impl Session {
                         state.session_key = Some(session_key.clone());
                     }
                     state.origin = Origin::Stored(session_key, version);
+                    state.expire_date = None;
                     break state.is_finished;
                 }
                 std::mem::take(&mut state.changes)

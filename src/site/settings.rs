@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use cloakroom_formats::signing::{Algorithm, Compression, DEFAULT_MAX_DECOMPRESSED_BYTES, SecretKey};
-use cloakroom_formats::{SessionCodecConfig, TextFormat, TimeZone};
+use cloakroom_formats::{IntoTimeDelta, SessionCodecConfig, TextFormat, TimeZone};
 
 use crate::site::session_key::SessionKeyFormat;
 
@@ -58,6 +58,40 @@ pub struct Settings {
     pub cookie_samesite: Option<SameSite>,
     /// `SESSION_SAVE_EVERY_REQUEST`: whether each request extends the session. Default: false.
     pub save_every_request: bool,
+    /// How long after its last save a session is extended by a request that reads it: a sliding expiry without
+    /// a write for each request. Default: never, as in Django, where only a save extends it.
+    ///
+    /// With an idle timeout of half an hour and `renew_after` of five minutes, a session ends 25 to 30 minutes
+    /// after the last request that used it. A renewal writes no data, where the store can, and its response
+    /// sends the cookie again. If it fails, the log warns, and the response stays as it is. A session whose
+    /// expiry is a fixed moment is not renewed. With `save_every_request`, requests that do not use their
+    /// session extend it too, and also at most this often.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use cloakroom::chrono::TimeDelta;
+    /// use cloakroom::{ManualClock, MemoryStore, SessionMiddleware, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let mut settings = Settings::new("secret").with_idle_timeout(Duration::from_secs(30 * 60));
+    /// settings.renew_after = Some(TimeDelta::minutes(5));
+    /// let clock = Arc::new(ManualClock::at_unix_seconds(1_700_000_000));
+    /// let middleware = SessionMiddleware::new(MemoryStore::new(), settings)?.with_clock(clock.clone());
+    /// let lazy = middleware.begin([]);
+    /// lazy.load().await?.set("visits", 1)?;
+    /// middleware.finish(&lazy, 200).await?;
+    /// let cookie = format!("sessionid={}", lazy.session_key().unwrap().as_str());
+    ///
+    /// for (minutes, is_renewed) in [(4, false), (1, true), (4, false)] {
+    ///     clock.advance(TimeDelta::minutes(minutes));
+    ///     let lazy = middleware.begin([cookie.as_bytes()]);
+    ///     assert_eq!(lazy.load().await?.get("visits")?, Some(1));
+    ///     assert_eq!(middleware.finish(&lazy, 200).await?.set_cookie.is_some(), is_renewed);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    pub renew_after: Option<TimeDelta>,
     /// `SESSION_EXPIRE_AT_BROWSER_CLOSE`, for sessions without their own expiry. Default: false.
     pub expire_at_browser_close: bool,
     /// `USE_TZ` and `TIME_ZONE`. Default: aware.
@@ -161,6 +195,7 @@ impl Settings {
             cookie_httponly: true,
             cookie_samesite: Some(SameSite::Lax),
             save_every_request: false,
+            renew_after: None,
             expire_at_browser_close: false,
             time_zone: TimeZone::default(),
             session_class: "SessionStore".to_owned(),
@@ -219,6 +254,55 @@ impl Settings {
             full_removal_cookie: true,
             ..Settings::new(secret_key)
         }
+    }
+}
+
+impl Settings {
+    /// Sets the idle timeout, [`cookie_age`](Settings::cookie_age): how long after its last save a session ends.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cloakroom::Settings;
+    ///
+    /// let settings = Settings::new("secret").with_idle_timeout(Duration::from_secs(30 * 60));
+    /// assert_eq!(settings.cookie_age.num_minutes(), 30);
+    /// ```
+    #[must_use]
+    pub fn with_idle_timeout(mut self, timeout: impl IntoTimeDelta) -> Settings {
+        self.cookie_age = timeout.into_time_delta();
+        self
+    }
+
+    /// Sets [`renew_after`](Settings::renew_after): requests that read the session extend it, and write at most
+    /// this often.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cloakroom::Settings;
+    ///
+    /// let settings = Settings::new("secret").with_renew_after(Duration::from_secs(5 * 60));
+    /// assert_eq!(settings.renew_after.unwrap().num_minutes(), 5);
+    /// ```
+    #[must_use]
+    pub fn with_renew_after(mut self, age: impl IntoTimeDelta) -> Settings {
+        self.renew_after = Some(age.into_time_delta());
+        self
+    }
+
+    /// Sets the [`absolute_lifetime`](Settings::absolute_lifetime): how long a session lives at most, however
+    /// active it is.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cloakroom::Settings;
+    ///
+    /// let settings = Settings::new("secret").with_absolute_lifetime(Duration::from_secs(7 * 86_400));
+    /// assert_eq!(settings.absolute_lifetime.unwrap().num_days(), 7);
+    /// ```
+    #[must_use]
+    pub fn with_absolute_lifetime(mut self, lifetime: impl IntoTimeDelta) -> Settings {
+        self.absolute_lifetime = Some(lifetime.into_time_delta());
+        self
     }
 }
 

@@ -298,6 +298,39 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
         record: Record<'_>,
     ) -> Result<Rotated, StoreError>;
 
+    /// Gives a session that is in this version another expiry; `record` holds its unchanged data. A store that
+    /// can writes no data. The default replaces the session by [`update`](SessionStore::update).
+    ///
+    /// ```
+    /// # use cloakroom::chrono::{TimeDelta, Utc};
+    /// # use cloakroom::store::{Record, Touched};
+    /// # use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+    /// # let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// # let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// store.create(&key, record).await?;
+    /// let loaded = store.load(&key, now).await?.unwrap();
+    /// let later = Record { expire_date: now + TimeDelta::days(1), ..record };
+    /// assert_eq!(store.touch(&key, &loaded.version, later).await?, Touched::Extended);
+    /// assert!(store.exists(&key, now + TimeDelta::hours(2)).await?);
+    /// store.delete(&key).await?;
+    /// assert_eq!(store.touch(&key, &loaded.version, later).await?, Touched::Stale, "nothing is restored");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    async fn touch(
+        &self,
+        session_key: &SessionKey,
+        version: &Version,
+        record: Record<'_>,
+    ) -> Result<Touched, StoreError> {
+        Ok(match self.update(session_key, Some(version), record).await? {
+            Updated::Updated(_) => Touched::Extended,
+            Updated::Missing | Updated::Changed => Touched::Stale,
+        })
+    }
+
     /// Removes a session permanently; returns whether there was one. Django's `delete`.
     ///
     /// ```
@@ -606,6 +639,36 @@ pub enum Updated {
     Missing,
     /// The session is no longer in the expected version; nothing was written.
     Changed,
+}
+
+/// The outcome of [`SessionStore::touch`].
+///
+/// ```
+/// # use cloakroom::chrono::{TimeDelta, Utc};
+/// # use cloakroom::store::{Record, Touched};
+/// # use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// # let (store, key, now) = (MemoryStore::new(), SessionKey::random()?, Utc::now());
+/// # let data = SessionData::from_json(r#"{"visits":1}"#)?;
+/// # let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+/// store.create(&key, record).await?;
+/// let loaded = store.load(&key, now).await?.unwrap();
+/// let later = Record { expire_date: now + TimeDelta::days(1), ..record };
+/// assert_eq!(store.touch(&key, &loaded.version, later).await?, Touched::Extended);
+/// assert!(store.exists(&key, now + TimeDelta::hours(2)).await?);
+/// store.delete(&key).await?;
+/// assert_eq!(store.touch(&key, &loaded.version, later).await?, Touched::Stale, "nothing is restored");
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "every caller handles each outcome")]
+pub enum Touched {
+    /// The session has the new expiry.
+    Extended,
+    /// No session is there in this version: it was deleted, or another request saved it, which also extended
+    /// it. Nothing was written.
+    Stale,
 }
 
 /// The outcome of [`SessionStore::rotate`].

@@ -38,7 +38,7 @@ use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
 use crate::store::cache::{CacheCompressor, CacheFormat, CacheSerializer};
-use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Touched, Updated};
 use crate::store::listing::{Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
 
@@ -391,6 +391,27 @@ impl SessionStore for FileStore {
             Replaced::Missing => Rotated::Missing,
             Replaced::Changed => Rotated::Changed,
             Replaced::NameTaken => Rotated::KeyTaken,
+        })
+    }
+
+    async fn touch(
+        &self,
+        session_key: &SessionKey,
+        version: &Version,
+        record: Record<'_>,
+    ) -> Result<Touched, StoreError> {
+        let Some(name) = self.name(session_key) else { return Ok(Touched::Stale) };
+        if let Contents::Text(text) = &self.shared.contents {
+            let (modified, expected) = (text.modified(record), expected_text(Some(version)));
+            let touch = move |shared: &Shared| shared.folder.touch(&name, expected.as_deref(), modified);
+            if let Some(outcome) = self.work(touch).await? {
+                return Ok(outcome);
+            }
+        }
+        // The expiry is in the file, or the file's time may not be changed: the file is replaced.
+        Ok(match self.update(session_key, Some(version), record).await? {
+            Updated::Updated(_) => Touched::Extended,
+            Updated::Missing | Updated::Changed => Touched::Stale,
         })
     }
 

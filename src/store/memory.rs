@@ -15,7 +15,7 @@ use cloakroom_formats::SessionData;
 
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Touched, Updated};
 use crate::store::listing::{Count, Listed, Listing, Paged, Pages, end_of};
 use crate::store::loaded::{Content, Loaded, Version};
 
@@ -212,6 +212,21 @@ impl SessionStore for MemoryStore {
         };
         new_shard.insert(new_session_key.clone(), slot);
         Ok(Rotated::Rotated(version))
+    }
+
+    async fn touch(
+        &self,
+        session_key: &SessionKey,
+        version: &Version,
+        record: Record<'_>,
+    ) -> Result<Touched, StoreError> {
+        Ok(match crate::site::lock::lock(self.shard(session_key)).get_mut(session_key) {
+            Some(slot) if slot.is(Some(version)) => {
+                slot.expire_date = record.expire_date;
+                Touched::Extended
+            }
+            _ => Touched::Stale,
+        })
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {

@@ -12,16 +12,16 @@ use crate::site::session_key::SessionKey;
 /// The number of remembered sessions; beyond it, entries may be written once more than necessary.
 const REMEMBERED: usize = 100_000;
 
-/// Remembers hashes only: neither keys nor users.
+/// Of the index, and of renewals, which name no user. Remembers hashes only: neither keys nor users.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     hasher: RandomState,
     noted: Mutex<HashMap<u64, DateTime<Utc>>>,
 }
 
 impl Seen {
     /// Whether this user in this session was recorded within the interval.
-    pub(super) fn is_recent(
+    pub(crate) fn is_recent(
         &self,
         user_id: &str,
         session_key: &SessionKey,
@@ -33,7 +33,7 @@ impl Seen {
     }
 
     /// Remembers that it was recorded now.
-    pub(super) fn note(
+    pub(crate) fn note(
         &self,
         user_id: &str,
         session_key: &SessionKey,

@@ -22,7 +22,7 @@ use crate::site::clock::Clock;
 use crate::site::error::Error;
 use crate::site::session_key::KeyGenerator;
 use crate::site::settings::{InterruptedSession, Settings, SettingsError, Transport};
-use crate::store::contract::IntoSharedStore;
+use crate::store::contract::{IntoSharedStore, Touched};
 use crate::user_sessions::UserSessions;
 
 pub use cookie::find_cookie;
@@ -339,7 +339,7 @@ impl SessionMiddleware {
 
     #[inline]
     fn without_saving(&self, session: &LazySession, session_use: &SessionUse) -> Unsaved {
-        let mut finished = match decide(session_use, self.settings()) {
+        let mut finished = match self.decide(session, session_use) {
             Decision::SaveAndSetCookie => return Unsaved::ToSave,
             Decision::DeleteCookie => self.delete(),
             Decision::Nothing => {
@@ -352,6 +352,24 @@ impl SessionMiddleware {
         };
         self.take_former_away(session, &mut finished);
         Unsaved::Finished(finished)
+    }
+
+    /// [`decide`], and whether a session that was not changed is to be extended.
+    #[inline]
+    fn decide(&self, session: &LazySession, session_use: &SessionUse) -> Decision {
+        let settings = self.settings();
+        let decision = decide(session_use, settings);
+        match settings.renew_after {
+            Some(after) if !session_use.modified && decision != Decision::DeleteCookie => {
+                let may_be_extended = session_use.status < 500 && session_use.genuine && !session_use.empty;
+                if may_be_extended && session.renewal_is_due(after) {
+                    Decision::SaveAndSetCookie
+                } else {
+                    Decision::Nothing
+                }
+            }
+            _ => decision,
+        }
     }
 
     /// Deletes the cookies that were set before the settings changed, if there may be any.
@@ -381,7 +399,12 @@ impl SessionMiddleware {
             let settings = middleware.settings();
             if settings.save_every_request && status < 500 && !session.is_empty() {
                 // An unknown key is detected before anything is created for it.
-                session.load().await?;
+                match session.load().await {
+                    Err(error) if settings.renew_after.is_some() && !session.accessed() => {
+                        middleware.warn_not_renewed(&error);
+                    }
+                    loaded => drop(loaded?),
+                }
             }
             let session_use = session.session_use(status);
             // The response can still carry the key of this save.
@@ -390,10 +413,18 @@ impl SessionMiddleware {
                 (Unsaved::Untouched, _) => Finished::default(),
                 (Unsaved::Finished(finished), _) => finished,
                 (Unsaved::ToSave, None) => middleware.vary(),
+                (Unsaved::ToSave, Some(loaded))
+                    if !session_use.modified && settings.renew_after.is_some() =>
+                {
+                    let mut finished = middleware.renew(&session, &loaded, &session_use).await;
+                    middleware.take_former_away(&session, &mut finished);
+                    finished
+                }
                 (Unsaved::ToSave, Some(loaded)) => {
                     let mut finished = match middleware.save(&loaded).await {
                         Ok(finished) => {
                             session.take_untold();
+                            middleware.note_renewal(&session);
                             finished
                         }
                         Err(Error::Interrupted)
@@ -442,9 +473,56 @@ impl SessionMiddleware {
         self.vary()
     }
 
+    /// Extends a session that was not changed. If that fails, the response stays as it is.
+    async fn renew(&self, session: &LazySession, loaded: &Session, session_use: &SessionUse) -> Finished {
+        let renewed = async {
+            if self.site.store.keeps_data_in_cookie() {
+                loaded.set_modified(true);
+                return self.save(loaded).await.map(Some);
+            }
+            let expiry = self.cookie_expiry(loaded)?;
+            Ok(match loaded.renew().await? {
+                Touched::Extended => Some(self.set(loaded, expiry)),
+                Touched::Stale => None,
+            })
+        };
+        let unchanged = || if session_use.accessed { self.vary() } else { Finished::default() };
+        match renewed.await {
+            Ok(Some(finished)) => {
+                self.note_renewal(session);
+                finished
+            }
+            // It ended, or another request saved it, whose response sends the cookie.
+            Ok(None) => unchanged(),
+            Err(error) => {
+                self.warn_not_renewed(&error);
+                unchanged()
+            }
+        }
+    }
+
+    fn warn_not_renewed(&self, error: &Error) {
+        self.site.warnings.not_renewed(self.site.clock.now(), error);
+    }
+
+    fn note_renewal(&self, session: &LazySession) {
+        if let Some(after) = self.settings().renew_after
+            && let Some(session_key) = session.session_key()
+        {
+            session.note_renewal(&session_key, after);
+        }
+    }
+
     async fn save(&self, session: &Session) -> Result<Finished, Error> {
+        let expiry = self.cookie_expiry(session)?;
+        session.save_if_needed(self.settings().save_every_request).await?;
+        Ok(self.set(session, expiry))
+    }
+
+    /// The age and the end of the session's cookie; `None` when it ends with the browser.
+    fn cookie_expiry(&self, session: &Session) -> Result<Option<(ExpiryAge, DateTime<Utc>)>, Error> {
         let settings = self.settings();
-        let expiry = if session.get_expire_at_browser_close() {
+        Ok(if session.get_expire_at_browser_close() {
             None
         } else {
             let now = self.site.clock.now();
@@ -452,17 +530,21 @@ impl SessionMiddleware {
             let end = end_of_cookie(now, age)?;
             let last = session.absolute_end_from(now).filter(|last| *last < end);
             Some(last.map_or((age, end), |last| (ExpiryAge::between(now, last), last)))
-        };
-        session.save_if_needed(settings.save_every_request).await?;
-        let Some(session_key) = session.session_key() else { return Ok(self.vary()) };
-        Ok(match &settings.transport {
+        })
+    }
+
+    /// Gives the client the session's key.
+    fn set(&self, session: &Session, expiry: Option<(ExpiryAge, DateTime<Utc>)>) -> Finished {
+        let settings = self.settings();
+        let Some(session_key) = session.session_key() else { return self.vary() };
+        match &settings.transport {
             Transport::Cookie => Finished {
                 set_cookie: Some(cookie::set(settings, session_key.as_str(), expiry)),
                 send_no_store: settings.send_no_store,
                 ..self.vary()
             },
             Transport::Header(name) => self.set_header(name, session_key.as_str()),
-        })
+        }
     }
 
     fn delete(&self) -> Finished {

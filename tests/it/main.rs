@@ -64,6 +64,7 @@ mod redis_tls;
 mod redis_urls;
 #[cfg(feature = "redis")]
 mod redis_valkey;
+mod renewals;
 mod runtimes;
 mod save_protocol;
 mod secrets;

@@ -13,7 +13,7 @@ use crate::support::servers::Server;
 use crate::support::servers::redis::{client, start, url_of};
 
 /// As docs/stores.md lists them.
-const COMMANDS: &str = "+ping +select +exists +get +pttl +set +del +scan +eval +evalsha +hget +hset +hdel +hexists \
+const COMMANDS: &str = "+ping +select +exists +get +pexpire +pttl +set +del +scan +eval +evalsha +hget +hset +hdel +hexists \
                         +hgetall";
 
 async fn set_user(server_url: &str, rules: &str) {
@@ -44,7 +44,7 @@ async fn a_user_with_the_listed_commands_alone_does_everything() {
     assert_eq!(index.revoke_all("7").await.unwrap(), 1);
 
     // None of them is there for nothing.
-    let commands = ["select", "exists", "get", "pttl", "set", "del", "scan", "eval", "evalsha"];
+    let commands = ["select", "exists", "get", "pexpire", "pttl", "set", "del", "scan", "eval", "evalsha"];
     for command in commands {
         set_user(&url_of(&server), &format!(">s3cret ~site:* {COMMANDS} -{command}")).await;
         let works = match RedisStore::open(&url, &settings).await {

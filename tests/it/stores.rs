@@ -88,6 +88,8 @@ async fn signed_cookies() {
         ("updating_an_absent_session_creates_nothing", NEVER_ABSENT),
         ("updating_what_changed_meanwhile_writes_nothing", NOTHING_TO_COMPARE),
         ("updating_without_expectation_overwrites", BY_COOKIE),
+        ("touching_extends_the_session_and_keeps_its_data", BY_COOKIE),
+        ("touching_what_changed_or_is_absent_writes_nothing", NOTHING_TO_COMPARE),
         ("rotating_moves_the_session", BY_COOKIE),
         ("rotating_an_absent_session_creates_nothing", NEVER_ABSENT),
         ("rotating_what_changed_meanwhile_writes_nothing", NOTHING_TO_COMPARE),

@@ -131,6 +131,7 @@ fn the_table_of_settings_is_whole() {
             "secret_check",
             // Of the hardened profile and the header transport.
             "absolute_lifetime",
+            "renew_after",
             "reject_duplicate_cookies",
             "send_no_store",
             "cookie_partitioned",

@@ -131,6 +131,12 @@ impl Settings {
         reject_if("cookie_age", too_short(self.cookie_age), problem, "set a second or more")?;
         let remedy = "set a second or more, or none for no limit";
         reject_if("absolute_lifetime", self.absolute_lifetime.is_some_and(too_short), problem, remedy)?;
+        let remedy = "set a second or more, or none to extend sessions by saves alone";
+        let problem = "a session would be written by each request; that is `save_every_request`";
+        reject_if("renew_after", self.renew_after.is_some_and(too_short), problem, remedy)?;
+        let is_too_late = self.renew_after.is_some_and(|after| after >= self.cookie_age);
+        let problem = "a session would end before it is renewed";
+        reject_if("renew_after", is_too_late, problem, "set less than `cookie_age`")?;
         let none = self.save_timeout.is_zero();
         reject_if("save_timeout", none, "nobody could wait for another request", "set some seconds")?;
         let too_long = self.save_timeout > Duration::from_secs(24 * 60 * 60);
@@ -277,7 +283,9 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_refused_by_name() {
-        let spoils: [(&str, Spoil); 43] = [
+        let spoils: [(&str, Spoil); 45] = [
+            ("renew_after", |settings| settings.renew_after = Some(TimeDelta::milliseconds(999))),
+            ("renew_after", |settings| settings.renew_after = Some(settings.cookie_age)),
             ("secret_key", |settings| settings.secret_key = "".into()),
             ("secret_key_fallbacks", |settings| settings.secret_key_fallbacks = vec!["".into()]),
             ("cookie_age", |settings| settings.cookie_age = TimeDelta::zero()),

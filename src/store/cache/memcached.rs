@@ -42,7 +42,7 @@ use super::ssl_parameters;
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
-use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Touched, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Content, Loaded, Version};
 use crate::store::outcome::WriteOutcome;
@@ -439,6 +439,22 @@ impl SessionStore for MemcachedStore {
         record: Record<'_>,
     ) -> Result<Rotated, StoreError> {
         rotate_in_two_steps(self, session_key, expected, new_session_key, record).await
+    }
+
+    /// The server compares nothing when it changes an expiry, so the version is looked at in the same answer.
+    /// If another request has just saved the session with an expiry of its own, the entry may stay as long as
+    /// this one says. Nothing is restored, and no data is written.
+    async fn touch(
+        &self,
+        session_key: &SessionKey,
+        version: &Version,
+        record: Record<'_>,
+    ) -> Result<Touched, StoreError> {
+        let Some(ends) = end(record)? else { return Ok(Touched::Stale) };
+        let (server, key) = self.entry(session_key)?;
+        let reply = self.get(server, &format!("mg {key} c T{ends}")).await?;
+        let is_same = reply.status == Status::Done && *version == Version::from_number(reply.version);
+        Ok(if is_same { Touched::Extended } else { Touched::Stale })
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {

@@ -56,7 +56,7 @@
 //!
 //! # Access control
 //! A user of an ACL needs these commands, and the keys that begin with the site's `KEY_PREFIX`: `+ping +select
-//! +exists +get +pttl +set +del +scan +eval +evalsha`; for the index of user sessions `+hget +hset +hdel
+//! +exists +get +pexpire +pttl +set +del +scan +eval +evalsha`; for the index of user sessions `+hget +hset +hdel
 //! +hexists +hgetall`; in a cluster `+cluster|slots`; behind sentinels `+role`, and of the sentinels
 //! `+sentinel|get-master-addr-by-name`. A user without scripts is refused when the store opens.
 
@@ -86,7 +86,7 @@ use super::rotation::{OneEntryStore, rotate_in_two_steps};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
-use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Touched, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Content, Loaded, Version};
 use crate::store::outcome::WriteOutcome;
@@ -423,6 +423,7 @@ fn with_age(reply: Reply) -> (Reply, Option<i64>) {
     }
 }
 
+static TOUCH: Code = Code::new(script!("redis.call('PEXPIRE', KEYS[1], ARGV[4])"));
 static DELETE: Code = Code::new(script!("redis.call('DEL', KEYS[1])"));
 static UPDATE: Code = Code::new(script!(
     "if tonumber(ARGV[4]) > 0 then redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])"
@@ -514,6 +515,19 @@ impl SessionStore for RedisStore {
         let (old, new) = (self.format.entry_key(session_key), self.format.entry_key(new_session_key));
         let outcome = self.script(&Script::new(&ROTATE, &[&old, &new], expected, &entry)).await?;
         Ok(outcome.rotated(Version::from_bytes(entry.value)))
+    }
+
+    async fn touch(
+        &self,
+        session_key: &SessionKey,
+        version: &Version,
+        record: Record<'_>,
+    ) -> Result<Touched, StoreError> {
+        let key = self.format.entry_key(session_key);
+        let milliseconds = time_to_live(record).num_milliseconds();
+        let entry = Entry { value: Vec::new(), milliseconds };
+        let outcome = self.script(&Script::new(&TOUCH, &[&key], Some(version), &entry)).await?;
+        Ok(if outcome == WriteOutcome::Done { Touched::Extended } else { Touched::Stale })
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {

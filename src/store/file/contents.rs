@@ -144,7 +144,7 @@ impl Text {
     }
 
     /// The modification time that gives this expiry with the session's age: usually now.
-    fn modified(&self, record: Record<'_>) -> SystemTime {
+    pub(super) fn modified(&self, record: Record<'_>) -> SystemTime {
         let age = self.end(record.data, record.now) - record.now;
         let fixed = matches!(StoredExpiry::read(record.data.get(EXPIRY_KEY)), StoredExpiry::At(_));
         let modified = if fixed { Some(record.now) } else { record.expire_date.checked_sub_signed(age) };

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::error::{Failure, Task, doing};
 use super::names::{FileName, Names};
+use crate::store::contract::Touched;
 
 /// The prefix of temporary files. No session's file has it, so Django's `clear_expired` ignores them.
 pub(super) const TEMPORARY: &str = ".cloakroom-";
@@ -208,6 +209,24 @@ impl Folder {
             Ok(()) => self.synchronize().map(|()| true),
             Err(Errno::EXIST) => Ok(false),
             Err(error) => Err(doing("name a session's file")(error)),
+        }
+    }
+
+    /// Gives a file with the expected content another modification time; `None` when its owner is another user.
+    /// A file that is replaced or removed meanwhile is not affected: the time is that of the opened one.
+    pub(super) fn touch(
+        &self,
+        name: &FileName,
+        expected: Option<&[u8]>,
+        modified: SystemTime,
+    ) -> Task<Option<Touched>> {
+        let Some(found) = self.find(name)?.filter(|found| found.is(expected)) else {
+            return Ok(Some(Touched::Stale));
+        };
+        match found.file.set_modified(modified) {
+            Ok(()) => Ok(Some(Touched::Extended)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+            Err(error) => Err(doing("change the time of a session's file")(error)),
         }
     }
 

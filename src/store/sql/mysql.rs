@@ -38,7 +38,7 @@ use tokio::time::timeout;
 
 use self::connections::{Connections, check_table, connect};
 use self::error::Failure;
-use self::statements::{Clear, Content, Create, Delete, Load, Request, Statements, Stored, Update};
+use self::statements::{Clear, Content, Create, Delete, Load, Request, Statements, Stored, Touch, Update};
 use super::dialect::{Dialect, Names};
 use super::row_format::{self, RowFormat};
 use super::table::{self, expected_text};
@@ -46,7 +46,7 @@ use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
 use crate::store::cache::CacheFormat;
-use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Touched, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
 use crate::store::password::PasswordSource;
@@ -301,12 +301,18 @@ impl MysqlStore {
         Ok(row.filter(|row| row.expire_date.is_some_and(|expire_date| expire_date > now)))
     }
 
-    /// The new content of a row.
-    fn content(&self, record: Record<'_>) -> Result<Content, StoreError> {
+    /// The new expiry of a row.
+    fn expire_date(&self, record: Record<'_>) -> Result<NaiveDateTime, StoreError> {
         let expire_date: NaiveDateTime = self.time_zone.to_wall_clock(record.expire_date);
         if !table::python_reads(expire_date.and_utc()) {
             return Err(Failure::BeyondPython.explain(&self.shared.options));
         }
+        Ok(expire_date)
+    }
+
+    /// The new content of a row.
+    fn content(&self, record: Record<'_>) -> Result<Content, StoreError> {
+        let expire_date = self.expire_date(record)?;
         let session_data = self.format.encode(record);
         let session_data = session_data.map_err(|error| StoreError::not_carried("mysql", error))?;
         let extra = &self.shared.options.extra_columns;
@@ -372,6 +378,16 @@ impl SessionStore for MysqlStore {
             .ask(Update { key, expected: expected_text(expected), new_key, content })
             .await?
             .rotated(version))
+    }
+
+    async fn touch(
+        &self,
+        session_key: &SessionKey,
+        version: &Version,
+        record: Record<'_>,
+    ) -> Result<Touched, StoreError> {
+        let (key, expire_date) = (self.format.row_key(session_key), self.expire_date(record)?);
+        self.ask(Touch { key, expected: expected_text(Some(version)), expire_date }).await
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {

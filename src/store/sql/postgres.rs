@@ -89,7 +89,7 @@ use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
 use crate::store::cache::CacheFormat;
-use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Touched, Updated};
 use crate::store::generation::Generation;
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
@@ -417,13 +417,17 @@ impl PostgresStore {
         self.answer(answer).await
     }
 
-    fn row(&self, record: Record<'_>) -> Result<Row, StoreError> {
+    /// The new expiry of a row.
+    fn expire_date(&self, record: Record<'_>) -> Result<DateTime<Utc>, StoreError> {
         if !table::python_reads(record.expire_date) {
             return Err(Failure::BeyondPython.explain(&self.options));
         }
         let microseconds = record.expire_date.nanosecond() / 1_000;
-        let expire_date =
-            record.expire_date.with_nanosecond(microseconds * 1_000).unwrap_or(record.expire_date);
+        Ok(record.expire_date.with_nanosecond(microseconds * 1_000).unwrap_or(record.expire_date))
+    }
+
+    fn row(&self, record: Record<'_>) -> Result<Row, StoreError> {
+        let expire_date = self.expire_date(record)?;
         let session_data = self.format.encode(record);
         let session_data = session_data.map_err(|error| StoreError::not_carried("postgres", error))?;
         let extra =
@@ -513,6 +517,22 @@ impl SessionStore for PostgresStore {
         let new_key = Some(self.format.row_key(new_session_key));
         let work = Work::Update { row, expected: expected_text(expected), new_key };
         Ok(self.write(session_key, work).await?.rotated(version))
+    }
+
+    async fn touch(
+        &self,
+        session_key: &SessionKey,
+        version: &Version,
+        record: Record<'_>,
+    ) -> Result<Touched, StoreError> {
+        let (key, expire_date) = (self.format.row_key(session_key), self.expire_date(record)?);
+        if has_nul(&key) {
+            return Ok(Touched::Stale);
+        }
+        let expected = expected_text(Some(version));
+        let parameters: [&(dyn ToSql + Sync); 3] = [&key.as_str(), &expected, &expire_date];
+        let rows = self.rows_alone(self.options.timeout, Query::Touch, &parameters).await?;
+        Ok(if rows.is_empty() { Touched::Stale } else { Touched::Extended })
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {

@@ -37,7 +37,7 @@ use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
 use crate::store::cache::CacheFormat;
-use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
+use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Touched, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
 use crate::store::loaded::{Loaded, Version};
 
@@ -438,6 +438,22 @@ impl SessionStore for SqliteStore {
             } else {
                 Rotated::Changed
             })
+        })
+        .await
+    }
+
+    async fn touch(
+        &self,
+        session_key: &SessionKey,
+        version: &Version,
+        record: Record<'_>,
+    ) -> Result<Touched, StoreError> {
+        let (key, expire_date) = (self.format.row_key(session_key), self.time_text(record.expire_date));
+        let (expected, statements) = (expected_text(Some(version)), Arc::clone(&self.statements));
+        self.write(move |connection| {
+            let mut statement = connection.prepare_cached(&statements.touch)?;
+            let touched = statement.execute(params![key.as_str(), expire_date, expected])?;
+            Ok(if touched == 1 { Touched::Extended } else { Touched::Stale })
         })
         .await
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
-use cloakroom::store::{Created, Loaded, Record, Rotated, Updated, Version};
+use cloakroom::store::{Created, Loaded, Record, Rotated, Touched, Updated, Version};
 use cloakroom::{SessionKey, SessionStore, StoreError, StoreErrorKind, async_trait};
 use tokio::sync::Notify;
 
@@ -159,6 +159,16 @@ impl SessionStore for WatchedStore {
         let rotated = self.inner.rotate(session_key, expected, new_session_key, record).await;
         self.wait("rotate", true).await;
         rotated
+    }
+
+    async fn touch(
+        &self,
+        session_key: &SessionKey,
+        version: &Version,
+        record: Record<'_>,
+    ) -> Result<Touched, StoreError> {
+        self.called("touch")?;
+        self.inner.touch(session_key, version, record).await
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {

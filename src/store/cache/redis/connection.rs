@@ -291,8 +291,8 @@ async fn is_sentinel(address: &Address, access: &Access, timeout: Duration) -> b
 }
 
 /// The commands that a store sends, for the ACL of its user. The hash commands are the index of user sessions'.
-const COMMANDS: &str = "+ping +select +exists +get +pttl +set +del +scan +eval +evalsha +hget +hset +hdel +hexists \
-                        +hgetall, in a cluster +cluster|slots, and behind sentinels +role";
+const COMMANDS: &str = "+ping +select +exists +get +pexpire +pttl +set +del +scan +eval +evalsha +hget +hset +hdel \
+                        +hexists +hgetall, in a cluster +cluster|slots, and behind sentinels +role";
 
 fn is_unknown_command(detail: &str) -> bool {
     detail.contains("unknown command")

@@ -13,6 +13,7 @@ use mysql_async::{Conn, Params, Row, Value};
 use super::error::{DUPLICATE, Failure, Task};
 use super::{ColumnValue, DIALECT, MysqlOptions};
 use crate::site::session_key::SessionKey;
+use crate::store::contract::Touched;
 use crate::store::outcome::WriteOutcome;
 use crate::store::sql::dialect::Names;
 
@@ -22,6 +23,7 @@ pub(super) struct Statements {
     key_taken: String,
     update: String,
     update_expected: String,
+    touch: String,
     delete: String,
     delete_expired_one: String,
     select_expired: String,
@@ -77,6 +79,9 @@ impl Statements {
             key_taken: format!("SELECT 1 FROM {table} WHERE {key} = ?"),
             update_expected: format!("{set} AND CAST({data} AS BINARY) = CAST(? AS BINARY)"),
             update: set,
+            touch: format!(
+                "UPDATE {table} SET {expiry} = ? WHERE {this_key} AND CAST({data} AS BINARY) = CAST(? AS BINARY)"
+            ),
             delete: format!("DELETE FROM {table} WHERE {this_key}"),
             delete_expired_one: format!("DELETE FROM {table} WHERE {this_key} AND {expiry} <= ?"),
             select_expired: expired(""),
@@ -222,6 +227,31 @@ impl Request for Update {
         }
         let there = Load { key: self.key.clone() }.run(statements, connection).await?.is_some();
         Ok(if there { WriteOutcome::Changed } else { WriteOutcome::Missing })
+    }
+}
+
+/// Gives a row another expiry, if it holds the expected data.
+pub(super) struct Touch {
+    pub(super) key: SessionKey,
+    pub(super) expected: Option<String>,
+    pub(super) expire_date: NaiveDateTime,
+}
+
+impl Request for Touch {
+    type Answer = Touched;
+
+    fn size(&self) -> usize {
+        self.expected.as_ref().map_or(0, String::len)
+    }
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Touched> {
+        let key = self.key.as_str();
+        let values = (to_value(self.expire_date), key, key, self.expected.as_deref());
+        match connection.exec_drop(statements.touch.as_str(), values).await.map_err(Failure::from) {
+            Err(failure) if failure.means_absent() => return Ok(Touched::Stale),
+            touched => touched?,
+        }
+        Ok(if connection.affected_rows() > 0 { Touched::Extended } else { Touched::Stale })
     }
 }
 

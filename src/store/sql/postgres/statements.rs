@@ -31,6 +31,8 @@ pub(super) enum Query {
     DeleteAlone,
     /// Removes the row with the key `$1`, if it expired at `$2` or before.
     DeleteExpired,
+    /// Gives the row with the key `$1` and the data `$2` the expiry `$3`.
+    Touch,
     /// Returns the key `$1`, if it exists.
     Exists,
     /// Removes up to `$2` unlocked rows that expired before `$1`, but not before `$3`. Returns how many it
@@ -88,6 +90,7 @@ impl Query {
             Query::Compare | Query::IndexRemove => (&[TEXTS, TEXTS], None),
             Query::DeleteAlone | Query::Exists | Query::Pages | Query::IndexOfUser => (&[TEXT], None),
             Query::DeleteExpired => (&[TEXT, TIME], None),
+            Query::Touch => (&[TEXT, TEXT, TIME], None),
             Query::Clear => (&[TIME, NUMBER, TIME], None),
             Query::Sweep => (&[TIME, NUMBER, TEXT, TEXT], None),
             Query::Estimate | Query::Count => (&[TIME], None),
@@ -163,6 +166,10 @@ impl Query {
             Query::DeleteAlone => format!("DELETE FROM {table} WHERE {key} = $1::text"),
             Query::DeleteExpired => format!(
                 "DELETE FROM {table} WHERE {key} = $1::text AND {expiry} <= $2::timestamptz RETURNING 1"
+            ),
+            Query::Touch => format!(
+                "UPDATE {table} SET {expiry} = $3::timestamptz WHERE {key} = $1::text AND {data} = $2::text \
+                 RETURNING 1"
             ),
             Query::Exists => format!("SELECT 1 FROM {table} WHERE {key} = $1::text"),
             // Starts where the last batch ended: the index still contains the removed rows until it is
@@ -296,6 +303,7 @@ mod tests {
         Query::UpdateAlone,
         Query::DeleteAlone,
         Query::DeleteExpired,
+        Query::Touch,
         Query::Exists,
         Query::Clear,
         Query::Sweep,

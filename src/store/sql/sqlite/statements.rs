@@ -14,6 +14,8 @@ pub(super) struct Statements {
     pub(super) update: String,
     /// Like `update`, with `?5` the new key; the extra columns start at `?6`.
     pub(super) rotate: String,
+    /// `?2` is the expiry, `?3` the expected data.
+    pub(super) touch: String,
     pub(super) delete: String,
     /// `delete`, if it expired at `?2` or before.
     pub(super) delete_expired: String,
@@ -99,6 +101,7 @@ impl Statements {
                  AND (?5 = ?1 OR NOT EXISTS (SELECT 1 FROM {table} WHERE {key} = ?5))",
                 assignments(6)
             ),
+            touch: format!("UPDATE {table} SET {expiry} = ?2 WHERE {key} = ?1 AND {data} = ?3"),
             delete: format!("DELETE FROM {table} WHERE {key} = ?1"),
             delete_expired: format!("DELETE FROM {table} WHERE {key} = ?1 AND {expiry} <= ?2"),
             exists: format!("{select_key} AND {expiry} > ?2"),
