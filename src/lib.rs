@@ -9,6 +9,7 @@
 //! | add sessions to a service | `SessionLayer` for axum and tower, `SessionTransform` for actix-web; [`middleware`] has their rules, for any other framework |
 //! | configure a site | [`Settings`]: Django's settings under their names |
 //! | open a store | [`connect`] has the URLs; [`store`] has the stores and their options |
+//! | show messages once | [`messages`]: `MessagesLayer` for axum and tower, `MessagesTransform` for actix-web |
 //! | know the user | [`auth`]: Django's login in the session; [`user_sessions`]: where a user is logged in, and how to log out everywhere |
 //! | read and write the formats | [`signing`], [`SessionCodec`], [`SessionData`], [`Value`]; alone they are the crate `cloakroom-formats` |
 //! | operate it | [`telemetry`]: logs, spans and metrics; [`spawn_cleaner`] |
@@ -58,6 +59,7 @@
 mod cleaner;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod forms;
 mod login;
 mod login_keys;
 mod session;
@@ -78,6 +80,7 @@ pub use cloakroom_formats::{
 pub use cleaner::{Cleaner, spawn_cleaner};
 #[cfg(feature = "time-zones")]
 pub use cloakroom_formats::{NamedTimeZone, UnknownTimeZone};
+pub use forms::messages;
 pub use login::auth;
 pub use session::{
     AsKey, Key, KeyFor, KeyName, LazySession, SESSION_STARTED_KEY, Session, StoredFrom, TEST_COOKIE_NAME,
@@ -107,10 +110,14 @@ pub use store::{
 };
 pub use user_sessions::UserSessions;
 #[cfg(feature = "actix")]
-pub use web::actix::SessionTransform;
+pub use web::actix::{MessagesTransform, SessionTransform};
+pub use web::messages::MessagesMiddleware;
 pub use web::middleware::{self, SessionMiddleware};
 #[cfg(feature = "tower")]
-pub use web::tower::{ErrorResponse, PlainText, SessionBody, SessionFuture, SessionLayer, SessionService};
+pub use web::tower::{
+    ErrorResponse, MessagesLayer, MessagesService, PlainText, SessionBody, SessionFuture, SessionLayer,
+    SessionService,
+};
 
 /// The Markdown documents: their examples are compiled.
 #[cfg(all(doctest, feature = "axum"))]
@@ -121,6 +128,8 @@ mod documents {
     mod from_django {}
     #[doc = include_str!("../docs/from-tower-sessions.md")]
     mod from_tower_sessions {}
+    #[doc = include_str!("../docs/forms.md")]
+    mod forms {}
     #[doc = include_str!("../docs/logs.md")]
     mod logs {}
     #[doc = include_str!("../docs/operations.md")]

@@ -11,6 +11,7 @@ mod login;
 mod modifying;
 mod moves;
 mod queue;
+mod recompute;
 mod renewal;
 mod save;
 mod session_use;

@@ -23,7 +23,7 @@ pub(crate) use limits::MAX_DIGITS;
 pub(crate) use scan::{Nested, dictionary, normalize_latin1};
 pub(crate) use ser::{shortest, write_float};
 pub use text::{Text, unescape_key};
-pub(crate) use text::{Unit, Units, escape_key, first_to_escape, write_escaped, write_unit};
+pub(crate) use text::{Unit, Units, escape_key, first_to_escape, write_escaped, write_string, write_unit};
 
 /// The maximum nesting depth of a loaded session, including the session itself. Python's reader fails a
 /// little below 1,000. A new value has the lower limit [`MAX_VALUE_DEPTH`].
@@ -469,6 +469,13 @@ impl Value {
             Some(_) if de::is_float(json) => Kind::Float,
             Some(_) => Kind::Int,
         }
+    }
+
+    /// Returns the items of a list; `None` for another kind of value.
+    pub(crate) fn items(&self) -> Option<Vec<Value>> {
+        let Stored::Json(text) = &self.0 else { return None };
+        let items = scan::list(text).ok()??;
+        Some(items.into_iter().map(Value::from_scanned).collect())
     }
 
     pub(crate) fn from_scanned(text: Text) -> Value {

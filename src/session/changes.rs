@@ -19,6 +19,9 @@ pub(super) enum NotReplayed {
     Refused,
 }
 
+/// Like [`Replay`], for a value that may go.
+pub(super) type Recompute = Arc<dyn Fn(Option<&Value>) -> Option<Value> + Send + Sync>;
+
 /// One change. Keys are escaped, and share their text with the data.
 #[derive(Clone)]
 pub(super) enum Change {
@@ -30,6 +33,8 @@ pub(super) enum Change {
     Discard(Text, Value),
     /// Computed from the previous value: the result, and the function to compute it again.
     Modify(Text, Value, Replay),
+    /// Computed from the previous value, too; `None` removes the key.
+    Recompute(Text, Option<Value>, Recompute),
     Clear,
 }
 
@@ -40,7 +45,10 @@ impl Change {
             Change::Set(key, value) | Change::SetDefault(key, value) | Change::Modify(key, value, _) => {
                 data.insert_escaped(key.clone(), value.clone());
             }
-            Change::Remove(key) | Change::Discard(key, _) => {
+            Change::Recompute(key, Some(value), _) => {
+                data.insert_escaped(key.clone(), value.clone());
+            }
+            Change::Remove(key) | Change::Discard(key, _) | Change::Recompute(key, None, _) => {
                 data.remove_escaped(key.as_str());
             }
             Change::Clear => {
@@ -66,6 +74,10 @@ impl Change {
                     NotReplayed::Refused => Error::Conflict { attempts: 1 },
                 })?;
                 data.insert_escaped(key.clone(), value);
+            }
+            Change::Recompute(key, _, recompute) => {
+                let value = recompute(data.get_escaped(key.as_str()));
+                Change::Recompute(key.clone(), value, Arc::clone(recompute)).apply(data);
             }
             other => other.apply(data),
         }
@@ -129,7 +141,8 @@ impl Change {
             | Change::SetDefault(key, _)
             | Change::Remove(key)
             | Change::Discard(key, _)
-            | Change::Modify(key, ..) => Some(key),
+            | Change::Modify(key, ..)
+            | Change::Recompute(key, ..) => Some(key),
             Change::Clear => None,
         }
     }

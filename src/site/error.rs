@@ -77,6 +77,14 @@ pub enum Error {
         "no session on this request; put `SessionLayer` (tower, axum) or `SessionTransform` (actix-web) around this handler"
     )]
     NoLayer,
+    /// A handler asked for what another layer than the session's gives.
+    #[error("no {argument} on this request; put `{layer}` around this handler, inside the session layer")]
+    LayerMissing {
+        /// The handler's argument.
+        argument: &'static str,
+        /// The layers that give it.
+        layer: &'static str,
+    },
     /// A request passed through two session layers with the same cookie or header, but different stores or
     /// different indexes of user sessions. The layer that saved last would overwrite the other layer's
     /// session.

@@ -1,6 +1,7 @@
 //! The actix-web middleware.
 
 mod extract;
+mod messages;
 
 use std::borrow::Cow;
 use std::future::{Future, Ready, ready};
@@ -19,6 +20,8 @@ use crate::site::error::Error;
 use crate::site::settings::{Settings, SettingsError};
 use crate::store::contract::IntoSharedStore;
 use crate::web::middleware::{ResponseHeaders, SessionMiddleware, message_of};
+
+pub use self::messages::MessagesTransform;
 
 type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 type OnError = dyn Fn(&Error) -> HttpResponse + Send + Sync;

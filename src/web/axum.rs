@@ -8,6 +8,7 @@ use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 
+use crate::forms::messages::{LazyMessages, Messages};
 use crate::login::auth::UserId;
 use crate::session::{LazySession, Session};
 use crate::site::error::Error;
@@ -48,6 +49,16 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
             Some(lazy) => lazy.load().await.map(Some),
             None => Ok(None),
         }
+    }
+}
+
+/// The error names the layer when the request did not pass through a `MessagesLayer`.
+impl<S: Send + Sync> FromRequestParts<S> for Messages {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        let lazy = parts.extensions.get::<LazyMessages>().cloned();
+        lazy.ok_or(LazyMessages::MISSING)?.load().await
     }
 }
 

@@ -25,6 +25,7 @@ use crate::site::settings::{InterruptedSession, Settings, SettingsError, Transpo
 use crate::store::contract::{IntoSharedStore, Touched};
 use crate::user_sessions::UserSessions;
 
+pub(crate) use cookie::Cookie;
 pub use cookie::find_cookie;
 pub use response::{Finished, ResponseHeaders};
 pub use vary::patch_vary;
@@ -663,7 +664,7 @@ pub fn status_of(error: &Error) -> u16 {
 }
 
 /// Logs an error of a handler's argument or result, and returns the response's status and text.
-#[cfg(any(feature = "axum", feature = "actix"))]
+#[cfg(any(feature = "tower", feature = "actix"))]
 pub(crate) fn log_and_describe(error: &Error) -> (u16, &'static str) {
     let status = error.status();
     if status != 401 {

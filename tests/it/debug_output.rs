@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cloakroom::chrono::{DateTime, TimeDelta, Utc};
+use cloakroom::messages::{Keep, Level, Message, MessageList, MessageSettings, MessageSigner};
 use cloakroom::signing::{SecretKey, Signer, TimestampSigner};
 use cloakroom::spawn_cleaner;
 use cloakroom::store::cache::KeyFunction;
@@ -12,10 +13,10 @@ use cloakroom::store::table::{ColumnValue, ExtraColumn};
 use cloakroom::store::{CachedDbStore, Listed, Listing, Pages, PasswordSource, Record, StoreUrl, Version};
 use cloakroom::user_sessions::{Client, Entry, UserSessionId, UserSessions};
 use cloakroom::{
-    Clock, DecodeError, Error, FileStore, MemcachedStore, MemoryStore, MovingStore, MysqlStore, PickleError,
-    PostgresStore, RedisStore, Session, SessionCodec, SessionData, SessionKey, SessionLayer,
-    SessionMiddleware, SessionStore, SessionTransform, Settings, SignedCookieStore, SqliteStore, StoreError,
-    StoreErrorKind, SystemClock, Value, auth,
+    Clock, DecodeError, Error, FileStore, MemcachedStore, MemoryStore, MessagesLayer, MessagesMiddleware,
+    MessagesTransform, MovingStore, MysqlStore, PickleError, PostgresStore, RedisStore, Session,
+    SessionCodec, SessionData, SessionKey, SessionLayer, SessionMiddleware, SessionStore, SessionTransform,
+    Settings, SignedCookieStore, SqliteStore, StoreError, StoreErrorKind, SystemClock, Value, auth,
 };
 
 use crate::support::servers;
@@ -28,8 +29,12 @@ const PASSWORD: &str = "hunter2";
 const CONTENT: &str = "c0ntent";
 
 /// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
-const HOLD_NOTHING: [&str; 64] = [
+const HOLD_NOTHING: [&str; 70] = [
     "LegacySalt",
+    "Keep",
+    "Level",
+    "MessageSettings",
+    "MessageStorage",
     // Modes, and paths of certificates.
     "RootCertificates",
     "TlsMode",
@@ -98,6 +103,8 @@ const HOLD_NOTHING: [&str; 64] = [
     "SessionBody",
     "SessionService",
     "SessionTransformService",
+    "MessagesService",
+    "MessagesTransformService",
 ];
 
 /// The public types that have a `Debug`, as the source has them, and their files.
@@ -153,6 +160,7 @@ async fn no_public_type_shows_a_secret() {
     stores(&mut shown, &settings, folder.path()).await;
     sessions(&mut shown, &settings).await;
     errors(&mut shown);
+    messages(&mut shown, &settings).await;
     shown.add("Settings", &settings);
     let secret = SecretKey::from(SECRET);
     shown.add("SecretKey", &secret);
@@ -313,6 +321,28 @@ async fn sessions(shown: &mut Shown, settings: &Settings) {
     let cleaner =
         spawn_cleaner(store, Arc::new(SystemClock) as Arc<dyn Clock>, std::time::Duration::from_secs(60));
     shown.add("Cleaner", &cleaner);
+}
+
+async fn messages(shown: &mut Shown, settings: &Settings) {
+    let message = Message::new(Level::INFO, CONTENT);
+    shown.add("Message", &message);
+    let list: MessageList = [message.clone()].into_iter().collect();
+    shown.add("MessageList", &list);
+    shown.add("MessageList", &MessageList::from_json(&format!(r#"["{CONTENT}", {{"{CONTENT}": 1}}]"#)));
+    let signer = MessageSigner::new(&settings.secret_key, &settings.secret_key_fallbacks);
+    shown.add("MessageSigner", &signer);
+    let cookie = signer.pack(&list, Utc::now(), 2_048, Keep::Newest).cookie.unwrap();
+    shown.add("Decoded", &signer.unpack(&cookie).unwrap());
+    let middleware = MessagesMiddleware::new(settings, MessageSettings::default());
+    let lazy = middleware.begin([format!("messages={cookie}").as_bytes()], None);
+    shown.add("LazyMessages", &lazy);
+    let messages = lazy.load().await.unwrap();
+    messages.add(message);
+    assert_eq!(messages.len(), 2);
+    shown.add("Messages", &messages);
+    shown.add("MessagesMiddleware", &middleware);
+    shown.add("MessagesLayer", &MessagesLayer::from(middleware.clone()));
+    shown.add("MessagesTransform", &MessagesTransform::from(middleware));
 }
 
 #[derive(Debug, serde::Deserialize)]

@@ -7,7 +7,7 @@ use syn::visit::Visit;
 
 /// The rooms of the library, from the floor up. Each imports from those before it alone. The formats are a crate below
 /// all of them, which the compiler guards.
-const LIBRARY: [&str; 10] = [
+const LIBRARY: [&str; 11] = [
     "site",
     "store",
     "telemetry",
@@ -16,13 +16,23 @@ const LIBRARY: [&str; 10] = [
     "cleaner",
     "session",
     "login",
+    "forms",
     "web",
     "conformance",
 ];
 
 /// The rooms of the crate of formats.
-const FORMATS: [&str; 8] =
-    ["compression", "value", "session_data", "pickle", "signing", "session_text", "time_zone", "expiry"];
+const FORMATS: [&str; 9] = [
+    "compression",
+    "value",
+    "session_data",
+    "pickle",
+    "signing",
+    "messages",
+    "session_text",
+    "time_zone",
+    "expiry",
+];
 
 /// The rooms of the command.
 const COMMAND: [&str; 6] = ["ending", "interrupted", "output", "site", "sessions", "commands"];

@@ -27,6 +27,7 @@ mod extra_columns;
 mod faults;
 mod file_cache;
 mod file_store;
+mod forms;
 mod fuzz_corpus;
 mod hostile_text;
 mod json_dialect;

@@ -8,6 +8,7 @@ pub(crate) mod codec;
 pub(crate) mod db_rows;
 mod expiry;
 mod file_sessions;
+mod messages;
 mod middleware;
 pub(crate) mod python;
 mod signed_cookies;

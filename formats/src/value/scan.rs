@@ -109,6 +109,34 @@ pub(crate) fn dictionary(
     Ok(Some(()))
 }
 
+/// Returns the items of the list in this text, in order; `None` when the text is another kind of value.
+pub(crate) fn list(text: &Text) -> Result<Option<Vec<Text>>, SyntaxError> {
+    let mut scanner = Scanner::new(text.as_str().as_bytes());
+    if scanner.next() != b'[' {
+        scanner.value(0)?;
+        scanner.end_of_text()?;
+        return Ok(None);
+    }
+    let mut items = Vec::new();
+    scanner.position += 1;
+    if scanner.next() != b']' {
+        loop {
+            scanner.next();
+            let start = scanner.position;
+            scanner.value(1)?;
+            items.push(text.slice(start..scanner.position));
+            match scanner.next() {
+                b',' => scanner.position += 1,
+                b']' => break,
+                _ => return scanner.fail("expected ',' or ']'"),
+            }
+        }
+    }
+    scanner.position += 1;
+    scanner.end_of_text()?;
+    Ok(Some(items))
+}
+
 /// Converts latin-1 bytes, as Django reads JSON. ASCII passes unchanged; other bytes inside strings become
 /// escapes.
 pub(crate) fn normalize_latin1(bytes: &[u8]) -> Result<Cow<'_, str>, SyntaxError> {

@@ -9,6 +9,7 @@ use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError};
 
 use super::{LocalFuture, plain_text};
+use crate::forms::messages::{LazyMessages, Messages};
 use crate::login::auth::UserId;
 use crate::session::{LazySession, Session};
 use crate::site::error::Error;
@@ -30,6 +31,17 @@ impl FromRequest for Session {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let lazy = LazySession::from_request(request, payload);
         Box::pin(async move { lazy.await?.load().await })
+    }
+}
+
+/// The error names the layer when the request did not pass through a `MessagesTransform`.
+impl FromRequest for Messages {
+    type Error = Error;
+    type Future = LocalFuture<Result<Messages, Error>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let lazy = request.extensions().get::<LazyMessages>().cloned();
+        Box::pin(async move { lazy.ok_or(LazyMessages::MISSING)?.load().await })
     }
 }
 

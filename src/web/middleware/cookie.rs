@@ -200,7 +200,7 @@ fn write_http_date(out: &mut String, moment: DateTime<Utc>) {
     out.extend(str::from_utf8(&date));
 }
 
-/// Writes the attributes in Django's order. The expiry is the age in seconds and the end.
+/// Writes the session's cookie. The expiry is the age in seconds and the end.
 fn write(
     settings: &Settings,
     scope: &Scope<'_>,
@@ -209,40 +209,70 @@ fn write(
     httponly: bool,
     secure: bool,
 ) -> String {
-    let mut header = String::with_capacity(settings.cookie_name.len() + value.len() + 160);
-    header.push_str(&settings.cookie_name);
-    header.push('=');
-    header.push_str(value);
-    if let Some(domain) = scope.domain {
-        header.push_str("; Domain=");
-        header.push_str(domain);
+    let Scope { domain, path, partitioned } = *scope;
+    let (name, same_site) = (settings.cookie_name.as_str(), settings.cookie_samesite);
+    Cookie { name, value, domain, path, expiry, httponly, partitioned, same_site, secure }.header()
+}
+
+/// A cookie to set.
+pub(crate) struct Cookie<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) value: &'a str,
+    pub(crate) domain: Option<&'a str>,
+    pub(crate) path: &'a str,
+    /// The age in seconds and the end; without it the cookie ends with the browser.
+    pub(crate) expiry: Option<(i64, DateTime<Utc>)>,
+    pub(crate) httponly: bool,
+    pub(crate) partitioned: bool,
+    pub(crate) same_site: Option<SameSite>,
+    pub(crate) secure: bool,
+}
+
+impl Cookie<'_> {
+    /// The header that deletes it. Django's `delete_cookie`: `Secure` only where browsers want it.
+    pub(crate) fn deletion(self) -> String {
+        let secure = NamePrefix::of(self.name).needs_secure() || self.same_site == Some(SameSite::None);
+        let expiry = Some((0, DateTime::UNIX_EPOCH));
+        Cookie { value: "\"\"", expiry, httponly: false, secure, ..self }.header()
     }
-    if let Some((_, end)) = expiry {
-        header.push_str("; expires=");
-        write_http_date(&mut header, end);
+
+    /// Writes the attributes in Django's order.
+    pub(crate) fn header(&self) -> String {
+        let mut header = String::with_capacity(self.name.len() + self.value.len() + 160);
+        header.push_str(self.name);
+        header.push('=');
+        header.push_str(self.value);
+        if let Some(domain) = self.domain {
+            header.push_str("; Domain=");
+            header.push_str(domain);
+        }
+        if let Some((_, end)) = self.expiry {
+            header.push_str("; expires=");
+            write_http_date(&mut header, end);
+        }
+        if self.httponly {
+            header.push_str("; HttpOnly");
+        }
+        if let Some((max_age, _)) = self.expiry {
+            // Writing to a String cannot fail.
+            let _ = write!(header, "; Max-Age={max_age}");
+        }
+        // As Python 3.14 writes it. Browsers keep a partitioned cookie separately, so its removal needs the
+        // attribute too.
+        if self.partitioned {
+            header.push_str("; Partitioned");
+        }
+        header.push_str("; Path=");
+        header.push_str(self.path);
+        if let Some(same_site) = self.same_site {
+            header.push_str("; SameSite=");
+            header.push_str(same_site.as_str());
+        }
+        if self.secure {
+            header.push_str("; Secure");
+        }
+        header
     }
-    if httponly {
-        header.push_str("; HttpOnly");
-    }
-    if let Some((max_age, _)) = expiry {
-        // Writing to a String cannot fail.
-        let _ = write!(header, "; Max-Age={max_age}");
-    }
-    // As Python 3.14 writes it. Browsers keep a partitioned cookie separately, so its removal needs the
-    // attribute too.
-    if scope.partitioned {
-        header.push_str("; Partitioned");
-    }
-    header.push_str("; Path=");
-    header.push_str(scope.path);
-    if let Some(same_site) = settings.cookie_samesite {
-        header.push_str("; SameSite=");
-        header.push_str(same_site.as_str());
-    }
-    if secure {
-        header.push_str("; Secure");
-    }
-    header
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 const FOLDER: &str = "CLOAKROOM_VECTORS";
 
 /// The files of a folder.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "auth",
     "cache_values",
     "codec_legacy",
@@ -22,6 +22,7 @@ const FILES: [&str; 10] = [
     "db_rows",
     "expiry",
     "file_sessions",
+    "messages",
     "middleware",
     "signed_cookies",
     "signing",

@@ -26,6 +26,8 @@ if not OWN_APPS:
     SESSION_ENGINE = os.environ.get("SITE_ENGINES", "django.contrib.sessions.backends") + "." + SESSION_ENGINE
 sys.path += filter(None, [os.environ.get("SITE_PACKAGES")])
 SESSION_FILE_PATH = os.environ.get("SITE_SESSION_FILE_PATH")
+storage = os.environ.get("SITE_MESSAGE_STORAGE", "fallback")
+MESSAGE_STORAGE = f"django.contrib.messages.storage.{storage}.{storage.title()}Storage"
 USE_TZ = not time_zone
 TIME_ZONE = time_zone or "UTC"
 INSTALLED_APPS = [

@@ -3,11 +3,12 @@
 import json
 from datetime import datetime, timedelta, timezone
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth import authenticate, get_user_model, login, logout
 from django.contrib.sessions.models import Session
 from django.http import JsonResponse
 from django.urls import path
+from django.utils.safestring import SafeData, mark_safe
 
 
 def done():
@@ -129,7 +130,23 @@ def expiry(request):
     )
 
 
+def show_messages(request):
+    """Adds the message that the query describes, and answers with what it was asked for."""
+    query = request.GET
+    storage = messages.get_messages(request)
+    shown = list(storage) if query.get("do") in ("read", "peek") else []
+    if query.get("do") == "peek":
+        storage.used = False
+    if text := query.get("text"):
+        text = mark_safe(text) if query.get("safe") == "1" else text
+        level = int(query.get("level", messages.SUCCESS))
+        messages.add_message(request, level, text, extra_tags=query.get("tags", ""))
+    shown = [[m.tags, str(m.message), isinstance(m.message, SafeData)] for m in shown]
+    return JsonResponse(shown, safe=False)
+
+
 urlpatterns = [
+    path("messages", show_messages),
     path("whoami", whoami),
     path("login", log_in),
     path("logout", log_out),

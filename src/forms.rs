@@ -1,0 +1,3 @@
+//! What pages with forms need besides the session: messages.
+
+pub mod messages;
