@@ -11,7 +11,6 @@ mod login;
 mod modifying;
 mod moves;
 mod queue;
-mod recompute;
 mod renewal;
 mod save;
 mod session_use;
@@ -409,18 +408,18 @@ impl Session {
         let compute = Arc::new(compute);
         let replay: Replay = {
             let compute = Arc::clone(&compute);
-            Arc::new(move |value| compute(value).map_err(NotReplayed::Value))
+            Arc::new(move |value| compute(value).map(Some).map_err(NotReplayed::Value))
         };
         self.exchange(key, |before| {
             let value = compute(before)?;
             let outcome = value.deserialize()?;
-            Ok((Some(Change::Modify(Text::of_key(key), value, Arc::clone(&replay))), outcome))
+            Ok((Some(Change::Modify(Text::of_key(key), Some(value), Arc::clone(&replay))), outcome))
         })
     }
 
-    /// Computes a new value from the current one, both in their stored form. Saving runs `modify` again as
-    /// [`modify`](Session::modify) does. For values that are merged rather than typed, such as a list to which several
-    /// requests append.
+    /// Computes a new value from the current one, both in their stored form; `None` is no value. An equal value is no
+    /// change. Saving runs `modify` again as [`modify`](Session::modify) does. For values that are merged rather than
+    /// typed, such as a list to which several requests append.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -430,10 +429,13 @@ impl Session {
     /// let append = |list: Option<&Value>| {
     ///     let mut list: Vec<u32> = list.map_or(Ok(Vec::new()), Value::deserialize)?;
     ///     list.push(7);
-    ///     Value::serialize(&list)
+    ///     Value::serialize(&list).map(Some)
     /// };
-    /// assert_eq!(session.modify_value("list", append)?.json(), "[7]");
-    /// assert_eq!(session.modify_value("list", append)?.json(), "[7,7]");
+    /// session.modify_value("list", append)?;
+    /// session.modify_value("list", append)?;
+    /// assert_eq!(session.get_value("list").unwrap().json(), "[7,7]");
+    /// session.modify_value("list", |_| Ok(None))?;
+    /// assert!(!session.contains_key("list"));
     /// # Ok::<(), cloakroom::Error>(())
     /// ```
     ///
@@ -441,13 +443,19 @@ impl Session {
     /// [`Error::Value`] with the error that `modify` returned.
     pub fn modify_value(
         &self,
-        key: &str,
-        modify: impl Fn(Option<&Value>) -> Result<Value, ValueError> + Send + Sync + 'static,
-    ) -> Result<Value, Error> {
-        let replay: Replay = Arc::new(modify);
+        key: impl KeyName,
+        modify: impl Fn(Option<&Value>) -> Result<Option<Value>, ValueError> + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        let (key, modify) = (key.key_name(), Arc::new(modify));
+        let replay: Replay = {
+            let modify = Arc::clone(&modify);
+            Arc::new(move |value| modify(value).map_err(NotReplayed::Value))
+        };
         self.exchange(key, |before| {
-            let value = replay(before)?;
-            Ok((Some(Change::Modify(Text::of_key(key), value.clone(), Arc::clone(&replay))), value))
+            let after = modify(before)?;
+            let change = (after.as_ref() != before)
+                .then(|| Change::Modify(Text::of_key(key), after, Arc::clone(&replay)));
+            Ok((change, ()))
         })
     }
 

@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 
 use crate::codec::{Codec, Stored, data};
 use crate::error::{Failure, SessionGone};
-use crate::store::{Absent, PythonStore, lock};
+use crate::store::{PythonStore, lock};
 
 /// A key, and its value as JSON; None where there is no longer one.
 type Difference = (String, Option<String>);
@@ -42,12 +42,11 @@ pub(crate) fn save(
     aware: bool,
 ) -> PyResult<(String, Stored, Vec<Difference>)> {
     let now = data(now)?;
-    let (failure, absent) = (Failure::default(), Absent::default());
+    let failure = Failure::default();
     let store = Arc::new(PythonStore {
         statements,
         codec: codec.map(|codec| Arc::clone(&codec.0)),
         loaded: Mutex::new(Some((stored.data.clone(), Version::from_bytes(stored.text.as_bytes())))),
-        absent: absent.clone(),
         written: Mutex::default(),
         failure: failure.clone(),
     });
@@ -69,11 +68,9 @@ pub(crate) fn save(
                 before: stored.data.get(&key).cloned(),
                 after: value,
                 function: merge.unbind(),
-                absent: absent.clone(),
                 failure: failure.clone(),
             };
-            let of = key.clone();
-            session.modify_value(&key, move |current| merge.run(&of, current)).map_err(exception)?;
+            session.modify_value(&key, move |current| merge.run(current)).map_err(exception)?;
         } else if let Some(value) = value {
             session.set_value(&key, value);
         } else {
@@ -140,15 +137,12 @@ struct Merge {
     before: Option<Value>,
     after: Option<Value>,
     function: Py<PyAny>,
-    absent: Absent,
     failure: Failure,
 }
 
 impl Merge {
-    fn run(&self, key: &str, current: Option<&Value>) -> Result<Value, ValueError> {
-        let value = if current == self.before.as_ref() { self.after.clone() } else { self.again(current)? };
-        self.absent.note(key, value.is_none());
-        value.map_or_else(|| Value::from_json("null"), Ok)
+    fn run(&self, current: Option<&Value>) -> Result<Option<Value>, ValueError> {
+        if current == self.before.as_ref() { Ok(self.after.clone()) } else { self.again(current) }
     }
 
     fn again(&self, current: Option<&Value>) -> Result<Option<Value>, ValueError> {

@@ -1,6 +1,5 @@
 //! A store whose calls are Python's: they run statements on Django's own connection.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cloakroom::chrono::{DateTime, Utc};
@@ -22,35 +21,9 @@ pub(crate) struct PythonStore {
     /// None if the session class has another serializer or codec: then `statements` encode.
     pub(crate) codec: Option<Arc<SessionCodec>>,
     pub(crate) loaded: Mutex<Option<(SessionData, Version)>>,
-    /// Keys whose merged value is nothing. The Rust session cannot say so in a replayed change, so they are left out
-    /// when the data is written.
-    pub(crate) absent: Absent,
     /// What was written last.
     pub(crate) written: Mutex<Option<Stored>>,
     pub(crate) failure: Failure,
-}
-
-/// The keys that a merge removed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Absent(Arc<Mutex<BTreeSet<String>>>);
-
-impl Absent {
-    pub(crate) fn note(&self, key: &str, is_absent: bool) {
-        let mut keys = lock(&self.0);
-        if is_absent {
-            keys.insert(key.to_owned());
-        } else {
-            keys.remove(key);
-        }
-    }
-
-    fn without(&self, data: &SessionData) -> SessionData {
-        let mut data = data.clone();
-        for key in lock(&self.0).iter() {
-            data.remove(key);
-        }
-        data
-    }
 }
 
 impl PythonStore {
@@ -64,7 +37,7 @@ impl PythonStore {
 
     /// The data to write, as JSON and, unless Python encodes it, as text.
     fn encoded(&self, record: Record<'_>) -> Result<(SessionData, Option<String>), StoreError> {
-        let data = self.absent.without(record.data);
+        let data = record.data.clone();
         let text = match &self.codec {
             Some(codec) => Some(codec.encode(&data, record.now).map_err(|unfit| {
                 error(StoreErrorKind::Refused, &format!("the session {unfit}; nothing was written"))

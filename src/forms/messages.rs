@@ -297,12 +297,11 @@ fn store_in(session: &Session, gone: MessageList, new: MessageList) -> Result<()
     if gone.is_empty() && new.is_empty() {
         return Ok(());
     }
-    session.recompute(SESSION_KEY, move |value| {
+    session.modify_value(SESSION_KEY, move |value| {
         let mut list = list_in(value);
         list.subtract(&gone);
         list.append(new.clone());
-        // Text has always a counterpart in JSON.
-        (!list.is_empty()).then(|| Value::serialize(&list.to_json()).ok()).flatten()
+        (!list.is_empty()).then(|| Value::serialize(&list.to_json())).transpose()
     })
 }
 

@@ -8,8 +8,8 @@ use cloakroom_formats::{Kind, SessionData, Value, ValueError};
 use super::SESSION_STARTED_KEY;
 use crate::site::error::Error;
 
-/// Computes a value from the current one.
-pub(super) type Replay = Arc<dyn Fn(Option<&Value>) -> Result<Value, NotReplayed> + Send + Sync>;
+/// Computes a value from the current one; `None` is no value.
+pub(super) type Replay = Arc<dyn Fn(Option<&Value>) -> Result<Option<Value>, NotReplayed> + Send + Sync>;
 
 /// Why a value could not be computed again.
 pub(super) enum NotReplayed {
@@ -18,9 +18,6 @@ pub(super) enum NotReplayed {
     /// The application's closure refuses the current value.
     Refused,
 }
-
-/// Like [`Replay`], for a value that may go.
-pub(super) type Recompute = Arc<dyn Fn(Option<&Value>) -> Option<Value> + Send + Sync>;
 
 /// One change. Keys are escaped, and share their text with the data.
 #[derive(Clone)]
@@ -32,9 +29,7 @@ pub(super) enum Change {
     /// Removes this value; another request's value stays.
     Discard(Text, Value),
     /// Computed from the previous value: the result, and the function to compute it again.
-    Modify(Text, Value, Replay),
-    /// Computed from the previous value, too; `None` removes the key.
-    Recompute(Text, Option<Value>, Recompute),
+    Modify(Text, Option<Value>, Replay),
     Clear,
 }
 
@@ -42,13 +37,12 @@ impl Change {
     /// Makes the change for the first time.
     pub(super) fn apply(&self, data: &mut SessionData) {
         match self {
-            Change::Set(key, value) | Change::SetDefault(key, value) | Change::Modify(key, value, _) => {
+            Change::Set(key, value)
+            | Change::SetDefault(key, value)
+            | Change::Modify(key, Some(value), _) => {
                 data.insert_escaped(key.clone(), value.clone());
             }
-            Change::Recompute(key, Some(value), _) => {
-                data.insert_escaped(key.clone(), value.clone());
-            }
-            Change::Remove(key) | Change::Discard(key, _) | Change::Recompute(key, None, _) => {
+            Change::Remove(key) | Change::Discard(key, _) | Change::Modify(key, None, _) => {
                 data.remove_escaped(key.as_str());
             }
             Change::Clear => {
@@ -73,11 +67,7 @@ impl Change {
                     NotReplayed::Value(source) => Error::Value { key: unescape_key(key.as_str()), source },
                     NotReplayed::Refused => Error::Conflict { attempts: 1 },
                 })?;
-                data.insert_escaped(key.clone(), value);
-            }
-            Change::Recompute(key, _, recompute) => {
-                let value = recompute(data.get_escaped(key.as_str()));
-                Change::Recompute(key.clone(), value, Arc::clone(recompute)).apply(data);
+                Change::Modify(key.clone(), value, Arc::clone(modify)).apply(data);
             }
             other => other.apply(data),
         }
@@ -141,8 +131,7 @@ impl Change {
             | Change::SetDefault(key, _)
             | Change::Remove(key)
             | Change::Discard(key, _)
-            | Change::Modify(key, ..)
-            | Change::Recompute(key, ..) => Some(key),
+            | Change::Modify(key, ..) => Some(key),
             Change::Clear => None,
         }
     }

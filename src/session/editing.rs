@@ -166,7 +166,7 @@ impl Session {
         let replay: Replay = {
             let compute = Arc::clone(&compute);
             Arc::new(move |value| match compute(value) {
-                Ok(Ok(value)) => Ok(value),
+                Ok(Ok(value)) => Ok(Some(value)),
                 Ok(Err(_)) => Err(NotReplayed::Refused),
                 Err(error) => Err(NotReplayed::Value(error)),
             })
@@ -175,7 +175,7 @@ impl Session {
             Ok(match compute(before)? {
                 Ok(value) => {
                     let edited = value.deserialize()?;
-                    (Some(Change::Modify(Text::of_key(key), value, Arc::clone(&replay))), Ok(edited))
+                    (Some(Change::Modify(Text::of_key(key), Some(value), Arc::clone(&replay))), Ok(edited))
                 }
                 Err(refused) => (None, Err(refused)),
             })

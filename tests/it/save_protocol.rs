@@ -114,7 +114,7 @@ async fn each_change_is_done_again_on_top_of_the_others() {
         mine.set_default("new", 5).unwrap();
         mine.modify::<i32>("list", |list| list.unwrap_or(0) * 10 + 1).unwrap();
         mine.modify::<i32>("list", |list| list.unwrap_or(0) * 10 + 2).unwrap();
-        mine.modify_value("list", |list| Value::serialize(&[list.map(Value::json)])).unwrap();
+        mine.modify_value("list", |list| Value::serialize(&[list.map(Value::json)]).map(Some)).unwrap();
         mine.save().await.unwrap();
 
         let expected =
