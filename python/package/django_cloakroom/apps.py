@@ -10,8 +10,10 @@ class CloakroomConfig(AppConfig):
     verbose_name = "Cloakroom sessions"
 
     def ready(self):
+        from . import one_move
         from .checks import check_secret, check_session_engine
 
+        one_move.connect()
         # Not tagged with `database`: those run only where a database is named.
         register(check_session_engine, Tags.security)
         register(check_secret, Tags.database)

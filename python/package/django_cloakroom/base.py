@@ -35,6 +35,8 @@ class MergingStore:
     # The key of a row that another secret signed. It stays as it is; this session gets a key of its own.
     _cloakroom_foreign = None
     _cloakroom_cleared = False
+    # The key that what is stored moves to at the next save: see OneMove.
+    _cloakroom_next_key = None
     # For the index of user sessions: who is logged in in the stored session, and the request's address and browser.
     _cloakroom_user = None
     _cloakroom_client = (None, None)
@@ -104,6 +106,9 @@ class MergingStore:
     async def aflush(self):
         await sync_to_async(self.flush)()
 
+    def _cloakroom_stored_key(self):
+        return self.session_key if self._cloakroom_next_key is None else self._cloakroom_origin[0]
+
     def _cloakroom_is_foreign(self):
         return self._cloakroom_foreign is not None and self._cloakroom_foreign == self.session_key
 
@@ -118,7 +123,7 @@ class MergingStore:
         now = encoding.dumps(data)
         statements = self._cloakroom_statements(data, now)
         try:
-            session_key, stored, differences = _core.save(
+            _, stored, differences = _core.save(
                 statements,
                 session_key,
                 stored,
@@ -151,7 +156,8 @@ class MergingStore:
             else:
                 key, value = encoding.load_value(name, value)
                 data[key] = value
-        self._cloakroom_saved(session_key, stored)
+        # The statements have set the key, if it is a new one.
+        self._cloakroom_saved(self.session_key, stored)
 
     def _cloakroom_merges(self, encoding, data, stored):
         """A function for each key whose value is computed again on top of another request's."""

@@ -85,6 +85,7 @@ class SessionStore(DatabaseStore):
         return await sync_to_async(self.load)()
 
     def exists(self, session_key):
+        self._cloakroom_move()
         try:
             is_cached = bool(session_key and self._cache.get(self.cache_key_prefix + session_key))
         except Exception:
@@ -126,21 +127,28 @@ class SessionStore(DatabaseStore):
         self._cloakroom_publish()
 
     def save(self, must_create=False):
-        before = self.session_key
+        if not must_create and self._cloakroom_is_written():
+            return
+        before, stored = self.session_key, self._cloakroom_stored_key()
         super().save(must_create)
+        if stored != before:
+            self._cloakroom_moved(stored)
         # Otherwise `create` has just made a new session.
-        if self.session_key == before and not self._cloakroom_is_creating:
+        elif self.session_key == before and not self._cloakroom_is_creating:
             self._cloakroom_mark(self.session_key)
 
     def cycle_key(self):
         before = self.session_key
         super().cycle_key()
-        if before is not None:
-            self._cloakroom_mark(before, ENDED_AGE)
-            self._cloakroom_publish()
+        if before is not None and self._cloakroom_next_key is None:
+            self._cloakroom_moved(before)
+
+    def _cloakroom_moved(self, before):
+        self._cloakroom_mark(before, ENDED_AGE)
+        self._cloakroom_publish()
 
     def delete(self, session_key=None):
-        session_key = self.session_key if session_key is None else session_key
+        session_key = self._cloakroom_stored_key() if session_key is None else session_key
         if session_key is not None:
             super().delete(session_key)
             self._cloakroom_mark(session_key, ENDED_AGE, must_succeed=True)

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from . import _core, user_sessions
 from .base import SessionEnded
+from .one_move import OneMove
 from .signed import SignedStore
 from .statements import Statements, insert
 
@@ -21,7 +22,7 @@ from .statements import Statements, insert
 CLEARED_AT_ONCE = 500
 
 
-class SessionStore(SignedStore, DjangoStore):
+class SessionStore(OneMove, SignedStore, DjangoStore):
     """Keeps sessions in the database."""
 
     def load(self):
@@ -47,7 +48,7 @@ class SessionStore(SignedStore, DjangoStore):
     # Writing.
 
     def delete(self, session_key=None):
-        session_key = self.session_key if session_key is None else session_key
+        session_key = self._cloakroom_stored_key() if session_key is None else session_key
         if session_key is not None:
             self.model.objects.filter(session_key=session_key).delete()
             user_sessions.ended(self, session_key)

@@ -98,7 +98,7 @@ class SignedStore(MergingStore):
         if must_create:
             self._cloakroom_insert(data)
         elif self._cloakroom_has_origin():
-            self._cloakroom_merge(data)
+            self._cloakroom_merge(data, new_key=self._cloakroom_next_key is not None)
         elif self._cloakroom_is_foreign():
             # Only loading told.
             self.create()

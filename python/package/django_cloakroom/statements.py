@@ -66,6 +66,8 @@ class Statements:
     def rotate(self, session_key, expected, new_session_key, json, text):
         if not expected:
             return None
+        # A key that cycle_key() has promised is kept.
+        new_session_key = self.session._cloakroom_next_key or new_session_key
         self.session._session_key = new_session_key
         try:
             row, using = self._row(json, text)
