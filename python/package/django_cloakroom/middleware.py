@@ -21,8 +21,8 @@ class ClientMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request):
-        set_client = getattr(request.session, "set_client", None)
-        # Django's own engines have none.
+        # Django's own engines have none, and nor has a request that came without SessionMiddleware.
+        set_client = getattr(getattr(request, "session", None), "set_client", None)
         if set_client is not None:
             set_client(self.address(request), request.META.get("HTTP_USER_AGENT"))
         # A response, or the coroutine of one.
