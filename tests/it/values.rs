@@ -1,5 +1,7 @@
 //! The short forms for values: typed keys, editing in place, defaults, values of an older type.
 
+#![expect(clippy::needless_borrows_for_generic_args, reason = "references are what is tested")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +108,11 @@ fn a_null_counts_as_the_default() {
 async fn edits_of_two_requests_are_both_kept() {
     let (first, second) = two().await;
     first.edit(CART, |cart| cart.push(3)).unwrap();
-    second.try_edit(CART, |cart| Ok::<(), ()>(cart.push(5))).unwrap().unwrap();
+    let push = |cart: &mut Vec<u64>| {
+        cart.push(5);
+        Ok::<(), ()>(())
+    };
+    second.try_edit(CART, push).unwrap().unwrap();
     first.save().await.unwrap();
     second.save().await.unwrap();
     assert_eq!(second.get(CART).unwrap(), Some(vec![3, 5]));
