@@ -10,6 +10,7 @@
 //! | configure a site | [`Settings`]: Django's settings under their names |
 //! | open a store | [`connect`] has the URLs; [`store`] has the stores and their options |
 //! | show messages once | [`messages`]: `MessagesLayer` for axum and tower, `MessagesTransform` for actix-web |
+//! | refuse forged requests | [`csrf`]: `CsrfLayer` for axum and tower, `CsrfTransform` for actix-web |
 //! | know the user | [`auth`]: Django's login in the session; [`user_sessions`]: where a user is logged in, and how to log out everywhere |
 //! | read and write the formats | [`signing`], [`SessionCodec`], [`SessionData`], [`Value`]; alone they are the crate `cloakroom-formats` |
 //! | operate it | [`telemetry`]: logs, spans and metrics; [`spawn_cleaner`] |
@@ -80,7 +81,7 @@ pub use cloakroom_formats::{
 pub use cleaner::{Cleaner, spawn_cleaner};
 #[cfg(feature = "time-zones")]
 pub use cloakroom_formats::{NamedTimeZone, UnknownTimeZone};
-pub use forms::messages;
+pub use forms::{csrf, messages};
 pub use login::auth;
 pub use session::{
     AsKey, Key, KeyFor, KeyName, LazySession, SESSION_STARTED_KEY, Session, StoredFrom, TEST_COOKIE_NAME,
@@ -110,13 +111,14 @@ pub use store::{
 };
 pub use user_sessions::UserSessions;
 #[cfg(feature = "actix")]
-pub use web::actix::{MessagesTransform, SessionTransform};
+pub use web::actix::{CsrfTransform, MessagesTransform, SessionTransform};
+pub use web::csrf::{CsrfMiddleware, CsrfStep};
 pub use web::messages::MessagesMiddleware;
 pub use web::middleware::{self, SessionMiddleware};
 #[cfg(feature = "tower")]
 pub use web::tower::{
-    ErrorResponse, MessagesLayer, MessagesService, PlainText, SessionBody, SessionFuture, SessionLayer,
-    SessionService,
+    CsrfLayer, CsrfService, ErrorResponse, FormBody, MessagesLayer, MessagesService, PlainText, SessionBody,
+    SessionFuture, SessionLayer, SessionService,
 };
 
 /// The Markdown documents: their examples are compiled.

@@ -1,3 +1,4 @@
 //! The logged-in user: the parts of Django's `django.contrib.auth` that concern sessions.
 
 pub mod auth;
+pub(crate) mod csrf_secret;

@@ -112,6 +112,8 @@ struct Inner {
     several_cookies: bool,
     /// Whether the session was saved under a key that the client has not been told.
     untold: AtomicBool,
+    /// Whether a login asked for a new CSRF secret.
+    needs_csrf_secret: AtomicBool,
     state: Mutex<State>,
     login_tracking: Mutex<user_session::LoginTracking>,
     /// Held while loading or saving, so that only one of them runs at a time.

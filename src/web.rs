@@ -4,6 +4,7 @@
 pub(crate) mod actix;
 #[cfg(feature = "axum")]
 mod axum;
+pub(crate) mod csrf;
 pub(crate) mod messages;
 pub mod middleware;
 #[cfg(feature = "tower")]

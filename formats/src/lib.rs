@@ -9,6 +9,7 @@
 //!   `signed_cookies` keep it.
 //! - [`SessionData`] and [`Value`]: the dictionary in that text, without loss; from and to JSON and Python's
 //!   pickle.
+//! - [`csrf`]: the tokens of Django's forms.
 //! - [`messages`]: `django.contrib.messages`, as a session or a signed cookie keeps it.
 //! - [`Expiry`], [`Moment`] and [`TimeZone`]: when a session expires, as Django writes it.
 //!
@@ -23,6 +24,7 @@
 //! ```
 
 mod compression;
+pub mod csrf;
 mod expiry;
 pub mod messages;
 mod pickle;

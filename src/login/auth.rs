@@ -5,6 +5,7 @@ mod user_id;
 
 use cloakroom_formats::signing::{Algorithm, SecretKey, constant_time_equal, salted_hmac_hex};
 
+use crate::login::csrf_secret;
 use crate::login_keys;
 use crate::session::Session;
 use crate::site::error::Error;
@@ -166,7 +167,7 @@ pub async fn verify_user(session: &Session, user: User<'_>) -> Result<bool, Erro
 
 /// Logs a user in. Django's `login`: an anonymous session's data is kept under a new key. A session of
 /// another user, or of this user before a change of password, is flushed. This user's own session continues
-/// under its key.
+/// under its key. The secret of CSRF tokens changes, as in Django: forms that were loaded before are refused.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -196,6 +197,7 @@ pub async fn login(session: &Session, user: User<'_>) -> Result<(), Error> {
         }
     }
     session.restart_absolute_age()?;
+    csrf_secret::rotate(session)?;
     session.set(USER_ID_KEY, user.id.to_owned())?;
     session.set(BACKEND_SESSION_KEY, user.backend.to_owned())?;
     session.set(HASH_SESSION_KEY, session_auth_hash(user.password, session.settings()))?;

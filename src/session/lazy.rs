@@ -74,6 +74,7 @@ impl LazySession {
             cookie_sent: cookie_value.is_some(),
             several_cookies,
             untold: AtomicBool::new(false),
+            needs_csrf_secret: AtomicBool::new(false),
             state: Mutex::new(state),
             login_tracking: Mutex::default(),
             busy: tokio::sync::Mutex::default(),

@@ -1,5 +1,6 @@
 //! The actix-web middleware.
 
+mod csrf;
 mod extract;
 mod messages;
 
@@ -21,6 +22,7 @@ use crate::site::settings::{Settings, SettingsError};
 use crate::store::contract::IntoSharedStore;
 use crate::web::middleware::{ResponseHeaders, SessionMiddleware, message_of};
 
+pub use self::csrf::CsrfTransform;
 pub use self::messages::MessagesTransform;
 
 type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;

@@ -1,18 +1,26 @@
 //! The axum extractors: a handler with a [`Session`] argument gets it loaded.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::str::FromStr;
+use std::task::{Context, Poll};
 
+use axum_core::body::Body;
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::forms::csrf::{Csrf, LazyCsrf};
 use crate::forms::messages::{LazyMessages, Messages};
 use crate::login::auth::UserId;
 use crate::session::{LazySession, Session};
 use crate::site::error::Error;
 use crate::web::middleware::log_and_describe;
+use crate::web::tower::FormBody;
 
 impl<S: Send + Sync> FromRequestParts<S> for LazySession {
     type Rejection = Error;
@@ -59,6 +67,57 @@ impl<S: Send + Sync> FromRequestParts<S> for Messages {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
         let lazy = parts.extensions.get::<LazyMessages>().cloned();
         lazy.ok_or(LazyMessages::MISSING)?.load().await
+    }
+}
+
+/// The error names the layer when the request did not pass through a `CsrfLayer`.
+impl<S: Send + Sync> FromRequestParts<S> for Csrf {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        parts.extensions.get::<LazyCsrf>().cloned().ok_or(LazyCsrf::MISSING)?.load().await
+    }
+}
+
+impl FormBody for Body {
+    fn replay(read: Vec<Bytes>, rest: Body) -> Body {
+        Body::new(Replayed { read: read.into(), rest })
+    }
+}
+
+/// A body of which a part was read.
+struct Replayed {
+    read: VecDeque<Bytes>,
+    rest: Body,
+}
+
+impl HttpBody for Replayed {
+    type Data = Bytes;
+    type Error = axum_core::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum_core::Error>>> {
+        match self.read.pop_front() {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None => Pin::new(&mut self.rest).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let read: u64 = self.read.iter().map(|piece| piece.len() as u64).sum();
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(read + rest.lower());
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(read + upper);
+        }
+        hint
     }
 }
 

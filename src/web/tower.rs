@@ -1,6 +1,7 @@
 //! The tower layer, for axum, hyper, tonic and everything else that uses `http` types.
 
 mod body;
+mod csrf;
 mod messages;
 
 use std::borrow::Cow;
@@ -22,6 +23,7 @@ use crate::store::contract::IntoSharedStore;
 use crate::web::middleware::{Finishing, ResponseHeaders, SessionMiddleware, Unsaved, message_of};
 
 pub use self::body::SessionBody;
+pub use self::csrf::{CsrfLayer, CsrfService, FormBody};
 pub use self::messages::{MessagesLayer, MessagesService};
 
 /// Gives each request a session and saves it after the response. Django's `SessionMiddleware`.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cloakroom::chrono::{DateTime, TimeDelta, Utc};
+use cloakroom::csrf::{CsrfRequest, CsrfSettings, RequestHeaders, Secret};
 use cloakroom::messages::{Keep, Level, Message, MessageList, MessageSettings, MessageSigner};
 use cloakroom::signing::{SecretKey, Signer, TimestampSigner};
 use cloakroom::spawn_cleaner;
@@ -13,10 +14,11 @@ use cloakroom::store::table::{ColumnValue, ExtraColumn};
 use cloakroom::store::{CachedDbStore, Listed, Listing, Pages, PasswordSource, Record, StoreUrl, Version};
 use cloakroom::user_sessions::{Client, Entry, UserSessionId, UserSessions};
 use cloakroom::{
-    Clock, DecodeError, Error, FileStore, MemcachedStore, MemoryStore, MessagesLayer, MessagesMiddleware,
-    MessagesTransform, MovingStore, MysqlStore, PickleError, PostgresStore, RedisStore, Session,
-    SessionCodec, SessionData, SessionKey, SessionLayer, SessionMiddleware, SessionStore, SessionTransform,
-    Settings, SignedCookieStore, SqliteStore, StoreError, StoreErrorKind, SystemClock, Value, auth,
+    Clock, CsrfLayer, CsrfMiddleware, CsrfStep, CsrfTransform, DecodeError, Error, FileStore, MemcachedStore,
+    MemoryStore, MessagesLayer, MessagesMiddleware, MessagesTransform, MovingStore, MysqlStore, PickleError,
+    PostgresStore, RedisStore, Session, SessionCodec, SessionData, SessionKey, SessionLayer,
+    SessionMiddleware, SessionStore, SessionTransform, Settings, SignedCookieStore, SqliteStore, StoreError,
+    StoreErrorKind, SystemClock, Value, auth,
 };
 
 use crate::support::servers;
@@ -29,8 +31,15 @@ const PASSWORD: &str = "hunter2";
 const CONTENT: &str = "c0ntent";
 
 /// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
-const HOLD_NOTHING: [&str; 70] = [
+const HOLD_NOTHING: [&str; 78] = [
     "LegacySalt",
+    "BadForm",
+    // The request's own headers.
+    "CsrfReason",
+    "TokenSource",
+    "TokenProblem",
+    "CsrfSettings",
+    "Scheme",
     "Keep",
     "Level",
     "MessageSettings",
@@ -103,6 +112,8 @@ const HOLD_NOTHING: [&str; 70] = [
     "SessionBody",
     "SessionService",
     "SessionTransformService",
+    "CsrfService",
+    "CsrfTransformService",
     "MessagesService",
     "MessagesTransformService",
 ];
@@ -323,6 +334,14 @@ async fn sessions(shown: &mut Shown, settings: &Settings) {
     shown.add("Cleaner", &cleaner);
 }
 
+struct Headers(http::HeaderMap);
+
+impl RequestHeaders for Headers {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.get(name).map(http::HeaderValue::as_bytes)
+    }
+}
+
 async fn messages(shown: &mut Shown, settings: &Settings) {
     let message = Message::new(Level::INFO, CONTENT);
     shown.add("Message", &message);
@@ -343,6 +362,28 @@ async fn messages(shown: &mut Shown, settings: &Settings) {
     shown.add("MessagesMiddleware", &middleware);
     shown.add("MessagesLayer", &MessagesLayer::from(middleware.clone()));
     shown.add("MessagesTransform", &MessagesTransform::from(middleware));
+
+    let secret = KEY;
+    shown.add("Secret", &secret.parse::<Secret>().unwrap());
+    let middleware = CsrfMiddleware::new(settings, CsrfSettings::default()).unwrap();
+    let lazy = middleware.begin([format!("csrftoken={secret}").as_bytes()], None).unwrap();
+    assert!(lazy.load().await.unwrap().token().unwrap().parse::<Secret>().unwrap().as_str() == secret);
+    shown.add("LazyCsrf", &lazy);
+    shown.add("Csrf", &lazy.load().await.unwrap());
+    let mut headers = http::HeaderMap::new();
+    headers.insert("cookie", KEY.parse().unwrap());
+    headers.insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
+    let headers = Headers(headers);
+    let request = CsrfRequest { method: "POST", path: KEY, is_secure: false, port: None, headers: &headers };
+    shown.add("CsrfRequest", &request);
+    let mut step = middleware.examine(&lazy, &request).await.unwrap();
+    let CsrfStep::Read(form) = &mut step else { panic!("{step:?}") };
+    form.push(format!("csrfmiddlewaretoken={KEY}&{CONTENT}").as_bytes()).unwrap();
+    shown.add("FormReader", form);
+    shown.add("CsrfStep", &step);
+    shown.add("CsrfMiddleware", &middleware);
+    shown.add("CsrfLayer", &CsrfLayer::from(middleware.clone()));
+    shown.add("CsrfTransform", &CsrfTransform::from(middleware));
 }
 
 #[derive(Debug, serde::Deserialize)]

@@ -1,5 +1,6 @@
-//! Forms: messages, on every adapter and beside real Djangos.
+//! Forms: messages and CSRF tokens, on every adapter and beside real Djangos.
 
+mod csrf;
 mod messages;
 mod site;
 

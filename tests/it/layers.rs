@@ -22,12 +22,13 @@ const LIBRARY: [&str; 11] = [
 ];
 
 /// The rooms of the crate of formats.
-const FORMATS: [&str; 9] = [
+const FORMATS: [&str; 10] = [
     "compression",
     "value",
     "session_data",
     "pickle",
     "signing",
+    "csrf",
     "messages",
     "session_text",
     "time_zone",

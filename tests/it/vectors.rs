@@ -5,6 +5,7 @@
 
 mod auth;
 pub(crate) mod codec;
+mod csrf;
 pub(crate) mod db_rows;
 mod expiry;
 mod file_sessions;

@@ -26,7 +26,7 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
-    pub(super) fn new(setting: &'static str, problem: &'static str, remedy: &'static str) -> SettingsError {
+    pub(crate) fn new(setting: &'static str, problem: &'static str, remedy: &'static str) -> SettingsError {
         SettingsError { setting, problem, remedy }
     }
 

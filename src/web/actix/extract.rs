@@ -9,6 +9,7 @@ use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError};
 
 use super::{LocalFuture, plain_text};
+use crate::forms::csrf::{Csrf, LazyCsrf};
 use crate::forms::messages::{LazyMessages, Messages};
 use crate::login::auth::UserId;
 use crate::session::{LazySession, Session};
@@ -42,6 +43,17 @@ impl FromRequest for Messages {
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
         let lazy = request.extensions().get::<LazyMessages>().cloned();
         Box::pin(async move { lazy.ok_or(LazyMessages::MISSING)?.load().await })
+    }
+}
+
+/// The error names the layer when the request did not pass through a `CsrfTransform`.
+impl FromRequest for Csrf {
+    type Error = Error;
+    type Future = LocalFuture<Result<Csrf, Error>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let lazy = request.extensions().get::<LazyCsrf>().cloned();
+        Box::pin(async move { lazy.ok_or(LazyCsrf::MISSING)?.load().await })
     }
 }
 

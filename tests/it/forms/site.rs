@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
-use axum::extract::Query;
-use axum::routing::get;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Query};
+use axum::routing::{any, get, post, put};
 use axum::{Json as AxumJson, Router};
+use cloakroom::csrf::{Csrf, CsrfSettings};
 use cloakroom::messages::{Level, Message, MessageSettings, Messages};
 use cloakroom::{
-    Error, MessagesLayer, MessagesTransform, SessionLayer, SessionStore, SessionTransform, Settings,
+    CsrfLayer, CsrfTransform, Error, MessagesLayer, MessagesTransform, Session, SessionLayer, SessionStore,
+    SessionTransform, Settings, Value, auth,
 };
 use serde_json::{Value as Json, json};
 use tokio::sync::Barrier;
@@ -25,13 +28,14 @@ pub(super) struct Parts {
     pub(super) store: Arc<dyn SessionStore>,
     pub(super) settings: Settings,
     pub(super) messages: MessageSettings,
+    pub(super) csrf: Option<CsrfSettings>,
     /// Where requests wait for each other before they answer.
     pub(super) gate: Arc<Barrier>,
 }
 
 impl Parts {
     pub(super) fn new(store: Arc<dyn SessionStore>, settings: Settings, messages: MessageSettings) -> Parts {
-        Parts { store, settings, messages, gate: Arc::new(Barrier::new(1)) }
+        Parts { store, settings, messages, csrf: None, gate: Arc::new(Barrier::new(1)) }
     }
 
     pub(super) async fn serve(self, on: Adapter) -> Running {
@@ -79,16 +83,38 @@ async fn page(messages: &Messages, form: &Form, gate: &Barrier) -> Json {
     shown.iter().map(|message| json!([message.tags(), message.text(), message.is_safe()])).collect()
 }
 
+/// Logs in, and answers with a new token.
+async fn log_in(session: &Session, csrf: &Csrf) -> Result<String, Error> {
+    auth::login(session, auth::User { id: "1", password: "hash", backend: auth::MODEL_BACKEND }).await?;
+    csrf.token()
+}
+
+/// Stores any value as the session's secret.
+fn put_token(session: &Session, json: &str) {
+    match Value::from_json(json) {
+        Ok(value) => session.set_value("_csrftoken", value),
+        Err(_) => session.set_value("something else", Value::from_json("1").unwrap()),
+    }
+}
+
 async fn on_axum(parts: Parts) -> String {
     let gate = Arc::clone(&parts.gate);
     let handler = move |messages: Messages, Query(form): Query<Form>| {
         let gate = Arc::clone(&gate);
         async move { AxumJson(page(&messages, &form, &gate).await) }
     };
+    let csrf = CsrfLayer::new(&parts.settings, parts.csrf.unwrap_or_default()).unwrap();
     let router = Router::new()
+        .route("/csrf", get(async |csrf: Csrf| csrf.token()).fallback(async |body: Bytes| body))
+        .route("/csrf/login", post(async |session: Session, csrf: Csrf| log_in(&session, &csrf).await))
+        .route("/csrf/logout", post(async |session: Session| auth::logout(&session).await))
+        .route("/csrf/other", any(async || "other"))
+        .layer(csrf)
+        .layer(DefaultBodyLimit::disable())
         .route("/messages", get(handler))
         .layer(MessagesLayer::new(&parts.settings, parts.messages))
         .route("/outside", get(async |_: Messages| "unreachable"))
+        .route("/outside/put", put(async |session: Session, body: String| put_token(&session, &body)))
         .layer(SessionLayer::new(parts.store, parts.settings).unwrap());
     serve(router).await
 }
@@ -99,6 +125,7 @@ async fn on_actix(parts: Parts) -> Running {
     let (send, started) = tokio::sync::oneshot::channel();
     let sessions = SessionTransform::new(parts.store, parts.settings.clone()).unwrap();
     let messages = MessagesTransform::new(&parts.settings, parts.messages);
+    let csrf = CsrfTransform::new(&parts.settings, parts.csrf.unwrap_or_default()).unwrap();
     let gate = parts.gate;
     std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
@@ -110,7 +137,30 @@ async fn on_actix(parts: Parts) -> Running {
                 };
                 let inside = web::resource("/messages").route(web::get().to(handler)).wrap(messages.clone());
                 let outside = async |messages: Result<Messages, Error>| messages.map(|_| "unreachable");
-                App::new().service(inside).route("/outside", web::get().to(outside)).wrap(sessions.clone())
+                let guarded = web::scope("/csrf")
+                    .route(
+                        "/login",
+                        web::post().to(async |session: Session, csrf: Csrf| log_in(&session, &csrf).await),
+                    )
+                    .route(
+                        "/logout",
+                        web::post().to(async |session: Session| auth::logout(&session).await.map(|()| "")),
+                    )
+                    .route("/other", web::route().to(async || "other"))
+                    .route("", web::get().to(async |csrf: Csrf| csrf.token()))
+                    .route("", web::route().to(async |body: web::Bytes| body))
+                    .wrap(csrf.clone());
+                let put = async |session: Session, body: String| {
+                    put_token(&session, &body);
+                    ""
+                };
+                App::new()
+                    .app_data(web::PayloadConfig::new(10 << 20))
+                    .service(inside)
+                    .service(guarded)
+                    .route("/outside", web::get().to(outside))
+                    .route("/outside/put", web::put().to(put))
+                    .wrap(sessions.clone())
             };
             let server = HttpServer::new(application).workers(1).disable_signals().shutdown_timeout(1);
             let server = server.listen(listener).unwrap().run();

@@ -57,6 +57,20 @@ impl Browser {
         self.send(request.header("content-type", "application/x-www-form-urlencoded")).await
     }
 
+    pub(crate) async fn call(
+        &mut self,
+        method: &str,
+        url: impl AsRef<str>,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Reply {
+        let mut request = self.client.request(method.parse().unwrap(), url.as_ref()).body(body.into());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request).await
+    }
+
     async fn send(&mut self, mut request: reqwest::RequestBuilder) -> Reply {
         if !self.cookies.is_empty() {
             let pairs: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();

@@ -14,11 +14,12 @@ use serde_json::Value as Json;
 const FOLDER: &str = "CLOAKROOM_VECTORS";
 
 /// The files of a folder.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "auth",
     "cache_values",
     "codec_legacy",
     "codec_modern",
+    "csrf",
     "db_rows",
     "expiry",
     "file_sessions",

@@ -28,6 +28,7 @@ sys.path += filter(None, [os.environ.get("SITE_PACKAGES")])
 SESSION_FILE_PATH = os.environ.get("SITE_SESSION_FILE_PATH")
 storage = os.environ.get("SITE_MESSAGE_STORAGE", "fallback")
 MESSAGE_STORAGE = f"django.contrib.messages.storage.{storage}.{storage.title()}Storage"
+CSRF_USE_SESSIONS = os.environ.get("SITE_CSRF") == "session"
 USE_TZ = not time_zone
 TIME_ZONE = time_zone or "UTC"
 INSTALLED_APPS = [
@@ -40,6 +41,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
+    *(["django.middleware.csrf.CsrfViewMiddleware"] if "SITE_CSRF" in os.environ else []),
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]

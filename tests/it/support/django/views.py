@@ -6,7 +6,8 @@ from datetime import datetime, timedelta, timezone
 from django.contrib import admin, messages
 from django.contrib.auth import authenticate, get_user_model, login, logout
 from django.contrib.sessions.models import Session
-from django.http import JsonResponse
+from django.http import HttpResponse, JsonResponse
+from django.middleware.csrf import get_token
 from django.urls import path
 from django.utils.safestring import SafeData, mark_safe
 
@@ -145,7 +146,13 @@ def show_messages(request):
     return JsonResponse(shown, safe=False)
 
 
+def csrf(request):
+    """A token for a page; any other method must bring one."""
+    return HttpResponse(get_token(request) if request.method == "GET" else "")
+
+
 urlpatterns = [
+    path("csrf", csrf),
     path("messages", show_messages),
     path("whoami", whoami),
     path("login", log_in),
