@@ -11,7 +11,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 const VISITS: Key<u32> = Key::new("visits");
 
-async fn visit(session: Session) -> Result<String, cloakroom::Error> {
+pub(crate) async fn visit(session: Session) -> Result<String, cloakroom::Error> {
     // Counts right also when the same visitor sends many requests at once.
     let visits = session.edit(VISITS, |visits| *visits += 1)?;
     Ok(format!("visit {visits}"))

@@ -14,6 +14,7 @@
 //! | know the user | [`auth`]: Django's login in the session; [`user_sessions`]: where a user is logged in, and how to log out everywhere |
 //! | read and write the formats | [`signing`], [`SessionCodec`], [`SessionData`], [`Value`]; alone they are the crate `cloakroom-formats` |
 //! | operate it | [`telemetry`]: logs, spans and metrics; [`spawn_cleaner`] |
+//! | test an application | `testing`: sessions in one line, a clock to move, and what a response did to a session |
 //! | write a store | [`SessionStore`] has the contract and a worked example; `conformance` is the suite that it should pass |
 //!
 //! # Start
@@ -54,8 +55,8 @@
 //!
 //! `axum` is the default. Each store is a feature: `sqlite`, `postgres`, `mysql`, `redis` (also `redis-cluster`,
 //! `redis-sentinel`, `redis-formats`), `memcached`, `file`. TLS is one more each: `postgres-tls`, `mysql-tls`, `redis-tls`,
-//! `memcached-tls`. Others are `actix`, `tower`, `time-zones` (for Django sites with `USE_TZ = False`), `metrics`, and
-//! `conformance`. A feature adds API and changes no default.
+//! `memcached-tls`. Others are `actix`, `tower`, `time-zones` (for Django sites with `USE_TZ = False`), `metrics`, `testing`
+//! and `conformance`. A feature adds API and changes no default.
 
 mod cleaner;
 #[cfg(feature = "conformance")]
@@ -67,6 +68,8 @@ mod session;
 mod site;
 pub mod store;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod user_sessions;
 mod web;
 
@@ -138,6 +141,9 @@ mod documents {
     mod operations {}
     #[doc = include_str!("../docs/stores.md")]
     mod stores {}
+    #[cfg(feature = "testing")]
+    #[doc = include_str!("../docs/testing.md")]
+    mod testing {}
     #[doc = include_str!("../docs/timeouts.md")]
     mod timeouts {}
 }

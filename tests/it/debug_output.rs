@@ -12,6 +12,7 @@ use cloakroom::spawn_cleaner;
 use cloakroom::store::cache::KeyFunction;
 use cloakroom::store::table::{ColumnValue, ExtraColumn};
 use cloakroom::store::{CachedDbStore, Listed, Listing, Pages, PasswordSource, Record, StoreUrl, Version};
+use cloakroom::testing::TestSite;
 use cloakroom::user_sessions::{Client, Entry, UserSessionId, UserSessions};
 use cloakroom::{
     Clock, CsrfLayer, CsrfMiddleware, CsrfStep, CsrfTransform, DecodeError, Error, FileStore, MemcachedStore,
@@ -297,6 +298,18 @@ async fn sessions(shown: &mut Shown, settings: &Settings) {
     shown.add("Entry", &Entry::new("7", key.clone(), now, Client::default()));
     shown.add("UserSessionId", &UserSessionId::of(&key));
     shown.add("Client", &Client::new(Some("192.0.2.7"), Some("curl")));
+
+    let site = TestSite::on(store.clone(), settings.clone()).unwrap();
+    shown.add("TestSite", &site);
+    let user = auth::User { id: "7", password: PASSWORD, backend: auth::MODEL_BACKEND };
+    let begun = site.session().login(user).set("cart", CONTENT);
+    shown.add("NewSession", &begun);
+    let stored = begun.save().await.unwrap();
+    shown.add("TestSession", &stored);
+    let effect = stored.effect_of(&http::HeaderMap::new()).await.unwrap();
+    shown.add("Effect", &effect);
+    let new_key = stored.session_key().unwrap().as_str();
+    assert!(!format!("{site:?}{stored:?}{effect:?}").contains(new_key), "{stored:?}");
 
     let middleware = SessionMiddleware::new(user_sessions.store(), settings.clone()).unwrap();
     let middleware = middleware.with_user_sessions(user_sessions.clone());

@@ -75,6 +75,7 @@ mod sql_stores;
 mod sqlite_files;
 mod stores;
 mod support;
+mod testing;
 mod unreadable;
 mod user_sessions;
 mod user_table;
