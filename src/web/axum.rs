@@ -70,6 +70,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Messages {
     }
 }
 
+/// `None` when the request did not pass through a `MessagesLayer`; a failing store is an error.
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Messages {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Error> {
+        match parts.extensions.get::<LazyMessages>().cloned() {
+            Some(lazy) => lazy.load().await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
 /// The error names the layer when the request did not pass through a `CsrfLayer`.
 impl<S: Send + Sync> FromRequestParts<S> for Csrf {
     type Rejection = Error;

@@ -7,7 +7,7 @@ mod site;
 use std::sync::Arc;
 
 use cloakroom::messages::{MessageSettings, MessageStorage};
-use cloakroom::{MemoryStore, Settings, SqliteStore};
+use cloakroom::{Error, MemoryStore, Settings, SqliteStore};
 use serde_json::{Value as Json, json};
 
 use self::site::Parts;

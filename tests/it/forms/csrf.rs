@@ -1,6 +1,6 @@
 //! Tokens against forged requests: each adapter alone, and beside real Djangos.
 
-use cloakroom::csrf::{CsrfSettings, Scheme, Secret};
+use cloakroom::csrf::{CsrfSettings, FormReader, Scheme, Secret};
 
 use super::*;
 use crate::support::browser::Reply;
@@ -352,4 +352,49 @@ async fn exchange(django: Django, use_sessions: bool) {
             }
         }
     }
+}
+
+/// Whatever the pieces in which a body comes, and whatever is in it.
+#[test]
+fn forms_are_read_alike_in_any_pieces() {
+    let mut settings = CsrfSettings::default();
+    settings.max_body_bytes = 300;
+    let part = |name: &str, value: &str| {
+        format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let token = part("csrfmiddlewaretoken", "--\r\n-token--");
+    let bodies = [
+        (FORM, "a=1&csrfmiddlewaretoken=to%6ben&b=%".to_owned()),
+        ("multipart/form-data; boundary=b", format!("-{}{token}--b--", part("a", "--"))),
+        ("multipart/form-data; boundary=b", format!("{}{token}--b--", part("a", &"-".repeat(200)))),
+        ("multipart/form-data; boundary=b", format!("--{}", part("csrfmiddlewaretoken", ""))),
+    ];
+    let read = |content_type: &str, body: &[u8], size: usize| {
+        let mut form = FormReader::of(content_type, &settings)?.unwrap();
+        for piece in body.chunks(size) {
+            if !form.push(piece)? {
+                break;
+            }
+        }
+        form.token()
+    };
+    let mut random = 7_u32;
+    let (mut compared, mut found) = (0, 0);
+    for (content_type, body) in bodies {
+        for round in 0..300 {
+            let mut body = body.clone().into_bytes();
+            if round > 0 {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let position = (random >> 8) as usize % body.len();
+                body[position] = b"-\r\nb:;=\"%&\xff"[(random >> 4) as usize % 11];
+            }
+            let whole = read(content_type, &body, usize::MAX);
+            found += u32::from(matches!(&whole, Ok(Some(_))));
+            for size in [1, 2, 3, 7, 64] {
+                assert_eq!(read(content_type, &body, size), whole, "{content_type} {size}: {body:?}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared == 6_000 && found > 200, "{compared} {found}");
 }

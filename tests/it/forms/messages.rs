@@ -100,6 +100,12 @@ async fn a_handler_without_the_layer_is_told_so(on: Adapter) {
     let site = memory(MessageStorage::Fallback).serve(on).await;
     let reply = Browser::new().get(site.url("/outside")).await;
     assert_eq!((reply.status, reply.body.as_str()), (500, "Your session cannot be read or saved."));
+    assert_eq!(Browser::new().get(site.url("/outside/silent")).await.ok().body, "no messages here");
+    let advice = Error::LayerMissing { argument: "Messages", layer: "MessagesLayer" }.to_string();
+    assert_eq!(
+        advice,
+        "no Messages on this request; put `MessagesLayer` around this handler, inside the session layer"
+    );
 }
 
 /// Messages go from either site to the other, with each storage and each Django, through each adapter.

@@ -97,6 +97,11 @@ fn put_token(session: &Session, json: &str) {
     }
 }
 
+/// Django's `fail_silently`.
+async fn silent(messages: Option<Messages>) -> &'static str {
+    if messages.is_none() { "no messages here" } else { "there are some" }
+}
+
 async fn on_axum(parts: Parts) -> String {
     let gate = Arc::clone(&parts.gate);
     let handler = move |messages: Messages, Query(form): Query<Form>| {
@@ -114,6 +119,7 @@ async fn on_axum(parts: Parts) -> String {
         .route("/messages", get(handler))
         .layer(MessagesLayer::new(&parts.settings, parts.messages))
         .route("/outside", get(async |_: Messages| "unreachable"))
+        .route("/outside/silent", get(silent))
         .route("/outside/put", put(async |session: Session, body: String| put_token(&session, &body)))
         .layer(SessionLayer::new(parts.store, parts.settings).unwrap());
     serve(router).await
@@ -159,6 +165,7 @@ async fn on_actix(parts: Parts) -> Running {
                     .service(inside)
                     .service(guarded)
                     .route("/outside", web::get().to(outside))
+                    .route("/outside/silent", web::get().to(silent))
                     .route("/outside/put", web::put().to(put))
                     .wrap(sessions.clone())
             };
