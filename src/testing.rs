@@ -237,7 +237,7 @@ impl NewSession {
         self.login(User { id: &id, password: "", backend: MODEL_BACKEND })
     }
 
-    /// Logs in this user, as [`auth::login`](crate::auth::login) does.
+    /// Logs in this user, as [`auth::login`] does.
     ///
     /// ```
     /// use cloakroom::{Settings, auth, testing::TestSite};
