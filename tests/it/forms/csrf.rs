@@ -13,6 +13,7 @@ on_every_adapter!(
     bad_input_is_answered_as_django_does,
     an_upload_goes_on_behind_its_token,
     exempt_paths_and_safe_methods_pass,
+    only_an_allowed_host_is_the_sites_own,
 );
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -154,6 +155,31 @@ async fn where_a_request_comes_from_is_checked(on: Adapter) {
         assert_eq!(reply.status, status, "{headers:?}: {}", reply.body);
         let body = if status == 403 { "CSRF verification failed. Request aborted." } else { "" };
         assert_eq!(reply.body, body);
+    }
+}
+
+async fn only_an_allowed_host_is_the_sites_own(on: Adapter) {
+    let hosts = ["shop.example", ".wool.example", "[::1]"].map(str::to_owned);
+    let site = parts(|settings| settings.allowed_hosts = hosts.to_vec()).serve(on).await;
+    let mut browser = Browser::new();
+    let token = token(&mut browser, site.url("/csrf")).await;
+    for (host, status) in [
+        ("shop.example", 200),
+        ("shop.example:8000", 200),
+        ("SHOP.example.", 200),
+        ("a.wool.example", 200),
+        ("wool.example", 200),
+        ("[::1]:8000", 200),
+        ("a.shop.example", 403),
+        ("evil.example", 403),
+        ("evilwool.example", 403),
+        ("shop.example:x", 403),
+        ("shop.example:", 403),
+    ] {
+        let origin = format!("http://{host}");
+        let headers = [("host", host), ("origin", &origin), ("x-csrftoken", &token)];
+        let reply = browser.call("POST", site.url("/csrf"), &headers, "").await;
+        assert_eq!(reply.status, status, "{host}: {}", reply.body);
     }
 }
 

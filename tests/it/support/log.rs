@@ -1,7 +1,7 @@
 //! What the library tells the log, for tests that read it.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::SubscriberBuilder;
@@ -38,6 +38,12 @@ impl Log {
             SubscriberBuilder,
         ) -> SubscriberBuilder<DefaultFields, Format<Full, SystemTime>, EnvFilter>,
     ) -> Log {
+        // With one subscriber alone, tracing asks that of the thread which comes to an event first: the event of a thread
+        // without one would be off for all threads.
+        static OTHER: OnceLock<tracing::Dispatch> = OnceLock::new();
+        OTHER.get_or_init(|| {
+            tracing_subscriber::fmt().with_max_level(tracing::level_filters::LevelFilter::OFF).finish().into()
+        });
         let text = Arc::new(Mutex::default());
         let writer = Writer(Arc::clone(&text));
         let builder = options(tracing_subscriber::fmt());
