@@ -33,10 +33,11 @@ pub(super) fn find_cookies<'a>(
     name: &str,
 ) -> (Option<Cow<'a, str>>, usize) {
     let (mut found, mut count) = (None, 0);
+    let is_ascii = name.is_ascii();
     for header in headers {
         let mut start = 0;
         for end in memchr_iter(b';', header).chain([header.len()]) {
-            if let Some(value) = value_of(&header[start..end], name) {
+            if let Some(value) = value_of(&header[start..end], name, is_ascii) {
                 found = Some(value);
                 count += 1;
             }
@@ -50,10 +51,9 @@ pub(super) fn find_cookies<'a>(
 /// are ignored. Python strips all Unicode white space. A page over plain HTTP, which cannot set a cookie
 /// whose name begins with `__Host-`, could then set one that Python reads as such.
 #[inline]
-fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+fn value_of<'a>(pair: &'a [u8], name: &str, is_ascii: bool) -> Option<&'a [u8]> {
     let begin = pair.iter().position(|byte| !is_blank(byte))?;
     // Most pairs are other cookies, which a look at their beginning shows.
-    let is_ascii = name.is_ascii();
     if is_ascii {
         let rest = pair[begin..].strip_prefix(name.as_bytes())?;
         if let [b'=', value @ ..] = rest
