@@ -29,5 +29,5 @@ def end(request):
 @login_required
 def end_others(request):
     ended = user_sessions.revoke_others(request.user.pk, request.session)
-    messages.info(request, f"{ended} other sessions are logged out.")
+    messages.info(request, f"Other sessions logged out: {ended}")
     return redirect(sessions)
