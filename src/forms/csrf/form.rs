@@ -68,10 +68,21 @@ enum Kind {
     Multipart {
         /// `--` and the boundary.
         delimiter: Vec<u8>,
-        /// Where the next part's delimiter is searched.
-        position: usize,
+        wanted: Wanted,
         token: Option<String>,
     },
+}
+
+/// What is searched next in a multipart form, and from where on: what was searched before is not searched again when
+/// the next piece comes.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// The delimiter before a part.
+    Part { from: usize },
+    /// The end of a part's headers.
+    HeadersEnd { part: usize, from: usize },
+    /// The delimiter behind the token.
+    TokenEnd { token: usize, from: usize },
 }
 
 impl FormReader {
@@ -108,7 +119,7 @@ impl FormReader {
                         && boundary.bytes().all(|byte| matches!(byte, b' '..=b'~'))
                 });
                 let delimiter = [b"--", boundary.ok_or(BadForm::Multipart)?.as_bytes()].concat();
-                Kind::Multipart { delimiter, position: 0, token: None }
+                Kind::Multipart { delimiter, wanted: Wanted::Part { from: 0 }, token: None }
             }
             _ => return Ok(None),
         };
@@ -130,10 +141,10 @@ impl FormReader {
             return Err(BadForm::TooLarge);
         }
         self.read.extend_from_slice(piece);
-        if let Kind::Multipart { delimiter, position, token } = &mut self.kind {
+        if let Kind::Multipart { delimiter, wanted, token } = &mut self.kind {
             // However large the pieces are, the token must be in the first bytes.
             let first = &self.read[..self.read.len().min(self.max_bytes)];
-            let is_over = search(first, delimiter, position, token);
+            let is_over = search(first, delimiter, wanted, token);
             if !is_over && self.read.len() > self.max_bytes {
                 return Err(BadForm::TooLarge);
             }
@@ -193,35 +204,53 @@ fn unquote(text: &[u8]) -> String {
 }
 
 /// Looks at each complete part; returns whether the token or the end was found.
-fn search(read: &[u8], delimiter: &[u8], position: &mut usize, token: &mut Option<String>) -> bool {
+fn search(read: &[u8], delimiter: &[u8], wanted: &mut Wanted, token: &mut Option<String>) -> bool {
+    const HEADERS_END: &[u8] = b"\r\n\r\n";
+    // Where something was found, or where the search goes on with more: what is searched may be cut.
+    let find = |what: &[u8], from: usize| match memmem::find(read.get(from..).unwrap_or_default(), what) {
+        Some(found) => Ok(from + found),
+        None => Err((read.len() + 1).saturating_sub(what.len()).max(from)),
+    };
     loop {
-        let Some(begin) = memmem::find(&read[*position..], delimiter) else {
-            // The delimiter may be cut.
-            *position = read.len().saturating_sub(delimiter.len()).max(*position);
-            return false;
+        *wanted = match *wanted {
+            Wanted::Part { from } => match find(delimiter, from) {
+                Ok(found) => {
+                    let part = found + delimiter.len();
+                    Wanted::HeadersEnd { part, from: part }
+                }
+                Err(from) => {
+                    *wanted = Wanted::Part { from };
+                    return false;
+                }
+            },
+            Wanted::HeadersEnd { part, .. } if read[part..].starts_with(b"--") => return true,
+            Wanted::HeadersEnd { part, from } => match find(HEADERS_END, from) {
+                Ok(end) => {
+                    let content = end + HEADERS_END.len();
+                    if is_token(&read[part..end]) {
+                        Wanted::TokenEnd { token: content, from: content }
+                    } else {
+                        Wanted::Part { from: content }
+                    }
+                }
+                Err(from) => {
+                    *wanted = Wanted::HeadersEnd { part, from };
+                    return false;
+                }
+            },
+            Wanted::TokenEnd { token: content, from } => match find(delimiter, from) {
+                Ok(end) => {
+                    let value = &read[content..end];
+                    let value = value.strip_suffix(b"\r\n").unwrap_or(value);
+                    *token = Some(String::from_utf8_lossy(value).into_owned());
+                    return true;
+                }
+                Err(from) => {
+                    *wanted = Wanted::TokenEnd { token: content, from };
+                    return false;
+                }
+            },
         };
-        let part = *position + begin + delimiter.len();
-        let Some(rest) = read.get(part..) else { return false };
-        if rest.starts_with(b"--") {
-            return true;
-        }
-        let Some(head) = memmem::find(rest, b"\r\n\r\n") else {
-            *position += begin;
-            return false;
-        };
-        let content = part + head + 4;
-        if !is_token(&rest[..head]) {
-            *position = content;
-            continue;
-        }
-        let Some(end) = memmem::find(&read[content..], delimiter) else {
-            *position += begin;
-            return false;
-        };
-        let value = &read[content..content + end];
-        let value = value.strip_suffix(b"\r\n").unwrap_or(value);
-        *token = Some(String::from_utf8_lossy(value).into_owned());
-        return true;
     }
 }
 

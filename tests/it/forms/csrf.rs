@@ -1,9 +1,12 @@
 //! Tokens against forged requests: each adapter alone, and beside real Djangos.
 
+use std::time::Duration;
+
 use cloakroom::csrf::{CsrfSettings, FormReader, Scheme, Secret};
 
 use super::*;
 use crate::support::browser::Reply;
+use crate::support::limited::processor_time;
 use crate::support::log::Log;
 
 on_every_adapter!(
@@ -423,4 +426,36 @@ fn forms_are_read_alike_in_any_pieces() {
         }
     }
     assert!(compared == 6_000 && found > 200, "{compared} {found}");
+}
+
+/// A client may send its body byte by byte.
+#[test]
+fn a_form_takes_time_in_proportion_to_its_length() {
+    let part = "--b\r\nContent-Disposition: form-data; name=";
+    let shapes = [
+        ("no delimiter", String::new(), "-"),
+        ("headers without an end", part.to_owned(), "\r\n"),
+        ("a token without an end", format!("{part}\"csrfmiddlewaretoken\"\r\n\r\n"), "-"),
+        ("a file", format!("{part}\"file\"\r\n\r\n"), "\r"),
+        ("many parts", String::new(), "--b\r\n\r\n"),
+    ];
+    let settings = CsrfSettings::default();
+    for (name, start, repeated) in shapes {
+        // As many bytes each time, in short forms or in long ones.
+        let time = |length: usize| {
+            let body = start.clone() + &repeated.repeat(length / repeated.len());
+            let started = processor_time();
+            for _ in 0..640_000 / length {
+                let mut form = FormReader::of("multipart/form-data; boundary=b", &settings).unwrap().unwrap();
+                for byte in body.as_bytes() {
+                    form.push(std::slice::from_ref(byte)).unwrap();
+                }
+            }
+            processor_time() - started
+        };
+        let (short, long) = (time(40_000), time(320_000));
+        // Were it the square of the length, it would be 8 times the time.
+        let limit = short * 3 + Duration::from_millis(40);
+        assert!(long < limit, "{name}: 640 kB take {short:?} in forms of 40 kB, {long:?} of 320 kB");
+    }
 }
