@@ -198,7 +198,8 @@ mod redis {
         for round in 0..5 {
             let kill = ["KILL", "TYPE", "normal", "SKIPME", "yes"];
             let killed: u32 = ::redis::cmd("CLIENT").arg(&kill).query_async(&mut client).await.unwrap();
-            assert_eq!(killed, 1, "round {round}");
+            // At first the server may still have the connection that asked whether it has started.
+            assert!(killed == 1 || round == 0 && killed == 2, "round {round}: {killed}");
             tokio::time::sleep(std::time::Duration::from_millis(600)).await;
             let session_key = create(&store, "{}").await;
             assert_eq!(load(&store, &session_key).await.as_deref(), Some("{}"));

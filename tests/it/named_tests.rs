@@ -86,11 +86,9 @@ fn tests_in(root: &Path, file: &Path) -> Vec<Test> {
     }));
     let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
     let is_test = |line: usize| {
-        lines[..line]
-            .iter()
-            .rev()
-            .take_while(|above| above.starts_with('#'))
-            .any(|above| above.starts_with("#[test]") || above.starts_with("#[tokio::test"))
+        lines[..line].iter().rev().take_while(|above| above.starts_with('#')).any(|above| {
+            ["#[test]", "#[tokio::test", "#[actix_web::test"].iter().any(|of| above.starts_with(of))
+        })
     };
     // Cases that run on each adapter stand in a list.
     let mut listed = BTreeSet::new();
