@@ -1,5 +1,6 @@
 //! A self-healing connection to one Redis server or to a cluster.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use cloakroom_formats::private::hex;
 #[cfg(feature = "redis-cluster")]
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{Arg, Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use sha1::{Digest, Sha1};
 
 use super::link::{Link, Server};
@@ -16,6 +17,9 @@ use super::url::Target;
 use super::{RedisOptions, Script};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::store::tls::TlsMode;
+
+/// The smallest `proto-max-bulk-len` that Redis takes, in bytes.
+const SMALLEST_BULK_LIMIT: usize = 1 << 20;
 
 /// One connection shared by all requests.
 pub(super) struct Connection {
@@ -190,6 +194,41 @@ impl Connection {
     }
 
     async fn send(&self, command: &Cmd, repeatable: bool) -> Result<Value, Failure> {
+        match self.reply(command, repeatable).await {
+            Err(failure) if failure.is_lost() && self.is_too_long(command).await => {
+                Err(Failure::Explained(StoreErrorKind::Refused, too_long(&self.place.address)))
+            }
+            reply => reply,
+        }
+    }
+
+    /// Whether the server closed the connection because of a command's length. It says why first, but a driver that is
+    /// still writing may find the connection closed before it reads that.
+    async fn is_too_long(&self, command: &Cmd) -> bool {
+        let length = |argument: Arg<&[u8]>| match argument {
+            Arg::Simple(argument) => argument.len(),
+            _ => 0,
+        };
+        let Some(length) =
+            command.args_iter().map(length).max().filter(|length| *length > SMALLEST_BULK_LIMIT)
+        else {
+            return false;
+        };
+        let mut question = redis::cmd("CONFIG");
+        question.arg("GET").arg("proto-max-bulk-len");
+        let mut limits = Vec::new();
+        for server in self.primaries().await.unwrap_or_default() {
+            // A user who may not ask gets the plain error.
+            if let Ok(reply) = self.query_at(server.as_deref(), question.clone()).await
+                && let Ok(limit) = redis::from_redis_value::<HashMap<String, usize>>(reply)
+            {
+                limits.extend(limit.into_values());
+            }
+        }
+        limits.into_iter().min().is_some_and(|limit| length > limit)
+    }
+
+    async fn reply(&self, command: &Cmd, repeatable: bool) -> Result<Value, Failure> {
         match &self.kind {
             Kind::Server(link) => link.query(command, repeatable).await,
             #[cfg(feature = "redis-cluster")]
@@ -235,7 +274,7 @@ impl Connection {
                 let address = SingleNodeRoutingInfo::ByAddress { host: host.to_owned(), port };
                 self.within(connection.route_command(command, RoutingInfo::SingleNode(address))).await
             }
-            _ => self.query_again(&command).await,
+            _ => self.reply(&command, true).await,
         }
     }
 
@@ -464,13 +503,9 @@ impl Failure {
                         "{address} has no memory left; raise maxmemory, or set a maxmemory-policy that evicts"
                     ),
                 ),
-                _ if error.detail().is_some_and(|detail| detail.contains("invalid bulk length")) => (
-                    Refused,
-                    format!(
-                        "the session is longer than the proto-max-bulk-len of {address}; nothing was written. Keep less \
-                         in it, or raise that limit"
-                    ),
-                ),
+                _ if error.detail().is_some_and(|detail| detail.contains("invalid bulk length")) => {
+                    (Refused, too_long(address))
+                }
                 (ErrorKind::Server(ServerErrorKind::ReadOnly), _) => (
                     Unavailable,
                     format!("{address} is a replica and takes no writes; connect to the primary"),
@@ -484,6 +519,13 @@ impl Failure {
             _ => store_error,
         }
     }
+}
+
+fn too_long(address: &str) -> String {
+    format!(
+        "the session is longer than the proto-max-bulk-len of {address}; nothing was written. Keep less in it, or raise \
+         that limit"
+    )
 }
 
 /// Whether a script may not do something for its user. Redis 7 gives it no code of its own.
