@@ -195,7 +195,7 @@ impl Connection {
 
     async fn send(&self, command: &Cmd, repeatable: bool) -> Result<Value, Failure> {
         match self.reply(command, repeatable).await {
-            Err(failure) if failure.is_lost() && self.is_too_long(command).await => {
+            Err(failure) if failure.is_lost() && self.refuses_length_of(command).await => {
                 Err(Failure::Explained(StoreErrorKind::Refused, too_long(&self.place.address)))
             }
             reply => reply,
@@ -204,7 +204,7 @@ impl Connection {
 
     /// Whether the server closed the connection because of a command's length. It says why first, but a driver that is
     /// still writing may find the connection closed before it reads that.
-    async fn is_too_long(&self, command: &Cmd) -> bool {
+    async fn refuses_length_of(&self, command: &Cmd) -> bool {
         let length = |argument: Arg<&[u8]>| match argument {
             Arg::Simple(argument) => argument.len(),
             _ => 0,
@@ -214,18 +214,23 @@ impl Connection {
         else {
             return false;
         };
+        // The server may be gone altogether: then the first error is told without waiting on each primary for long.
+        match tokio::time::timeout(self.place.timeout, self.smallest_length_limit()).await {
+            Ok(limit) => limit.is_some_and(|limit| length > limit),
+            Err(_) => false,
+        }
+    }
+
+    /// The smallest `proto-max-bulk-len` of the primaries, in bytes; `None` for a user who may not ask.
+    async fn smallest_length_limit(&self) -> Option<usize> {
         let mut question = redis::cmd("CONFIG");
         question.arg("GET").arg("proto-max-bulk-len");
         let mut limits = Vec::new();
-        for server in self.primaries().await.unwrap_or_default() {
-            // A user who may not ask gets the plain error.
-            if let Ok(reply) = self.query_at(server.as_deref(), question.clone()).await
-                && let Ok(limit) = redis::from_redis_value::<HashMap<String, usize>>(reply)
-            {
-                limits.extend(limit.into_values());
-            }
+        for server in self.primaries().await.ok()? {
+            let reply = self.query_at(server.as_deref(), question.clone()).await.ok()?;
+            limits.extend(redis::from_redis_value::<HashMap<String, usize>>(reply).ok()?.into_values());
         }
-        limits.into_iter().min().is_some_and(|limit| length > limit)
+        limits.into_iter().min()
     }
 
     async fn reply(&self, command: &Cmd, repeatable: bool) -> Result<Value, Failure> {
