@@ -13,6 +13,7 @@
 //! | refuse forged requests | [`csrf`]: `CsrfLayer` for axum and tower, `CsrfTransform` for actix-web |
 //! | know the user | [`auth`]: Django's login in the session; [`user_sessions`]: where a user is logged in, and how to log out everywhere |
 //! | read and write the formats | [`signing`], [`SessionCodec`], [`SessionData`], [`Value`]; alone they are the crate `cloakroom-formats` |
+//! | outlive a request | [`spawn_watcher`]: closes WebSockets and event streams when their session ends; [`Session::reload`] |
 //! | operate it | [`telemetry`]: logs, spans and metrics; [`spawn_cleaner`] |
 //! | test an application | `testing`: sessions in one line, a clock to move, and what a response did to a session |
 //! | write a store | [`SessionStore`] has the contract and a worked example; `conformance` is the suite that it should pass |
@@ -61,6 +62,7 @@
 mod cleaner;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod endings;
 mod forms;
 mod login;
 mod login_keys;
@@ -71,6 +73,7 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod user_sessions;
+mod watcher;
 mod web;
 
 pub use async_trait::async_trait;
@@ -84,6 +87,7 @@ pub use cloakroom_formats::{
 pub use cleaner::{Cleaner, spawn_cleaner};
 #[cfg(feature = "time-zones")]
 pub use cloakroom_formats::{NamedTimeZone, UnknownTimeZone};
+pub use endings::EndReason;
 pub use forms::{csrf, messages};
 pub use login::auth;
 pub use session::{
@@ -113,6 +117,7 @@ pub use store::{
     CachedDbStore, MemoryStore, MovingStore, SessionStore, SignedCookieStore, connect, connect_or_create,
 };
 pub use user_sessions::UserSessions;
+pub use watcher::{SessionEnd, SessionWatcher, WATCH_INTERVAL, spawn_watcher};
 #[cfg(feature = "actix")]
 pub use web::actix::{CsrfTransform, MessagesTransform, SessionTransform};
 pub use web::csrf::{CsrfMiddleware, CsrfStep};
@@ -141,6 +146,8 @@ mod documents {
     mod operations {}
     #[doc = include_str!("../docs/stores.md")]
     mod stores {}
+    #[doc = include_str!("../docs/streams.md")]
+    mod streams {}
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}

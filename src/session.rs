@@ -11,6 +11,7 @@ mod login;
 mod modifying;
 mod moves;
 mod queue;
+mod reload;
 mod renewal;
 mod save;
 mod session_use;
@@ -33,6 +34,7 @@ use self::changes::{Change, Changes, NotReplayed, Replay};
 use self::modifying::Modifying;
 use self::moves::Moves;
 use self::queue::Queues;
+use crate::endings::Endings;
 use crate::site::clock::{Clock, SystemClock};
 use crate::site::error::Error;
 use crate::site::session_key::{KeyGenerator, RandomKeys, SessionKey};
@@ -61,6 +63,7 @@ pub(crate) struct Site {
     /// The queues of requests that save the same session.
     queues: Arc<Queues>,
     moves: Arc<Moves>,
+    pub(crate) endings: Arc<Endings>,
     renewals: Arc<Seen>,
 }
 
@@ -74,6 +77,7 @@ impl Site {
             user_sessions: None,
             queues: Queues::new(),
             moves: Arc::default(),
+            endings: Arc::default(),
             renewals: Arc::default(),
             warnings: Arc::default(),
         }
@@ -191,13 +195,18 @@ impl Session {
         settings: Settings,
         session_key: SessionKey,
     ) -> Result<Session, Error> {
-        let lazy = LazySession::new(Arc::new(Site::new(store, settings)), None, false);
-        {
-            let mut state = lazy.inner.state();
-            state.session_key = Some(session_key.clone());
-            state.origin = Origin::NotLoaded(session_key);
-        }
-        lazy.load().await
+        LazySession::under(Arc::new(Site::new(store, settings)), session_key).load().await
+    }
+
+    /// Opens the stored session under this key, if there is one, for a task without a request. No response
+    /// carries its changes, so that only the application can save them.
+    pub(crate) async fn find(site: Arc<Site>, session_key: SessionKey) -> Result<Option<Session>, Error> {
+        let session = LazySession::under(site, session_key).load().await?;
+        let mut state = session.inner.state();
+        state.is_finished = true;
+        let is_stored = matches!(state.origin, Origin::Stored(..));
+        drop(state);
+        Ok(is_stored.then_some(session))
     }
 
     async fn load_once(&self) -> Result<(), Error> {
@@ -841,12 +850,18 @@ impl State {
     fn reset(&mut self) -> Changes {
         self.session_key = None;
         self.origin = Origin::New;
+        self.number = self.number.wrapping_add(1);
+        self.forget()
+    }
+
+    /// Forgets the data, and the changes to it. Returns the changes, to be dropped outside of any lock.
+    #[must_use]
+    fn forget(&mut self) -> Changes {
         self.data = SessionData::new();
         self.modifying.iter_mut().for_each(|modifying| modifying.notice(&Change::Clear));
         self.unsaved = false;
         self.is_late = false;
         self.is_login = false;
-        self.number = self.number.wrapping_add(1);
         std::mem::take(&mut self.changes)
     }
 }

@@ -45,12 +45,14 @@
 mod logins;
 pub(crate) mod spans;
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Mutex;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::site::error::{Error, StoreError, StoreErrorKind};
+use crate::site::session_key::SessionKey;
 use crate::store::contract::{Created, Rotated, Touched, Updated};
 use crate::store::loaded::Loaded;
 
@@ -166,6 +168,7 @@ outcomes! {
     }
     Touched { Touched::Extended => "extended", Touched::Stale => "stale" }
     bool { true => "deleted", false => "absent" }
+    HashSet<SessionKey> { _ => "checked" }
     u64 { _ => "cleared" }
 }
 

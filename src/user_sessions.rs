@@ -82,6 +82,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use self::seen::Seen;
+use crate::endings::{EndReason, Endings};
 use crate::login_keys::user_id_in;
 use crate::site::clock::{Clock, SystemClock};
 use crate::site::error::{Error, StoreError, StoreErrorKind};
@@ -142,6 +143,7 @@ pub struct UserSessions {
     clock: Arc<dyn Clock>,
     interval: TimeDelta,
     seen: Arc<Seen>,
+    pub(crate) endings: Arc<Endings>,
 }
 
 impl UserSessions {
@@ -177,6 +179,7 @@ impl UserSessions {
             clock: Arc::new(SystemClock),
             interval: DEFAULT_INTERVAL,
             seen: Arc::default(),
+            endings: Arc::default(),
         })
     }
 
@@ -451,6 +454,7 @@ impl UserSessions {
                 match deleted {
                     Ok(existed) => {
                         ended += u64::from(existed);
+                        self.endings.ended(&entry.session_key, EndReason::Revoked);
                         if existed {
                             telemetry::revoked(&entry.session_key, &entry.user_id);
                         }
@@ -552,6 +556,7 @@ impl UserSessions {
         for entry in &entries {
             if entry.first_seen == gone.first_seen && entry.session_key != gone.session_key {
                 ended |= telemetry::call(Operation::Delete, self.store.delete(&entry.session_key)).await?;
+                self.endings.ended(&entry.session_key, EndReason::LoggedOut);
                 self.forget(user_id, &entry.session_key).await;
             }
         }

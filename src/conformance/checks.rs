@@ -47,6 +47,7 @@ checks! {
     deleting_removes_for_good
     an_expired_session_is_absent
     expiry_counts_to_the_microsecond
+    of_many_keys_those_that_exist_are_told
     clearing_removes_expired_sessions_only
     of_many_creators_of_one_key_one_succeeds
     of_many_updates_of_one_version_one_succeeds
@@ -398,6 +399,39 @@ async fn expiry_counts_to_the_microsecond(store: Store) -> Outcome {
         "absent a microsecond early"
     );
     ensure!(store.load(&session_key, expire_date).await?.is_none(), "there when it expires exactly now");
+    Ok(())
+}
+
+async fn of_many_keys_those_that_exist_are_told(store: Store) -> Outcome {
+    let empty = SessionData::new();
+    let mut session_keys = Vec::new();
+    for number in 0..250 {
+        let session_key = SessionKey::random()?;
+        let now = now();
+        let record = Record { data: &empty, expire_date: now + TimeDelta::hours(1), now };
+        match number % 3 {
+            0 => drop(store.create(&session_key, record).await?),
+            1 => {
+                let before = now - TimeDelta::hours(2);
+                let expire_date = now - TimeDelta::hours(1);
+                store.create(&session_key, Record { expire_date, now: before, ..record }).await?;
+            }
+            _ => {}
+        }
+        session_keys.push(session_key);
+    }
+    // Asked for twice, and told once.
+    session_keys.push(session_keys[0].clone());
+    let live = store.live_among(&session_keys, now()).await?;
+    for session_key in &session_keys {
+        let exists = store.exists(session_key, now()).await?;
+        ensure_eq!(live.contains(session_key), exists, "live_among, where `exists` says {exists}");
+    }
+    ensure!(live.iter().all(|live| session_keys.contains(live)), "a key is told that was not asked for");
+    ensure_eq!(store.live_among(&[], now()).await?.len(), 0, "of no keys");
+    for session_key in &session_keys {
+        store.delete(session_key).await?;
+    }
     Ok(())
 }
 

@@ -82,6 +82,16 @@ impl LazySession {
         LazySession { inner: Arc::new(inner), around: None, shared: false }
     }
 
+    /// The session under this key, without a request.
+    pub(super) fn under(site: Arc<Site>, session_key: SessionKey) -> LazySession {
+        let lazy = LazySession::new(site, None, false);
+        let mut state = lazy.inner.state();
+        state.session_key = Some(session_key.clone());
+        state.origin = Origin::NotLoaded(session_key);
+        drop(state);
+        lazy
+    }
+
     /// Returns this session as that of a layer inside another.
     pub(crate) fn inside(self, around: &LazySession) -> LazySession {
         LazySession { around: Some(Arc::new(around.clone())), ..self }

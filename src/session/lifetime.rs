@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::changes::Changes;
 use super::{Origin, Session};
+use crate::endings::EndReason;
 use crate::site::error::Error;
 use crate::site::session_key::SessionKey;
 use crate::telemetry::{self, Ended, Operation, spans};
@@ -178,7 +179,9 @@ impl Session {
     async fn delete_from_store(&self, session_key: &SessionKey) -> Result<bool, Error> {
         let store = &*self.site().store;
         let (span, deleting) = (spans::delete(store, session_key), store.delete(session_key));
-        Ok(spans::call(span, Operation::Delete, deleting).await?)
+        let deleted = spans::call(span, Operation::Delete, deleting).await?;
+        self.site().endings.ended(session_key, EndReason::LoggedOut);
+        Ok(deleted)
     }
 
     /// Ends the session under the keys to which requests of this process have moved it.

@@ -16,9 +16,10 @@ use tracing::Instrument;
 use super::changes::Changes;
 use super::group::{Answer, Failure, Rider};
 use super::queue::{Call, Stored, Turn, Waiting};
+use super::reload::signed_with_another_secret;
 use super::{Inner, Origin, Session, absolute_lifetime};
 use crate::login_keys::user_id_in;
-use crate::site::error::{Error, StoreError, StoreErrorKind};
+use crate::site::error::Error;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::ConcurrentChanges;
 use crate::store::contract::{Created, Record, Rotated, Updated};
@@ -65,14 +66,24 @@ pub(super) struct Saved {
 }
 
 /// The changes that a save took from its session. Puts them back unless they were saved.
-struct Unsaved<'a> {
+pub(super) struct Unsaved<'a> {
     inner: &'a Inner,
-    changes: Changes,
+    pub(super) changes: Changes,
     is_late: bool,
     is_login: bool,
     /// The number of the session that the changes belong to, among those that this handle has been.
     number: u32,
-    is_saved: bool,
+    pub(super) is_saved: bool,
+}
+
+impl<'a> Unsaved<'a> {
+    /// Takes the changes of the session with this number, to make them again on other data.
+    pub(super) fn of(inner: &'a Inner, number: u32) -> Unsaved<'a> {
+        let mut state = inner.state();
+        let changes =
+            if state.number == number { std::mem::take(&mut state.changes) } else { Changes::default() };
+        Unsaved { inner, changes, is_late: false, is_login: false, number, is_saved: false }
+    }
 }
 
 impl Drop for Unsaved<'_> {
@@ -194,6 +205,7 @@ impl Session {
             session_key = SessionKey::from_trusted(cookie.as_ref());
         }
         let is_new = before != Some(&session_key);
+        let new_key = is_new.then(|| session_key.clone());
         if is_new {
             before.into_iter().for_each(|before| self.note_left_key(before));
             self.inner.untold.store(true, Ordering::Relaxed);
@@ -232,6 +244,10 @@ impl Session {
             redone = redone.and(unsaved.changes.replay_from(first, &mut data));
         };
         unsaved.is_saved = true;
+        // Only now, when whoever begins to watch through this handle sees the new key.
+        if let Some(new_key) = new_key {
+            self.site().endings.moved(before, &new_key, self.handle());
+        }
         if is_finished && is_new {
             self.site().warnings.key_without_response(self.now());
         }
@@ -355,11 +371,7 @@ impl Session {
         let loaded = telemetry::call(Operation::Load, loading).await?;
         let Some(loaded) = loaded else { return Err(Error::Interrupted) };
         let Content::Genuine(data) = loaded.content else {
-            // The session has not ended: a server with that secret still serves it.
-            let message = "the session was signed with another secret since it was loaded; nothing was written. Give all \
-                           servers of the site the same SECRET_KEY and SECRET_KEY_FALLBACKS";
-            let store = self.site().store.name();
-            return Err(StoreError::new(store, StoreErrorKind::Unreadable, message).into());
+            return Err(signed_with_another_secret(&*self.site().store));
         };
         attempt.origin = Origin::Stored(session_key, loaded.version);
         self.redo(attempt, data)

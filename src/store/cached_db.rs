@@ -32,6 +32,7 @@ mod distrust;
 mod late_cache;
 mod pause;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -417,6 +418,14 @@ impl SessionStore for CachedDbStore {
 
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
         self.database.exists(session_key, now).await
+    }
+
+    async fn live_among(
+        &self,
+        session_keys: &[SessionKey],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<SessionKey>, StoreError> {
+        self.database.live_among(session_keys, now).await
     }
 
     async fn clear_expired_with_progress(

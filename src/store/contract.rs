@@ -1,5 +1,6 @@
 //! The contract between sessions and their stores.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -366,6 +367,38 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError>;
+
+    /// Returns those of these keys under which an unexpired session is stored, as [`exists`](SessionStore::exists)
+    /// says of each. The default asks for one after the other; a store that can asks for all in one round trip.
+    ///
+    /// ```
+    /// # use cloakroom::chrono::{TimeDelta, Utc};
+    /// # use cloakroom::store::Record;
+    /// # use cloakroom::{MemoryStore, SessionData, SessionKey, SessionStore};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let (store, now) = (MemoryStore::new(), Utc::now());
+    /// # let data = SessionData::from_json(r#"{"visits":1}"#)?;
+    /// # let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    /// let (here, gone) = (SessionKey::random()?, SessionKey::random()?);
+    /// store.create(&here, record).await?;
+    /// let live = store.live_among(&[here.clone(), gone.clone()], now).await?;
+    /// assert!(live.contains(&here) && !live.contains(&gone));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    async fn live_among(
+        &self,
+        session_keys: &[SessionKey],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<SessionKey>, StoreError> {
+        let mut live = HashSet::new();
+        for session_key in session_keys {
+            if self.exists(session_key, now).await? {
+                live.insert(session_key.clone());
+            }
+        }
+        Ok(live)
+    }
 
     /// Removes the sessions that expired before `now`, in batches that block nobody for long. Returns how
     /// many. Does nothing where the server expires entries by itself. Django's `clear_expired`.

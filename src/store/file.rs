@@ -20,6 +20,7 @@ mod tests;
 mod texts;
 pub(super) mod url;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -295,6 +296,11 @@ impl FileStore {
 }
 
 impl Shared {
+    /// Whether a file's session has not expired. A file that cannot be read counts as a session.
+    fn is_live(&self, found: &Found, now: DateTime<Utc>) -> bool {
+        self.contents.expire_date(found).is_none_or(|end| end > now)
+    }
+
     fn encode(&self, record: Record<'_>) -> Result<(Vec<u8>, SystemTime), StoreError> {
         let written = self.contents.write(record);
         written.map_err(|error| StoreError::not_carried(self.folder.names.store(), error))
@@ -423,9 +429,27 @@ impl SessionStore for FileStore {
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let Some(name) = self.name(session_key) else { return Ok(false) };
         let found = self.work(move |shared| shared.folder.look(&name)).await?;
-        // What cannot be read is there.
-        let is_live = |found: Found| self.shared.contents.expire_date(&found).is_none_or(|end| end > now);
-        Ok(found.is_some_and(is_live))
+        Ok(found.is_some_and(|found| self.shared.is_live(&found, now)))
+    }
+
+    async fn live_among(
+        &self,
+        session_keys: &[SessionKey],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<SessionKey>, StoreError> {
+        let keys = session_keys.iter().filter_map(|key| Some((key.clone(), self.name(key)?)));
+        let keys: Vec<_> = keys.collect();
+        self.work(move |shared| {
+            let mut live = HashSet::new();
+            for (session_key, name) in keys {
+                let found = shared.folder.look(&name)?;
+                if found.is_some_and(|found| shared.is_live(&found, now)) {
+                    live.insert(session_key);
+                }
+            }
+            Ok(live)
+        })
+        .await
     }
 
     async fn clear_expired_with_progress(

@@ -2,8 +2,8 @@
 
 mod user_sessions;
 
-use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::Mutex;
@@ -236,6 +236,18 @@ impl SessionStore for MemoryStore {
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let shard = crate::site::lock::lock(self.shard(session_key));
         Ok(shard.get(session_key).is_some_and(|slot| slot.expire_date > now))
+    }
+
+    async fn live_among(
+        &self,
+        session_keys: &[SessionKey],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<SessionKey>, StoreError> {
+        let is_live = |session_key: &&SessionKey| {
+            let shard = crate::site::lock::lock(self.shard(session_key));
+            shard.get(*session_key).is_some_and(|slot| slot.expire_date > now)
+        };
+        Ok(session_keys.iter().filter(is_live).cloned().collect())
     }
 
     async fn clear_expired_with_progress(

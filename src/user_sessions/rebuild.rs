@@ -1,12 +1,11 @@
 //! Brings the index up to date with all sessions.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use cloakroom_formats::EXPIRY_KEY;
 
-use super::{Client, Entry, UserSessions, each, is_indexable, is_settled};
+use super::{Client, Entry, UserSessions, is_indexable, is_settled};
 use crate::site::error::Error;
 use crate::site::settings::Settings;
 use crate::store::listing::Listed;
@@ -149,13 +148,11 @@ impl UserSessions {
         loop {
             let Some(page) = entries.next_page(PAGE, self.clock.now()).await? else { break };
             let now = self.clock.now();
-            let there = each(&page, |session_key| {
-                let store = Arc::clone(&self.store);
-                async move { store.exists(&session_key, now).await }
-            });
+            let session_keys: Vec<_> = page.iter().map(|entry| entry.session_key.clone()).collect();
+            let live = self.store.live_among(&session_keys, now).await?;
             let mut gone = Vec::new();
-            for (entry, is_there) in page.iter().zip(there.await?) {
-                if !is_there? && is_settled(entry, now) {
+            for entry in &page {
+                if !live.contains(&entry.session_key) && is_settled(entry, now) {
                     gone.push((entry.user_id.as_str(), &entry.session_key));
                 }
             }

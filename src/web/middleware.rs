@@ -20,7 +20,7 @@ use cloakroom_formats::{ExpiryAge, ExpiryError, Moment};
 use crate::session::{LazySession, Session, Site};
 use crate::site::clock::Clock;
 use crate::site::error::Error;
-use crate::site::session_key::KeyGenerator;
+use crate::site::session_key::{KeyGenerator, SessionKey};
 use crate::site::settings::{InterruptedSession, Settings, SettingsError, Transport};
 use crate::store::contract::{IntoSharedStore, Touched};
 use crate::user_sessions::UserSessions;
@@ -161,7 +161,10 @@ impl SessionMiddleware {
     /// ```
     #[must_use]
     pub fn with_user_sessions(mut self, user_sessions: UserSessions) -> SessionMiddleware {
-        Arc::make_mut(&mut self.site).user_sessions = Some(user_sessions);
+        let site = Arc::make_mut(&mut self.site);
+        // So that who watches a session is told at once when it is revoked.
+        site.endings = Arc::clone(&user_sessions.endings);
+        site.user_sessions = Some(user_sessions);
         self
     }
 
@@ -177,6 +180,41 @@ impl SessionMiddleware {
     /// ```
     pub fn settings(&self) -> &Settings {
         &self.site.settings
+    }
+
+    pub(crate) fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    /// Opens the stored session under this key, for a task without a request; none is made. Returns `None` when
+    /// there is no such session, it has expired, or it is not signed with this secret. Django's
+    /// `SessionStore(session_key)`, which makes a new session then.
+    ///
+    /// No response carries its changes: call [`Session::save`], as often as needed.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use cloakroom::{MemoryStore, SessionKey, SessionMiddleware, Settings};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let session = middleware.begin([]).load().await?;
+    /// session.set("report", "queued")?;
+    /// session.save().await?;
+    ///
+    /// let task = middleware.find(&session.session_key().unwrap()).await?.unwrap();
+    /// task.set("report", "ready")?;
+    /// task.save().await?;
+    /// assert!(session.reload().await?);
+    /// assert_eq!(session.get::<String>("report")?.as_deref(), Some("ready"));
+    /// assert!(middleware.find(&SessionKey::random()?).await?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`LazySession::load`].
+    pub async fn find(&self, session_key: &SessionKey) -> Result<Option<Session>, Error> {
+        Session::find(Arc::clone(&self.site), session_key.clone()).await
     }
 
     /// The header that carries the session key: `Cookie`, unless the settings' [`Transport`] names another.

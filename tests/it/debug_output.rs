@@ -8,7 +8,6 @@ use cloakroom::chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::csrf::{CsrfRequest, CsrfSettings, RequestHeaders, Secret};
 use cloakroom::messages::{Keep, Level, Message, MessageList, MessageSettings, MessageSigner};
 use cloakroom::signing::{SecretKey, Signer, TimestampSigner};
-use cloakroom::spawn_cleaner;
 use cloakroom::store::cache::KeyFunction;
 use cloakroom::store::table::{ColumnValue, ExtraColumn};
 use cloakroom::store::{CachedDbStore, Listed, Listing, Pages, PasswordSource, Record, StoreUrl, Version};
@@ -19,7 +18,7 @@ use cloakroom::{
     MemoryStore, MessagesLayer, MessagesMiddleware, MessagesTransform, MovingStore, MysqlStore, PickleError,
     PostgresStore, RedisStore, Session, SessionCodec, SessionData, SessionKey, SessionLayer,
     SessionMiddleware, SessionStore, SessionTransform, Settings, SignedCookieStore, SqliteStore, StoreError,
-    StoreErrorKind, SystemClock, Value, auth,
+    StoreErrorKind, SystemClock, Value, auth, spawn_cleaner, spawn_watcher,
 };
 
 use crate::support::servers;
@@ -32,7 +31,7 @@ const PASSWORD: &str = "hunter2";
 const CONTENT: &str = "c0ntent";
 
 /// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
-const HOLD_NOTHING: [&str; 78] = [
+const HOLD_NOTHING: [&str; 79] = [
     "LegacySalt",
     "BadForm",
     // The request's own headers.
@@ -51,6 +50,7 @@ const HOLD_NOTHING: [&str; 78] = [
     "TlsOptions",
     "UnknownTlsMode",
     "Effort",
+    "EndReason",
     "InflateError",
     "NamedTimeZone",
     "StoredExpiry",
@@ -334,7 +334,7 @@ async fn sessions(shown: &mut Shown, settings: &Settings) {
 
     shown.add("SessionMiddleware", &middleware);
     shown.add("SessionTransform", &SessionTransform::from(middleware.clone()));
-    let layer = SessionLayer::from(middleware);
+    let layer = SessionLayer::from(middleware.clone());
     shown.add("SessionLayer", &layer);
     let inner = tower::service_fn(async |_request: http::Request<()>| {
         Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
@@ -345,6 +345,9 @@ async fn sessions(shown: &mut Shown, settings: &Settings) {
     let cleaner =
         spawn_cleaner(store, Arc::new(SystemClock) as Arc<dyn Clock>, std::time::Duration::from_secs(60));
     shown.add("Cleaner", &cleaner);
+    let watcher = spawn_watcher(&middleware, cloakroom::WATCH_INTERVAL).unwrap();
+    shown.add("SessionEnd", &watcher.watch(&session));
+    shown.add("SessionWatcher", &watcher);
 }
 
 struct Headers(http::HeaderMap);

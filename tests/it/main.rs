@@ -86,5 +86,6 @@ mod vectors_cache;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod vectors_sql;
 mod warnings;
+mod watcher;
 mod web;
 mod wrong_secret;

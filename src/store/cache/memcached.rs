@@ -28,6 +28,7 @@ mod hash;
 mod list;
 mod stream;
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -464,6 +465,32 @@ impl SessionStore for MemcachedStore {
     async fn exists(&self, session_key: &SessionKey, _now: DateTime<Utc>) -> Result<bool, StoreError> {
         let (server, key) = self.entry(session_key)?;
         Ok(self.get(server, &format!("mg {key}")).await?.status == Status::Done)
+    }
+
+    async fn live_among(
+        &self,
+        session_keys: &[SessionKey],
+        _now: DateTime<Utc>,
+    ) -> Result<HashSet<SessionKey>, StoreError> {
+        let mut of_servers: Vec<(&Server, HashMap<String, &SessionKey>)> = Vec::new();
+        for session_key in session_keys {
+            let (server, key) = self.entry(session_key)?;
+            match of_servers.iter_mut().find(|(other, _)| std::ptr::eq(*other, server)) {
+                Some((_, keys)) => drop(keys.insert(key, session_key)),
+                None => of_servers.push((server, HashMap::from([(key, session_key)]))),
+            }
+        }
+        let mut live = HashSet::new();
+        for (server, keys) in of_servers {
+            let names: Vec<&str> = keys.keys().map(String::as_str).collect();
+            let found = match server.existing(&names).await {
+                Err(Failure::Closed | Failure::Io(_)) => server.existing(&names).await,
+                found => found,
+            };
+            let found = found.map_err(|failure| explain(server, failure))?;
+            live.extend(found.iter().filter_map(|key| keys.get(key)).map(|key| SessionKey::clone(key)));
+        }
+        Ok(live)
     }
 
     /// Does nothing: the server expires entries by itself.

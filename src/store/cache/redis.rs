@@ -71,11 +71,13 @@ mod sentinel;
 mod url;
 mod user_sessions;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
 use redis::Value as Reply;
 
 use self::connection::{Code, Connection, Failure};
@@ -541,6 +543,19 @@ impl SessionStore for RedisStore {
 
     async fn exists(&self, session_key: &SessionKey, _now: DateTime<Utc>) -> Result<bool, StoreError> {
         self.has_entry(&self.format.entry_key(session_key)).await
+    }
+
+    async fn live_among(
+        &self,
+        session_keys: &[SessionKey],
+        _now: DateTime<Utc>,
+    ) -> Result<HashSet<SessionKey>, StoreError> {
+        // Sent together on the one connection, or on that of each node.
+        let asked = session_keys.iter().map(async |session_key| {
+            let exists = self.has_entry(&self.format.entry_key(session_key)).await?;
+            Ok(exists.then(|| session_key.clone()))
+        });
+        join_all(asked).await.into_iter().filter_map(Result::transpose).collect()
     }
 
     /// Nothing to do: the server expires entries by itself.

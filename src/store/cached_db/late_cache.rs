@@ -1,5 +1,6 @@
 //! Opens a cache that was down when the store was opened: the first request that finds it back opens it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -111,6 +112,14 @@ impl SessionStore for LateCache {
 
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
         self.cache().await?.exists(session_key, now).await
+    }
+
+    async fn live_among(
+        &self,
+        session_keys: &[SessionKey],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<SessionKey>, StoreError> {
+        self.cache().await?.live_among(session_keys, now).await
     }
 
     async fn clear_expired_with_progress(

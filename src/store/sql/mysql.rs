@@ -24,6 +24,7 @@ mod url;
 mod user_sessions;
 mod users;
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 #[cfg(all(feature = "mysql-tls", unix))]
@@ -38,7 +39,9 @@ use tokio::time::timeout;
 
 use self::connections::{Connections, check_table, connect};
 use self::error::Failure;
-use self::statements::{Clear, Content, Create, Delete, Load, Request, Statements, Stored, Touch, Update};
+use self::statements::{
+    Clear, Content, Create, Delete, Live, Load, Request, Statements, Stored, Touch, Update,
+};
 use super::dialect::{Dialect, Names};
 use super::row_format::{self, RowFormat};
 use super::table::{self, expected_text};
@@ -396,6 +399,18 @@ impl SessionStore for MysqlStore {
 
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
         Ok(self.read(session_key, now).await?.is_some())
+    }
+
+    async fn live_among(
+        &self,
+        session_keys: &[SessionKey],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<SessionKey>, StoreError> {
+        let keys: HashMap<SessionKey, &SessionKey> =
+            session_keys.iter().map(|key| (self.format.row_key(key), key)).collect();
+        let live = Live { keys: keys.keys().cloned().collect(), now: self.time_zone.to_wall_clock(now) };
+        let live = self.ask(live).await?;
+        Ok(live.iter().filter_map(|key| keys.get(key)).map(|key| SessionKey::clone(key)).collect())
     }
 
     async fn clear_expired_with_progress(

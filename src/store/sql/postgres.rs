@@ -62,6 +62,7 @@ mod user_sessions;
 mod users;
 mod writes;
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -541,6 +542,22 @@ impl SessionStore for PostgresStore {
 
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
         Ok(self.read(session_key, now).await?.is_some())
+    }
+
+    async fn live_among(
+        &self,
+        session_keys: &[SessionKey],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<SessionKey>, StoreError> {
+        let keys: HashMap<SessionKey, &SessionKey> =
+            session_keys.iter().map(|key| (self.format.row_key(key), key)).collect();
+        let row_keys: Vec<&str> = keys.keys().filter(|key| !has_nul(key)).map(SessionKey::as_str).collect();
+        let rows = self.rows_alone(self.options.timeout, Query::Live, &[&row_keys, &now]).await?;
+        // By the exact key: the site's collation may have found others.
+        let live = rows.iter().map(|row| Ok(keys.get(&SessionKey::from_trusted(row.try_get::<_, &str>(0)?))));
+        let live: Result<Vec<_>, tokio_postgres::Error> = live.collect();
+        let live = live.map_err(|error| self.explain(error.into()))?;
+        Ok(live.into_iter().flatten().map(|key| SessionKey::clone(key)).collect())
     }
 
     async fn clear_expired_with_progress(

@@ -16,6 +16,7 @@ mod url;
 mod user_sessions;
 mod users;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -472,6 +473,26 @@ impl SessionStore for SqliteStore {
         let statements = Arc::clone(&self.statements);
         self.read(move |connection| {
             Ok(connection.prepare_cached(&statements.exists)?.exists(params![key.as_str(), now])?)
+        })
+        .await
+    }
+
+    async fn live_among(
+        &self,
+        session_keys: &[SessionKey],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<SessionKey>, StoreError> {
+        let keys: Vec<_> = session_keys.iter().map(|key| (key.clone(), self.format.row_key(key))).collect();
+        let (now, statements) = (self.time_text(now), Arc::clone(&self.statements));
+        self.read(move |connection| {
+            let mut statement = connection.prepare_cached(&statements.exists)?;
+            let mut live = HashSet::new();
+            for (session_key, key) in keys {
+                if statement.exists(params![key.as_str(), now])? {
+                    live.insert(session_key);
+                }
+            }
+            Ok(live)
         })
         .await
     }

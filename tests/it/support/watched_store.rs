@@ -1,5 +1,6 @@
 //! A store that tells which calls reach it, and fails or waits when told to.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -179,6 +180,15 @@ impl SessionStore for WatchedStore {
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
         self.called("exists")?;
         self.inner.exists(session_key, now).await
+    }
+
+    async fn live_among(
+        &self,
+        session_keys: &[SessionKey],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<SessionKey>, StoreError> {
+        self.called("live_among")?;
+        self.inner.live_among(session_keys, now).await
     }
 
     async fn clear_expired_with_progress(

@@ -17,6 +17,8 @@ use crate::store::tls::TlsOptions;
 const MAX_LINE: u64 = 4_096;
 /// After this idle time the server or a proxy may have closed a connection: `idle_timeout` counts in seconds.
 const RESTED: Duration = Duration::from_millis(500);
+/// So many commands and their answers fit into the sockets' buffers, so that neither side waits for the other.
+const ASKED_TOGETHER: usize = 100;
 /// The overhead of an entry besides its key and value, with some reserve.
 const OVERHEAD: usize = 128;
 
@@ -124,13 +126,7 @@ impl Server {
     ///
     /// A call that is dropped half-way closes its connection, so that no answer is read for another command.
     pub(super) async fn ask(&self, command: &str, value: Option<&[u8]>) -> Result<Reply, Failure> {
-        let asked = async {
-            // The semaphore is never closed.
-            let _permit = self.permits.acquire().await.map_err(|_| Failure::Closed)?;
-            let mut connection = match self.take_idle() {
-                Some(connection) => connection,
-                None => self.connect().await?,
-            };
+        self.on_connection(async |connection| {
             if let Some(value) = value {
                 self.check_size(command, value)?;
             }
@@ -143,16 +139,59 @@ impl Server {
             }
             connection.write_all(&request).await?;
             connection.flush().await?;
-            let reply = self.read(&mut connection).await?;
+            self.read(connection).await
+        })
+        .await
+    }
+
+    /// Returns which of these entries exist: up to [`ASKED_TOGETHER`] of them in a round trip.
+    pub(super) async fn existing(&self, keys: &[&str]) -> Result<Vec<String>, Failure> {
+        let mut found = Vec::new();
+        for keys in keys.chunks(ASKED_TOGETHER) {
+            // Quiet: the server answers for those that exist, and then to the last command.
+            let mut request: String = keys.iter().map(|key| format!("mg {key} k q\r\n")).collect();
+            request.push_str("mn\r\n");
+            let asked = self.on_connection(async |connection| {
+                connection.write_all(request.as_bytes()).await?;
+                connection.flush().await?;
+                let mut found = Vec::new();
+                loop {
+                    let line = read_line(connection).await?;
+                    match line.split_once(" k") {
+                        Some(("HD", key)) => found.push(key.to_owned()),
+                        _ if line == "MN" => return Ok(found),
+                        _ if line == "ERROR" => return Err(Failure::TooOld),
+                        _ => return Err(Failure::Server(line)),
+                    }
+                }
+            });
+            found.extend(asked.await?);
+        }
+        Ok(found)
+    }
+
+    /// Runs commands on a connection, which is kept if they succeed.
+    async fn on_connection<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let asked = async {
+            // The semaphore is never closed.
+            let _permit = self.permits.acquire().await.map_err(|_| Failure::Closed)?;
+            let mut connection = match self.take_idle() {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            let answer = work(&mut connection).await?;
             self.idle.with(Vec::new, |idle| idle.push((connection, Instant::now())));
-            Ok(reply)
+            Ok(answer)
         };
-        let reply = self.in_time(asked).await;
-        if matches!(reply, Err(Failure::TimedOut)) {
+        let answer = self.in_time(asked).await;
+        if matches!(answer, Err(Failure::TimedOut)) {
             // The others are probably broken too, and no other request should wait for them one by one.
             self.idle.with(Vec::new, Vec::clear);
         }
-        reply
+        answer
     }
 
     /// Reports each entry: its name, and its expiry in Unix seconds, or -1. Uses a separate connection.

@@ -17,10 +17,14 @@ use crate::store::contract::Touched;
 use crate::store::outcome::WriteOutcome;
 use crate::store::sql::dialect::Names;
 
+/// How many keys one statement takes; the protocol's limit is 65,535 values.
+const MOST_KEYS: usize = 10_000;
+
 pub(super) struct Statements {
     load: String,
     create: String,
     key_taken: String,
+    live: String,
     update: String,
     update_expected: String,
     touch: String,
@@ -77,6 +81,8 @@ impl Statements {
             ),
             // As the index compares it, with the collation.
             key_taken: format!("SELECT 1 FROM {table} WHERE {key} = ?"),
+            // Compared byte by byte by the caller.
+            live: format!("SELECT {key} FROM {table} WHERE {expiry} > ? AND {key} IN "),
             update_expected: format!("{set} AND CAST({data} AS BINARY) = CAST(? AS BINARY)"),
             update: set,
             touch: format!(
@@ -140,6 +146,54 @@ impl Request for Load {
             row => row?,
         };
         Ok(row.map(|mut row| stored(&mut row)))
+    }
+}
+
+/// Finds those of these keys whose rows expire after a time.
+pub(super) struct Live {
+    pub(super) keys: Vec<SessionKey>,
+    pub(super) now: NaiveDateTime,
+}
+
+impl Request for Live {
+    type Answer = Vec<SessionKey>;
+    const READS: bool = true;
+
+    async fn run(&self, statements: &Statements, connection: &mut Conn) -> Task<Vec<SessionKey>> {
+        let mut live = Vec::new();
+        for keys in self.keys.chunks(MOST_KEYS) {
+            let statement = format!("{}({})", statements.live, vec!["?"; keys.len()].join(", "));
+            let values =
+                std::iter::once(to_value(self.now)).chain(keys.iter().map(|key| key.as_str().into()));
+            let values = Params::Positional(values.collect());
+            let rows: Vec<Vec<u8>> = match connection.exec(statement, values).await.map_err(Failure::from) {
+                // One key is text that the column cannot be compared with.
+                Err(failure) if failure.means_absent() => {
+                    self.one_by_one(keys, statements, connection).await?
+                }
+                rows => rows?,
+            };
+            live.extend(rows.into_iter().filter_map(|key| String::from_utf8(key).ok()));
+        }
+        Ok(live.into_iter().map(SessionKey::from_trusted).collect())
+    }
+}
+
+impl Live {
+    async fn one_by_one(
+        &self,
+        keys: &[SessionKey],
+        statements: &Statements,
+        connection: &mut Conn,
+    ) -> Task<Vec<Vec<u8>>> {
+        let mut live = Vec::new();
+        for key in keys {
+            let row = Load { key: key.clone() }.run(statements, connection).await?;
+            if row.is_some_and(|row| row.expire_date.is_some_and(|expire_date| expire_date > self.now)) {
+                live.push(key.as_str().as_bytes().to_vec());
+            }
+        }
+        Ok(live)
     }
 }
 

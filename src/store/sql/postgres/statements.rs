@@ -35,6 +35,8 @@ pub(super) enum Query {
     Touch,
     /// Returns the key `$1`, if it exists.
     Exists,
+    /// Returns those of the keys `$1` whose rows expire after `$2`.
+    Live,
     /// Removes up to `$2` unlocked rows that expired before `$1`, but not before `$3`. Returns how many it
     /// found, the last one's expiry, from which to continue, and how many it removed.
     Clear,
@@ -90,6 +92,7 @@ impl Query {
             Query::Compare | Query::IndexRemove => (&[TEXTS, TEXTS], None),
             Query::DeleteAlone | Query::Exists | Query::Pages | Query::IndexOfUser => (&[TEXT], None),
             Query::DeleteExpired => (&[TEXT, TIME], None),
+            Query::Live => (&[TEXTS, TIME], None),
             Query::Touch => (&[TEXT, TEXT, TIME], None),
             Query::Clear => (&[TIME, NUMBER, TIME], None),
             Query::Sweep => (&[TIME, NUMBER, TEXT, TEXT], None),
@@ -172,6 +175,9 @@ impl Query {
                  RETURNING 1"
             ),
             Query::Exists => format!("SELECT 1 FROM {table} WHERE {key} = $1::text"),
+            Query::Live => format!(
+                "SELECT {key} FROM {table} WHERE {key} = ANY ($1::text[]) AND {expiry} > $2::timestamptz"
+            ),
             // Starts where the last batch ended: the index still contains the removed rows until it is
             // vacuumed, and that waits for every old transaction. After a crash of the server the last
             // removals are simply repeated, so the commit need not wait for the disk. In a table with
@@ -305,6 +311,7 @@ mod tests {
         Query::DeleteExpired,
         Query::Touch,
         Query::Exists,
+        Query::Live,
         Query::Clear,
         Query::Sweep,
         Query::Pages,
