@@ -31,6 +31,9 @@ pub enum EndReason {
     LoggedOut,
     /// This process revoked it: [`UserSessions`](crate::UserSessions).
     Revoked,
+    /// This process ended it, because its user has more sessions than
+    /// [`UserSessions::with_limit`](crate::UserSessions::with_limit) allows.
+    OverLimit,
     /// Another request of this process moved it to another key, such as a login.
     Moved,
     /// The store no longer has it, and the last expiry that was known here is over.

@@ -68,6 +68,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
 
+pub(crate) mod limit;
 mod rebuild;
 pub(crate) mod seen;
 
@@ -81,6 +82,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
+use self::limit::SessionLimit;
 use self::seen::Seen;
 use crate::endings::{EndReason, Endings};
 use crate::login_keys::user_id_in;
@@ -93,6 +95,7 @@ use crate::store::contract::SessionStore;
 use crate::store::loaded::Loaded;
 use crate::telemetry::{self, Operation};
 
+pub use self::limit::AtLimit;
 pub use self::rebuild::{Cleaned, Progress, Rebuilt};
 pub use crate::store::user_session_index::{
     Client, Entry, MAX_ADDRESS, MAX_USER_AGENT, MAX_USER_ID, UserSessionIndex,
@@ -143,6 +146,7 @@ pub struct UserSessions {
     clock: Arc<dyn Clock>,
     interval: TimeDelta,
     seen: Arc<Seen>,
+    limit: Option<Arc<SessionLimit>>,
     pub(crate) endings: Arc<Endings>,
 }
 
@@ -179,6 +183,7 @@ impl UserSessions {
             clock: Arc::new(SystemClock),
             interval: DEFAULT_INTERVAL,
             seen: Arc::default(),
+            limit: None,
             endings: Arc::default(),
         })
     }
@@ -292,6 +297,50 @@ impl UserSessions {
         self
     }
 
+    /// Limits how many sessions a user may have at a time, at least 1. Give the result to
+    /// [`SessionMiddleware::with_user_sessions`](crate::SessionMiddleware::with_user_sessions). Default: no limit.
+    ///
+    /// - A login counts when its session is saved: by [`Session::save`](crate::Session::save), or by the
+    ///   middleware, whose response is then a 403 if it is refused. [`AtLimit::RefuseNew`] writes nothing, and the
+    ///   session is again what it was before the login.
+    /// - Sessions that ended or expired do not count. One that changes its key stays one. A login of Django's counts
+    ///   from its first request here, or from [`rebuild`](UserSessions::rebuild) on, and is never refused.
+    /// - Sessions are in the order in which their user was first seen in them, and then of their keys. Machines whose
+    ///   clocks differ disagree by as much.
+    /// - A process takes a user's logins one after the other. Logins in several processes at the same moment may
+    ///   exceed the limit until the last of them has looked; then exactly the limit is left. With `RefuseNew` the later
+    ///   of two such logins also loses what its session held before it.
+    ///
+    /// A login costs one more listing of its user's sessions, two with `RefuseNew`. If that fails once the login is
+    /// saved, the log warns, and the next login ends what is too many.
+    ///
+    /// ```
+    /// use cloakroom::user_sessions::AtLimit;
+    /// use cloakroom::{SessionMiddleware, Settings, UserSessions, auth};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let settings = Settings::new("secret");
+    /// let user_sessions = UserSessions::connect("memory:", &settings).await?.with_limit(2, AtLimit::EndOldest);
+    /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+    ///     .with_user_sessions(user_sessions.clone());
+    /// let user = auth::User { id: "7", password: "pbkdf2_sha256$...", backend: auth::MODEL_BACKEND };
+    /// let mut sessions = Vec::new();
+    /// for _ in 0..3 {
+    ///     let session = middleware.begin([]).load().await?;
+    ///     auth::login(&session, user).await?;
+    ///     session.save().await?;
+    ///     sessions.push(session);
+    /// }
+    /// assert_eq!(user_sessions.list("7").await?.len(), 2);
+    /// assert!(!sessions[0].reload().await? && sessions[2].reload().await?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn with_limit(mut self, sessions: usize, at_limit: AtLimit) -> UserSessions {
+        self.limit = Some(Arc::new(SessionLimit::new(sessions, at_limit)));
+        self
+    }
+
     /// The sessions' store, for the session layer.
     ///
     /// ```
@@ -363,7 +412,7 @@ impl UserSessions {
         let Some(found) = listed.into_iter().find(|session| session.id.as_str() == id) else {
             return Ok(false);
         };
-        Ok(self.end_all(&[found.entry]).await? > 0)
+        Ok(self.end_all(&[found.entry], EndReason::Revoked).await? > 0)
     }
 
     /// Ends all sessions of this user; returns how many. A session that moves to another key meanwhile is
@@ -424,7 +473,7 @@ impl UserSessions {
             let look = self.look_up(user_id).await?;
             let mut live: Vec<Entry> = look.live.into_iter().map(|session| session.entry).collect();
             live.retain(|entry| !kept.contains(&entry.session_key));
-            revoked += self.end_all(&live).await?;
+            revoked += self.end_all(&live, EndReason::Revoked).await?;
             let gone: HashSet<SessionKey> = look.gone.into_iter().collect();
             quiet_passes = match live.is_empty() {
                 true if gone.is_empty() => return Ok(revoked),
@@ -442,7 +491,7 @@ impl UserSessions {
 
     /// Ends the sessions of these entries; returns how many existed. A session that cannot be ended keeps its
     /// entry, and its error is returned after the others are ended.
-    async fn end_all(&self, entries: &[Entry]) -> Result<u64, Error> {
+    async fn end_all(&self, entries: &[Entry], reason: EndReason) -> Result<u64, Error> {
         let (mut ended, mut failed) = (0, None);
         for chunk in entries.chunks(AT_ONCE) {
             let deleted = each(chunk, |session_key| {
@@ -454,9 +503,14 @@ impl UserSessions {
                 match deleted {
                     Ok(existed) => {
                         ended += u64::from(existed);
-                        self.endings.ended(&entry.session_key, EndReason::Revoked);
+                        self.endings.ended(&entry.session_key, reason);
                         if existed {
-                            telemetry::revoked(&entry.session_key, &entry.user_id);
+                            match reason {
+                                EndReason::OverLimit => {
+                                    telemetry::over_limit(&entry.session_key, &entry.user_id)
+                                }
+                                _ => telemetry::revoked(&entry.session_key, &entry.user_id),
+                            }
                         }
                         gone.push((entry.user_id.as_str(), &entry.session_key));
                     }

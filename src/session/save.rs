@@ -167,6 +167,14 @@ impl Session {
             state.unsaved = false;
             (unsaved, state.origin.clone(), state.session_key.clone(), state.data.clone())
         };
+        let login = match self.begin_limited_login(&data, &origin).await {
+            Err(error @ Error::TooManySessions { .. }) => {
+                unsaved.is_saved = true;
+                self.go_back(&origin).await;
+                return Err(error);
+            }
+            begun => begun?,
+        };
         let reported_key = session_key.clone();
         let mut attempt =
             Attempt { origin: origin.clone(), session_key, data, changes: &unsaved.changes, writes: 0, end };
@@ -187,7 +195,16 @@ impl Session {
         }
         let saved = saved?;
         let saved_changes = std::mem::take(&mut unsaved.changes);
+        let saved_key = login.is_some().then(|| saved.session_key.clone());
         let redone = self.take_over(saved, unsaved, before, reported_key);
+        if let Some((login, session_key)) = login.zip(saved_key)
+            && let Err(error) = Box::pin(login.end(&session_key)).await
+        {
+            // Another process was faster: the session has been ended.
+            self.go_back(&Origin::New).await;
+            self.inner.untold.store(false, Ordering::Relaxed);
+            return Err(error);
+        }
         Ok((saved_changes, redone))
     }
 

@@ -7,7 +7,9 @@ use crate::login_keys::user_id_in;
 use crate::site::error::{Error, StoreError};
 use crate::site::lock::lock;
 use crate::site::session_key::SessionKey;
+use crate::store::loaded::{Content, Loaded};
 use crate::store::user_session_index::Client;
+use crate::user_sessions::limit::Login;
 use crate::user_sessions::{UserSession, UserSessions};
 
 /// This request's state for the index.
@@ -151,6 +153,63 @@ impl Session {
             Some((user_sessions, user_id)) => user_sessions.end_moved(&user_id, session_key).await,
             None => Ok(false),
         }
+    }
+
+    /// The user whom a save with this data logs in, if the site limits that: somebody else, or nobody, is logged
+    /// in where the session is stored.
+    fn limited_login(&self, data: &SessionData, origin: &Origin) -> Option<(&UserSessions, String)> {
+        let user_sessions = self.user_sessions().filter(|user_sessions| user_sessions.is_limited())?;
+        let user_id = indexed_user(data)?;
+        let is_stored = matches!(origin, Origin::Stored(..));
+        let before = lock(&self.inner.login_tracking).user_id.clone().filter(|_| is_stored);
+        (before.as_ref() != Some(&user_id)).then_some((user_sessions, user_id))
+    }
+
+    /// Before a save: refuses a login beyond the limit. In a box, because few saves are logins.
+    pub(super) async fn begin_limited_login(
+        &self,
+        data: &SessionData,
+        origin: &Origin,
+    ) -> Result<Option<Login<'_>>, Error> {
+        match self.limited_login(data, origin) {
+            Some((user_sessions, user_id)) => {
+                Box::pin(user_sessions.begin_login(user_id, &self.own_keys())).await
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Drops all changes, and goes back to what is stored; to an empty session, if nothing is.
+    pub(super) async fn go_back(&self, origin: &Origin) {
+        let loaded = match origin {
+            Origin::Stored(session_key, _) => {
+                self.site().store.load_for_update(session_key, self.now()).await.ok().flatten()
+            }
+            _ => None,
+        };
+        let mut state = self.inner.state();
+        let before = match (origin, loaded) {
+            (
+                Origin::Stored(session_key, _),
+                Some(Loaded { content: Content::Genuine(data), version, expire_date }),
+            ) => {
+                let before = state.forget();
+                state.session_key = Some(session_key.clone());
+                state.origin = Origin::Stored(session_key.clone(), version);
+                state.expire_date = expire_date;
+                state.data = data;
+                before
+            }
+            // If the store failed, nobody is logged in here, and the session stays as it is stored.
+            (Origin::Stored(session_key, _), _) => {
+                state.session_key = Some(session_key.clone());
+                state.forget()
+            }
+            _ => state.reset(),
+        };
+        state.modified = false;
+        drop(state);
+        drop(before);
     }
 
     /// At the end of a request, records the user of a session that was only read, and removes one that was

@@ -96,6 +96,14 @@ pub enum Error {
         /// The place where both layers look for the session key, such as ``the cookie `sessionid` ``.
         of: String,
     },
+    /// A login was refused, because its user has as many sessions as
+    /// [`UserSessions::with_limit`](crate::UserSessions::with_limit) allows. The session is again what it was before
+    /// the login.
+    #[error("the user has {limit} sessions already, which is the limit; end one of them before the login")]
+    TooManySessions {
+        /// The number of sessions that a user may have.
+        limit: usize,
+    },
     /// The handler requires a logged-in user, and nobody is logged in: [`auth::UserId`](crate::auth::UserId).
     #[error("nobody is logged in")]
     NotLoggedIn,
@@ -103,7 +111,8 @@ pub enum Error {
 
 impl Error {
     /// The HTTP status of a response to this error: 400 for a session that was deleted meanwhile, as in
-    /// Django; 401 where a logged-in user is required; 409 for a conflict; 503 for a store that may recover
+    /// Django; 401 where a logged-in user is required; 403 for a login beyond the limit, which trying again does
+    /// not help; 409 for a conflict; 503 for a store that may recover
     /// and a save that took too long; 500 for all others.
     ///
     /// The layers and the extractors answer with it. Use it where a handler's own error type becomes a
@@ -114,6 +123,7 @@ impl Error {
     ///
     /// assert_eq!(Error::Interrupted.status(), 400);
     /// assert_eq!(Error::NotLoggedIn.status(), 401);
+    /// assert_eq!(Error::TooManySessions { limit: 3 }.status(), 403);
     /// assert_eq!(Error::Conflict { attempts: 1 }.status(), 409);
     /// let down = StoreError::new("redis", StoreErrorKind::Unavailable, "no answer");
     /// assert_eq!(Error::from(down).status(), 503);
@@ -122,6 +132,7 @@ impl Error {
         match self {
             Error::Interrupted => 400,
             Error::NotLoggedIn => 401,
+            Error::TooManySessions { .. } => 403,
             Error::Conflict { .. } => 409,
             Error::SaveTimedOut { .. } => 503,
             Error::Store(error) if error.kind() == StoreErrorKind::Unavailable => 503,

@@ -36,3 +36,14 @@ pub(crate) fn ended(how: Ended, session_key: &SessionKey, user: &str) {
 pub(crate) fn revoked(session_key: &SessionKey, user: &str) {
     tracing::info!(target: "cloakroom::auth", session = %session_key.shown(), user, "session revoked");
 }
+
+/// After a session was ended because its user has too many.
+pub(crate) fn over_limit(session_key: &SessionKey, user: &str) {
+    let session = session_key.shown();
+    tracing::info!(target: "cloakroom::auth", %session, user, "session ended, as its user has more than the limit");
+}
+
+/// A login was refused because its user has too many sessions.
+pub(crate) fn login_refused(user: &str, limit: usize) {
+    tracing::info!(target: "cloakroom::auth", user, limit, "login refused, as its user has as many sessions as the limit");
+}

@@ -725,6 +725,7 @@ pub fn message_of(error: &Error) -> &'static str {
     match error.status() {
         400 => "Your session ended while this page was being made. Please reload it.",
         401 => "Please log in.",
+        403 => "You are logged in on too many devices. Please log out on one of them.",
         409 => "Your session was changed by another request. Please try again.",
         503 => "Your session cannot be reached at the moment. Please try again.",
         _ => "Your session cannot be read or saved.",

@@ -31,7 +31,7 @@ const PASSWORD: &str = "hunter2";
 const CONTENT: &str = "c0ntent";
 
 /// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
-const HOLD_NOTHING: [&str; 79] = [
+const HOLD_NOTHING: [&str; 80] = [
     "LegacySalt",
     "BadForm",
     // The request's own headers.
@@ -59,6 +59,7 @@ const HOLD_NOTHING: [&str; 79] = [
     // A name in the source.
     "Key",
     "Algorithm",
+    "AtLimit",
     "CacheCompressor",
     "CacheEngine",
     "CacheFormat",

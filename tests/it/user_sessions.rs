@@ -3,6 +3,7 @@
 mod checks;
 mod django;
 mod fail_over;
+mod limit;
 mod requests;
 
 use std::path::Path;

@@ -28,6 +28,7 @@ pub(super) async fn run(site: Site) {
     takes_any_user_and_client(&site).await;
     no_login_is_missing_whatever_runs_at_once(&site).await;
     nobody_escapes_by_changing_keys(&site).await;
+    super::limit::run(&site).await;
 }
 
 fn id(session_key: &SessionKey) -> String {
