@@ -66,10 +66,12 @@ mod connection;
 mod link;
 mod list;
 mod node;
+mod reply;
 #[cfg(feature = "redis-sentinel")]
 mod sentinel;
 mod url;
 mod user_sessions;
+mod wire;
 
 use std::collections::HashSet;
 use std::fmt;

@@ -20,13 +20,14 @@ use redis::{
 };
 
 use super::connection::Failure;
-use super::node::{Access, Address, Open};
+use super::node::{Access, Address};
+use super::wire::Wire;
 use crate::site::lock::lock;
 use crate::store::per_runtime::PerRuntime;
 
 pub(super) struct Cluster {
     client: ClusterClient,
-    connections: PerRuntime<Option<ClusterConnection<Open>>>,
+    connections: PerRuntime<Option<ClusterConnection<Node>>>,
     timeout: Duration,
     settings: Arc<Settings>,
 }
@@ -41,12 +42,12 @@ impl Cluster {
 
     /// Returns the current runtime's connection. If several requests create one concurrently, the last one is
     /// kept.
-    pub(super) async fn connection(&self) -> Result<ClusterConnection<Open>, Failure> {
+    pub(super) async fn connection(&self) -> Result<ClusterConnection<Node>, Failure> {
         if let Some(connection) = self.connections.with(|| None, |connection| connection.clone()) {
             return Ok(connection);
         }
         let connecting = tokio::time::timeout(self.timeout, self.client.get_async_generic_connection());
-        let connection: ClusterConnection<Open> = match connecting.await {
+        let connection: ClusterConnection<Node> = match connecting.await {
             Ok(connected) => connected.map_err(|error| self.cause(Failure::Redis(error)))?,
             Err(_) => return Err(self.cause(Failure::TimedOut)),
         };
@@ -109,8 +110,23 @@ impl Drop for Settings {
     }
 }
 
-impl Connect for Open {
-    fn connect_with_config<'a, T>(info: T, config: AsyncConnectionConfig) -> RedisFuture<'a, Open>
+/// The connection to a node.
+#[derive(Clone)]
+pub(super) struct Node {
+    wire: Arc<Wire>,
+    /// The limit of one reply, which leaves time to ask another node.
+    timeout: Duration,
+}
+
+impl Node {
+    async fn within<T>(&self, replies: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+        let replies = tokio::time::timeout(self.timeout, replies).await;
+        replies.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
+    }
+}
+
+impl Connect for Node {
+    fn connect_with_config<'a, T>(info: T, _config: AsyncConnectionConfig) -> RedisFuture<'a, Node>
     where
         T: IntoConnectionInfo + Send + 'a,
     {
@@ -120,17 +136,20 @@ impl Connect for Open {
                 return Err((ErrorKind::Client, "the store of this cluster is closed").into());
             };
             let address = Address::Tcp(host.clone(), *port);
-            let connecting = settings.access.connect(&address, config);
+            let connecting = settings.access.connect(&address);
             let connected = tokio::time::timeout(settings.timeout, connecting).await;
             let connected = connected.unwrap_or(Err(Failure::TimedOut));
             let mut failed = lock(&settings.failed);
             failed.remove(&address.to_string());
-            connected.map_err(|failure| {
-                if failure.is_final() || matches!(failure, Failure::Explained(..)) {
-                    failed.insert(address.to_string(), (failure.clone(), Instant::now()));
+            match connected {
+                Ok(wire) => Ok(Node { wire: Arc::new(wire), timeout: settings.timeout * 2 }),
+                Err(failure) => {
+                    if failure.is_final() || matches!(failure, Failure::Explained(..)) {
+                        failed.insert(address.to_string(), (failure.clone(), Instant::now()));
+                    }
+                    Err(failure.into())
                 }
-                failure.into()
-            })
+            }
         })
     }
 }
@@ -147,9 +166,9 @@ impl From<Failure> for RedisError {
     }
 }
 
-impl ConnectionLike for Open {
+impl ConnectionLike for Node {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        self.connection.req_packed_command(command)
+        Box::pin(self.within(self.wire.send(command)))
     }
 
     fn req_packed_commands<'a>(
@@ -158,11 +177,15 @@ impl ConnectionLike for Open {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        self.connection.req_packed_commands(pipeline, offset, count)
+        Box::pin(async move {
+            let replies = self.within(self.wire.send_all(pipeline.cmd_iter())).await?;
+            Ok(replies.into_iter().skip(offset).take(count).collect())
+        })
     }
 
+    /// The driver's own commands are for the first database, the only one of a cluster.
     fn get_db(&self) -> i64 {
-        self.connection.get_db()
+        0
     }
 }
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redis::{AsyncConnectionConfig, Cmd, Value};
+use redis::{Cmd, Value};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connection::Failure;
-use super::node::{Access, Address, Open};
+use super::node::{Access, Address};
+use super::wire::Wire;
 use crate::store::per_runtime::PerRuntime;
 
 /// How long a server may take to restart while requests wait for it.
@@ -33,7 +34,7 @@ pub(super) struct Link {
 }
 
 struct Current {
-    open: Option<Open>,
+    open: Option<Arc<Wire>>,
     last_used: Instant,
 }
 
@@ -75,28 +76,28 @@ impl Link {
     }
 
     async fn query_once(&self, command: &Cmd, end: Instant) -> Result<Value, Failure> {
-        let mut open = match self.current() {
-            Some(open) => open,
+        let wire = match self.current() {
+            Some(wire) => wire,
             None => timeout_at(end, self.open()).await.map_err(|_| Failure::TimedOut)??,
         };
         // Leaves time to find another server.
         let end = if self.may_move { end.min(Instant::now() + self.timeout / 2) } else { end };
-        let reply = match timeout_at(end, open.connection.send_packed_command(command)).await {
+        let reply = match timeout_at(end, wire.send(command)).await {
             Ok(reply) => reply.and_then(Value::extract_error).map_err(Failure::Redis),
             Err(_) => Err(Failure::TimedOut),
         };
         if reply.as_ref().is_err_and(|failure| failure.spoils_connection()) {
-            self.give_up(&open);
+            self.give_up(&wire);
         }
         reply
     }
 
-    async fn open(&self) -> Result<Open, Failure> {
+    async fn open(&self) -> Result<Arc<Wire>, Failure> {
         let before = self.attempts.load(Ordering::Relaxed);
         let mut connector = self.connector.lock().await;
         // Another request may have connected, or tried to, while this one waited.
-        if let Some(open) = self.current() {
-            return Ok(open);
+        if let Some(wire) = self.current() {
+            return Ok(wire);
         }
         if self.attempts.load(Ordering::Relaxed) != before
             && let Some(failure) = &connector.failed
@@ -108,17 +109,15 @@ impl Link {
             Box::pin(connector.server.connect_patiently());
         // Requests that wait for it then have a little time left, and need not try again.
         let connected = timeout(self.timeout * 9 / 10, connecting).await;
-        let connected = connected.map_err(|_| Failure::TimedOut).flatten();
+        let connected = connected.map_err(|_| Failure::TimedOut).flatten().map(Arc::new);
         self.attempts.fetch_add(1, Ordering::Relaxed);
         connector.failed = connected.as_ref().err().cloned();
         self.of_this_runtime(|current| current.open = connected.as_ref().ok().cloned());
         connected
     }
 
-    fn current(&self) -> Option<Open> {
-        self.of_this_runtime(|current| {
-            current.open.as_ref().filter(|open| !open.driver.is_finished()).cloned()
-        })
+    fn current(&self) -> Option<Arc<Wire>> {
+        self.of_this_runtime(|current| current.open.as_ref().filter(|wire| !wire.has_ended()).cloned())
     }
 
     /// Whether there is a connection that has been idle for a while.
@@ -134,14 +133,14 @@ impl Link {
     }
 
     /// Leaves the connection to the requests in progress on it: later ones get a new one.
-    fn give_up(&self, open: &Open) {
-        let is_this = |current: &mut Open| Arc::ptr_eq(&current.driver, &open.driver);
+    fn give_up(&self, wire: &Arc<Wire>) {
+        let is_this = |current: &mut Arc<Wire>| Arc::ptr_eq(current, wire);
         self.of_this_runtime(|current| current.open.take_if(is_this));
     }
 }
 
 impl Server {
-    async fn connect_patiently(&self) -> Result<Open, Failure> {
+    async fn connect_patiently(&self) -> Result<Wire, Failure> {
         for pause in PAUSES {
             match self.connect().await {
                 Err(Failure::Redis(error)) if error.is_io_error() => sleep(pause).await,
@@ -151,12 +150,9 @@ impl Server {
         self.connect().await
     }
 
-    async fn connect(&self) -> Result<Open, Failure> {
+    async fn connect(&self) -> Result<Wire, Failure> {
         match self {
-            // The time is already limited here.
-            Server::Fixed(address, access) => {
-                access.connect(address, AsyncConnectionConfig::new().set_response_timeout(None)).await
-            }
+            Server::Fixed(address, access) => access.connect(address).await,
             #[cfg(feature = "redis-sentinel")]
             Server::Primary(sentinels) => sentinels.connect().await,
         }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use redis::{AsyncConnectionConfig, ErrorKind, ServerErrorKind, Value};
+use redis::{ErrorKind, ServerErrorKind, Value};
 
 use super::connection::Failure;
-use super::node::{Access, Address, Open};
+use super::node::{Access, Address};
+use super::wire::Wire;
 use crate::site::error::StoreErrorKind;
 
 /// The sentinels of a service, and how to connect to its primary.
@@ -29,7 +30,7 @@ impl Sentinels {
     /// Connects to the primary. All sentinels are asked at once, so that one that hangs delays nothing. The
     /// server that one names is asked whether it is a primary: shortly after a fail-over a sentinel may not
     /// know of it.
-    pub(super) async fn connect(&self) -> Result<Open, Failure> {
+    pub(super) async fn connect(&self) -> Result<Wire, Failure> {
         let mut answers: FuturesUnordered<_> =
             self.addresses.iter().map(|address| self.primary_by(address)).collect();
         let (mut tried, mut failed, mut knows_it) = (Vec::new(), None, false);
@@ -40,7 +41,7 @@ impl Sentinels {
                 Ok(Some(address)) => {
                     knows_it = true;
                     match self.connect_to(&address).await {
-                        Ok(open) => return Ok(open),
+                        Ok(wire) => return Ok(wire),
                         Err(failure) => {
                             tried.push(address);
                             failure
@@ -67,10 +68,10 @@ impl Sentinels {
     /// Asks one sentinel; `None` if it does not know the service.
     async fn primary_by(&self, sentinel: &Address) -> Result<Option<Address>, Failure> {
         let asked = async {
-            let mut open = self.access.connect(sentinel, AsyncConnectionConfig::new()).await?;
+            let wire = self.access.connect(sentinel).await?;
             let mut command = redis::cmd("SENTINEL");
             command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service);
-            Ok(open.connection.send_packed_command(&command).await.and_then(Value::extract_error)?)
+            Ok(wire.send(&command).await.and_then(Value::extract_error)?)
         };
         let reply = tokio::time::timeout(self.timeout, asked).await.unwrap_or(Err(Failure::TimedOut));
         match reply {
@@ -96,20 +97,18 @@ impl Sentinels {
         }
     }
 
-    async fn connect_to(&self, address: &Address) -> Result<Open, Failure> {
-        // The store limits the time of each call itself.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let mut open = self.primary.connect(address, config).await?;
-        let role = open.connection.send_packed_command(&redis::cmd("ROLE")).await;
+    async fn connect_to(&self, address: &Address) -> Result<Wire, Failure> {
+        let wire = self.primary.connect(address).await?;
+        let role = wire.send(&redis::cmd("ROLE")).await;
         let Value::Array(role) = (match role.and_then(Value::extract_error) {
             // A user that may not ask finds out with the first write.
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => return Ok(open),
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => return Ok(wire),
             role => role?,
         }) else {
             return Err(Failure::Unexpected);
         };
         match role.into_iter().next().map(redis::from_redis_value::<String>) {
-            Some(Ok(role)) if role == "master" => Ok(open),
+            Some(Ok(role)) if role == "master" => Ok(wire),
             _ => Err(self.no_primary()),
         }
     }
