@@ -119,14 +119,16 @@ pub use store::{
 pub use user_sessions::UserSessions;
 pub use watcher::{SessionEnd, SessionWatcher, WATCH_INTERVAL, spawn_watcher};
 #[cfg(feature = "actix")]
-pub use web::actix::{CsrfTransform, MessagesTransform, SessionTransform};
+pub use web::actix::{AuthTransform, CsrfTransform, MessagesTransform, RequireTransform, SessionTransform};
 pub use web::csrf::{CsrfMiddleware, CsrfStep};
+pub use web::login_redirect::LoginRedirect;
 pub use web::messages::MessagesMiddleware;
 pub use web::middleware::{self, SessionMiddleware};
+pub use web::request_head::RequestHead;
 #[cfg(feature = "tower")]
 pub use web::tower::{
-    CsrfLayer, CsrfService, ErrorResponse, FormBody, MessagesLayer, MessagesService, PlainText, SessionBody,
-    SessionFuture, SessionLayer, SessionService,
+    AuthLayer, AuthService, CsrfLayer, CsrfService, ErrorResponse, FormBody, MessagesLayer, MessagesService,
+    PlainText, RequireLayer, RequireService, SessionBody, SessionFuture, SessionLayer, SessionService,
 };
 
 /// The Markdown documents: their examples are compiled.

@@ -2,3 +2,7 @@
 
 pub mod auth;
 pub(crate) mod csrf_secret;
+pub(crate) mod current_user;
+mod next;
+mod requirement;
+mod users;

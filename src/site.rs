@@ -3,5 +3,6 @@
 pub(crate) mod clock;
 pub(crate) mod error;
 pub(crate) mod lock;
+pub(crate) mod path_list;
 pub(crate) mod session_key;
 pub(crate) mod settings;

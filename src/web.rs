@@ -5,7 +5,11 @@ pub(crate) mod actix;
 #[cfg(feature = "axum")]
 mod axum;
 pub(crate) mod csrf;
+pub(crate) mod login_redirect;
 pub(crate) mod messages;
 pub mod middleware;
+pub(crate) mod request_head;
+#[cfg(any(feature = "tower", feature = "actix"))]
+mod require;
 #[cfg(feature = "tower")]
 pub(crate) mod tower;

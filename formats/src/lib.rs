@@ -11,6 +11,7 @@
 //!   pickle.
 //! - [`csrf`]: the tokens of Django's forms.
 //! - [`messages`]: `django.contrib.messages`, as a session or a signed cookie keeps it.
+//! - [`url`]: whether a URL that a client sent may be redirected to.
 //! - [`Expiry`], [`Moment`] and [`TimeZone`]: when a session expires, as Django writes it.
 //!
 //! ```
@@ -32,6 +33,7 @@ mod session_data;
 mod session_text;
 pub mod signing;
 mod time_zone;
+pub mod url;
 mod value;
 
 pub use chrono;
@@ -57,5 +59,6 @@ pub mod private {
     };
     pub use crate::pickle::{is_none as is_pickle_of_none, write_within as write_pickle_within};
     pub use crate::signing::{decode_standard, encode_standard, hex};
+    pub use crate::url::parts::{Url, quote};
     pub use crate::value::{Text, unescape_key};
 }

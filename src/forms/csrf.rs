@@ -45,6 +45,13 @@ pub trait RequestHeaders {
     fn get(&self, name: &str) -> Option<&[u8]>;
 }
 
+/// No headers.
+impl RequestHeaders for () {
+    fn get(&self, _: &str) -> Option<&[u8]> {
+        None
+    }
+}
+
 /// A request, as far as the rules look at it.
 #[derive(Clone, Copy)]
 #[expect(clippy::exhaustive_structs, reason = "adapters write it as a literal")]

@@ -14,9 +14,14 @@ use crate::telemetry::Ended;
 
 pub use self::freshness::AUTHENTICATED_KEY;
 pub use self::user_id::UserId;
+pub use crate::login::current_user::{CurrentUser, LazyUser};
+pub use crate::login::next::Next;
+pub use crate::login::requirement::Requirement;
+pub use crate::login::users::{AuthUser, Grants, UserSource};
 pub use crate::login_keys::{BACKEND_SESSION_KEY, HASH_SESSION_KEY, USER_ID_KEY, user_id_in};
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 pub use crate::store::user_table::UserTable;
+pub use cloakroom_formats::url::is_safe_next;
 
 /// Django's default back end.
 pub const MODEL_BACKEND: &str = "django.contrib.auth.backends.ModelBackend";
@@ -148,21 +153,31 @@ pub fn user_id(session: &Session) -> Result<Option<String>, Error> {
 /// # Errors
 /// As [`user_id`], [`Session::flush`] and [`Session::cycle_key`].
 pub async fn verify_user(session: &Session, user: User<'_>) -> Result<bool, Error> {
-    let backend = session.get::<String>(BACKEND_SESSION_KEY)?;
-    if user_id(session)?.as_deref() != Some(user.id) || backend.as_deref() != Some(user.backend) {
+    let backend = text_in(session, BACKEND_SESSION_KEY);
+    if user_id(session)?.as_deref() != Some(user.id) || backend != user.backend {
         return Ok(false);
     }
+    verify_hash(session, user.password).await
+}
+
+/// Whether the login's hash fits this password; if not, the session is flushed. A hash of a fallback secret is renewed.
+pub(super) async fn verify_hash(session: &Session, password: &str) -> Result<bool, Error> {
     let settings = session.settings();
-    let hash = session.get::<String>(HASH_SESSION_KEY)?.unwrap_or_default();
-    if fits(&hash, user.password, &settings.secret_key, settings) {
+    let hash = text_in(session, HASH_SESSION_KEY);
+    if fits(&hash, password, &settings.secret_key, settings) {
         return Ok(true);
     }
-    if fits_fallback(&hash, user.password, settings) {
-        update_session_auth_hash(session, user)?;
+    if fits_fallback(&hash, password, settings) {
+        renew_hash(session, password)?;
         return Ok(true);
     }
     session.flush_as(Ended::HashDiffers).await?;
     Ok(false)
+}
+
+/// A text of the login. Any other value is none that Django accepts.
+pub(super) fn text_in(session: &Session, key: &str) -> String {
+    session.get_value(key).and_then(|value| value.deserialize().ok()).unwrap_or_default()
 }
 
 /// Logs a user in. Django's `login`: an anonymous session's data is kept under a new key. A session of
@@ -186,13 +201,57 @@ pub async fn verify_user(session: &Session, user: User<'_>) -> Result<bool, Erro
 /// # Errors
 /// As [`Session::flush`] and [`Session::cycle_key`].
 pub async fn login(session: &Session, user: User<'_>) -> Result<(), Error> {
+    begin_login(session, user, false).await
+}
+
+/// Like [`login`], but this user's own session gets a new key too. Use it where each login must (OWASP ASVS 7.2.4);
+/// Django keeps the key. The former key is worthless afterwards.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::{MemoryStore, Session, Settings, auth};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+/// let user = auth::User { id: "7", password: "pbkdf2_sha256$...", backend: auth::MODEL_BACKEND };
+/// auth::login(&session, user).await?;
+/// session.save().await?;
+/// let key = session.session_key();
+///
+/// auth::login(&session, user).await?;
+/// session.save().await?;
+/// assert_eq!(session.session_key(), key, "as in Django");
+/// auth::login_with_new_key(&session, user).await?;
+/// session.save().await?;
+/// assert_ne!(session.session_key(), key);
+/// # Ok::<(), cloakroom::Error>(()) }).unwrap();
+/// ```
+///
+/// # Errors
+/// As [`login`].
+pub async fn login_with_new_key(session: &Session, user: User<'_>) -> Result<(), Error> {
+    begin_login(session, user, true).await
+}
+
+/// [`login`] for a user of the application's own type, by [`MODEL_BACKEND`].
+///
+/// # Errors
+/// As [`login`].
+pub async fn login_user(session: &Session, user: &impl AuthUser) -> Result<(), Error> {
+    let id = user.id();
+    login(session, User { id: &id, password: user.password(), backend: MODEL_BACKEND }).await
+}
+
+async fn begin_login(session: &Session, user: User<'_>, needs_new_key: bool) -> Result<(), Error> {
     match user_id(session)? {
         None => session.cycle_key()?,
         Some(id) => {
-            let hash = session.get::<String>(HASH_SESSION_KEY)?.unwrap_or_default();
+            let hash = text_in(session, HASH_SESSION_KEY);
             let settings = session.settings();
             if id != user.id || !fits(&hash, user.password, &settings.secret_key, settings) {
                 session.flush().await?;
+            } else if needs_new_key {
+                session.cycle_key()?;
             }
         }
     }
@@ -245,6 +304,10 @@ pub async fn logout(session: &Session) -> Result<(), Error> {
 /// # Errors
 /// As [`Session::cycle_key`].
 pub fn update_session_auth_hash(session: &Session, user: User<'_>) -> Result<(), Error> {
+    renew_hash(session, user.password)
+}
+
+fn renew_hash(session: &Session, password: &str) -> Result<(), Error> {
     session.cycle_key()?;
-    session.set(HASH_SESSION_KEY, session_auth_hash(user.password, session.settings()))
+    session.set(HASH_SESSION_KEY, session_auth_hash(password, session.settings()))
 }

@@ -1,6 +1,7 @@
 //! The users of an application, as the login needs them.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -83,6 +84,24 @@ pub trait UserSource: Send + Sync + 'static {
     async fn grants(&self, user: &Self::User) -> Result<Grants, StoreError> {
         let _ = user;
         Ok(Grants::default())
+    }
+}
+
+/// A source that several owners share.
+#[async_trait]
+impl<S: UserSource + ?Sized> UserSource for Arc<S> {
+    type User = S::User;
+
+    async fn find(&self, id: &str) -> Result<Option<S::User>, StoreError> {
+        (**self).find(id).await
+    }
+
+    fn accepts_backend(&self, backend: &str) -> bool {
+        (**self).accepts_backend(backend)
+    }
+
+    async fn grants(&self, user: &S::User) -> Result<Grants, StoreError> {
+        (**self).grants(user).await
     }
 }
 

@@ -107,13 +107,17 @@ pub enum Error {
     /// The handler requires a logged-in user, and nobody is logged in: [`auth::UserId`](crate::auth::UserId).
     #[error("nobody is logged in")]
     NotLoggedIn,
+    /// The logged-in user lacks what the page requires: [`auth::Requirement`](crate::auth::Requirement). Django's
+    /// `PermissionDenied`.
+    #[error("the user may not see this page")]
+    Forbidden,
 }
 
 impl Error {
     /// The HTTP status of a response to this error: 400 for a session that was deleted meanwhile, as in
-    /// Django; 401 where a logged-in user is required; 403 for a login beyond the limit, which trying again does
-    /// not help; 409 for a conflict; 503 for a store that may recover
-    /// and a save that took too long; 500 for all others.
+    /// Django; 401 where a logged-in user is required; 403 where the user lacks a permission, and for a login beyond
+    /// the limit, which trying again does not help; 409 for a conflict; 503 for a store that may recover and a save
+    /// that took too long; 500 for all others.
     ///
     /// The layers and the extractors answer with it. Use it where a handler's own error type becomes a
     /// response.
@@ -123,6 +127,7 @@ impl Error {
     ///
     /// assert_eq!(Error::Interrupted.status(), 400);
     /// assert_eq!(Error::NotLoggedIn.status(), 401);
+    /// assert_eq!(Error::Forbidden.status(), 403);
     /// assert_eq!(Error::TooManySessions { limit: 3 }.status(), 403);
     /// assert_eq!(Error::Conflict { attempts: 1 }.status(), 409);
     /// let down = StoreError::new("redis", StoreErrorKind::Unavailable, "no answer");
@@ -132,7 +137,7 @@ impl Error {
         match self {
             Error::Interrupted => 400,
             Error::NotLoggedIn => 401,
-            Error::TooManySessions { .. } => 403,
+            Error::Forbidden | Error::TooManySessions { .. } => 403,
             Error::Conflict { .. } => 409,
             Error::SaveTimedOut { .. } => 503,
             Error::Store(error) if error.kind() == StoreErrorKind::Unavailable => 503,

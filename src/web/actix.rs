@@ -1,8 +1,10 @@
 //! The actix-web middleware.
 
+mod auth;
 mod csrf;
 mod extract;
 mod messages;
+mod require;
 
 use std::borrow::Cow;
 use std::future::{Future, Ready, ready};
@@ -13,28 +15,36 @@ use std::task::{Context, Poll};
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::error::InternalError;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{
+    HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE, TRANSFER_ENCODING, VARY,
+};
+use actix_web::http::{Method, Uri};
 use actix_web::{HttpMessage, HttpResponse, ResponseError};
 
+use crate::forms::csrf::RequestHeaders;
 use crate::session::LazySession;
 use crate::site::error::Error;
 use crate::site::settings::{Settings, SettingsError};
 use crate::store::contract::IntoSharedStore;
-use crate::web::middleware::{ResponseHeaders, SessionMiddleware, message_of};
+use crate::web::login_redirect::LoginRedirect;
+use crate::web::middleware::{ResponseHeaders, SessionMiddleware, body_of};
+use crate::web::request_head::RequestHead;
 
+pub use self::auth::AuthTransform;
 pub use self::csrf::CsrfTransform;
 pub use self::messages::MessagesTransform;
+pub use self::require::RequireTransform;
 
 type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
-type OnError = dyn Fn(&Error) -> HttpResponse + Send + Sync;
+type ErrorResponse = dyn Fn(&Error, &RequestHead<'_>) -> HttpResponse + Send + Sync;
 
 /// Gives each request a session and saves it after the response; an argument of `App::wrap`. Django's
 /// `SessionMiddleware`. Create it once, outside of the closure that builds each worker's application, and
 /// clone it into the closure.
 ///
 /// Handlers take [`Session`](crate::Session) or [`LazySession`] as an argument; other middleware finds the
-/// latter among the request's extensions. When saving fails, the response is replaced: by a line of plain
-/// text with the status of [`Error::status`], or by the response of
+/// latter among the request's extensions. An error of the session, whether of an argument, of a handler's result or of
+/// saving, is answered with a line of plain text and the status of [`Error::status`], or with the response of
 /// [`on_error`](SessionTransform::on_error).
 ///
 /// `Option<Session>` is `None` without such a middleware, and also when the session cannot be loaded:
@@ -73,7 +83,8 @@ type OnError = dyn Fn(&Error) -> HttpResponse + Send + Sync;
 #[derive(Clone)]
 pub struct SessionTransform {
     middleware: SessionMiddleware,
-    on_error: Arc<OnError>,
+    on_error: Option<Arc<ErrorResponse>>,
+    login: Option<Arc<LoginRedirect>>,
 }
 
 impl SessionTransform {
@@ -96,68 +107,153 @@ impl SessionTransform {
         Ok(SessionMiddleware::new(store, settings)?.into())
     }
 
-    /// Sets the response for a session that could not be saved; see
+    /// Sets the response for every [`Error`], in one place: of an argument, of a handler's result, of the middleware
+    /// inside of this one, and of saving. The function gets the error and the request's head; the error has already
+    /// been logged. The rules are those of
     /// [`SessionLayer::on_error`](https://docs.rs/cloakroom/latest/cloakroom/struct.SessionLayer.html#method.on_error).
-    /// [`Error`] itself answers when [`Session`](crate::Session) as an argument fails.
+    /// An error type of the application's own reaches it if its `error_response` calls that of `Error`.
     ///
     /// ```
     /// use std::sync::Arc;
+    /// use actix_web::http::StatusCode;
     /// use actix_web::{App, HttpResponse, test, web};
-    /// use cloakroom::{Error, MemoryStore, Session, SessionTransform, Settings};
+    /// use cloakroom::{MemoryStore, SessionTransform, Settings, auth::UserId};
     ///
-    /// /// As if the user logged out elsewhere meanwhile.
-    /// async fn interrupted(session: Session) -> Result<&'static str, Error> {
-    ///     session.set("visits", 1)?;
-    ///     session.save().await?;
-    ///     session.delete().await?;
-    ///     session.set("visits", 2)?;
-    ///     Ok("done")
+    /// async fn orders(user: UserId) -> String {
+    ///     format!("the orders of user {}", user.0)
     /// }
     ///
     /// # actix_web::rt::System::new().block_on(async {
     /// let sessions = SessionTransform::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
-    /// let sessions = sessions.on_error(|_| HttpResponse::SeeOther().insert_header(("location", "/login")).finish());
-    /// let app = test::init_service(App::new().wrap(sessions).route("/", web::get().to(interrupted))).await;
-    /// let response = test::call_service(&app, test::TestRequest::get().uri("/").to_request()).await;
-    /// assert_eq!(response.status(), 303);
-    /// assert_eq!(response.headers().get("location").unwrap(), "/login");
+    /// let sessions = sessions.on_error(|error, request| {
+    ///     let body = format!(r#"{{"path":"{}","status":{}}}"#, request.path(), error.status());
+    ///     HttpResponse::build(StatusCode::from_u16(error.status()).unwrap()).body(body)
+    /// });
+    /// let app = test::init_service(App::new().wrap(sessions).route("/orders", web::get().to(orders))).await;
+    /// let response = test::call_service(&app, test::TestRequest::get().uri("/orders").to_request()).await;
+    /// assert_eq!(response.status(), 401);
+    /// assert_eq!(test::read_body(response).await, r#"{"path":"/orders","status":401}"#);
     /// # Ok::<(), cloakroom::SettingsError>(()) }).unwrap();
     /// ```
     #[must_use]
     pub fn on_error(
-        mut self,
-        on_error: impl Fn(&Error) -> HttpResponse + Send + Sync + 'static,
+        self,
+        on_error: impl Fn(&Error, &RequestHead<'_>) -> HttpResponse + Send + Sync + 'static,
     ) -> SessionTransform {
-        self.on_error = Arc::new(on_error);
-        self
+        SessionTransform { on_error: Some(Arc::new(on_error)), ..self }
+    }
+
+    /// Sends requests without a logged-in user, [`Error::NotLoggedIn`], to the login page. All other errors are
+    /// answered as before.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use actix_web::{App, test, web};
+    /// use cloakroom::{LoginRedirect, MemoryStore, SessionTransform, Settings, auth::UserId};
+    ///
+    /// async fn orders(user: UserId) -> String {
+    ///     format!("the orders of user {}", user.0)
+    /// }
+    ///
+    /// # actix_web::rt::System::new().block_on(async {
+    /// let sessions = SessionTransform::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let sessions = sessions.redirect_to_login(LoginRedirect::to("/login"));
+    /// let app = test::init_service(App::new().wrap(sessions).route("/orders", web::get().to(orders))).await;
+    /// let response = test::call_service(&app, test::TestRequest::get().uri("/orders").to_request()).await;
+    /// assert_eq!(response.status(), 302);
+    /// assert_eq!(response.headers().get("location").unwrap(), "/login?next=/orders");
+    /// # Ok::<(), cloakroom::SettingsError>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn redirect_to_login(self, login: LoginRedirect) -> SessionTransform {
+        SessionTransform { login: Some(Arc::new(login)), ..self }
     }
 
     /// Saves, and updates the response's headers; or returns the response that replaces it.
-    async fn finish(
+    async fn finish<B>(
         &self,
         session: &LazySession,
-        status: u16,
-        headers: &mut HeaderMap,
+        response: &mut HttpResponse<B>,
+        kept: Option<&KeptHead>,
     ) -> Option<HttpResponse> {
-        match self.middleware.finish(session, status).await {
-            Ok(finished) => {
-                finished.apply(headers);
-                None
-            }
-            Err(error) => Some(self.failed(&error)),
+        let finished = match self.middleware.finish(session, response.status().as_u16()).await {
+            Ok(finished) => finished,
+            Err(error) => return Some(self.failed(&error, kept)),
+        };
+        let mut instead = self.replace(response, session, kept);
+        finished.apply(instead.as_mut().map_or(response.headers_mut(), HttpResponse::headers_mut));
+        instead
+    }
+
+    /// The response after the session was not saved.
+    fn failed(&self, error: &Error, kept: Option<&KeptHead>) -> HttpResponse {
+        let mut instead = self.answer(error, kept).unwrap_or_else(|| plain_text(error));
+        self.middleware.finish_with_error(error).apply(instead.headers_mut());
+        instead
+    }
+
+    /// Returns what replaces a response that was made of an error. Where several layers share the session, the
+    /// outermost does.
+    fn replace<B>(
+        &self,
+        response: &HttpResponse<B>,
+        session: &LazySession,
+        kept: Option<&KeptHead>,
+    ) -> Option<HttpResponse> {
+        if kept.is_none() || session.is_shared() {
+            return None;
+        }
+        let mut instead = self.answer(response.extensions().get::<Error>()?, kept)?;
+        carry_over(response.headers(), instead.headers_mut());
+        Some(instead)
+    }
+
+    /// The application's response to this error, or the redirect to its login page.
+    fn answer(&self, error: &Error, kept: Option<&KeptHead>) -> Option<HttpResponse> {
+        let kept = kept?;
+        let request = RequestHead {
+            method: kept.method.as_str(),
+            path: kept.uri.path(),
+            query: kept.uri.query(),
+            headers: &kept.headers,
+        };
+        match self.login.as_ref().and_then(|login| login.location(error, &request)) {
+            Some(location) => Some(HttpResponse::Found().insert_header((LOCATION, location)).finish()),
+            None => self.on_error.as_ref().map(|respond| respond(error, &request)),
         }
     }
 
-    fn failed(&self, error: &Error) -> HttpResponse {
-        let mut instead = (self.on_error)(error);
-        self.middleware.finish_with_error(error).apply(instead.headers_mut());
-        instead
+    /// Copies the request's head if an error's response may need it.
+    fn keep(&self, request: &ServiceRequest) -> Option<KeptHead> {
+        (self.on_error.is_some() || self.login.is_some()).then(|| KeptHead {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        })
+    }
+}
+
+/// What of a request an error's response needs: the handler takes the request.
+struct KeptHead {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+/// Keeps what middleware put on a response: not what describes its body, and nothing that the new response sets.
+fn carry_over(headers: &HeaderMap, instead: &mut HeaderMap) {
+    let own: Vec<_> = instead.keys().filter(|name| !matches!(**name, SET_COOKIE | VARY)).cloned().collect();
+    for (name, value) in headers {
+        let is_of_body = name.as_str().starts_with("content-") || *name == TRANSFER_ENCODING;
+        if !is_of_body && !own.contains(name) {
+            instead.append(name.clone(), value.clone());
+        }
     }
 }
 
 impl From<SessionMiddleware> for SessionTransform {
     fn from(middleware: SessionMiddleware) -> Self {
-        SessionTransform { middleware, on_error: Arc::new(plain_text) }
+        SessionTransform { middleware, on_error: None, login: None }
     }
 }
 
@@ -208,12 +304,13 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let transform = self.transform.clone();
+        let kept = transform.keep(&request);
         let keys = request.headers().get_all(transform.middleware.header()).map(HeaderValue::as_bytes);
         let session = transform.middleware.begin_inside(request.extensions().get::<LazySession>(), keys);
         let session = match session {
             Ok(session) => session,
             Err(error) => {
-                let instead = transform.failed(&error).map_into_right_body();
+                let instead = transform.failed(&error, kept.as_ref()).map_into_right_body();
                 return Box::pin(ready(Ok(request.into_response(instead))));
             }
         };
@@ -222,8 +319,7 @@ where
         Box::pin(async move {
             match answer.await {
                 Ok(mut response) => {
-                    let status = response.status().as_u16();
-                    Ok(match transform.finish(&session, status, response.headers_mut()).await {
+                    Ok(match transform.finish(&session, response.response_mut(), kept.as_ref()).await {
                         None => response.map_into_left_body(),
                         Some(instead) => response.into_response(instead.map_into_right_body()),
                     })
@@ -231,8 +327,7 @@ where
                 // Other middleware failed; its error is a response too.
                 Err(cause) => {
                     let mut response = cause.error_response();
-                    let status = response.status().as_u16();
-                    let instead = transform.finish(&session, status, response.headers_mut()).await;
+                    let instead = transform.finish(&session, &mut response, kept.as_ref()).await;
                     Err(InternalError::from_response(cause, instead.unwrap_or(response)).into())
                 }
             }
@@ -257,6 +352,17 @@ impl ResponseHeaders for HeaderMap {
     }
 }
 
+/// The default response. The error among its extensions tells the session's middleware to replace it, if it has a
+/// function for errors.
 fn plain_text(error: &Error) -> HttpResponse {
-    HttpResponse::build(error.status_code()).content_type("text/plain; charset=utf-8").body(message_of(error))
+    let mut response = HttpResponse::build(error.status_code());
+    let mut response = response.content_type("text/plain; charset=utf-8").body(body_of(error));
+    response.extensions_mut().insert(error.clone());
+    response
+}
+
+impl RequestHeaders for HeaderMap {
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.get(name).map(HeaderValue::as_bytes)
+    }
 }

@@ -16,7 +16,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::forms::csrf::{Csrf, LazyCsrf};
 use crate::forms::messages::{LazyMessages, Messages};
-use crate::login::auth::UserId;
+use crate::login::auth::{AuthUser, CurrentUser, LazyUser, UserId};
+use crate::login::current_user::AnyUser;
 use crate::session::{LazySession, Session};
 use crate::site::error::Error;
 use crate::web::middleware::log_and_describe;
@@ -133,6 +134,33 @@ impl HttpBody for Replayed {
     }
 }
 
+/// The error names the layer when the request did not pass through an `AuthLayer` of such users.
+impl<U: AuthUser, S: Send + Sync> FromRequestParts<S> for LazyUser<U> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        parts.extensions.get::<LazyUser<U>>().cloned().ok_or(AnyUser::MISSING)
+    }
+}
+
+/// 401 when nobody is logged in.
+impl<U: AuthUser, S: Send + Sync> FromRequestParts<S> for CurrentUser<U> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        LazyUser::from_request_parts(parts, state).await?.load().await?.ok_or(Error::NotLoggedIn)
+    }
+}
+
+/// `None` when nobody is logged in; a failing source is an error.
+impl<U: AuthUser, S: Send + Sync> OptionalFromRequestParts<S> for CurrentUser<U> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Option<Self>, Error> {
+        <LazyUser<U> as FromRequestParts<S>>::from_request_parts(parts, state).await?.load().await
+    }
+}
+
 /// 401 when nobody is logged in.
 impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for UserId<T> {
     type Rejection = Error;
@@ -158,6 +186,10 @@ impl<T: FromStr, S: Send + Sync> OptionalFromRequestParts<S> for UserId<T> {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, message) = log_and_describe(&self);
-        (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), message).into_response()
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, message).into_response();
+        // The session layer replaces it, if it has a function for errors.
+        response.extensions_mut().insert(self);
+        response
     }
 }

@@ -703,12 +703,20 @@ pub fn status_of(error: &Error) -> u16 {
 
 /// Logs an error of a handler's argument or result, and returns the response's status and text.
 #[cfg(any(feature = "tower", feature = "actix"))]
-pub(crate) fn log_and_describe(error: &Error) -> (u16, &'static str) {
+pub(crate) fn log_and_describe(error: &Error) -> (u16, Cow<'static, str>) {
     let status = error.status();
-    if status != 401 {
+    if !matches!(error, Error::NotLoggedIn | Error::Forbidden) {
         tracing::error!(status, error = error as &dyn std::error::Error, "session error");
     }
-    (status, message_of(error))
+    (status, body_of(error))
+}
+
+/// The body of a response to this error: [`message_of`]. A debug build says which layer is missing.
+#[cfg(any(feature = "tower", feature = "actix"))]
+pub(crate) fn body_of(error: &Error) -> Cow<'static, str> {
+    let is_of_layers =
+        matches!(error, Error::NoLayer | Error::LayerMissing { .. } | Error::LayersDiffer { .. });
+    if cfg!(debug_assertions) && is_of_layers { error.to_string().into() } else { message_of(error).into() }
 }
 
 /// The plain text for the user about this error, limited to what concerns the user; the log has the details.
@@ -725,7 +733,10 @@ pub fn message_of(error: &Error) -> &'static str {
     match error.status() {
         400 => "Your session ended while this page was being made. Please reload it.",
         401 => "Please log in.",
-        403 => "You are logged in on too many devices. Please log out on one of them.",
+        403 if matches!(error, Error::TooManySessions { .. }) => {
+            "You are logged in on too many devices. Please log out on one of them."
+        }
+        403 => "You may not see this page.",
         409 => "Your session was changed by another request. Please try again.",
         503 => "Your session cannot be reached at the moment. Please try again.",
         _ => "Your session cannot be read or saved.",

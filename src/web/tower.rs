@@ -1,8 +1,11 @@
 //! The tower layer, for axum, hyper, tonic and everything else that uses `http` types.
 
+mod auth;
 mod body;
 mod csrf;
+mod error_response;
 mod messages;
+mod require;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,8 +13,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::header::{COOKIE, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -20,18 +23,24 @@ use crate::session::LazySession;
 use crate::site::error::Error;
 use crate::site::settings::{Settings, SettingsError};
 use crate::store::contract::IntoSharedStore;
-use crate::web::middleware::{Finishing, ResponseHeaders, SessionMiddleware, Unsaved, message_of};
+use crate::web::login_redirect::LoginRedirect;
+use crate::web::middleware::{Finishing, ResponseHeaders, SessionMiddleware, Unsaved};
 
+use self::error_response::{KeptHead, OnError};
+
+pub use self::auth::{AuthLayer, AuthService};
 pub use self::body::SessionBody;
 pub use self::csrf::{CsrfLayer, CsrfService, FormBody};
+pub use self::error_response::{ErrorResponse, PlainText};
 pub use self::messages::{MessagesLayer, MessagesService};
+pub use self::require::{RequireLayer, RequireService};
 
 /// Gives each request a session and saves it after the response. Django's `SessionMiddleware`.
 ///
 /// Each request carries a [`LazySession`](crate::LazySession) among its extensions. In axum, handlers take
-/// [`Session`](crate::Session) as an argument instead, or `Option<Session>` if there may be no layer. When
-/// saving fails, the response is replaced: by a line of plain text with the status of [`Error::status`], or by
-/// the response of [`on_error`](SessionLayer::on_error).
+/// [`Session`](crate::Session) as an argument instead, or `Option<Session>` if there may be no layer. An error of the
+/// session, whether of an argument, of a handler's result or of saving, is answered with a line of plain text and the
+/// status of [`Error::status`], or with the response of [`on_error`](SessionLayer::on_error).
 ///
 /// # Several layers
 /// A request has one session for each cookie name, or header, however many layers with that name it passes,
@@ -74,7 +83,7 @@ pub use self::messages::{MessagesLayer, MessagesService};
 #[derive(Debug)]
 pub struct SessionLayer<E = PlainText> {
     middleware: SessionMiddleware,
-    on_error: Arc<E>,
+    on_error: Arc<OnError<E>>,
 }
 
 impl SessionLayer {
@@ -100,93 +109,74 @@ impl SessionLayer {
 }
 
 impl<E> SessionLayer<E> {
-    /// Sets the response for a session that could not be saved: because it was deleted meanwhile, because it
-    /// was changed meanwhile and the settings refuse that, or because the store failed. The function chooses
-    /// the status, from [`Error::status`] or by itself. `Vary: Cookie` is added; the session's cookie is neither
-    /// set nor deleted.
+    /// Sets the response for every [`Error`], in one place. The function gets the error and the request's head, and
+    /// chooses the status, from [`Error::status`] or by itself. The error has already been logged.
+    ///
+    /// These errors reach it:
+    /// - Arguments that fail: the store is down, nobody is logged in, a layer inside of this one is missing.
+    /// - Results of handlers: an `Err` of [`Error`], or of a type whose response is made by `Error`'s `IntoResponse`.
+    /// - Answers of the layers inside: messages, CSRF's session, [`RequireLayer`](crate::RequireLayer).
+    /// - Saves that fail: the session was deleted meanwhile, was changed meanwhile and the settings refuse that, or the
+    ///   store failed.
+    ///
+    /// Any other service reaches it with a response that has an `Error` among its extensions. The response is
+    /// replaced after the session was saved. Headers that layers put on it stay, among them cookies; those that
+    /// describe its body do not. After a failed save only the function's own headers count, with `Vary: Cookie`, and
+    /// the session's cookie is neither set nor deleted.
+    ///
+    /// With such a function the layer copies each request's head, because the handler takes the request. Without it
+    /// nothing is copied.
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use axum::{body::Body, http::Response, Router};
-    /// use cloakroom::{Error, MemoryStore, SessionLayer, Settings};
+    /// use axum::{Router, body::Body, http::Request, http::Response, routing::get};
+    /// use cloakroom::auth::UserId;
+    /// use cloakroom::{Error, MemoryStore, RequestHead, SessionLayer, Settings};
+    /// use tower::ServiceExt;
     ///
-    /// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
-    /// let layer = layer.on_error(|error: &Error| match error {
-    ///     Error::Interrupted => {
-    ///         Response::builder().status(303).header("location", "/login").body(Body::empty()).unwrap()
-    ///     }
-    ///     other => Response::builder().status(other.status()).body(Body::from("Please try again.")).unwrap(),
-    /// });
-    /// let site: Router = Router::new().layer(layer);
-    /// # Ok::<(), cloakroom::SettingsError>(())
+    /// let json = |error: &Error, request: &RequestHead| {
+    ///     let body = format!(r#"{{"path":"{}","status":{}}}"#, request.path(), error.status());
+    ///     Response::builder().status(error.status()).body(Body::from(body)).unwrap()
+    /// };
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?.on_error(json);
+    /// let site: Router = Router::new().route("/orders", get(async |user: UserId| user.0)).layer(layer);
+    /// let response = site.oneshot(Request::get("/orders").body(Body::empty())?).await?;
+    /// assert_eq!(response.status(), 401);
+    /// assert_eq!(axum::body::to_bytes(response.into_body(), 100).await?, r#"{"path":"/orders","status":401}"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     #[must_use]
-    pub fn on_error<F>(self, on_error: F) -> SessionLayer<F> {
-        SessionLayer { middleware: self.middleware, on_error: Arc::new(on_error) }
+    pub fn on_error<F: ErrorResponse>(self, on_error: F) -> SessionLayer<F> {
+        let login = self.on_error.login.clone();
+        SessionLayer {
+            middleware: self.middleware,
+            on_error: Arc::new(OnError { respond: Arc::new(on_error), login }),
+        }
     }
-}
 
-/// Creates the response that replaces the handler's when its session could not be saved. Any function from
-/// `&Error` to a response implements it; see [`SessionLayer::on_error`]. Its body may have another type than
-/// the handler's: [`SessionBody`] is either.
-///
-/// ```
-/// use cloakroom::{Error, ErrorResponse};
-/// use http::Response;
-///
-/// struct Json;
-///
-/// impl ErrorResponse for Json {
-///     type Body = String;
-///
-///     fn error_response(&self, error: &Error) -> Response<String> {
-///         let mut response = Response::new(format!(r#"{{"status":{}}}"#, error.status()));
-///         *response.status_mut() = error.status().try_into().unwrap_or_default();
-///         response
-///     }
-/// }
-///
-/// let response = Json.error_response(&Error::Interrupted);
-/// assert_eq!((response.status().as_u16(), response.body().as_str()), (400, r#"{"status":400}"#));
-/// ```
-pub trait ErrorResponse: Send + Sync + 'static {
-    /// The response's body.
-    type Body;
-
-    /// Creates the response. The error has already been logged.
-    fn error_response(&self, error: &Error) -> Response<Self::Body>;
-}
-
-impl<Body, F: Fn(&Error) -> Response<Body> + Send + Sync + 'static> ErrorResponse for F {
-    type Body = Body;
-
-    fn error_response(&self, error: &Error) -> Response<Body> {
-        self(error)
-    }
-}
-
-/// Answers with a line of plain text from [`message_of`], and the status from [`Error::status`].
-///
-/// ```
-/// use cloakroom::{Error, ErrorResponse, PlainText};
-///
-/// let response = PlainText.error_response(&Error::NotLoggedIn);
-/// assert_eq!(response.status(), 401);
-/// assert_eq!(response.body(), "Please log in.");
-/// ```
-#[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::exhaustive_structs, reason = "it has no state")]
-pub struct PlainText;
-
-impl ErrorResponse for PlainText {
-    type Body = String;
-
-    fn error_response(&self, error: &Error) -> Response<String> {
-        let mut response = Response::new(message_of(error).to_owned());
-        *response.status_mut() =
-            StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        response
+    /// Sends requests without a logged-in user, [`Error::NotLoggedIn`], to the login page. All other errors are
+    /// answered as before.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use axum::{Router, body::Body, http::Request, routing::get};
+    /// use cloakroom::auth::UserId;
+    /// use cloakroom::{LoginRedirect, MemoryStore, SessionLayer, Settings};
+    /// use tower::ServiceExt;
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let layer = SessionLayer::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let layer = layer.redirect_to_login(LoginRedirect::to("/login"));
+    /// let site: Router = Router::new().route("/orders", get(async |user: UserId| user.0)).layer(layer);
+    /// let response = site.oneshot(Request::get("/orders").body(Body::empty())?).await?;
+    /// assert_eq!((response.status().as_u16(), &response.headers()["location"]), (302, &"/login?next=/orders".parse()?));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn redirect_to_login(self, login: LoginRedirect) -> SessionLayer<E> {
+        let respond = Arc::clone(&self.on_error.respond);
+        SessionLayer { on_error: Arc::new(OnError { respond, login: Some(login) }), ..self }
     }
 }
 
@@ -198,7 +188,7 @@ impl<E> Clone for SessionLayer<E> {
 
 impl From<SessionMiddleware> for SessionLayer {
     fn from(middleware: SessionMiddleware) -> Self {
-        SessionLayer { middleware, on_error: Arc::new(PlainText) }
+        SessionLayer { middleware, on_error: Arc::new(OnError { respond: Arc::new(PlainText), login: None }) }
     }
 }
 
@@ -257,6 +247,7 @@ where
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
         let layer = self.layer.clone();
+        let kept = layer.on_error.keep(&request);
         // The usual name is a constant and needs no lookup.
         let session_tokens = match layer.middleware.header() {
             "Cookie" => request.headers().get_all(COOKIE),
@@ -268,11 +259,17 @@ where
             Ok(session) => session,
             Err(error) => {
                 let session = Err(Box::new(error));
-                return SessionFuture { answer: None, session, layer, saving: None };
+                return SessionFuture { answer: None, session, layer, kept, saving: None };
             }
         };
         request.extensions_mut().insert(session.clone());
-        SessionFuture { answer: Some(self.inner.call(request)), session: Ok(session), layer, saving: None }
+        SessionFuture {
+            answer: Some(self.inner.call(request)),
+            session: Ok(session),
+            layer,
+            kept,
+            saving: None,
+        }
     }
 }
 
@@ -299,6 +296,8 @@ pin_project! {
         answer: Option<F>,
         session: Result<LazySession, Box<Error>>,
         layer: SessionLayer<E>,
+        // For `on_error`, if it is set.
+        kept: Option<Box<KeptHead>>,
         saving: Option<(Response<Body>, Finishing)>,
     }
 }
@@ -313,28 +312,30 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let SessionLayer { middleware, on_error } = &*this.layer;
+        let kept = this.kept.as_deref();
         let failed = |error: &Error| {
-            let mut response = on_error.error_response(error);
+            let mut response = on_error.answer(error, kept);
             middleware.finish_with_error(error).apply(response.headers_mut());
-            Poll::Ready(Ok(response.map(SessionBody::of_error)))
+            Poll::Ready(Ok(response))
         };
         let (answer, session) = match (this.answer.as_pin_mut(), &*this.session) {
             (Some(answer), Ok(session)) => (answer, session),
             (_, Err(error)) => return failed(error),
             (None, Ok(_)) => return Poll::Pending,
         };
-        let (mut response, mut finishing) = match this.saving.take() {
+        let (response, mut finishing) = match this.saving.take() {
             Some(saving) => saving,
             None => {
-                let mut response = ready!(answer.poll(context))?;
+                let response = ready!(answer.poll(context))?;
                 let status = response.status().as_u16();
                 match middleware.finish_unsaved(session, status) {
                     Unsaved::ToSave => (response, middleware.save_and_finish(session, status)),
                     unsaved => {
+                        let mut response = on_error.replace(response, session, kept);
                         if let Unsaved::Finished(finished) = unsaved {
                             finished.apply(response.headers_mut());
                         }
-                        return Poll::Ready(Ok(response.map(SessionBody::of_handler)));
+                        return Poll::Ready(Ok(response));
                     }
                 }
             }
@@ -345,8 +346,9 @@ where
                 Poll::Pending
             }
             Poll::Ready(Ok(finished)) => {
+                let mut response = on_error.replace(response, session, kept);
                 finished.apply(response.headers_mut());
-                Poll::Ready(Ok(response.map(SessionBody::of_handler)))
+                Poll::Ready(Ok(response))
             }
             Poll::Ready(Err(error)) => failed(&error),
         }

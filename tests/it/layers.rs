@@ -25,7 +25,7 @@ const LIBRARY: [&str; 14] = [
 ];
 
 /// The rooms of the crate of formats.
-const FORMATS: [&str; 10] = [
+const FORMATS: [&str; 11] = [
     "compression",
     "value",
     "session_data",
@@ -33,6 +33,7 @@ const FORMATS: [&str; 10] = [
     "signing",
     "csrf",
     "messages",
+    "url",
     "session_text",
     "time_zone",
     "expiry",

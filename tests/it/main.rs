@@ -34,6 +34,7 @@ mod json_dialect;
 mod late_changes;
 mod layers;
 mod listing;
+mod login;
 mod login_events;
 mod logs_page;
 #[cfg(all(feature = "memcached-tls", feature = "redis-cluster"))]

@@ -11,6 +11,7 @@ mod expiry;
 mod file_sessions;
 mod messages;
 mod middleware;
+mod next;
 pub(crate) mod python;
 mod signed_cookies;
 mod signing;

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 
+use crate::site::path_list;
 use crate::site::settings::{SameSite, SettingsError};
 
 /// Django's settings of CSRF protection under their names, and this library's additions.
@@ -119,9 +120,6 @@ impl CsrfSettings {
     }
 
     pub(crate) fn is_exempt(&self, path: &str) -> bool {
-        self.exempt.iter().any(|exempt| match exempt.strip_suffix('*') {
-            Some(begin) => path.starts_with(begin),
-            None => path == exempt,
-        })
+        path_list::has(&self.exempt, path)
     }
 }

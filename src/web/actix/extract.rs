@@ -11,7 +11,8 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseErr
 use super::{LocalFuture, plain_text};
 use crate::forms::csrf::{Csrf, LazyCsrf};
 use crate::forms::messages::{LazyMessages, Messages};
-use crate::login::auth::UserId;
+use crate::login::auth::{AuthUser, CurrentUser, LazyUser, UserId};
+use crate::login::current_user::AnyUser;
 use crate::session::{LazySession, Session};
 use crate::site::error::Error;
 use crate::web::middleware::log_and_describe;
@@ -54,6 +55,27 @@ impl FromRequest for Csrf {
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
         let lazy = request.extensions().get::<LazyCsrf>().cloned();
         Box::pin(async move { lazy.ok_or(LazyCsrf::MISSING)?.load().await })
+    }
+}
+
+/// The error names the layer when the request did not pass through an `AuthTransform` of such users.
+impl<U: AuthUser> FromRequest for LazyUser<U> {
+    type Error = Error;
+    type Future = Ready<Result<LazyUser<U>, Error>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(request.extensions().get::<LazyUser<U>>().cloned().ok_or(AnyUser::MISSING))
+    }
+}
+
+/// 401 when nobody is logged in.
+impl<U: AuthUser> FromRequest for CurrentUser<U> {
+    type Error = Error;
+    type Future = LocalFuture<Result<CurrentUser<U>, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let lazy = LazyUser::from_request(request, payload);
+        Box::pin(async move { lazy.await?.load().await?.ok_or(Error::NotLoggedIn) })
     }
 }
 

@@ -38,6 +38,7 @@ pin_project! {
     enum Either<B, E> {
         Handler { #[pin] body: B },
         Error { #[pin] body: E },
+        Empty,
     }
 }
 
@@ -48,6 +49,10 @@ impl<B, E> SessionBody<B, E> {
 
     pub(super) fn of_error(body: E) -> Self {
         SessionBody { either: Either::Error { body } }
+    }
+
+    pub(super) fn empty() -> Self {
+        SessionBody { either: Either::Empty }
     }
 }
 
@@ -72,6 +77,7 @@ where
             Projected::Error { body } => {
                 ready!(body.poll_frame(context)).map(|frame| frame.map_err(Into::into))
             }
+            Projected::Empty => None,
         };
         Poll::Ready(frame)
     }
@@ -80,6 +86,7 @@ where
         match &self.either {
             Either::Handler { body } => body.is_end_stream(),
             Either::Error { body } => body.is_end_stream(),
+            Either::Empty => true,
         }
     }
 
@@ -87,6 +94,7 @@ where
         match &self.either {
             Either::Handler { body } => body.size_hint(),
             Either::Error { body } => body.size_hint(),
+            Either::Empty => SizeHint::with_exact(0),
         }
     }
 }

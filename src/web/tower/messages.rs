@@ -8,7 +8,8 @@ use http::{HeaderValue, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{ErrorResponse, PlainText, SessionBody};
+use super::SessionBody;
+use super::error_response::plain_text;
 use crate::forms::messages::MessageSettings;
 use crate::session::LazySession;
 use crate::site::error::Error;
@@ -105,5 +106,5 @@ where
 /// The response in place of the handler's.
 pub(super) fn failed<Body>(error: &Error) -> Response<SessionBody<Body>> {
     crate::web::middleware::log_and_describe(error);
-    PlainText.error_response(error).map(SessionBody::of_error)
+    plain_text(error).map(SessionBody::of_error)
 }

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 const FOLDER: &str = "CLOAKROOM_VECTORS";
 
 /// The files of a folder.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "auth",
     "cache_values",
     "codec_legacy",
@@ -25,6 +25,7 @@ const FILES: [&str; 12] = [
     "file_sessions",
     "messages",
     "middleware",
+    "next",
     "signed_cookies",
     "signing",
 ];

@@ -1,7 +1,7 @@
 //! What the user gets whose session was deleted while a request changed it, and other answers to failing saves.
 
 use cloakroom::middleware::status_of;
-use cloakroom::{ConcurrentChanges, InterruptedSession, StoreErrorKind};
+use cloakroom::{ConcurrentChanges, InterruptedSession, RequestHead, StoreErrorKind};
 
 use super::*;
 
@@ -51,7 +51,7 @@ async fn an_interrupted_request_may_go_on_anonymously(on: Adapter) {
 }
 
 async fn the_application_answers_a_failing_save_its_own_way(on: Adapter) {
-    fn own(error: &Error) -> Answer {
+    fn own(error: &Error, _: &RequestHead<'_>) -> Answer {
         let answer = match error {
             Error::Interrupted => Answer::status(303).header("location", "/login"),
             other => Answer { status: status_of(other), ..Answer::from("<p>sorry</p>") },

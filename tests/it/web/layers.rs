@@ -152,7 +152,7 @@ async fn the_outermost_layer_of_a_cookie_answers_a_failing_save(on: Adapter) {
     let store = WatchedStore::new(Arc::new(MemoryStore::new()));
     let layer = middleware(&store, &clock, Settings::new("secret"));
     let answer = |text: &'static str| {
-        Layer::from(layer.clone()).on_error(move |_| Answer { status: 503, ..Answer::from(text) })
+        Layer::from(layer.clone()).on_error(move |_, _| Answer { status: 503, ..Answer::from(text) })
     };
     let pages = Pages::new().nest("/in", pages().layer(answer("the inner one")));
     let site = on.serve(pages.layer(answer("the outer one"))).await;
@@ -171,7 +171,7 @@ async fn two_layers_of_one_cookie_with_different_stores_are_an_error(on: Adapter
         let [inner, outer] = stores.each_ref().map(|store| middleware(store, &clock, settings.clone()));
         let told = Arc::new(std::sync::Mutex::new(String::new()));
         let tell = Arc::clone(&told);
-        let inner = Layer::from(inner).on_error(move |error| {
+        let inner = Layer::from(inner).on_error(move |error, _| {
             *tell.lock().unwrap() = error.to_string();
             Answer { status: 500, ..Answer::from("set up wrongly") }
         });

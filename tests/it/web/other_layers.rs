@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::middleware::{Compress, Logger};
 use axum::Router;
 use axum::routing::get;
-use cloakroom::{LazySession, SessionLayer, SessionTransform, StoreErrorKind};
+use cloakroom::{LazySession, RequestHead, SessionLayer, SessionTransform, StoreErrorKind};
 use tower::ServiceBuilder;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -83,7 +83,7 @@ async fn the_session_layer_stands_around_tower_https_layers_and_inside_of_them()
 async fn the_session_layer_stands_anywhere_in_a_pile_of_layers() {
     let store = WatchedStore::new(Arc::new(MemoryStore::new()));
     let sessions = SessionLayer::new(Arc::clone(&store), Settings::new("secret")).unwrap();
-    let own = sessions.clone().on_error(|_: &Error| {
+    let own = sessions.clone().on_error(|_: &Error, _: &RequestHead<'_>| {
         let text = "Your session cannot be reached at the moment. Please try again.";
         let answer =
             http::Response::builder().status(503).header("content-type", "text/plain; charset=utf-8");

@@ -86,7 +86,7 @@ fn sessions(layer: Layer) -> SessionTransform {
     let sessions = SessionTransform::from(layer.middleware);
     match layer.on_error {
         None => sessions,
-        Some(on_error) => sessions.on_error(move |error| response(on_error(error))),
+        Some(on_error) => sessions.on_error(move |error, request| response(on_error(error, request))),
     }
 }
 

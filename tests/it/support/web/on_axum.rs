@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
-use cloakroom::{Error, LazySession, Session, SessionLayer};
+use cloakroom::{Error, LazySession, RequestHead, Session, SessionLayer};
 use futures_util::StreamExt;
 
 use super::site::{Answer, Body, Call, Page, Pages};
@@ -34,7 +34,11 @@ pub(super) fn router(pages: Pages) -> Router {
         let sessions = SessionLayer::from(layer.middleware);
         router = match layer.on_error {
             None => router.layer(sessions),
-            Some(on_error) => router.layer(sessions.on_error(move |error: &Error| response(on_error(error)))),
+            Some(on_error) => {
+                router.layer(sessions.on_error(move |error: &Error, request: &RequestHead<'_>| {
+                    response(on_error(error, request))
+                }))
+            }
         };
     }
     router

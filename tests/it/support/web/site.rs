@@ -4,13 +4,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use cloakroom::{Error, LazySession, Session, SessionMiddleware};
+use cloakroom::{Error, LazySession, RequestHead, Session, SessionMiddleware};
 use tokio::sync::mpsc;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Gives up with a status.
 type Before = Arc<dyn Fn(Session) -> Boxed<Result<(), u16>> + Send + Sync>;
-type OnError = Arc<dyn Fn(&Error) -> Answer + Send + Sync>;
+type OnError = Arc<dyn Fn(&Error, &RequestHead<'_>) -> Answer + Send + Sync>;
 type Run<Argument, Result> = Arc<dyn Fn(Argument, Call) -> Boxed<Result> + Send + Sync>;
 
 /// Pages, those of scopes below a prefix, and what stands around all of them.
@@ -130,7 +130,10 @@ impl From<SessionMiddleware> for Layer {
 }
 
 impl Layer {
-    pub(crate) fn on_error(mut self, on_error: impl Fn(&Error) -> Answer + Send + Sync + 'static) -> Layer {
+    pub(crate) fn on_error(
+        mut self,
+        on_error: impl Fn(&Error, &RequestHead<'_>) -> Answer + Send + Sync + 'static,
+    ) -> Layer {
         self.on_error = Some(Arc::new(on_error));
         self
     }
