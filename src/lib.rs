@@ -62,7 +62,7 @@
 mod cleaner;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-mod endings;
+mod events;
 mod forms;
 mod login;
 mod login_keys;
@@ -87,7 +87,7 @@ pub use cloakroom_formats::{
 pub use cleaner::{Cleaner, spawn_cleaner};
 #[cfg(feature = "time-zones")]
 pub use cloakroom_formats::{NamedTimeZone, UnknownTimeZone};
-pub use endings::EndReason;
+pub use events::{EndReason, SessionEvent, SessionEventKind};
 pub use forms::{csrf, messages};
 pub use login::auth;
 pub use session::{

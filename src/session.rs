@@ -34,7 +34,7 @@ use self::changes::{Change, Changes, NotReplayed, Replay};
 use self::modifying::Modifying;
 use self::moves::Moves;
 use self::queue::Queues;
-use crate::endings::Endings;
+use crate::events::Events;
 use crate::site::clock::{Clock, SystemClock};
 use crate::site::error::Error;
 use crate::site::session_key::{KeyGenerator, RandomKeys, SessionKey};
@@ -63,7 +63,7 @@ pub(crate) struct Site {
     /// The queues of requests that save the same session.
     queues: Arc<Queues>,
     moves: Arc<Moves>,
-    pub(crate) endings: Arc<Endings>,
+    pub(crate) events: Arc<Events>,
     renewals: Arc<Seen>,
 }
 
@@ -77,7 +77,7 @@ impl Site {
             user_sessions: None,
             queues: Queues::new(),
             moves: Arc::default(),
-            endings: Arc::default(),
+            events: Arc::default(),
             renewals: Arc::default(),
             warnings: Arc::default(),
         }

@@ -56,7 +56,7 @@ use crate::site::session_key::SessionKey;
 use crate::store::contract::{Created, Rotated, Touched, Updated};
 use crate::store::loaded::Loaded;
 
-pub(crate) use self::logins::{Ended, ended, logged_in, login_refused, over_limit, revoked};
+pub(crate) use self::logins::{hash_differs, logged_in, logged_out, login_refused, over_limit, revoked};
 
 /// A call of the store.
 #[derive(Clone, Copy)]

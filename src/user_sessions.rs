@@ -84,7 +84,7 @@ use tracing::Instrument;
 
 use self::limit::SessionLimit;
 use self::seen::Seen;
-use crate::endings::{EndReason, Endings};
+use crate::events::{EndReason, Events, SessionEvent, SessionEventKind};
 use crate::login_keys::user_id_in;
 use crate::site::clock::{Clock, SystemClock};
 use crate::site::error::{Error, StoreError, StoreErrorKind};
@@ -147,7 +147,7 @@ pub struct UserSessions {
     interval: TimeDelta,
     seen: Arc<Seen>,
     limit: Option<Arc<SessionLimit>>,
-    pub(crate) endings: Arc<Endings>,
+    pub(crate) events: Arc<Events>,
 }
 
 impl UserSessions {
@@ -184,7 +184,7 @@ impl UserSessions {
             interval: DEFAULT_INTERVAL,
             seen: Arc::default(),
             limit: None,
-            endings: Arc::default(),
+            events: Arc::default(),
         })
     }
 
@@ -341,6 +341,36 @@ impl UserSessions {
         self
     }
 
+    /// Tells this function of logins and of sessions that end, for an audit trail, as
+    /// [`SessionMiddleware::on_event`](crate::SessionMiddleware::on_event) does. For a program without a middleware;
+    /// the middleware that gets this index tells the listeners of both.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    /// use cloakroom::{SessionMiddleware, Settings, UserSessions, auth};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (settings, count) = (Settings::new("secret"), Arc::new(AtomicUsize::new(0)));
+    /// let counter = Arc::clone(&count);
+    /// let user_sessions = UserSessions::connect("memory:", &settings)
+    ///     .await?
+    ///     .on_event(move |_event| drop(counter.fetch_add(1, Ordering::Relaxed)));
+    /// let middleware = SessionMiddleware::new(user_sessions.store(), settings)?
+    ///     .with_user_sessions(user_sessions.clone());
+    /// let session = middleware.begin([]).load().await?;
+    /// session.set(auth::USER_ID_KEY, "7")?;
+    /// session.save().await?;
+    /// user_sessions.revoke_all("7").await?;
+    /// assert_eq!(count.load(Ordering::Relaxed), 1, "revoked");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn on_event(self, listener: impl Fn(&SessionEvent) + Send + Sync + 'static) -> UserSessions {
+        self.events.listen(listener);
+        self
+    }
+
     /// The sessions' store, for the session layer.
     ///
     /// ```
@@ -412,7 +442,7 @@ impl UserSessions {
         let Some(found) = listed.into_iter().find(|session| session.id.as_str() == id) else {
             return Ok(false);
         };
-        Ok(self.end_all(&[found.entry], EndReason::Revoked).await? > 0)
+        Ok(self.end_all(&[found.entry], SessionEventKind::Revoked).await? > 0)
     }
 
     /// Ends all sessions of this user; returns how many. A session that moves to another key meanwhile is
@@ -473,7 +503,7 @@ impl UserSessions {
             let look = self.look_up(user_id).await?;
             let mut live: Vec<Entry> = look.live.into_iter().map(|session| session.entry).collect();
             live.retain(|entry| !kept.contains(&entry.session_key));
-            revoked += self.end_all(&live, EndReason::Revoked).await?;
+            revoked += self.end_all(&live, SessionEventKind::Revoked).await?;
             let gone: HashSet<SessionKey> = look.gone.into_iter().collect();
             quiet_passes = match live.is_empty() {
                 true if gone.is_empty() => return Ok(revoked),
@@ -491,7 +521,11 @@ impl UserSessions {
 
     /// Ends the sessions of these entries; returns how many existed. A session that cannot be ended keeps its
     /// entry, and its error is returned after the others are ended.
-    async fn end_all(&self, entries: &[Entry], reason: EndReason) -> Result<u64, Error> {
+    async fn end_all(&self, entries: &[Entry], kind: SessionEventKind) -> Result<u64, Error> {
+        let reason = match kind {
+            SessionEventKind::OverLimit => EndReason::OverLimit,
+            _ => EndReason::Revoked,
+        };
         let (mut ended, mut failed) = (0, None);
         for chunk in entries.chunks(AT_ONCE) {
             let deleted = each(chunk, |session_key| {
@@ -503,14 +537,10 @@ impl UserSessions {
                 match deleted {
                     Ok(existed) => {
                         ended += u64::from(existed);
-                        self.endings.ended(&entry.session_key, reason);
+                        self.events.watchers.ended(&entry.session_key, reason);
                         if existed {
-                            match reason {
-                                EndReason::OverLimit => {
-                                    telemetry::over_limit(&entry.session_key, &entry.user_id)
-                                }
-                                _ => telemetry::revoked(&entry.session_key, &entry.user_id),
-                            }
+                            let Entry { session_key, user_id, client, .. } = entry;
+                            self.events.tell(kind, Some(session_key), user_id, client);
                         }
                         gone.push((entry.user_id.as_str(), &entry.session_key));
                     }
@@ -610,7 +640,7 @@ impl UserSessions {
         for entry in &entries {
             if entry.first_seen == gone.first_seen && entry.session_key != gone.session_key {
                 ended |= telemetry::call(Operation::Delete, self.store.delete(&entry.session_key)).await?;
-                self.endings.ended(&entry.session_key, EndReason::LoggedOut);
+                self.events.watchers.ended(&entry.session_key, EndReason::LoggedOut);
                 self.forget(user_id, &entry.session_key).await;
             }
         }

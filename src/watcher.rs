@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::endings::{EndReason, Watches};
+use crate::events::{EndReason, Watches};
 use crate::session::{Session, Site};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::telemetry::{self, Operation};
@@ -81,7 +81,7 @@ pub fn spawn_watcher(
         return Err(StoreError::new(site.store.name(), StoreErrorKind::Unsupported, message));
     }
     let watches = Arc::new(Watches::default());
-    site.endings.listen(&watches);
+    site.events.watchers.listen(&watches);
     let task = tokio::spawn(watch(site, Closing(Arc::clone(&watches)), interval.max(SHORTEST)));
     Ok(SessionWatcher { inner: Arc::new(Inner { watches, task }) })
 }

@@ -5,12 +5,12 @@ mod user_id;
 
 use cloakroom_formats::signing::{Algorithm, SecretKey, constant_time_equal, salted_hmac_hex};
 
+use crate::events::SessionEventKind;
 use crate::login::csrf_secret;
 use crate::login_keys;
 use crate::session::Session;
 use crate::site::error::Error;
 use crate::site::settings::Settings;
-use crate::telemetry::Ended;
 
 pub use self::freshness::AUTHENTICATED_KEY;
 pub use self::user_id::UserId;
@@ -171,7 +171,7 @@ pub(super) async fn verify_hash(session: &Session, password: &str) -> Result<boo
         renew_hash(session, password)?;
         return Ok(true);
     }
-    session.flush_as(Ended::HashDiffers).await?;
+    session.flush_as(SessionEventKind::HashDiffers).await?;
     Ok(false)
 }
 

@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 
 use super::changes::Changes;
 use super::{Origin, Session};
-use crate::endings::EndReason;
+use crate::events::{EndReason, SessionEventKind};
 use crate::site::error::Error;
 use crate::site::session_key::SessionKey;
-use crate::telemetry::{self, Ended, Operation, spans};
+use crate::telemetry::{self, Operation, spans};
 
 impl Session {
     /// Moves the session to a new key when it is saved, in one step, and keeps its data. Call it when the
@@ -106,10 +106,10 @@ impl Session {
     /// # Errors
     /// [`Error::Store`] when the store fails; then the session stays.
     pub async fn flush(&self) -> Result<(), Error> {
-        self.flush_as(Ended::LoggedOut).await
+        self.flush_as(SessionEventKind::LoggedOut).await
     }
 
-    pub(crate) async fn flush_as(&self, how: Ended) -> Result<(), Error> {
+    pub(crate) async fn flush_as(&self, how: SessionEventKind) -> Result<(), Error> {
         self.end(how).await?;
         let mut state = self.inner.state();
         let before = state.reset();
@@ -142,25 +142,24 @@ impl Session {
     /// # Errors
     /// [`Error::Store`].
     pub async fn delete(&self) -> Result<bool, Error> {
-        self.end(Ended::LoggedOut).await
+        self.end(SessionEventKind::LoggedOut).await
     }
 
-    async fn end(&self, how: Ended) -> Result<bool, Error> {
+    async fn end(&self, how: SessionEventKind) -> Result<bool, Error> {
         let busy = self.inner.busy.lock().await;
         let (origin, user_id) = {
             let state = self.inner.state();
             (state.origin.clone(), state.stored_user())
         };
         let is_in_cookie = self.site().store.keeps_data_in_cookie();
+        let mut ended = None;
         let deleted = match origin {
             Origin::Stored(session_key, _) => {
                 let deleted = self.delete_from_store(&session_key).await?
                     || self.end_where_it_moved(&session_key).await?
                     || self.end_by_index(&session_key).await?;
                 self.note_ended(&session_key);
-                if let Some(user_id) = user_id.filter(|_| deleted || is_in_cookie) {
-                    telemetry::ended(how, &session_key, &user_id);
-                }
+                ended = user_id.filter(|_| deleted || is_in_cookie).map(|user_id| (session_key, user_id));
                 self.inner.untold.store(false, Ordering::Relaxed);
                 deleted
             }
@@ -173,6 +172,9 @@ impl Session {
         });
         drop(busy);
         drop(before);
+        if let Some((session_key, user_id)) = ended {
+            self.site().events.tell(how, Some(&session_key), &user_id, &self.client());
+        }
         Ok(deleted)
     }
 
@@ -180,7 +182,7 @@ impl Session {
         let store = &*self.site().store;
         let (span, deleting) = (spans::delete(store, session_key), store.delete(session_key));
         let deleted = spans::call(span, Operation::Delete, deleting).await?;
-        self.site().endings.ended(session_key, EndReason::LoggedOut);
+        self.site().events.watchers.ended(session_key, EndReason::LoggedOut);
         Ok(deleted)
     }
 

@@ -18,6 +18,7 @@ use super::group::{Answer, Failure, Rider};
 use super::queue::{Call, Stored, Turn, Waiting};
 use super::reload::signed_with_another_secret;
 use super::{Inner, Origin, Session, absolute_lifetime};
+use crate::events::SessionEventKind;
 use crate::login_keys::user_id_in;
 use crate::site::error::Error;
 use crate::site::session_key::SessionKey;
@@ -25,6 +26,7 @@ use crate::site::settings::ConcurrentChanges;
 use crate::store::contract::{Created, Record, Rotated, Updated};
 use crate::store::loaded::{Content, Version};
 use crate::telemetry::{self, Operation, spans};
+use crate::user_sessions::limit::Login;
 
 /// The number of new keys to try before the generator is considered broken.
 const MAX_KEY_ATTEMPTS: u32 = 8;
@@ -63,6 +65,18 @@ pub(super) struct Saved {
     pub(super) data: SessionData,
     /// The version that the write replaced, if it was compared.
     replaced: Option<Version>,
+}
+
+/// What is left to do when a save is done and nothing is locked.
+struct Done<'a> {
+    /// The saved changes, to be dropped.
+    changes: Changes,
+    /// The outcome of changes that were made during the save.
+    redone: Result<(), Error>,
+    /// The login that was saved: its session and its user.
+    logged_in: Option<(SessionKey, String)>,
+    /// The login whose user's sessions are limited, and its session.
+    limited: Option<(Login<'a>, SessionKey)>,
 }
 
 /// The changes that a save took from its session. Puts them back unless they were saved.
@@ -138,17 +152,30 @@ impl Session {
     /// as the setting `concurrent_changes` says. [`Error::SaveTimedOut`], [`Error::Store`] and
     /// [`Error::Expiry`]. After an error the changes are still there, and the next save retries them.
     pub async fn save(&self) -> Result<(), Error> {
-        let (saved, redone) = self.save_unsaved().await?;
-        // Dropped only now, when nothing is locked: closures may run application code.
-        drop(saved);
+        let Done { changes, redone, logged_in, limited } = self.save_unsaved().await?;
+        // Only now, when nothing is locked: closures and listeners are application code.
+        drop(changes);
+        if let Some((session_key, user_id)) = logged_in {
+            let (kind, client) = (SessionEventKind::LoggedIn, self.client());
+            self.site().events.tell(kind, Some(&session_key), &user_id, &client);
+        }
+        if let Some((login, session_key)) = limited
+            && let Err(error) = Box::pin(login.end(&session_key, &self.client())).await
+        {
+            // Another process was faster: the session has been ended.
+            if self.own_keys().contains(&session_key) {
+                self.inner.untold.store(false, Ordering::Relaxed);
+                self.go_back(&Origin::New).await;
+            }
+            return Err(error);
+        }
         redone
     }
 
-    /// Returns the saved changes, and the outcome of changes that were made during the save.
-    async fn save_unsaved(&self) -> Result<(Changes, Result<(), Error>), Error> {
+    async fn save_unsaved(&self) -> Result<Done<'_>, Error> {
         let limit = self.settings().save_timeout;
         let end = Instant::now().checked_add(limit).unwrap_or_else(|| Instant::now() + LONGEST);
-        let _busy = match self.inner.busy.try_lock() {
+        let busy = match self.inner.busy.try_lock() {
             Ok(busy) => busy,
             Err(_) => in_time(end, self.inner.busy.lock()).await.ok_or_else(|| self.timed_out(0))?,
         };
@@ -171,6 +198,11 @@ impl Session {
             Err(error @ Error::TooManySessions { .. }) => {
                 unsaved.is_saved = true;
                 self.go_back(&origin).await;
+                // Listeners are told when nothing is locked.
+                drop((unsaved, busy));
+                let user_id = user_id_in(&data).ok().flatten().unwrap_or_default();
+                let kind = SessionEventKind::LoginRefused;
+                self.site().events.tell(kind, None, &user_id, &self.client());
                 return Err(error);
             }
             begun => begun?,
@@ -195,17 +227,9 @@ impl Session {
         }
         let saved = saved?;
         let saved_changes = std::mem::take(&mut unsaved.changes);
-        let saved_key = login.is_some().then(|| saved.session_key.clone());
-        let redone = self.take_over(saved, unsaved, before, reported_key);
-        if let Some((login, session_key)) = login.zip(saved_key)
-            && let Err(error) = Box::pin(login.end(&session_key)).await
-        {
-            // Another process was faster: the session has been ended.
-            self.go_back(&Origin::New).await;
-            self.inner.untold.store(false, Ordering::Relaxed);
-            return Err(error);
-        }
-        Ok((saved_changes, redone))
+        let limited = login.map(|login| (login.saved(), saved.session_key.clone()));
+        let (redone, logged_in) = self.take_over(saved, unsaved, before, reported_key);
+        Ok(Done { changes: saved_changes, redone, logged_in, limited })
     }
 
     /// Takes over the stored data. Changes made during the save are applied on top and remain unsaved.
@@ -215,7 +239,7 @@ impl Session {
         mut unsaved: Unsaved<'_>,
         before: Option<&SessionKey>,
         reported_key: Option<SessionKey>,
-    ) -> Result<(), Error> {
+    ) -> (Result<(), Error>, Option<(SessionKey, String)>) {
         let Saved { mut session_key, version, mut data, .. } = saved;
         if self.site().store.keeps_data_in_cookie() {
             let cookie = version.as_bytes().map(String::from_utf8_lossy).unwrap_or_default();
@@ -228,11 +252,8 @@ impl Session {
             self.inner.untold.store(true, Ordering::Relaxed);
         }
         self.note_stored(&data);
-        if unsaved.is_login
-            && let Ok(Some(user_id)) = user_id_in(&data)
-        {
-            telemetry::logged_in(&session_key, &user_id);
-        }
+        let user_id = if unsaved.is_login { user_id_in(&data).ok().flatten() } else { None };
+        let logged_in = user_id.map(|user_id| (session_key.clone(), user_id));
         let mut redone = Ok(());
         let is_finished = loop {
             let newer = {
@@ -263,12 +284,12 @@ impl Session {
         unsaved.is_saved = true;
         // Only now, when whoever begins to watch through this handle sees the new key.
         if let Some(new_key) = new_key {
-            self.site().endings.moved(before, &new_key, self.handle());
+            self.site().events.watchers.moved(before, &new_key, self.handle());
         }
         if is_finished && is_new {
             self.site().warnings.key_without_response(self.now());
         }
-        redone
+        (redone, logged_in)
     }
 
     /// Saves if there are unsaved changes, or if `prolong` is set.

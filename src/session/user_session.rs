@@ -155,6 +155,10 @@ impl Session {
         }
     }
 
+    pub(super) fn client(&self) -> Client {
+        lock(&self.inner.login_tracking).client.clone()
+    }
+
     /// The user whom a save with this data logs in, if the site limits that: somebody else, or nobody, is logged
     /// in where the session is stored.
     fn limited_login(&self, data: &SessionData, origin: &Origin) -> Option<(&UserSessions, String)> {

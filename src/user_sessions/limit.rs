@@ -5,10 +5,10 @@ use std::hash::{BuildHasher, RandomState};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Entry, UserSessions};
-use crate::endings::EndReason;
+use crate::events::SessionEventKind;
 use crate::site::error::Error;
 use crate::site::session_key::SessionKey;
-use crate::telemetry;
+use crate::store::user_session_index::Client;
 
 /// What happens to a login beyond [`UserSessions::with_limit`].
 ///
@@ -67,12 +67,12 @@ impl Turns {
     }
 }
 
-/// A login under way: the next one of its user waits until this is dropped.
+/// A login under way: the next one of its user waits until this one is saved.
 pub(crate) struct Login<'a> {
     user_sessions: &'a UserSessions,
     limit: &'a SessionLimit,
     user_id: String,
-    _turn: MutexGuard<'a, ()>,
+    _turn: Option<MutexGuard<'a, ()>>,
 }
 
 impl UserSessions {
@@ -88,12 +88,13 @@ impl UserSessions {
         own: &[SessionKey],
     ) -> Result<Option<Login<'_>>, Error> {
         let Some(limit) = self.limit.as_deref() else { return Ok(None) };
-        let login = Login { user_sessions: self, limit, _turn: limit.turns.of(&user_id).await, user_id };
+        let login =
+            Login { user_sessions: self, limit, _turn: Some(limit.turns.of(&user_id).await), user_id };
         if limit.at_limit == AtLimit::RefuseNew {
             let live = self.look_up(&login.user_id).await?.live;
             let others = live.iter().filter(|session| !own.contains(&session.entry.session_key)).count();
             if others >= limit.sessions {
-                return Err(login.refused());
+                return Err(Error::TooManySessions { limit: limit.sessions });
             }
         }
         Ok(Some(login))
@@ -101,6 +102,11 @@ impl UserSessions {
 }
 
 impl Login<'_> {
+    /// Lets the user's next login go on: the session is saved, and listed.
+    pub(crate) fn saved(self) -> Self {
+        Login { _turn: None, ..self }
+    }
+
     /// Ends the sessions beyond the limit, after the login was saved under this key. Fails when that is the login
     /// itself.
     ///
@@ -108,7 +114,7 @@ impl Login<'_> {
     /// (`RefuseNew`), in the order of their first time and, within a microsecond, of their keys. That order never
     /// changes. So whatever other processes do meanwhile, each of the sessions that are to stay is ended by nobody,
     /// and whoever looks last ends all others.
-    pub(crate) async fn end(self, session_key: &SessionKey) -> Result<(), Error> {
+    pub(crate) async fn end(self, session_key: &SessionKey, client: &Client) -> Result<(), Error> {
         let mut live: Vec<Entry> = match self.user_sessions.look_up(&self.user_id).await {
             Ok(look) => look.live.into_iter().map(|session| session.entry).collect(),
             Err(error) => return self.is_left(&error),
@@ -123,17 +129,17 @@ impl Login<'_> {
             AtLimit::EndOldest => &live[..excess],
             AtLimit::RefuseNew => &live[live.len() - excess..],
         };
-        if let Err(error) = self.user_sessions.end_all(ended, EndReason::OverLimit).await {
+        if let Err(error) = self.user_sessions.end_all(ended, SessionEventKind::OverLimit).await {
             return self.is_left(&error);
         }
         let is_refused = self.limit.at_limit == AtLimit::RefuseNew
             && ended.iter().any(|entry| entry.session_key == *session_key);
-        if is_refused { Err(self.refused()) } else { Ok(()) }
-    }
-
-    fn refused(&self) -> Error {
-        telemetry::login_refused(&self.user_id, self.limit.sessions);
-        Error::TooManySessions { limit: self.limit.sessions }
+        if !is_refused {
+            return Ok(());
+        }
+        let events = &self.user_sessions.events;
+        events.tell(SessionEventKind::LoginRefused, None, &self.user_id, client);
+        Err(Error::TooManySessions { limit: self.limit.sessions })
     }
 
     /// The login is saved: a failure now leaves too many sessions, until the user's next login.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use cloakroom_formats::{ExpiryAge, ExpiryError, Moment};
 
+use crate::events::SessionEvent;
 use crate::session::{LazySession, Session, Site};
 use crate::site::clock::Clock;
 use crate::site::error::Error;
@@ -162,9 +163,41 @@ impl SessionMiddleware {
     #[must_use]
     pub fn with_user_sessions(mut self, user_sessions: UserSessions) -> SessionMiddleware {
         let site = Arc::make_mut(&mut self.site);
-        // So that who watches a session is told at once when it is revoked.
-        site.endings = Arc::clone(&user_sessions.endings);
+        // Shared, so that who watches or listens here is told of what the index does.
+        if !Arc::ptr_eq(&site.events, &user_sessions.events) {
+            user_sessions.events.take_over(&site.events);
+            site.events = Arc::clone(&user_sessions.events);
+        }
         site.user_sessions = Some(user_sessions);
+        self
+    }
+
+    /// Tells this function of logins, logouts, revoked sessions and refused logins, for an audit trail:
+    /// [`SessionEvent`]. May be called several times; each function is told. What the site's
+    /// [`UserSessions`] do is told too.
+    ///
+    /// The function runs in the task of the request, after the save and without a lock of this library, so it should
+    /// return soon: write to a channel, and to the disk from another task. If it panics, the log says so, and the
+    /// session stays as it is. Logins and logouts in Django and in other processes are not told.
+    ///
+    /// ```
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings, auth};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let (audit, mut trail) = tokio::sync::mpsc::unbounded_channel();
+    /// let middleware = SessionMiddleware::new(MemoryStore::new(), Settings::new("secret"))?
+    ///     .on_event(move |event| drop(audit.send(event.clone())));
+    /// let session = middleware.begin([]).load().await?;
+    /// let user = auth::User { id: "7", password: "pbkdf2_sha256$...", backend: auth::MODEL_BACKEND };
+    /// auth::login(&session, user).await?;
+    /// session.save().await?;
+    /// let event = trail.recv().await.unwrap();
+    /// assert_eq!(event.session(), session.session_key().map(|key| key.public_id()).as_deref());
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn on_event(self, listener: impl Fn(&SessionEvent) + Send + Sync + 'static) -> SessionMiddleware {
+        self.site.events.listen(listener);
         self
     }
 

@@ -31,7 +31,7 @@ const PASSWORD: &str = "hunter2";
 const CONTENT: &str = "c0ntent";
 
 /// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
-const HOLD_NOTHING: [&str; 80] = [
+const HOLD_NOTHING: [&str; 82] = [
     "LegacySalt",
     "BadForm",
     // The request's own headers.
@@ -51,6 +51,8 @@ const HOLD_NOTHING: [&str; 80] = [
     "UnknownTlsMode",
     "Effort",
     "EndReason",
+    "SessionEvent",
+    "SessionEventKind",
     "InflateError",
     "NamedTimeZone",
     "StoredExpiry",

@@ -12,7 +12,7 @@ const LIBRARY: [&str; 14] = [
     "store",
     "telemetry",
     "login_keys",
-    "endings",
+    "events",
     "user_sessions",
     "cleaner",
     "session",

@@ -70,6 +70,7 @@ mod renewals;
 mod runtimes;
 mod save_protocol;
 mod secrets;
+mod session_events;
 mod spans;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sql_stores;

@@ -46,9 +46,9 @@ pub enum EndReason {
 
 /// The watchers of a site, which are told at once of what ends in this process.
 #[derive(Default)]
-pub(crate) struct Endings(Mutex<Vec<Weak<Watches>>>);
+pub(crate) struct Watchers(Mutex<Vec<Weak<Watches>>>);
 
-impl Endings {
+impl Watchers {
     pub(crate) fn listen(&self, watches: &Arc<Watches>) {
         lock(&self.0).push(Arc::downgrade(watches));
     }
@@ -61,6 +61,11 @@ impl Endings {
     /// Tells that this handle's session was stored under a key for the first time, or moved to it.
     pub(crate) fn moved(&self, from: Option<&SessionKey>, to: &SessionKey, handle: usize) {
         self.each(|watches| watches.moved(from, to, handle));
+    }
+
+    pub(super) fn take_over(&self, other: &Watchers) {
+        let others = lock(&other.0).clone();
+        lock(&self.0).extend(others);
     }
 
     fn each(&self, tell: impl Fn(&Watches)) {
