@@ -11,7 +11,9 @@
 //! | open a store | [`connect`] has the URLs; [`store`] has the stores and their options |
 //! | show messages once | [`messages`]: `MessagesLayer` for axum and tower, `MessagesTransform` for actix-web |
 //! | refuse forged requests | [`csrf`]: `CsrfLayer` for axum and tower, `CsrfTransform` for actix-web |
-//! | know the user | [`auth`]: Django's login in the session; [`user_sessions`]: where a user is logged in, and how to log out everywhere |
+//! | know the user | [`auth`]: Django's login in the session; `AuthLayer` for axum and tower, `AuthTransform` for actix-web: the verified user |
+//! | require a user | `RequireLayer` and `RequireTransform`; [`LoginRedirect`] leads to the login page |
+//! | end logins | [`user_sessions`]: where a user is logged in, and how to log out everywhere |
 //! | read and write the formats | [`signing`], [`SessionCodec`], [`SessionData`], [`Value`]; alone they are the crate `cloakroom-formats` |
 //! | outlive a request | [`spawn_watcher`]: closes WebSockets and event streams when their session ends; [`Session::reload`] |
 //! | operate it | [`telemetry`]: logs, spans and metrics; [`spawn_cleaner`] |
@@ -142,6 +144,8 @@ mod documents {
     mod from_tower_sessions {}
     #[doc = include_str!("../docs/forms.md")]
     mod forms {}
+    #[doc = include_str!("../docs/login.md")]
+    mod login {}
     #[doc = include_str!("../docs/logs.md")]
     mod logs {}
     #[doc = include_str!("../docs/operations.md")]

@@ -1,10 +1,12 @@
 //! The verified user of a request.
 
+#[cfg(any(feature = "tower", feature = "actix"))]
+mod any_user;
+
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::auth::{self, BACKEND_SESSION_KEY, HASH_SESSION_KEY};
@@ -12,6 +14,9 @@ use super::requirement::Requirement;
 use super::users::{AuthUser, Grants, UserSource};
 use crate::session::{LazySession, Session};
 use crate::site::error::Error;
+
+#[cfg(any(feature = "tower", feature = "actix"))]
+pub(crate) use self::any_user::AnyUser;
 
 /// The logged-in user of a request before it is looked up. Django's lazy `request.user`.
 ///
@@ -199,36 +204,6 @@ impl<U: AuthUser> CurrentUser<U> {
     /// [`Error::Forbidden`]; otherwise as [`meets`](CurrentUser::meets).
     pub async fn require(&self, requirement: &Requirement) -> Result<(), Error> {
         if self.meets(requirement).await? { Ok(()) } else { Err(Error::Forbidden) }
-    }
-}
-
-/// A request's user, whatever the application's type, for layers that require something.
-#[derive(Clone)]
-pub(crate) struct AnyUser(Arc<dyn Required>);
-
-#[async_trait]
-trait Required: Send + Sync {
-    async fn require(&self, requirement: &Requirement) -> Result<(), Error>;
-}
-
-#[async_trait]
-impl<U: AuthUser> Required for Inner<U> {
-    async fn require(&self, requirement: &Requirement) -> Result<(), Error> {
-        self.load().await?.ok_or(Error::NotLoggedIn)?.require(requirement).await
-    }
-}
-
-impl AnyUser {
-    /// The error of a handler or a layer without the layer of the login.
-    pub(crate) const MISSING: Error =
-        Error::LayerMissing { argument: "CurrentUser", layer: "AuthLayer` (tower, axum) or `AuthTransform" };
-
-    pub(crate) fn of<U: AuthUser>(user: &LazyUser<U>) -> AnyUser {
-        AnyUser(Arc::clone(&user.inner) as Arc<dyn Required>)
-    }
-
-    pub(crate) async fn require(&self, requirement: &Requirement) -> Result<(), Error> {
-        self.0.require(requirement).await
     }
 }
 

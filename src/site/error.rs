@@ -104,7 +104,8 @@ pub enum Error {
         /// The number of sessions that a user may have.
         limit: usize,
     },
-    /// The handler requires a logged-in user, and nobody is logged in: [`auth::UserId`](crate::auth::UserId).
+    /// The page requires a logged-in user, and nobody is logged in: [`auth::CurrentUser`](crate::auth::CurrentUser),
+    /// [`auth::UserId`](crate::auth::UserId), [`auth::Requirement`](crate::auth::Requirement).
     #[error("nobody is logged in")]
     NotLoggedIn,
     /// The logged-in user lacks what the page requires: [`auth::Requirement`](crate::auth::Requirement). Django's

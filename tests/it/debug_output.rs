@@ -1,9 +1,11 @@
 //! No public type's `Debug` shows a session key, a cookie, a secret, a password or what is in a session: all of them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use cloakroom::auth::{AuthUser, LazyUser, Next, UserSource};
 use cloakroom::chrono::{DateTime, TimeDelta, Utc};
 use cloakroom::csrf::{CsrfRequest, CsrfSettings, RequestHeaders, Secret};
 use cloakroom::messages::{Keep, Level, Message, MessageList, MessageSettings, MessageSigner};
@@ -14,9 +16,10 @@ use cloakroom::store::{CachedDbStore, Listed, Listing, Pages, PasswordSource, Re
 use cloakroom::testing::TestSite;
 use cloakroom::user_sessions::{Client, Entry, UserSessionId, UserSessions};
 use cloakroom::{
-    Clock, CsrfLayer, CsrfMiddleware, CsrfStep, CsrfTransform, DecodeError, Error, FileStore, MemcachedStore,
-    MemoryStore, MessagesLayer, MessagesMiddleware, MessagesTransform, MovingStore, MysqlStore, PickleError,
-    PostgresStore, RedisStore, Session, SessionCodec, SessionData, SessionKey, SessionLayer,
+    AuthLayer, AuthTransform, Clock, CsrfLayer, CsrfMiddleware, CsrfStep, CsrfTransform, DecodeError, Error,
+    FileStore, LoginRedirect, MemcachedStore, MemoryStore, MessagesLayer, MessagesMiddleware,
+    MessagesTransform, MovingStore, MysqlStore, PickleError, PostgresStore, RedisStore, RequestHead,
+    RequireLayer, RequireTransform, Session, SessionCodec, SessionData, SessionKey, SessionLayer,
     SessionMiddleware, SessionStore, SessionTransform, Settings, SignedCookieStore, SqliteStore, StoreError,
     StoreErrorKind, SystemClock, Value, auth, spawn_cleaner, spawn_watcher,
 };
@@ -31,7 +34,7 @@ const PASSWORD: &str = "hunter2";
 const CONTENT: &str = "c0ntent";
 
 /// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
-const HOLD_NOTHING: [&str; 82] = [
+const HOLD_NOTHING: [&str; 88] = [
     "LegacySalt",
     "BadForm",
     // The request's own headers.
@@ -120,6 +123,13 @@ const HOLD_NOTHING: [&str; 82] = [
     "CsrfTransformService",
     "MessagesService",
     "MessagesTransformService",
+    "AuthService",
+    "AuthTransformService",
+    "RequireService",
+    "RequireTransformService",
+    // Names in the source.
+    "Grants",
+    "Requirement",
 ];
 
 /// The public types that have a `Debug`, as the source has them, and their files.
@@ -176,6 +186,7 @@ async fn no_public_type_shows_a_secret() {
     sessions(&mut shown, &settings).await;
     errors(&mut shown);
     messages(&mut shown, &settings).await;
+    users(&mut shown, &settings).await;
     shown.add("Settings", &settings);
     let secret = SecretKey::from(SECRET);
     shown.add("SecretKey", &secret);
@@ -403,6 +414,49 @@ async fn messages(shown: &mut Shown, settings: &Settings) {
     shown.add("CsrfMiddleware", &middleware);
     shown.add("CsrfLayer", &CsrfLayer::from(middleware.clone()));
     shown.add("CsrfTransform", &CsrfTransform::from(middleware));
+    let target = format!("/reset/{KEY}?token={SECRET}");
+    shown.add("RequestHead", &RequestHead::new("POST", &target, &headers));
+    shown.add("Next", &Next::new(&target));
+}
+
+#[derive(Clone)]
+struct Member;
+
+impl AuthUser for Member {
+    fn id(&self) -> Cow<'_, str> {
+        "7".into()
+    }
+
+    fn password(&self) -> &str {
+        PASSWORD
+    }
+}
+
+/// Its name is a secret too.
+struct Members(&'static str);
+
+#[cloakroom::async_trait]
+impl UserSource for Members {
+    type User = Member;
+
+    async fn find(&self, _: &str) -> Result<Option<Member>, StoreError> {
+        assert_eq!(self.0, SECRET);
+        Ok(Some(Member))
+    }
+}
+
+async fn users(shown: &mut Shown, settings: &Settings) {
+    let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), settings.clone()).unwrap();
+    let session = middleware.begin([]);
+    auth::login_user(&session.load().await.unwrap(), &Member).await.unwrap();
+    let user = LazyUser::new(Arc::new(Members(SECRET)), Some(session));
+    shown.add("CurrentUser", &user.load().await.unwrap().unwrap());
+    shown.add("LazyUser", &user);
+    shown.add("AuthLayer", &AuthLayer::new(Members(SECRET)));
+    shown.add("AuthTransform", &AuthTransform::new(Members(SECRET)));
+    shown.add("RequireLayer", &RequireLayer::login());
+    shown.add("RequireTransform", &RequireTransform::login());
+    shown.add("LoginRedirect", &LoginRedirect::to("/login"));
 }
 
 #[derive(Debug, serde::Deserialize)]

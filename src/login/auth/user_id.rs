@@ -15,8 +15,7 @@ use crate::site::error::Error;
 /// It checks one thing: that the session holds a user's id which can be read as a `T`. It does not check the
 /// session auth hash, and it does not look the user up. So an old session still passes after a change of
 /// password, or when the user was deleted or is no longer `is_active`; Django's `login_required` refuses all
-/// of these. To refuse them too, look the user up and call [`auth::verify_user`](super::verify_user), which
-/// checks the hash, and check `is_active` yourself.
+/// of these. [`CurrentUser`](super::CurrentUser) refuses them too.
 ///
 /// `T` is the type of the primary key: `UserId<i64>` for Django's own users, `UserId` (a text) for any, or
 /// another type that is read from text, such as a UUID. In axum, `Option<UserId>` also admits requests

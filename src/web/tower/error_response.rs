@@ -103,7 +103,6 @@ pub(super) struct OnError<E> {
 }
 
 /// What of a request an error's response needs: the handler takes the request.
-#[derive(Debug)]
 pub(super) struct KeptHead {
     method: Method,
     uri: Uri,
