@@ -7,7 +7,8 @@
 //! |---|---|
 //! | use the session in a handler | [`Session`], [`LazySession`], and [`Key`] for keys that know their type |
 //! | add sessions to a service | `SessionLayer` for axum and tower, `SessionTransform` for actix-web; [`middleware`] has their rules, for any other framework |
-//! | configure a site | [`Settings`]: Django's settings under their names |
+//! | configure a site | [`Settings`]: Django's settings under their names; [`GivenSettings`] reads them from the environment and from files |
+//! | have it all from one place | [`Site`]: the layer, the index of user sessions, the cleaner, a session by its key |
 //! | open a store | [`connect`] has the URLs; [`store`] has the stores and their options |
 //! | show messages once | [`messages`]: `MessagesLayer` for axum and tower, `MessagesTransform` for actix-web |
 //! | refuse forged requests | [`csrf`]: `CsrfLayer` for axum and tower, `CsrfTransform` for actix-web |
@@ -58,8 +59,8 @@
 //!
 //! `axum` is the default. Each store is a feature: `sqlite`, `postgres`, `mysql`, `redis` (also `redis-cluster`,
 //! `redis-sentinel`, `redis-formats`), `memcached`, `file`. TLS is one more each: `postgres-tls`, `mysql-tls`, `redis-tls`,
-//! `memcached-tls`. Others are `actix`, `tower`, `time-zones` (for Django sites with `USE_TZ = False`), `metrics`, `testing`
-//! and `conformance`. A feature adds API and changes no default.
+//! `memcached-tls`. Others are `actix`, `tower`, `time-zones` (for Django sites with `USE_TZ = False`), `settings-file`,
+//! `metrics`, `testing` and `conformance`. A feature adds API and changes no default.
 
 mod cleaner;
 #[cfg(feature = "conformance")]
@@ -99,9 +100,11 @@ pub use session::{
 pub use site::clock::{Clock, ManualClock, SystemClock};
 pub use site::error::{Error, StoreError, StoreErrorKind};
 pub use site::session_key::{KeyGenerator, RandomKeys, SessionKey, SessionKeyFormat};
+#[cfg(feature = "settings-file")]
+pub use site::settings::SettingsFileError;
 pub use site::settings::{
-    ConcurrentChanges, CookieScope, InterruptedSession, SameSite, SecretCheck, Settings, SettingsError,
-    Transport,
+    ConcurrentChanges, CookieScope, GivenSettings, InterruptedSession, SameSite, SecretCheck, Settings,
+    SettingsDigest, SettingsError, Transport,
 };
 #[cfg(feature = "file")]
 pub use store::FileStore;
@@ -127,6 +130,7 @@ pub use web::login_redirect::LoginRedirect;
 pub use web::messages::MessagesMiddleware;
 pub use web::middleware::{self, SessionMiddleware};
 pub use web::request_head::RequestHead;
+pub use web::site::Site;
 #[cfg(feature = "tower")]
 pub use web::tower::{
     AuthLayer, AuthService, CsrfLayer, CsrfService, ErrorResponse, FormBody, MessagesLayer, MessagesService,
@@ -150,6 +154,9 @@ mod documents {
     mod logs {}
     #[doc = include_str!("../docs/operations.md")]
     mod operations {}
+    #[cfg(feature = "sqlite")]
+    #[doc = include_str!("../docs/site.md")]
+    mod site {}
     #[doc = include_str!("../docs/stores.md")]
     mod stores {}
     #[doc = include_str!("../docs/streams.md")]

@@ -53,7 +53,7 @@ pub use self::typed_key::{AsKey, Key, KeyFor, KeyName, StoredFrom};
 
 /// The state that all sessions of a site share.
 #[derive(Clone)]
-pub(crate) struct Site {
+pub(crate) struct SiteParts {
     pub(crate) store: Arc<dyn SessionStore>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -67,9 +67,9 @@ pub(crate) struct Site {
     renewals: Arc<Seen>,
 }
 
-impl Site {
-    pub(crate) fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Site {
-        Site {
+impl SiteParts {
+    pub(crate) fn new(store: Arc<dyn SessionStore>, settings: Settings) -> SiteParts {
+        SiteParts {
             store,
             settings: Arc::new(settings),
             clock: Arc::new(SystemClock),
@@ -109,7 +109,7 @@ pub struct Session {
 }
 
 struct Inner {
-    site: Arc<Site>,
+    site: Arc<SiteParts>,
     /// Whether the request brought a session cookie, whatever its value.
     cookie_sent: bool,
     /// Whether the request brought several cookies of the session's name.
@@ -168,7 +168,12 @@ enum Origin {
 impl Session {
     /// Creates a new, empty session outside of any request, for scripts and tests.
     pub fn new(store: Arc<dyn SessionStore>, settings: Settings) -> Session {
-        Session { inner: LazySession::new(Arc::new(Site::new(store, settings)), None, false).inner }
+        Session::new_in(Arc::new(SiteParts::new(store, settings)))
+    }
+
+    /// [`new`](Session::new), with all parts of a site.
+    pub(crate) fn new_in(site: Arc<SiteParts>) -> Session {
+        Session { inner: LazySession::new(site, None, false).inner }
     }
 
     /// Opens the stored session under this key, outside of any request: `SessionStore(session_key=…)` in
@@ -195,12 +200,12 @@ impl Session {
         settings: Settings,
         session_key: SessionKey,
     ) -> Result<Session, Error> {
-        LazySession::under(Arc::new(Site::new(store, settings)), session_key).load().await
+        LazySession::under(Arc::new(SiteParts::new(store, settings)), session_key).load().await
     }
 
     /// Opens the stored session under this key, if there is one, for a task without a request. No response
     /// carries its changes, so that only the application can save them.
-    pub(crate) async fn find(site: Arc<Site>, session_key: SessionKey) -> Result<Option<Session>, Error> {
+    pub(crate) async fn find(site: Arc<SiteParts>, session_key: SessionKey) -> Result<Option<Session>, Error> {
         let session = LazySession::under(site, session_key).load().await?;
         let mut state = session.inner.state();
         state.is_finished = true;
@@ -253,7 +258,7 @@ impl Session {
         Ok(())
     }
 
-    fn site(&self) -> &Site {
+    fn site(&self) -> &SiteParts {
         &self.inner.site
     }
 

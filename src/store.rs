@@ -56,9 +56,10 @@ pub use cached_db::CachedDbStore;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use connect::check_url;
-pub(crate) use connect::open;
+pub(crate) use connect::open_checked;
 pub use connect::{connect, open_cache};
 pub use connect_or_create::connect_or_create;
+pub(crate) use connect_or_create::create;
 pub use contract::{Created, IntoSharedStore, Progress, Record, Rotated, SessionStore, Touched, Updated};
 #[cfg(feature = "file")]
 pub use file::FileStore;
@@ -68,7 +69,6 @@ pub use memory::MemoryStore;
 pub use moving::MovingStore;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis"))]
 pub use password::PasswordSource;
-pub(crate) use secret_check::check_secret;
 pub use signed_cookies::SignedCookieStore;
 #[cfg(feature = "mysql")]
 pub use sql::mysql::{self, MysqlStore};

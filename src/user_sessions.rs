@@ -207,14 +207,26 @@ impl UserSessions {
     /// As `connect`; when the store cannot keep an index (files, memcached, cookies; give them the index of
     /// another store with [`new`](UserSessions::new)); when the table is missing.
     pub async fn connect(url: &str, settings: &Settings) -> Result<UserSessions, StoreError> {
-        let opened = store::open(url, settings).await?;
-        let Some(index) = opened.index else {
+        let opened = store::open_checked(url, settings).await?;
+        UserSessions::of_store(opened.store, opened.index).await
+    }
+
+    /// The sessions in a store, with its own index.
+    pub(crate) async fn of_store(
+        store: Arc<dyn SessionStore>,
+        index: Option<Arc<dyn UserSessionIndex>>,
+    ) -> Result<UserSessions, StoreError> {
+        let Some(index) = index else {
             let message = "this store keeps no index of user sessions; those that do are SQLite, PostgreSQL, MySQL, \
                            Redis and memory. Open one of them for the index: `UserSessions::connect_with_index`";
             return Err(StoreError::new("user sessions", StoreErrorKind::Unsupported, message));
         };
-        store::check_secret(&*opened.store, settings).await?;
-        UserSessions::new(opened.store, index).await
+        UserSessions::new(store, index).await
+    }
+
+    /// Whether these are the sessions of this store.
+    pub(crate) fn is_of(&self, store: &Arc<dyn SessionStore>) -> bool {
+        Arc::ptr_eq(&self.store, store)
     }
 
     /// Opens the sessions' store and a separate store for the index: for sessions in files or in memcached.

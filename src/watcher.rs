@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::events::{EndReason, Watches};
-use crate::session::{Session, Site};
+use crate::session::{Session, SiteParts};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::telemetry::{self, Operation};
 use crate::web::middleware::SessionMiddleware;
@@ -74,7 +74,7 @@ pub fn spawn_watcher(
     middleware: &SessionMiddleware,
     interval: Duration,
 ) -> Result<SessionWatcher, StoreError> {
-    let site = Arc::clone(middleware.site());
+    let site = Arc::clone(middleware.parts());
     if site.store.keeps_data_in_cookie() {
         let message = "sessions in cookies cannot be ended by the server, so nobody can watch for their end; use a \
                        store with a server side";
@@ -188,7 +188,7 @@ impl Drop for Closing {
     }
 }
 
-async fn watch(site: Arc<Site>, watches: Closing, interval: Duration) {
+async fn watch(site: Arc<SiteParts>, watches: Closing, interval: Duration) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut is_out, mut doubted) = (false, HashSet::new());

@@ -11,5 +11,6 @@ pub mod middleware;
 pub(crate) mod request_head;
 #[cfg(any(feature = "tower", feature = "actix"))]
 mod require;
+pub(crate) mod site;
 #[cfg(feature = "tower")]
 pub(crate) mod tower;

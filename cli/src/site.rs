@@ -14,7 +14,7 @@ use clap::Args;
 use cloakroom::chrono::TimeDelta;
 use cloakroom::signing::SecretKey;
 use cloakroom::store::{StoreScheme, StoreUrl, StoreUrlParts};
-use cloakroom::{SecretCheck, SessionStore, Settings, TimeZone, UnknownTimeZone};
+use cloakroom::{GivenSettings, SecretCheck, SessionStore, Settings, TimeZone, UnknownTimeZone};
 
 use crate::ending::usage;
 use crate::output::lines::complain;
@@ -134,44 +134,47 @@ impl SettingsOptions {
     }
 
     fn environment_and_file(&self) -> anyhow::Result<Site> {
-        let file = settings_file::read(self.file.as_deref())?;
-        if let Some(path) = file.path.as_deref().filter(|_| file.store.as_ref().is_some_and(has_password)) {
-            warn_if_others_can_read(path, "a password");
+        let settings_file::SettingsFile { given: mut file, path } =
+            settings_file::read(self.file.as_deref())?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let url_of_file = file.store.take().map(StoreUrl::from);
+        if url_of_file.as_ref().is_some_and(has_password) || file.secret_key.is_some() {
+            warn_if_others_can_read(&path, if file.secret_key.is_some() { "a secret" } else { "a password" });
         }
-        let (secret_key, source) = match (secrets::from_environment()?, &file.secret_key_file) {
-            (Some(secret_key), _) => (Some(secret_key), "the environment".to_owned()),
-            (None, Some(path)) => (Some(secrets::read_secret_file(path)?), path.display().to_string()),
-            (None, None) => (None, String::new()),
+        let url = url_of_file.map(|url| url.from_folder(folder));
+        // The secrets' files are read here, which tells who else can read them.
+        let (secret_file, fallback_files) =
+            (file.secret_key_file.take(), file.secret_key_fallback_files.take().unwrap_or_default());
+        let from_file = match (file.secret_key.take(), &secret_file) {
+            (Some(secret_key), _) => Some((secret_key, path.display().to_string())),
+            (None, Some(path)) => Some((secrets::read_secret_file(path)?, path.display().to_string())),
+            (None, None) => None,
         };
+        let given = secrets::from_environment()?.map(|secret_key| (secret_key, "the environment".to_owned()));
+        let (secret_key, source) = given.or(from_file).unzip();
         let has_secret = secret_key.is_some();
-        let mut sources = Sources { secret: source, fallbacks: Vec::new() };
+        let mut sources = Sources { secret: source.unwrap_or_default(), fallbacks: Vec::new() };
+
         let mut settings = Settings::new(secret_key.unwrap_or_else(|| "".into()));
-        for path in &file.secret_key_fallback_files {
+        let given = from_environment()?.over(file);
+        let fallbacks = given.secret_key_fallbacks.as_ref().map_or(0, Vec::len);
+        sources.fallbacks.extend((0..fallbacks).map(|index| format!("SECRET_KEY_FALLBACKS[{index}]")));
+        given.apply_to(&mut settings).map_err(|error| usage(error.to_string()))?;
+        for path in &fallback_files {
             settings.secret_key_fallbacks.push(secrets::read_secret_file(path)?);
             sources.fallbacks.push(path.display().to_string());
         }
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        if let Some(name) = variable("CLOAKROOM_COOKIE_NAME").or(file.cookie_name) {
-            settings.cookie_name = name;
-        }
-        let seconds = match variable("CLOAKROOM_COOKIE_AGE") {
-            Some(seconds) => {
-                Some(seconds.parse().map_err(|_| usage("CLOAKROOM_COOKIE_AGE is not a number of seconds"))?)
-            }
-            None => file.cookie_age,
-        };
-        if let Some(seconds) = seconds {
-            settings.cookie_age = age(seconds)?;
-        }
-        if let Some(name) = variable("CLOAKROOM_NAIVE_TIME_ZONE").or(file.naive_time_zone) {
-            settings.time_zone = time_zone(&name).map_err(usage)?;
-        }
-        if let Some(class) = variable("CLOAKROOM_SESSION_CLASS").or(file.session_class) {
-            settings.session_class = class;
-        }
-        let url = store_url::from_environment().map(StoreUrl::from).or(file.store);
+        let url = store_url::from_environment().map(StoreUrl::from).or(url);
         Ok(Site { url, settings, has_secret, sources })
     }
+}
+
+/// The settings of the environment, without the store and the secret, which have options of their own.
+fn from_environment() -> anyhow::Result<GivenSettings> {
+    const ELSEWHERE: [&str; 4] =
+        ["SECRET_KEY", "CLOAKROOM_SECRET_KEY", "CLOAKROOM_SECRET_KEY_FILE", "CLOAKROOM_STORE"];
+    let variables = std::env::vars_os().filter(|(name, _)| ELSEWHERE.iter().all(|other| name != other));
+    GivenSettings::from_variables(variables).map_err(|error| usage(error.to_string()))
 }
 
 impl Site {

@@ -8,7 +8,7 @@ use cloakroom_formats::SessionData;
 
 use super::changes::Changes;
 use super::session_use::SessionUse;
-use super::{Inner, Origin, Session, Site, State};
+use super::{Inner, Origin, Session, SiteParts, State};
 use crate::site::error::Error;
 use crate::site::session_key::SessionKey;
 
@@ -39,7 +39,11 @@ pub struct LazySession {
 }
 
 impl LazySession {
-    pub(crate) fn new(site: Arc<Site>, cookie_value: Option<&str>, several_cookies: bool) -> LazySession {
+    pub(crate) fn new(
+        site: Arc<SiteParts>,
+        cookie_value: Option<&str>,
+        several_cookies: bool,
+    ) -> LazySession {
         let format = &site.settings.session_key_format;
         let origin = match cookie_value {
             // Django treats fewer than 8 characters as no key at all, and looks up all others.
@@ -83,7 +87,7 @@ impl LazySession {
     }
 
     /// The session under this key, without a request.
-    pub(super) fn under(site: Arc<Site>, session_key: SessionKey) -> LazySession {
+    pub(super) fn under(site: Arc<SiteParts>, session_key: SessionKey) -> LazySession {
         let lazy = LazySession::new(site, None, false);
         let mut state = lazy.inner.state();
         state.session_key = Some(session_key.clone());
@@ -113,7 +117,7 @@ impl LazySession {
         std::iter::successors(Some(self), |session| session.around.as_deref())
     }
 
-    pub(crate) fn site(&self) -> &Arc<Site> {
+    pub(crate) fn site(&self) -> &Arc<SiteParts> {
         &self.inner.site
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::save::Unsaved;
-use super::{Origin, Session, Site, absolute_lifetime};
+use super::{Origin, Session, SiteParts, absolute_lifetime};
 use crate::site::error::{Error, StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::store::contract::SessionStore;
@@ -127,7 +127,7 @@ impl Session {
     }
 }
 
-impl Site {
+impl SiteParts {
     /// Whether a request of this process has moved this session to another key, or is about to.
     pub(crate) fn is_moving(&self, session_key: &SessionKey) -> bool {
         !self.moves.of(session_key).is_empty()

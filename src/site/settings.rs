@@ -1,6 +1,8 @@
 //! Django's session settings under their own names, and this library's additions.
 
 mod cookie_scope;
+mod digest;
+mod given;
 mod secret;
 mod validate;
 
@@ -14,6 +16,10 @@ use crate::site::session_key::SessionKeyFormat;
 
 pub use cookie_scope::CookieScope;
 pub(crate) use cookie_scope::NamePrefix;
+pub use digest::SettingsDigest;
+pub use given::GivenSettings;
+#[cfg(feature = "settings-file")]
+pub use given::SettingsFileError;
 pub use secret::SecretCheck;
 pub use validate::SettingsError;
 

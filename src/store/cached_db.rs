@@ -46,6 +46,7 @@ use self::pause::Pause;
 use crate::site::clock::{Clock, SystemClock};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
+use crate::site::settings::SettingsDigest;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Count, Listed, Listing};
 use crate::store::loaded::{Content, Loaded, Version};
@@ -308,6 +309,10 @@ enum Expected {
 impl SessionStore for CachedDbStore {
     fn name(&self) -> &'static str {
         "cached_db"
+    }
+
+    fn opened_with(&self) -> Option<&SettingsDigest> {
+        self.database.opened_with()
     }
 
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {

@@ -65,12 +65,17 @@ use crate::site::settings::Settings;
 /// concern storage are invalid: see [`Settings::validate`]. When most of the stored sessions are not signed
 /// with the settings' secret: see [`SecretCheck`](crate::SecretCheck).
 pub async fn connect(url: &str, settings: &Settings) -> Result<Arc<dyn SessionStore>, StoreError> {
-    let store = open(url, settings).await?.store;
+    Ok(open_checked(url, settings).await?.store)
+}
+
+/// [`connect`], with the index of user sessions.
+pub(crate) async fn open_checked(url: &str, settings: &Settings) -> Result<Opened, StoreError> {
+    let opened = open(url, settings).await?;
     // A cache's entries are not signed.
     if !StoreUrl::from(url).is_cache() {
-        check_secret(&*store, settings).await?;
+        check_secret(&*opened.store, settings).await?;
     }
-    Ok(store)
+    Ok(opened)
 }
 
 /// A store, and its index of user sessions, if it can keep one.
@@ -91,7 +96,7 @@ impl Opened {
 }
 
 /// [`connect`], with the index of user sessions, and without checking the secret.
-pub(crate) async fn open(url: &str, settings: &Settings) -> Result<Opened, StoreError> {
+async fn open(url: &str, settings: &Settings) -> Result<Opened, StoreError> {
     settings.validate_stored().map_err(|error| {
         StoreError::new("", StoreErrorKind::Misconfigured, error.to_string()).with_source(error)
     })?;

@@ -37,7 +37,8 @@ pub async fn connect_or_create(url: &str, settings: &Settings) -> Result<Arc<dyn
     connect(url, settings).await
 }
 
-async fn create(url: &StoreUrl) -> Result<(), StoreError> {
+/// Creates the table, the file or the folder that a URL names, if it is missing.
+pub(crate) async fn create(url: &StoreUrl) -> Result<(), StoreError> {
     match url.parts()? {
         #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
         StoreUrlParts::One(scheme) if scheme.is_database() => {

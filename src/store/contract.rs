@@ -13,6 +13,7 @@ use super::listing::{Count, Listed, Listing};
 use super::loaded::{Loaded, Version};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
+use crate::site::settings::SettingsDigest;
 
 /// Keeps sessions. These are the contract's terms; the suite in `cloakroom::conformance` checks them:
 ///
@@ -179,6 +180,20 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     /// ```
     fn keeps_data_in_cookie(&self) -> bool {
         false
+    }
+
+    /// The settings with which the store was opened, so that a layer with others is refused. Default: `None`, for a
+    /// store that uses none.
+    ///
+    /// ```
+    /// # use cloakroom::{MemoryStore, SessionStore, Settings, SignedCookieStore};
+    ///
+    /// let store = SignedCookieStore::new(&Settings::new("secret"));
+    /// assert!(store.opened_with().unwrap().check(&Settings::new("another")).is_err());
+    /// assert!(MemoryStore::new().opened_with().is_none(), "it signs nothing");
+    /// ```
+    fn opened_with(&self) -> Option<&SettingsDigest> {
+        None
     }
 
     /// Loads the session under this key. Django's `SessionBase.load`.

@@ -37,7 +37,7 @@ use self::names::{FileName, Names};
 use self::sweep::{Rules, Sweep};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::site::settings::Settings;
+use crate::site::settings::{Settings, SettingsDigest};
 use crate::store::cache::{CacheCompressor, CacheFormat, CacheSerializer};
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Touched, Updated};
 use crate::store::listing::{Listed, Listing, Pages};
@@ -98,6 +98,8 @@ struct Shared {
     folder: Folder,
     leftover_age: Duration,
     contents: Contents,
+    /// Of the signed texts.
+    opened_with: Option<SettingsDigest>,
 }
 
 /// The options of a [`FileStore`].
@@ -172,9 +174,14 @@ impl FileOptions {
     /// When the folder is missing or not a folder, when this user cannot write to it, or when its file system
     /// cannot exchange two files in one step, such as NFS.
     pub async fn open(self, settings: &Settings) -> Result<FileStore, StoreError> {
+        let opened_with = self.cache.is_none().then(|| SettingsDigest::of_files_and_cookies(settings));
         let (names, contents) = match self.cache {
             None => {
-                let text = Text { codec: SessionCodec::new(settings), settings: settings.clone() };
+                let text = Text {
+                    codec: SessionCodec::new(settings),
+                    time_zone: settings.time_zone,
+                    cookie_age: settings.cookie_age,
+                };
                 (Names::Prefixed(settings.cookie_name.clone()), Contents::Text(Box::new(text)))
             }
             Some(format) => {
@@ -191,7 +198,7 @@ impl FileOptions {
             head: contents.head(),
         };
         folder.names.check().map_err(|failure| failure.explain(&folder))?;
-        let shared = Shared { folder, leftover_age: self.leftover_age, contents };
+        let shared = Shared { folder, leftover_age: self.leftover_age, contents, opened_with };
         let store = FileStore { shared: Arc::new(shared) };
         store.work(|shared| shared.folder.check()).await?;
         Ok(store)
@@ -336,6 +343,10 @@ fn expected_text(expected: Option<&Version>) -> Option<Vec<u8>> {
 impl SessionStore for FileStore {
     fn name(&self) -> &'static str {
         self.shared.folder.names.store()
+    }
+
+    fn opened_with(&self) -> Option<&SettingsDigest> {
+        self.shared.opened_with.as_ref()
     }
 
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {

@@ -73,6 +73,7 @@ use self::list::BothStores;
 use self::transfer::{BEFORE_ALL, Brought, give_way};
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
+use crate::site::settings::SettingsDigest;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::listing::{Listed, Listing};
 use crate::store::loaded::{Loaded, Version};
@@ -203,6 +204,11 @@ fn busy() -> StoreError {
 impl SessionStore for MovingStore {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    /// The old store may still have the site's former settings.
+    fn opened_with(&self) -> Option<&SettingsDigest> {
+        self.new.opened_with()
     }
 
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {

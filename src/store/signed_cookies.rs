@@ -8,7 +8,7 @@ use cloakroom_formats::{DecodeError, SessionCodec};
 
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
-use crate::site::settings::Settings;
+use crate::site::settings::{Settings, SettingsDigest};
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Updated};
 use crate::store::loaded::{Content, Loaded, Version};
 
@@ -34,6 +34,7 @@ pub struct SignedCookieStore {
     codec: SessionCodec,
     max_age: TimeDelta,
     cookie_name: String,
+    opened_with: SettingsDigest,
 }
 
 /// The longest cookie name and value together that browsers keep; attributes have their own limit.
@@ -54,6 +55,7 @@ impl SignedCookieStore {
             codec: SessionCodec::of_signed_cookies(settings),
             max_age: settings.cookie_age,
             cookie_name: settings.cookie_name.clone(),
+            opened_with: SettingsDigest::of_files_and_cookies(settings),
         }
     }
 
@@ -76,6 +78,10 @@ impl SignedCookieStore {
 impl SessionStore for SignedCookieStore {
     fn name(&self) -> &'static str {
         "signed_cookies"
+    }
+
+    fn opened_with(&self) -> Option<&SettingsDigest> {
+        Some(&self.opened_with)
     }
 
     fn keeps_data_in_cookie(&self) -> bool {

@@ -18,7 +18,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use cloakroom_formats::{ExpiryAge, ExpiryError, Moment};
 
 use crate::events::SessionEvent;
-use crate::session::{LazySession, Session, Site};
+use crate::session::{LazySession, Session, SiteParts};
 use crate::site::clock::Clock;
 use crate::site::error::Error;
 use crate::site::session_key::{KeyGenerator, SessionKey};
@@ -65,7 +65,7 @@ pub(crate) enum Unsaved {
 /// ```
 #[derive(Clone)]
 pub struct SessionMiddleware {
-    site: Arc<Site>,
+    site: Arc<SiteParts>,
 }
 
 impl SessionMiddleware {
@@ -84,10 +84,14 @@ impl SessionMiddleware {
     /// ```
     ///
     /// # Errors
-    /// When the settings are invalid: [`Settings::validate`].
+    /// When the settings are invalid: [`Settings::validate`]. When the store was opened with another secret, or with
+    /// other settings that it uses too: [`SettingsDigest::check`](crate::SettingsDigest::check).
     pub fn new(store: impl IntoSharedStore, settings: Settings) -> Result<SessionMiddleware, SettingsError> {
         settings.validate()?;
-        Ok(SessionMiddleware { site: Arc::new(Site::new(store.into_shared_store(), settings)) })
+        settings.warn_of_weak_secrets();
+        let store = store.into_shared_store();
+        store.opened_with().map_or(Ok(()), |opened_with| opened_with.check(&settings))?;
+        Ok(SessionMiddleware { site: Arc::new(SiteParts::new(store, settings)) })
     }
 
     /// Uses another clock.
@@ -142,7 +146,8 @@ impl SessionMiddleware {
     }
 
     /// Records the sessions in which users are logged in, to list and to end them:
-    /// [`user_sessions`](crate::user_sessions). Both must have the same store.
+    /// [`user_sessions`](crate::user_sessions). Both must have the same store, by the same `Arc`: otherwise an error
+    /// in the log says so, and [`Site::with_user_sessions`](crate::Site::with_user_sessions) refuses them.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -162,6 +167,13 @@ impl SessionMiddleware {
     /// ```
     #[must_use]
     pub fn with_user_sessions(mut self, user_sessions: UserSessions) -> SessionMiddleware {
+        if !user_sessions.is_of(&self.site.store) {
+            tracing::error!(
+                store = self.site.store.name(),
+                "the index of user sessions is for another store than the session layer's: it lists none of this site's \
+                 sessions and ends none"
+            );
+        }
         let site = Arc::make_mut(&mut self.site);
         // Shared, so that who watches or listens here is told of what the index does.
         if !Arc::ptr_eq(&site.events, &user_sessions.events) {
@@ -215,7 +227,7 @@ impl SessionMiddleware {
         &self.site.settings
     }
 
-    pub(crate) fn site(&self) -> &Arc<Site> {
+    pub(crate) fn parts(&self) -> &Arc<SiteParts> {
         &self.site
     }
 

@@ -346,6 +346,17 @@ async fn sessions(shown: &mut Shown, settings: &Settings) {
     assert!(!listed.is_empty() && !format!("{listed:?}").contains(new_key), "{listed:?}");
     shown.add("UserSession", &listed);
 
+    shown.add("Site", &cloakroom::Site::new(user_sessions.store(), settings.clone()).unwrap());
+    let given = cloakroom::GivenSettings::from_variables([
+        ("SECRET_KEY", SECRET),
+        ("CLOAKROOM_STORE", "redis://:hunter2@cache"),
+    ]);
+    shown.add("GivenSettings", &given.unwrap());
+    let text = format!("secret_key = ['{SECRET}']");
+    let error = cloakroom::GivenSettings::from_toml(&text, Path::new("")).unwrap_err();
+    shown.add("SettingsFileError", &error);
+    shown.add("SettingsDigest", &cloakroom::SettingsDigest::of_signed_text(settings));
+
     shown.add("SessionMiddleware", &middleware);
     shown.add("SessionTransform", &SessionTransform::from(middleware.clone()));
     let layer = SessionLayer::from(middleware.clone());

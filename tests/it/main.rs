@@ -17,6 +17,7 @@ mod cookie_age;
     feature = "mysql",
     feature = "postgres",
     feature = "redis",
+    feature = "settings-file",
     feature = "sqlite",
     feature = "tower"
 ))]
@@ -29,6 +30,8 @@ mod file_cache;
 mod file_store;
 mod forms;
 mod fuzz_corpus;
+#[cfg(all(feature = "settings-file", feature = "time-zones"))]
+mod given_settings;
 mod hostile_text;
 mod json_dialect;
 mod late_changes;

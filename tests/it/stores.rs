@@ -9,12 +9,12 @@ use cloakroom::{
 
 use crate::support::stores;
 
-async fn conforms(name: &str, store: Arc<dyn SessionStore>) {
+pub(crate) async fn conforms(name: &str, store: Arc<dyn SessionStore>) {
     conforms_but_for(name, store, &[]).await;
 }
 
 /// Passes every check but those declared, each with its reason.
-async fn conforms_but_for(name: &str, store: Arc<dyn SessionStore>, differences: &[(&str, &str)]) {
+pub(crate) async fn conforms_but_for(name: &str, store: Arc<dyn SessionStore>, differences: &[(&str, &str)]) {
     match conformance::run(&store, differences).await {
         Ok(summary) => println!("{name}: {summary}"),
         Err(nonconforming) => panic!("{name}:\n{nonconforming}"),
@@ -71,41 +71,42 @@ async fn cached_db_of_postgres_and_redis() {
     conforms("cached_db of postgres and redis", Arc::new(store)).await;
 }
 
+const BY_COOKIE: &str = "a session is found by its cookie, never by the key it was created under";
+const NEVER_TAKEN: &str = "keys play no part, so none is ever taken";
+const NEVER_ABSENT: &str = "the server does not know which sessions there are, so none is missing";
+const NOTHING_TO_COMPARE: &str = "the server keeps nothing to compare with: the last cookie wins";
+const NOTHING_TO_REMOVE: &str = "the server keeps nothing to remove; the middleware deletes the cookie";
+pub(crate) const OF_COOKIES: [(&str, &str); 22] = [
+    ("what_was_created_is_loaded", BY_COOKIE),
+    ("data_comes_back_letter_for_letter", BY_COOKIE),
+    ("creating_under_a_taken_key_writes_nothing", NEVER_TAKEN),
+    ("updating_replaces_data_and_expiry", BY_COOKIE),
+    ("updating_an_absent_session_creates_nothing", NEVER_ABSENT),
+    ("updating_what_changed_meanwhile_writes_nothing", NOTHING_TO_COMPARE),
+    ("updating_without_expectation_overwrites", BY_COOKIE),
+    ("touching_extends_the_session_and_keeps_its_data", BY_COOKIE),
+    ("touching_what_changed_or_is_absent_writes_nothing", NOTHING_TO_COMPARE),
+    ("rotating_moves_the_session", BY_COOKIE),
+    ("rotating_an_absent_session_creates_nothing", NEVER_ABSENT),
+    ("rotating_what_changed_meanwhile_writes_nothing", NOTHING_TO_COMPARE),
+    ("rotating_to_a_taken_key_writes_nothing", NEVER_TAKEN),
+    ("deleting_removes_for_good", NOTHING_TO_REMOVE),
+    ("an_expired_session_is_absent", BY_COOKIE),
+    ("expiry_counts_to_the_microsecond", BY_COOKIE),
+    ("clearing_removes_expired_sessions_only", BY_COOKIE),
+    ("of_many_creators_of_one_key_one_succeeds", NEVER_TAKEN),
+    ("of_many_updates_of_one_version_one_succeeds", NOTHING_TO_COMPARE),
+    ("of_many_rotations_of_one_session_one_succeeds", NOTHING_TO_COMPARE),
+    ("no_update_survives_a_deletion", NOTHING_TO_REMOVE),
+    ("keys_do_not_alias", BY_COOKIE),
+];
+
 /// The cookie is the session and the server keeps nothing: there is no key to look under, nothing to compare
 /// with and nothing to take away. So it is with Django's back end of this name.
 #[tokio::test(flavor = "multi_thread")]
 async fn signed_cookies() {
-    const BY_COOKIE: &str = "a session is found by its cookie, never by the key it was created under";
-    const NEVER_TAKEN: &str = "keys play no part, so none is ever taken";
-    const NEVER_ABSENT: &str = "the server does not know which sessions there are, so none is missing";
-    const NOTHING_TO_COMPARE: &str = "the server keeps nothing to compare with: the last cookie wins";
-    const NOTHING_TO_REMOVE: &str = "the server keeps nothing to remove; the middleware deletes the cookie";
-    let differences = [
-        ("what_was_created_is_loaded", BY_COOKIE),
-        ("data_comes_back_letter_for_letter", BY_COOKIE),
-        ("creating_under_a_taken_key_writes_nothing", NEVER_TAKEN),
-        ("updating_replaces_data_and_expiry", BY_COOKIE),
-        ("updating_an_absent_session_creates_nothing", NEVER_ABSENT),
-        ("updating_what_changed_meanwhile_writes_nothing", NOTHING_TO_COMPARE),
-        ("updating_without_expectation_overwrites", BY_COOKIE),
-        ("touching_extends_the_session_and_keeps_its_data", BY_COOKIE),
-        ("touching_what_changed_or_is_absent_writes_nothing", NOTHING_TO_COMPARE),
-        ("rotating_moves_the_session", BY_COOKIE),
-        ("rotating_an_absent_session_creates_nothing", NEVER_ABSENT),
-        ("rotating_what_changed_meanwhile_writes_nothing", NOTHING_TO_COMPARE),
-        ("rotating_to_a_taken_key_writes_nothing", NEVER_TAKEN),
-        ("deleting_removes_for_good", NOTHING_TO_REMOVE),
-        ("an_expired_session_is_absent", BY_COOKIE),
-        ("expiry_counts_to_the_microsecond", BY_COOKIE),
-        ("clearing_removes_expired_sessions_only", BY_COOKIE),
-        ("of_many_creators_of_one_key_one_succeeds", NEVER_TAKEN),
-        ("of_many_updates_of_one_version_one_succeeds", NOTHING_TO_COMPARE),
-        ("of_many_rotations_of_one_session_one_succeeds", NOTHING_TO_COMPARE),
-        ("no_update_survives_a_deletion", NOTHING_TO_REMOVE),
-        ("keys_do_not_alias", BY_COOKIE),
-    ];
     let store = Arc::new(SignedCookieStore::new(&Settings::new("secret")));
-    conforms_but_for("signed_cookies", store, &differences).await;
+    conforms_but_for("signed_cookies", store, &OF_COOKIES).await;
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod proxy;
 mod real_stores;
 mod round_trips;
 mod secrecy;
+mod sites;
 mod streams;
 mod user_id;
 mod vary;

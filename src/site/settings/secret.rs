@@ -1,13 +1,11 @@
 //! Where a service reads the secret, and how it reacts at the start to a wrong one.
 
-use std::env::{self, VarError};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{LazyLock, Mutex};
 
+use super::given::{GivenSettings, SECRET_REMEDY};
 use super::{Settings, SettingsError};
-
-/// The environment variable of the secret.
-const SECRET_KEY: &str = "SECRET_KEY";
-/// The environment variable of [`Settings::secret_check`].
-const SECRET_CHECK: &str = "CLOAKROOM_SECRET_CHECK";
 
 /// How [`connect`](crate::connect), [`connect_or_create`](crate::connect_or_create) and
 /// [`UserSessions::connect`](crate::UserSessions::connect) react to a secret that does not match the store.
@@ -41,15 +39,61 @@ pub enum SecretCheck {
     Skip,
 }
 
+/// The fewest bytes and distinct bytes of a good secret. Django's `security.W009` asks for 50 characters.
+const MIN_LENGTH: usize = 32;
+const MIN_DISTINCT: usize = 5;
+/// How `startproject` begins the secret of a project that is not deployed yet.
+const INSECURE_PREFIX: &[u8] = b"django-insecure-";
+
+/// Why a secret can be guessed.
+fn weakness(secret: &[u8]) -> Option<&'static str> {
+    if secret.starts_with(INSECURE_PREFIX) {
+        return Some("it begins with `django-insecure-`");
+    }
+    if secret.len() < MIN_LENGTH {
+        return Some("it has less than 32 bytes");
+    }
+    let is_uniform = secret.iter().collect::<HashSet<_>>().len() < MIN_DISTINCT;
+    is_uniform.then_some("it has less than 5 different characters")
+}
+
 impl Settings {
-    /// Returns [`Settings::new`] with the secret from the environment.
+    /// Warns of secrets that can be guessed, of each once in this process. Django's `check --deploy`.
+    pub(crate) fn warn_of_weak_secrets(&self) {
+        /// Digests of the secrets that were warned of.
+        static WARNED: LazyLock<Mutex<(RandomState, HashSet<u64>)>> = LazyLock::new(Mutex::default);
+        let fallbacks = self.secret_key_fallbacks.iter().map(|secret| ("secret_key_fallbacks", secret));
+        for (setting, secret) in std::iter::once(("secret_key", &self.secret_key)).chain(fallbacks) {
+            let Some(problem) = weakness(secret.as_bytes()) else { continue };
+            let is_new = {
+                let (hasher, warned) = &mut *crate::site::lock::lock(&WARNED);
+                warned.insert(hasher.hash_one(secret.as_bytes()))
+            };
+            if is_new {
+                tracing::warn!(
+                    setting,
+                    problem,
+                    "a secret can be guessed, and whoever guesses it can sign sessions of any user; replace it by 50 \
+                     random characters"
+                );
+            }
+        }
+    }
+
+    /// Reads the settings from the environment: Django's under Django's names, others by `CLOAKROOM_` and the field's
+    /// name in capital letters. `SECRET_KEY` is required.
     ///
     /// | variable | setting |
     /// |---|---|
-    /// | `SECRET_KEY` | [`secret_key`](Settings::secret_key), required |
+    /// | `SECRET_KEY` | [`secret_key`](Settings::secret_key) |
+    /// | `SECRET_KEY_FALLBACKS` | older secrets, with commas between them, or as JSON |
+    /// | `SESSION_COOKIE_AGE`, `SESSION_COOKIE_SECURE`, … | Django's settings; times are seconds, booleans `True` or `False` |
+    /// | `USE_TZ`, `TIME_ZONE` | [`time_zone`](Settings::time_zone) |
     /// | `CLOAKROOM_SECRET_CHECK` | [`secret_check`](Settings::secret_check): `refuse`, `warn` or `skip`; `refuse` unless set |
+    /// | `CLOAKROOM_RENEW_AFTER`, … | all other fields |
     ///
-    /// Nothing else is read. Set other settings on the result.
+    /// [`GivenSettings::from_variables`](super::GivenSettings::from_variables) has the rules. Settings that are not given
+    /// have Django's defaults.
     ///
     /// ```
     /// use cloakroom::Settings;
@@ -61,33 +105,13 @@ impl Settings {
     /// ```
     ///
     /// # Errors
-    /// When `SECRET_KEY` is not set, empty or not UTF-8, or when `CLOAKROOM_SECRET_CHECK` is another word.
+    /// When no secret is set, when a value is not one of its setting, or when a name is misspelt.
     pub fn from_env() -> Result<Settings, SettingsError> {
-        let refused = |problem| {
-            let remedy = "set it to the Django site's SECRET_KEY, or without Django to 50 random characters that stay \
-                          the same";
-            Err(SettingsError::new("secret_key", problem, remedy))
-        };
-        let mut settings = match env::var(SECRET_KEY) {
-            Ok(secret) if secret.is_empty() => {
-                return refused("the environment variable SECRET_KEY is empty");
-            }
-            Ok(secret) => Settings::new(secret),
-            Err(VarError::NotPresent) => return refused("the environment variable SECRET_KEY is not set"),
-            Err(VarError::NotUnicode(_)) => {
-                return refused("the environment variable SECRET_KEY is not UTF-8");
-            }
-        };
-        settings.secret_check = match env::var(SECRET_CHECK).as_deref() {
-            Ok("warn") => SecretCheck::Warn,
-            Ok("skip") => SecretCheck::Skip,
-            Ok("refuse") | Err(VarError::NotPresent) => SecretCheck::Refuse,
-            Ok(_) | Err(VarError::NotUnicode(_)) => {
-                let problem = "the environment variable CLOAKROOM_SECRET_CHECK has an unknown value";
-                let remedy = "set it to `refuse`, `warn` or `skip`, or leave it out";
-                return Err(SettingsError::new("secret_check", problem, remedy));
-            }
-        };
-        Ok(settings)
+        let given = GivenSettings::from_env()?;
+        if given.secret_key.is_none() && given.secret_key_file.is_none() {
+            let problem = "the environment variable SECRET_KEY is not set";
+            return Err(SettingsError::new("secret_key", problem, SECRET_REMEDY));
+        }
+        given.into_settings()
     }
 }

@@ -1,5 +1,6 @@
 //! Checks which settings work together.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -20,29 +21,38 @@ use super::{NamePrefix, SameSite, Settings, Transport};
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct SettingsError {
-    setting: &'static str,
-    problem: &'static str,
-    remedy: &'static str,
+    setting: Cow<'static, str>,
+    problem: Cow<'static, str>,
+    remedy: Cow<'static, str>,
 }
 
 impl SettingsError {
-    pub(crate) fn new(setting: &'static str, problem: &'static str, remedy: &'static str) -> SettingsError {
-        SettingsError { setting, problem, remedy }
+    pub(crate) fn new(
+        setting: impl Into<Cow<'static, str>>,
+        problem: impl Into<Cow<'static, str>>,
+        remedy: impl Into<Cow<'static, str>>,
+    ) -> SettingsError {
+        SettingsError { setting: setting.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
-    /// The field of [`Settings`].
-    pub fn setting(&self) -> &'static str {
-        self.setting
+    /// The field of [`Settings`], or the unknown name.
+    pub fn setting(&self) -> &str {
+        &self.setting
+    }
+
+    /// The message without the setting's name, where that has been said.
+    pub(crate) fn without_setting(&self) -> String {
+        format!("{}; {}", self.problem, self.remedy)
     }
 
     /// The problem.
-    pub fn problem(&self) -> &'static str {
-        self.problem
+    pub fn problem(&self) -> &str {
+        &self.problem
     }
 
     /// The remedy.
-    pub fn remedy(&self) -> &'static str {
-        self.remedy
+    pub fn remedy(&self) -> &str {
+        &self.remedy
     }
 }
 
@@ -230,7 +240,7 @@ fn reject_if(
     problem: &'static str,
     remedy: &'static str,
 ) -> Result<(), SettingsError> {
-    if is_wrong { Err(SettingsError { setting, problem, remedy }) } else { Ok(()) }
+    if is_wrong { Err(SettingsError::new(setting, problem, remedy)) } else { Ok(()) }
 }
 
 fn refuse_scope(
@@ -238,7 +248,7 @@ fn refuse_scope(
     problem: Option<&'static str>,
     remedy: &'static str,
 ) -> Result<(), SettingsError> {
-    problem.map_or(Ok(()), |problem| Err(SettingsError { setting, problem, remedy }))
+    problem.map_or(Ok(()), |problem| Err(SettingsError::new(setting, problem, remedy)))
 }
 
 /// The problem of a cookie's `Domain`.

@@ -2,16 +2,15 @@
 
 use std::time::SystemTime;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use cloakroom_formats::private::{
     LONGEST_PICKLED_TIMESTAMP, StoredExpiry, read_pickled_timestamp, write_pickled_timestamp,
 };
 use cloakroom_formats::{
-    DecodeError, EXPIRY_KEY, Moment, PickleError, SessionCodec, SessionData, ValueError,
+    DecodeError, EXPIRY_KEY, Moment, PickleError, SessionCodec, SessionData, TimeZone, ValueError,
 };
 
 use super::folder::Found;
-use crate::site::settings::Settings;
 use crate::store::cache::{CacheFormat, EntryError, deflate, inflate};
 use crate::store::contract::Record;
 use crate::store::loaded::Content;
@@ -26,7 +25,9 @@ pub(super) enum Contents {
 
 pub(super) struct Text {
     pub(super) codec: SessionCodec,
-    pub(super) settings: Settings,
+    pub(super) time_zone: TimeZone,
+    /// The age at which a session without its own expiry ends.
+    pub(super) cookie_age: TimeDelta,
 }
 
 pub(super) struct Entry {
@@ -132,15 +133,15 @@ impl Text {
 
     /// The expiry of a session that was last modified at this time.
     fn end(&self, data: &SessionData, modified: DateTime<Utc>) -> DateTime<Utc> {
-        let time_zone = self.settings.time_zone;
+        let time_zone = self.time_zone;
         StoredExpiry::read(data.get(EXPIRY_KEY))
-            .date(Moment::at(modified, time_zone), self.settings.cookie_age)
+            .date(Moment::at(modified, time_zone), self.cookie_age)
             .and_then(|end| end.to_utc(time_zone))
             .unwrap_or_else(|_| self.usual_end(modified))
     }
 
     fn usual_end(&self, modified: DateTime<Utc>) -> DateTime<Utc> {
-        modified.checked_add_signed(self.settings.cookie_age).unwrap_or(DateTime::<Utc>::MAX_UTC)
+        modified.checked_add_signed(self.cookie_age).unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
     /// The modification time that gives this expiry with the session's age: usually now.

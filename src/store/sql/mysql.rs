@@ -47,7 +47,7 @@ use super::row_format::{self, RowFormat};
 use super::table::{self, expected_text};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::site::settings::Settings;
+use crate::site::settings::{Settings, SettingsDigest};
 use crate::store::cache::CacheFormat;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Touched, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
@@ -332,6 +332,10 @@ fn version(content: &Content) -> Version {
 impl SessionStore for MysqlStore {
     fn name(&self) -> &'static str {
         "mysql"
+    }
+
+    fn opened_with(&self) -> Option<&SettingsDigest> {
+        self.format.opened_with()
     }
 
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {

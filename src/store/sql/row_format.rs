@@ -13,7 +13,7 @@ use cloakroom_formats::{DecodeError, SessionCodec, ValueError};
 use super::table::{self, Columns};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::site::settings::Settings;
+use crate::site::settings::{Settings, SettingsDigest};
 use crate::store::cache::{CacheCompressor, CacheEngine, CacheFormat, CacheSerializer, EntryError};
 use crate::store::contract::Record;
 use crate::store::listing::Listed;
@@ -24,7 +24,7 @@ use crate::store::url::{Parameters, invalid};
 #[expect(clippy::large_enum_variant, reason = "a store has one")]
 pub(super) enum RowFormat {
     /// Django's session table.
-    Text(SessionCodec),
+    Text(SessionCodec, SettingsDigest),
     /// Django's cache table.
     Entry {
         format: CacheFormat,
@@ -65,14 +65,22 @@ impl RowFormat {
                 prefix: format.entry_prefix("").ok(),
                 limit: settings.max_decompressed_bytes,
             },
-            None => RowFormat::Text(SessionCodec::new(settings)),
+            None => RowFormat::Text(SessionCodec::new(settings), SettingsDigest::of_signed_text(settings)),
+        }
+    }
+
+    /// For [`SessionStore::opened_with`](crate::SessionStore::opened_with).
+    pub(super) fn opened_with(&self) -> Option<&SettingsDigest> {
+        match self {
+            RowFormat::Text(_, digest) => Some(digest),
+            RowFormat::Entry { .. } => None,
         }
     }
 
     /// The key of a session's row.
     pub(super) fn row_key(&self, session_key: &SessionKey) -> SessionKey {
         match self {
-            RowFormat::Text(_) => session_key.clone(),
+            RowFormat::Text(..) => session_key.clone(),
             RowFormat::Entry { format, .. } => SessionKey::from_trusted(format.entry_key(session_key)),
         }
     }
@@ -80,7 +88,7 @@ impl RowFormat {
     /// The session key in the key of a session's row.
     pub(super) fn session_key(&self, row_key: String) -> SessionKey {
         match self {
-            RowFormat::Text(_) => SessionKey::from_trusted(row_key),
+            RowFormat::Text(..) => SessionKey::from_trusted(row_key),
             RowFormat::Entry { prefix, .. } => {
                 let session_key = prefix.as_deref().and_then(|prefix| row_key.strip_prefix(prefix));
                 SessionKey::from_trusted(session_key.unwrap_or(&row_key))
@@ -91,7 +99,7 @@ impl RowFormat {
     /// Fails where a session's row cannot be told from another entry's.
     pub(super) fn check_listable(&self, store: &'static str) -> Result<(), StoreError> {
         match self {
-            RowFormat::Text(_) => Ok(()),
+            RowFormat::Text(..) => Ok(()),
             RowFormat::Entry { format, .. } => format.entry_prefix(store).map(drop),
         }
     }
@@ -100,7 +108,7 @@ impl RowFormat {
     #[cfg(feature = "sqlite")]
     pub(super) fn before_the_first(&self) -> String {
         match self {
-            RowFormat::Text(_) => String::new(),
+            RowFormat::Text(..) => String::new(),
             RowFormat::Entry { prefix, .. } => prefix.clone().unwrap_or_default(),
         }
     }
@@ -108,7 +116,7 @@ impl RowFormat {
     /// Encodes a session's text.
     pub(super) fn encode(&self, record: Record<'_>) -> Result<String, ValueError> {
         match self {
-            RowFormat::Text(codec) => codec.encode(record.data, record.now),
+            RowFormat::Text(codec, _) => codec.encode(record.data, record.now),
             RowFormat::Entry { format, limit, .. } => {
                 Ok(encode_standard(&format.encode(record.data, *limit)?))
             }
@@ -118,7 +126,7 @@ impl RowFormat {
     /// Decodes a stored text; `None` for a pickled `None`, which Django's cache cannot tell from a missing entry.
     pub(super) fn decode(&self, stored: &[u8]) -> Result<Option<Content>, RowError> {
         match self {
-            RowFormat::Text(codec) => Ok(Some(decode(codec, stored)?)),
+            RowFormat::Text(codec, _) => Ok(Some(decode(codec, stored)?)),
             RowFormat::Entry { format, limit, .. } => {
                 let text = std::str::from_utf8(stored).map_err(|_| RowError::NotBase64)?;
                 let mut buffer = Vec::new();

@@ -36,7 +36,7 @@ use super::row_format::{self, RowFormat};
 use super::table::{self, expected_text};
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
-use crate::site::settings::Settings;
+use crate::site::settings::{Settings, SettingsDigest};
 use crate::store::cache::CacheFormat;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Touched, Updated};
 use crate::store::listing::{Count, Listed, Listing, Pages};
@@ -342,6 +342,10 @@ fn exists(connection: &Connection, select: &str, session_key: &SessionKey) -> ru
 impl SessionStore for SqliteStore {
     fn name(&self) -> &'static str {
         "sqlite"
+    }
+
+    fn opened_with(&self) -> Option<&SettingsDigest> {
+        self.format.opened_with()
     }
 
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
