@@ -17,78 +17,23 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response, Result};
 use axum::routing::{get, post};
 use axum::{Router, serve};
-use cloakroom::auth::{self, UserId};
-use cloakroom::{Session, SessionLayer, Settings, SqliteStore};
-use djangohashers::{Django, DjangoVersion, check_password_tolerant, is_password_usable};
-use rusqlite::{Connection, OptionalExtension};
+use cloakroom::auth::{
+    self, AuthUser, CredentialSource, DjangoUser, DjangoUsers, PasswordAlgorithm, PasswordHasher, UserId,
+    UserModel, UserSource,
+};
+use cloakroom::{Error, Session, SessionLayer, Settings, SqliteStore};
 use tokio::net::TcpListener;
 
-/// Django's users: the table `auth_user` in this file.
+/// Django's users, and how their passwords are checked.
 #[derive(Clone)]
 struct Users {
-    database: PathBuf,
+    source: DjangoUsers,
+    hasher: PasswordHasher,
 }
 
-/// Of a row of `auth_user` what a login needs.
-struct User {
-    id: String,
-    username: String,
-    /// The encoded hash.
-    password: String,
-}
-
-impl Users {
-    /// The user whose `column` is `value`. As in Django, one who is not active cannot log in, nor stay so.
-    fn find(&self, column: &'static str, value: &str) -> rusqlite::Result<Option<User>> {
-        let sql = format!(
-            "SELECT CAST(id AS TEXT), username, password FROM auth_user WHERE {column} = ?1 AND is_active"
-        );
-        Connection::open(&self.database)?
-            .query_row(&sql, [value], |row| {
-                Ok(User { id: row.get(0)?, username: row.get(1)?, password: row.get(2)? })
-            })
-            .optional()
-    }
-
-    /// Django's `authenticate` with its `ModelBackend`, for passwords in PBKDF2; the other hashers of
-    /// `PASSWORD_HASHERS` are features of djangohashers. Takes as long for a name that nobody has, so that the time
-    /// does not tell which names there are.
-    fn authenticate(&self, username: &str, password: &str) -> rusqlite::Result<Option<User>> {
-        let found = self.find("username", username)?.filter(|user| is_password_usable(&user.password));
-        let Some(user) = found else {
-            Django { version: DjangoVersion::V5_2 }.make_password(password);
-            return Ok(None);
-        };
-        Ok(check_password_tolerant(password, &user.password).then_some(user))
-    }
-
-    /// As Django at each login. Links for resetting the password that were sent before are void from then on.
-    fn update_last_login(&self, id: &str) -> rusqlite::Result<()> {
-        let sql = "UPDATE auth_user SET last_login = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE id = ?1";
-        Connection::open(&self.database)?.execute(sql, [id]).map(|_| ())
-    }
-
-    /// Asks on a thread of its own: SQLite blocks, and a password takes its time on purpose.
-    async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Users) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let users = self.clone();
-        match tokio::task::spawn_blocking(move || question(&users)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                eprintln!("auth_user: {error}");
-                Err(StatusCode::INTERNAL_SERVER_ERROR.into())
-            }
-            Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR.into()),
-        }
-    }
-}
-
-impl User {
-    fn for_session(&self) -> auth::User<'_> {
-        auth::User { id: &self.id, password: &self.password, backend: auth::MODEL_BACKEND }
-    }
+/// What the session needs of a user.
+fn for_session<'a>(id: &'a str, user: &'a DjangoUser) -> auth::User<'a> {
+    auth::User { id, password: user.password(), backend: auth::MODEL_BACKEND }
 }
 
 const LOGIN_FORM: Html<&str> = Html(
@@ -102,11 +47,12 @@ const LOGIN_FORM: Html<&str> = Html(
 /// Greets who is logged in, on whichever side; shows everybody else the form.
 async fn home(State(users): State<Users>, session: Session, user_id: Option<UserId>) -> Result<Response> {
     if let Some(UserId(id)) = user_id
-        && let Some(user) = users.ask(move |users| users.find("id", &id)).await?
+        && let Some(user) = users.source.find(&id).await.map_err(Error::from)?
+        && user.is_active()
         // Ends the login when the password was changed since.
-        && auth::verify_user(&session, user.for_session()).await?
+        && auth::verify_user(&session, for_session(&id, &user)).await?
     {
-        let name = user.username.replace('&', "&amp;").replace('<', "&lt;");
+        let name = user.username().replace('&', "&amp;").replace('<', "&lt;");
         let logout = r#"<form method="post" action="/logout"><button>Log out</button></form>"#;
         return Ok(Html(format!("<p>Hello, {name}</p>{logout}")).into_response());
     }
@@ -120,15 +66,15 @@ struct Credentials {
 }
 
 async fn login(
-    State(users): State<Users>,
+    State(Users { source, hasher }): State<Users>,
     session: Session,
     Form(Credentials { username, password }): Form<Credentials>,
 ) -> Result<Response> {
-    let Some(user) = users.ask(move |users| users.authenticate(&username, &password)).await? else {
+    let Some(user) = auth::authenticate(&source, &hasher, &username, &password).await? else {
         return Ok((StatusCode::UNAUTHORIZED, LOGIN_FORM).into_response());
     };
-    auth::login(&session, user.for_session()).await?;
-    users.ask(move |users| users.update_last_login(&user.id)).await?;
+    auth::login(&session, for_session(&user.id(), &user)).await?;
+    source.record_login(&user).await.map_err(Error::from)?;
     Ok(Redirect::to("/").into_response())
 }
 
@@ -143,12 +89,18 @@ pub(crate) async fn site(
     settings: Settings,
 ) -> std::result::Result<Router, Box<dyn std::error::Error>> {
     let store = Arc::new(SqliteStore::at(&database).open(&settings).await?);
+    let url = format!("sqlite:{}", database.display());
+    let users = Users {
+        source: DjangoUsers::open(&url, UserModel::default()).await?,
+        // Django 5.2's. With another number each side would rewrite the other's hashes.
+        hasher: PasswordHasher::new(PasswordAlgorithm::Pbkdf2Sha256 { iterations: 1_000_000 })?,
+    };
     let router = Router::new()
         .route("/", get(home))
         .route("/login", post(login))
         .route("/logout", post(logout))
         .layer(SessionLayer::new(store, settings)?)
-        .with_state(Users { database });
+        .with_state(users);
     Ok(router)
 }
 

@@ -12,7 +12,7 @@
 //! | open a store | [`connect`] has the URLs; [`store`] has the stores and their options |
 //! | show messages once | [`messages`]: `MessagesLayer` for axum and tower, `MessagesTransform` for actix-web |
 //! | refuse forged requests | [`csrf`]: `CsrfLayer` for axum and tower, `CsrfTransform` for actix-web |
-//! | know the user | [`auth`]: Django's login in the session; `AuthLayer` for axum and tower, `AuthTransform` for actix-web: the verified user |
+//! | know the user | [`auth`]: Django's login in the session, its users and their passwords; `AuthLayer` for axum and tower, `AuthTransform` for actix-web: the verified user |
 //! | require a user | `RequireLayer` and `RequireTransform`; [`LoginRedirect`] leads to the login page |
 //! | end logins | [`user_sessions`]: where a user is logged in, and how to log out everywhere |
 //! | read and write the formats | [`signing`], [`SessionCodec`], [`SessionData`], [`Value`]; alone they are the crate `cloakroom-formats` |
@@ -60,7 +60,7 @@
 //! `axum` is the default. Each store is a feature: `sqlite`, `postgres`, `mysql`, `redis` (also `redis-cluster`,
 //! `redis-sentinel`, `redis-formats`), `memcached`, `file`. TLS is one more each: `postgres-tls`, `mysql-tls`, `redis-tls`,
 //! `memcached-tls`. Others are `actix`, `tower`, `time-zones` (for Django sites with `USE_TZ = False`), `settings-file`,
-//! `metrics`, `testing` and `conformance`. A feature adds API and changes no default.
+//! `passwords`, `metrics`, `testing` and `conformance`. A feature adds API and changes no default.
 
 mod cleaner;
 #[cfg(feature = "conformance")]
@@ -154,6 +154,9 @@ mod documents {
     mod logs {}
     #[doc = include_str!("../docs/operations.md")]
     mod operations {}
+    #[cfg(all(feature = "passwords", feature = "postgres"))]
+    #[doc = include_str!("../docs/passwords.md")]
+    mod passwords {}
     #[cfg(feature = "sqlite")]
     #[doc = include_str!("../docs/site.md")]
     mod site {}

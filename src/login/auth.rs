@@ -14,8 +14,15 @@ use crate::site::settings::Settings;
 
 pub use self::freshness::AUTHENTICATED_KEY;
 pub use self::user_id::UserId;
+pub use crate::login::credentials::CredentialSource;
+#[cfg(feature = "passwords")]
+pub use crate::login::credentials::authenticate;
 pub use crate::login::current_user::{CurrentUser, LazyUser};
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+pub use crate::login::django_users::{DjangoUser, DjangoUsers, PermissionTables, UserModel};
 pub use crate::login::next::Next;
+#[cfg(feature = "passwords")]
+pub use crate::login::passwords::{PasswordAlgorithm, PasswordHasher, Verified};
 pub use crate::login::requirement::Requirement;
 pub use crate::login::users::{AuthUser, Grants, UserSource};
 pub use crate::login_keys::{BACKEND_SESSION_KEY, HASH_SESSION_KEY, USER_ID_KEY, user_id_in};

@@ -69,8 +69,8 @@ pub enum Error {
     /// The stored expiry is invalid.
     #[error(transparent)]
     Expiry(#[from] ExpiryError),
-    /// The operating system gave no random bytes for a new key.
-    #[error("no random bytes from the operating system for a session key: {0}")]
+    /// The operating system gave no random bytes, for a new session key or a password.
+    #[error("no random bytes from the operating system: {0}")]
     Random(String),
     /// A handler asked for the session, but the request did not pass through the session layer.
     #[error(

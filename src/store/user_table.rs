@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::sql::users::Passwords;
+use super::sql::table::ColumnValue;
+use super::sql::users::Users;
 use super::tables::database;
 use super::url::StoreUrl;
 use crate::site::error::StoreError;
@@ -13,7 +14,13 @@ use crate::site::error::StoreError;
 /// [`session_auth_hash`](crate::auth::session_auth_hash) needs the field. The table must have the columns
 /// `id` and `password`, as `auth_user` and the table of a custom user model that inherits `AbstractUser`
 /// have. For other models, ask Django.
-pub struct UserTable(Box<dyn Passwords>);
+pub struct UserTable(Users);
+
+const ID: &str = "id";
+const PASSWORD: &str = "password";
+
+/// The number of ids in one statement.
+const VALUES: usize = 10_000;
 
 impl UserTable {
     /// Django's own users table.
@@ -44,10 +51,10 @@ impl UserTable {
     /// [`StoreErrorKind::Misconfigured`](crate::StoreErrorKind::Misconfigured) when there is no such table or it
     /// lacks a column, or when the URL names no database; otherwise as [`connect`](crate::connect).
     pub async fn open(url: &str, table: &str) -> Result<UserTable, StoreError> {
-        Ok(UserTable(database(&StoreUrl::from(url))?.users(table).await?))
+        Ok(UserTable(database(&StoreUrl::from(url))?.users(table, &[ID, PASSWORD]).await?))
     }
 
-    /// Returns the password fields of these users by their ids, in one statement. A missing user is left out.
+    /// Returns the password fields of these users by their ids, in one statement for each 10,000. A missing user is left out.
     ///
     /// An id is text, as in the session. The result uses the requested spelling: a UUID with hyphens, even if
     /// the database stores it without.
@@ -73,29 +80,41 @@ impl UserTable {
     /// # Errors
     /// When the database cannot be reached or does not answer.
     pub async fn passwords(&self, ids: &[&str]) -> Result<HashMap<String, String>, StoreError> {
-        if ids.is_empty() {
-            return Ok(HashMap::new());
+        let UserTable(users) = self;
+        let stored: Vec<Option<ColumnValue>> = ids.iter().map(|id| users.stored_id(ID, id)).collect();
+        let asked: Vec<&ColumnValue> = stored.iter().flatten().collect();
+        let mut found = HashMap::new();
+        for asked in asked.chunks(VALUES) {
+            let places: Vec<String> = (1..=asked.len()).map(|number| users.place(number, ID)).collect();
+            let [id, password] = [ID, PASSWORD].map(|column| users.quoted(column));
+            let sql = format!(
+                "SELECT {}, {} FROM {} WHERE {id} IN ({})",
+                users.text(&id),
+                users.text(&password),
+                users.table,
+                places.join(", ")
+            );
+            let values = asked.iter().map(|id| (*id).clone()).collect();
+            for row in users.connection.rows(sql, values).await? {
+                let [id, password] = row.try_into().unwrap_or_default();
+                if let Some(id) = id.and_then(|id| users.stored_id(ID, &id)) {
+                    found.insert(shown(&id), password.unwrap_or_default());
+                }
+            }
         }
-        // A text that no database can store is no user's id.
-        let asked = ids.iter().filter(|id| !id.contains('\0'));
-        let mut asked: Vec<String> =
-            asked.flat_map(|id| [Some((*id).to_owned()), without_hyphens(id)]).flatten().collect();
-        asked.sort_unstable();
-        asked.dedup();
-        let found: HashMap<String, String> = self.0.of(&asked).await?.into_iter().collect();
-        let password = |id: &str| found.get(id).or_else(|| found.get(&without_hyphens(id)?)).cloned();
-        Ok(ids.iter().filter_map(|id| Some(((*id).to_owned(), password(id)?))).collect())
+        let password = |id: &ColumnValue| found.get(&shown(id)).cloned();
+        let found = ids.iter().zip(&stored);
+        Ok(found.filter_map(|(id, stored)| Some(((*id).to_owned(), password(stored.as_ref()?)?))).collect())
     }
 }
 
-/// The digits of a UUID with hyphens, as Django stores it where the database has no type for it.
-fn without_hyphens(id: &str) -> Option<String> {
-    let is_uuid = id.len() == 36
-        && id.bytes().enumerate().all(|(index, byte)| match index {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        });
-    is_uuid.then(|| id.replace('-', ""))
+/// One text for each id.
+fn shown(id: &ColumnValue) -> String {
+    match id {
+        ColumnValue::Integer(number) => number.to_string(),
+        ColumnValue::Text(text) => text.clone(),
+        ColumnValue::Null => String::new(),
+    }
 }
 
 impl fmt::Debug for UserTable {

@@ -34,7 +34,14 @@ const PASSWORD: &str = "hunter2";
 const CONTENT: &str = "c0ntent";
 
 /// Types that hold no texts, or texts of the program and of the settings alone: names, reasons, times, the user's id.
-const HOLD_NOTHING: [&str; 88] = [
+const HOLD_NOTHING: [&str; 93] = [
+    // Costs.
+    "PasswordAlgorithm",
+    "PasswordHasher",
+    "Verified",
+    // Names of tables and columns.
+    "PermissionTables",
+    "UserModel",
     "LegacySalt",
     "BadForm",
     // The request's own headers.
@@ -268,9 +275,19 @@ async fn stores(shown: &mut Shown, settings: &Settings, folder: &Path) {
     shown.add("MysqlStore", &mysql.open(settings).await.unwrap());
     let url = servers::mariadb::database().await;
     let mut connection = servers::mariadb::connection(&url).await;
-    let table = "CREATE TABLE auth_user (id int PRIMARY KEY, password varchar(128))";
-    mysql_async::prelude::Queryable::query_drop(&mut connection, table).await.unwrap();
+    for sql in [
+        "CREATE TABLE auth_user (id int PRIMARY KEY, password varchar(128), username varchar(9), email varchar(9))",
+        "INSERT INTO auth_user VALUES (7, 'hunter2', 'hunter2', 'c0ntent')",
+    ] {
+        mysql_async::prelude::Queryable::query_drop(&mut connection, sql).await.unwrap();
+    }
     shown.add("UserTable", &auth::UserTable::open(&url, "auth_user").await.unwrap());
+    let mut model = auth::UserModel::default();
+    (model.is_active, model.is_staff, model.is_superuser, model.last_login) = (None, None, None, None);
+    model.extra = vec!["email".to_owned()];
+    let users = auth::DjangoUsers::open(&url, model).await.unwrap();
+    shown.add("DjangoUsers", &users);
+    shown.add("DjangoUser", &auth::UserSource::find(&users, "7").await.unwrap().unwrap());
     let redis = RedisStore::open(&servers::redis::url().await, settings).await.unwrap();
     shown.add("RedisStore", &redis);
     let memcached = MemcachedStore::open(&servers::memcached::url().await, settings).await.unwrap();

@@ -10,6 +10,7 @@ mod login_example;
 mod parallel;
 mod soak;
 mod table;
+mod users;
 mod wrong_secret;
 
 use std::path::PathBuf;

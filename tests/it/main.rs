@@ -48,6 +48,7 @@ mod moving;
 mod named_tests;
 mod nulls;
 mod observed;
+mod passwords;
 mod pickle_objects;
 mod pickles;
 #[cfg(feature = "postgres")]

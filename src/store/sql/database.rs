@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::table::{MigrationRecord, TableCreation};
-use super::users::Passwords;
+use super::users::Users;
 use crate::site::error::StoreError;
 
 /// The options of one kind of database.
@@ -15,8 +15,8 @@ pub(in crate::store) trait Database: Send + Sync {
     /// Creates the table of the index of user sessions.
     async fn create_user_session_table(&self) -> Result<TableCreation, StoreError>;
 
-    /// Returns a reader of users from this table.
-    async fn users(&self, table: &str) -> Result<Box<dyn Passwords>, StoreError>;
+    /// Opens a table of users, which must have these columns; the first one is the id's.
+    async fn users(&self, table: &str, columns: &[&str]) -> Result<Users, StoreError>;
 }
 
 /// Implements [`Database`] for the options of a database, which have methods with these names.
@@ -40,8 +40,9 @@ macro_rules! database {
             async fn users(
                 &self,
                 table: &str,
-            ) -> Result<Box<dyn $crate::store::sql::users::Passwords>, $crate::site::error::StoreError> {
-                <$options>::users(self.clone(), table).await
+                columns: &[&str],
+            ) -> Result<$crate::store::sql::users::Users, $crate::site::error::StoreError> {
+                <$options>::users(self.clone(), table, columns).await
             }
         }
     };

@@ -115,8 +115,18 @@ impl Project {
 
     /// Runs a command of the project to its end.
     pub(crate) fn manage(&self, arguments: &[&str]) {
+        self.output(arguments);
+    }
+
+    /// What this Python code leaves in `result`; `User` is the user model.
+    pub(crate) fn evaluate(&self, code: &str) -> Value {
+        serde_json::from_slice(&self.output(&["evaluate", code])).unwrap()
+    }
+
+    fn output(&self, arguments: &[&str]) -> Vec<u8> {
         let output = self.command().args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
     }
 
     /// Starts the site and waits for its address, which it tells once it listens.

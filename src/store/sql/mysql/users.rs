@@ -1,73 +1,141 @@
-//! The password fields of users.
+//! The users' table.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Params, Value};
-use tokio::sync::Mutex;
+use mysql_async::{Conn, Params, Row, Value};
 use tokio::time::timeout;
 
-use super::connections::connect;
+use super::connections::{Connections, connect};
 use super::error::{Failure, Task};
-use super::{MysqlOptions, quoted};
+use super::statements::{Request, Statements};
+use super::{DIALECT, MysqlOptions};
 use crate::site::error::StoreError;
-use crate::store::sql::users::{Passwords, no_users};
+use crate::store::sql::table::ColumnValue;
+use crate::store::sql::users::{Described, UserConnection, UserRow, Users};
 
-struct Users {
-    options: MysqlOptions,
-    connection: Mutex<Conn>,
-    /// Whether ids are numbers. The server would compare numbers with text as floats.
-    are_numbers: bool,
+/// The maximum number of connections.
+const CONNECTIONS: usize = 8;
+
+/// A table or a column that is missing: `ER_NO_SUCH_TABLE`, `ER_BAD_FIELD_ERROR`.
+const MISSING: [u16; 2] = [1146, 1054];
+
+struct OpenUsers(Arc<Shared>);
+
+struct Shared {
+    options: Arc<MysqlOptions>,
+    connections: Connections,
+    /// Of the session table, which these requests do not use.
+    statements: Statements,
 }
 
 impl MysqlOptions {
-    /// Creates a reader of users from this table.
-    pub(super) async fn users(mut self, table: &str) -> Result<Box<dyn Passwords>, StoreError> {
+    /// Opens a table of users.
+    pub(super) async fn users(mut self, table: &str, columns: &[&str]) -> Result<Users, StoreError> {
         table.clone_into(&mut self.table);
-        let found = within(&self, async {
+        self.connections = CONNECTIONS.min(self.connections);
+        let look = async {
             let mut connection = connect(&self).await?;
-            let columns: Vec<String> = connection
-                .exec(
-                    "SELECT CAST(data_type AS CHAR) FROM information_schema.columns WHERE table_schema = DATABASE() \
-                     AND table_name = ? AND column_name IN ('id', 'password') ORDER BY column_name",
-                    (table,),
-                )
-                .await?;
-            Ok((connection, columns))
-        });
-        let (connection, columns) = found.await?;
-        let [id_type, _] = &columns[..] else { return Err(no_users("mysql", self.place(), table)) };
-        let are_numbers = id_type.to_ascii_lowercase().ends_with("int");
-        Ok(Box::new(Users { options: self, connection: Mutex::new(connection), are_numbers }))
+            let sql = "SELECT CAST(column_name AS CHAR), CAST(column_type AS CHAR) FROM information_schema.columns \
+                       WHERE table_schema = DATABASE() AND table_name = ?";
+            let types: Vec<(String, String)> = connection.exec(sql, (table,)).await?;
+            connection.disconnect().await?;
+            Ok(types)
+        };
+        let types = timeout(self.timeout, look).await.unwrap_or(Err(Failure::Deadline));
+        let types = types.map_err(|failure| failure.explain(&self))?.into_iter().collect();
+        let described = Described { store: "mysql", place: self.place(), table: table.to_owned(), types };
+        described.require(columns)?;
+        let options = Arc::new(self);
+        let (statements, connections) = (Statements::new(&options), Connections::new(Arc::clone(&options)));
+        let shared = Arc::new(Shared { options, connections, statements });
+        Ok(Users::new(Box::new(OpenUsers(shared)), DIALECT, described))
     }
 }
 
-async fn within<T>(options: &MysqlOptions, work: impl Future<Output = Task<T>>) -> Result<T, StoreError> {
-    let done = timeout(options.timeout, work).await.unwrap_or(Err(Failure::Deadline));
-    done.map_err(|failure| failure.explain(options))
+impl OpenUsers {
+    /// Runs a request in its own task, which continues when the caller is cancelled.
+    async fn ask<R: Request>(&self, request: R) -> Result<Option<R::Answer>, StoreError> {
+        let shared = Arc::clone(&self.0);
+        let asked = tokio::spawn(async move { shared.connections.run(&shared.statements, &request).await });
+        match asked.await.unwrap_or(Err(Failure::Stopped)) {
+            Ok(answer) => Ok(Some(answer)),
+            // A name or an id with characters that the column cannot hold is nobody's.
+            Err(failure) if failure.means_absent() => Ok(None),
+            Err(Failure::Server(answer)) if MISSING.contains(&answer.code) => {
+                Err(Described::missing("mysql", &self.0.options.place(), &answer.message))
+            }
+            Err(failure) => Err(failure.explain(&self.0.options)),
+        }
+    }
+}
+
+struct Read {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Request for Read {
+    type Answer = Vec<UserRow>;
+    const READS: bool = true;
+
+    fn size(&self) -> usize {
+        size(&self.values)
+    }
+
+    async fn run(&self, _: &Statements, connection: &mut Conn) -> Task<Vec<UserRow>> {
+        let values = Params::Positional(self.values.clone());
+        let rows: Vec<Row> = connection.exec(self.sql.as_str(), values).await?;
+        Ok(rows.into_iter().map(|row| row.unwrap().into_iter().map(text).collect()).collect())
+    }
+}
+
+struct Change {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Request for Change {
+    type Answer = u64;
+
+    fn size(&self) -> usize {
+        size(&self.values)
+    }
+
+    async fn run(&self, _: &Statements, connection: &mut Conn) -> Task<u64> {
+        connection.exec_drop(self.sql.as_str(), Params::Positional(self.values.clone())).await?;
+        Ok(connection.affected_rows())
+    }
+}
+
+fn size(values: &[Value]) -> usize {
+    // In the protocol, other values take up to 13 bytes.
+    let sizes = values.iter().map(|value| match value {
+        Value::Bytes(bytes) => bytes.len() + 13,
+        _ => 13,
+    });
+    sizes.sum()
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::NULL => None,
+        Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        other => Some(other.as_sql(true)),
+    }
 }
 
 #[async_trait]
-impl Passwords for Users {
-    async fn of(&self, ids: &[String]) -> Result<Vec<(String, String)>, StoreError> {
-        let value = |id: &String| match id.parse::<i64>() {
-            Ok(number) if self.are_numbers => Some(Value::Int(number)),
-            Err(_) if self.are_numbers => None,
-            _ => Some(Value::Bytes(id.clone().into_bytes())),
-        };
-        let values: Vec<Value> = ids.iter().filter_map(value).collect();
-        if values.is_empty() {
-            return Ok(Vec::new());
-        }
-        let places = vec!["?"; values.len()].join(", ");
-        let table = quoted(&self.options.table);
-        let sql = format!("SELECT CAST(id AS CHAR), password FROM {table} WHERE id IN ({places})");
-        let rows = within(&self.options, async {
-            let mut connection = self.connection.lock().await;
-            let rows: Vec<(String, Option<String>)> =
-                connection.exec(sql, Params::Positional(values)).await?;
-            Ok(rows)
-        });
-        Ok(rows.await?.into_iter().map(|(id, password)| (id, password.unwrap_or_default())).collect())
+impl UserConnection for OpenUsers {
+    async fn rows(&self, sql: String, values: Vec<ColumnValue>) -> Result<Vec<UserRow>, StoreError> {
+        let values = values.into_iter().map(Value::from).collect();
+        Ok(self.ask(Read { sql, values }).await?.unwrap_or_default())
+    }
+
+    async fn change(&self, sql: String, values: Vec<ColumnValue>) -> Result<u64, StoreError> {
+        let values = values.into_iter().map(Value::from).collect();
+        Ok(self.ask(Change { sql, values }).await?.unwrap_or_default())
     }
 }
 

@@ -45,9 +45,23 @@ impl Alone {
         });
     }
 
-    /// Runs work that ends by `end`, on a connection that is then returned. When the caller is cancelled, the
-    /// connection is closed.
+    /// Runs work that ends by `end`, on a connection that is then returned, and whose statements end by then too. When
+    /// the caller is cancelled, the connection is closed.
     pub(super) async fn run<T>(
+        &self,
+        end: Instant,
+        work: impl AsyncFnOnce(&mut Connection, &PostgresOptions) -> Task<T>,
+    ) -> Task<T> {
+        let limited = async |connection: &mut Connection, options: &PostgresOptions| {
+            connection.limit(end.saturating_duration_since(Instant::now())).await?;
+            work(connection, options).await
+        };
+        self.lend(end, limited).await
+    }
+
+    /// As [`run`](Self::run), in one round trip less: a statement that the caller gives up may go on for as long as
+    /// any statement may.
+    pub(super) async fn lend<T>(
         &self,
         end: Instant,
         work: impl AsyncFnOnce(&mut Connection, &PostgresOptions) -> Task<T>,
@@ -60,7 +74,6 @@ impl Alone {
                 Some(connection) if !connection.is_over(options).await => connection,
                 _ => Connection::open(options).await?,
             };
-            connection.limit(end.saturating_duration_since(Instant::now())).await?;
             let result = work(&mut connection, options).await;
             match &result {
                 Err(failure) if failure.ends_connection() => connection.close(failure, options),

@@ -86,9 +86,19 @@ impl Connection {
         sql: &str,
         parameters: &[Parameter<'_>],
     ) -> Task<Vec<Row>> {
+        Ok(self.answer(options, sql, parameters).await?.rows)
+    }
+
+    /// Runs a statement that is not prepared; returns its rows, and how many it changed.
+    pub(super) async fn answer(
+        &self,
+        options: &PostgresOptions,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Task<Answer> {
         match self.is_pooled {
-            true => Ok(pooled::run(&self.client, options, self.limit, sql, parameters).await?.rows),
-            false => Ok(pooled::unnamed(&self.client, sql, parameters).await?.rows),
+            true => pooled::run(&self.client, options, self.limit, sql, parameters).await,
+            false => Ok(pooled::unnamed(&self.client, sql, parameters).await?),
         }
     }
 

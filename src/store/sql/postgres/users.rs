@@ -1,90 +1,105 @@
-//! The password fields of users.
+//! The users' table.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
+use super::alone::Alone;
 use super::connection::Connection;
 use super::error::{Failure, Task};
-use super::{PostgresOptions, quoted};
+use super::pooled::{Answer, Parameter};
+use super::{DIALECT, PostgresOptions, quoted};
 use crate::site::error::StoreError;
-use crate::store::sql::users::{Passwords, no_users};
+use crate::store::per_runtime::PerRuntime;
+use crate::store::sql::table::ColumnValue;
+use crate::store::sql::users::{Described, UserConnection, UserRow, Users};
 
-/// The types of the columns `id` and `password` of the table `$1`.
-const COLUMNS: &str = "SELECT format_type(atttypid, NULL) FROM pg_attribute \
-     WHERE attrelid = to_regclass($1::text) AND attname IN ('id', 'password') AND attnum > 0 AND NOT attisdropped \
-     ORDER BY attname";
+/// The columns of the table `$1` and their types. The -1 keeps `character` from meaning one character.
+const COLUMNS: &str = "SELECT attname::text, format_type(atttypid, -1) FROM pg_attribute \
+     WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped";
 
-struct Users {
-    options: PostgresOptions,
-    connection: Connection,
-    /// With its schema, if one was given.
-    table: String,
-    /// The type of the ids, as the server names it.
-    id_type: String,
+struct OpenUsers {
+    options: Arc<PostgresOptions>,
+    connections: PerRuntime<Alone>,
 }
 
 impl PostgresOptions {
-    /// Creates a reader of users from this table.
-    pub(super) async fn users(mut self, table: &str) -> Result<Box<dyn Passwords>, StoreError> {
+    /// Opens a table of users.
+    pub(super) async fn users(mut self, table: &str, columns: &[&str]) -> Result<Users, StoreError> {
         // For messages.
         table.clone_into(&mut self.table);
         let parts: Vec<String> = table.split('.').map(quoted).collect();
         let quoted_table = parts.join(".");
-        let found = within(&self, async {
+        let look = async {
             let connection = Connection::open(&self).await?;
-            let columns = connection.ask(&self, COLUMNS, &[(&quoted_table, Type::TEXT)]).await?;
-            let id_type = match &columns[..] {
-                [id, _] => Some(id.try_get::<_, String>(0)?),
-                _ => None,
-            };
-            Ok((connection, id_type))
-        });
-        match found.await? {
-            (connection, Some(id_type)) => {
-                Ok(Box::new(Users { options: self, connection, table: quoted_table, id_type }))
+            let rows = connection.ask(&self, COLUMNS, &[(&quoted_table, Type::TEXT)]).await?;
+            rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Task<_>>()
+        };
+        let types = timeout(self.timeout, look).await.unwrap_or(Err(Failure::Deadline));
+        let types = types.map_err(|failure| failure.explain(&self))?;
+        let described = Described { store: "postgres", place: self.place(), table: table.to_owned(), types };
+        described.require(columns)?;
+        let users = OpenUsers { options: Arc::new(self), connections: PerRuntime::new() };
+        Ok(Users::new(Box::new(users), DIALECT, described))
+    }
+}
+
+impl OpenUsers {
+    async fn ask(&self, sql: &str, values: &[ColumnValue], end: Instant) -> Task<Answer> {
+        let values: Vec<Option<String>> = values.iter().map(text).collect();
+        let parameters: Vec<Parameter<'_>> = values.iter().map(|value| (value as _, Type::TEXT)).collect();
+        let connections = self.connections.with(|| Alone::new(Arc::clone(&self.options)), |own| own.clone());
+        let ask = async |connection: &mut Connection, options: &PostgresOptions| {
+            connection.answer(options, sql, &parameters).await
+        };
+        connections.lend(end, ask).await
+    }
+
+    fn explain(&self, failure: Failure) -> StoreError {
+        match &failure {
+            Failure::Server { code, message }
+                if [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN].contains(code) =>
+            {
+                Described::missing("postgres", &self.options.place(), message)
             }
-            _ => Err(no_users("postgres", self.place(), table)),
+            _ => failure.explain(&self.options),
         }
     }
 }
 
-async fn within<T>(options: &PostgresOptions, work: impl Future<Output = Task<T>>) -> Result<T, StoreError> {
-    let done = timeout(options.timeout, work).await.unwrap_or(Err(Failure::Deadline));
-    done.map_err(|failure| failure.explain(options))
-}
-
-impl Users {
-    /// Whether the server would read the text as an id of this type.
-    fn may_be_id(&self, id: &str) -> bool {
-        match self.id_type.as_str() {
-            "smallint" => id.parse::<i16>().is_ok(),
-            "integer" => id.parse::<i32>().is_ok(),
-            "bigint" => id.parse::<i64>().is_ok(),
-            "uuid" => id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
-            _ => true,
-        }
+fn text(value: &ColumnValue) -> Option<String> {
+    match value {
+        ColumnValue::Null => None,
+        ColumnValue::Integer(number) => Some(number.to_string()),
+        ColumnValue::Text(text) => Some(text.clone()),
     }
 }
 
 #[async_trait]
-impl Passwords for Users {
-    async fn of(&self, ids: &[String]) -> Result<Vec<(String, String)>, StoreError> {
-        let Users { table, id_type, .. } = self;
-        let ids: Vec<&String> = ids.iter().filter(|id| self.may_be_id(id)).collect();
-        let is_uuid = id_type == "uuid";
-        let id = if is_uuid { "replace(\"id\"::text, '-', '')" } else { "\"id\"::text" };
-        let sql = format!(
-            "SELECT {id}, \"password\"::text FROM {table} WHERE \"id\" = ANY ($1::text[]::{id_type}[])"
-        );
-        let rows =
-            within(&self.options, self.connection.ask(&self.options, &sql, &[(&ids, Type::TEXT_ARRAY)]))
-                .await?;
-        let read = |row: &tokio_postgres::Row| -> Task<(String, String)> {
-            Ok((row.try_get(0)?, row.try_get::<_, Option<String>>(1)?.unwrap_or_default()))
+impl UserConnection for OpenUsers {
+    async fn rows(&self, sql: String, values: Vec<ColumnValue>) -> Result<Vec<UserRow>, StoreError> {
+        let end = Instant::now() + self.options.timeout;
+        let answer = match self.ask(&sql, &values, end).await {
+            // The server had ended the connection while it was idle.
+            Err(Failure::Closed | Failure::Connection(_)) => self.ask(&sql, &values, end).await,
+            answer => answer,
         };
-        let read = rows.iter().map(read).collect::<Task<Vec<_>>>();
-        read.map_err(|failure| failure.explain(&self.options))
+        let read = |answer: Answer| {
+            let row = |row: &tokio_postgres::Row| {
+                (0..row.len()).map(|column| Ok(row.try_get(column)?)).collect::<Task<UserRow>>()
+            };
+            answer.rows.iter().map(row).collect::<Task<Vec<UserRow>>>()
+        };
+        answer.and_then(read).map_err(|failure| self.explain(failure))
+    }
+
+    async fn change(&self, sql: String, values: Vec<ColumnValue>) -> Result<u64, StoreError> {
+        let end = Instant::now() + self.options.timeout;
+        let answer = self.ask(&sql, &values, end).await;
+        answer.map(|answer| answer.changed).map_err(|failure| self.explain(failure))
     }
 }
 

@@ -1,75 +1,77 @@
-//! The password fields of users.
+//! The users' table.
 
 use async_trait::async_trait;
-use rusqlite::types::Value;
-use rusqlite::{Connection, params, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 
-use super::error::Task;
-use super::{DIALECT, SqliteOptions, connections, threads};
+use super::error::{Failure, Task};
+use super::threads::Threads;
+use super::{Columns, DIALECT, ExtraValue, SqliteOptions, connections, threads};
 use crate::site::error::StoreError;
-use crate::store::sql::users::{Passwords, no_users};
+use crate::store::sql::table::ColumnValue;
+use crate::store::sql::users::{Described, UserConnection, UserRow, Users};
 
-/// The number of values that every SQLite accepts in one statement.
-const VALUES: usize = 900;
-
-struct Users(SqliteOptions);
+struct OpenUsers {
+    options: SqliteOptions,
+    threads: Threads,
+}
 
 impl SqliteOptions {
-    /// Creates a reader of users from this table.
-    pub(super) async fn users(mut self, table: &str) -> Result<Box<dyn Passwords>, StoreError> {
+    /// Opens a table of users; the first of the columns is the id's.
+    pub(super) async fn users(mut self, table: &str, columns: &[&str]) -> Result<Users, StoreError> {
         table.clone_into(&mut self.table);
-        let is_there = look(&self, |connection, table| {
-            let columns = "SELECT COUNT(*) FROM pragma_table_info(?1) WHERE name IN ('id', 'password')";
-            Ok(connection.query_row(columns, params![table], |row| row.get::<_, i64>(0))? == 2)
-        });
-        if is_there.await? {
-            Ok(Box::new(Users(self)))
-        } else {
-            Err(no_users("sqlite", self.path.display(), table))
+        let own = self.clone();
+        let look = move || {
+            connections::alone(&own, false, |connection| {
+                let sql = "SELECT name, type FROM pragma_table_xinfo(?1)";
+                let mut statement = connection.prepare(sql)?;
+                let types = statement.query_map([&own.table], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                Ok(types.collect::<Result<_, _>>()?)
+            })
+        };
+        let types = threads::once(look).await.map_err(|failure| failure.explain(&self))?;
+        let place = self.path.display().to_string();
+        let described = Described { store: "sqlite", place, table: table.to_owned(), types };
+        described.require(columns)?;
+        // What the threads look for when they open the file: the table, and its id.
+        let id = columns.first().copied().unwrap_or_default().to_owned();
+        self.columns = Columns { session_key: id.clone(), session_data: id.clone(), expire_date: id };
+        (self.extra_columns, self.cache) = (Vec::new(), None);
+        let threads = Threads::start(&self).await.map_err(|failure| failure.explain(&self))?;
+        Ok(Users::new(Box::new(OpenUsers { options: self, threads }), DIALECT, described))
+    }
+}
+
+impl OpenUsers {
+    fn explain(&self, failure: Failure) -> StoreError {
+        match &failure {
+            Failure::Sqlite(error) if error.to_string().contains("no such ") => {
+                Described::missing("sqlite", &self.options.path.display().to_string(), &error.to_string())
+            }
+            _ => failure.explain(&self.options),
         }
     }
 }
 
-/// Runs read-only work, with the name of the table.
-async fn look<T: Send + 'static>(
-    options: &SqliteOptions,
-    work: impl FnOnce(&Connection, &str) -> Task<T> + Send + 'static,
-) -> Result<T, StoreError> {
-    let own = options.clone();
-    let look = move || {
-        connections::alone(&own, false, |connection| {
-            connection.pragma_update(None, "query_only", true)?;
-            work(connection, &own.table)
-        })
-    };
-    threads::once(look).await.map_err(|failure| failure.explain(options))
-}
-
 #[async_trait]
-impl Passwords for Users {
-    async fn of(&self, ids: &[String]) -> Result<Vec<(String, String)>, StoreError> {
-        let ids = ids.to_owned();
-        let read = move |connection: &Connection, table: &str| {
-            let mut found = Vec::new();
-            for ids in ids.chunks(VALUES) {
-                // The column's type decides the comparison: `7` is a number where ids are numbers.
-                let places = vec!["?"; ids.len()].join(", ");
-                let sql = format!(
-                    "SELECT CAST(\"id\" AS TEXT), \"password\" FROM {} WHERE \"id\" IN ({places})",
-                    DIALECT.quoted(table)
-                );
-                let values = params_from_iter(ids.iter().map(|id| Value::Text(id.clone())));
-                let mut statement = connection.prepare(&sql)?;
-                let rows = statement.query_map(values, |row| {
-                    Ok((row.get(0)?, row.get::<_, Option<String>>(1)?.unwrap_or_default()))
-                })?;
-                for row in rows {
-                    found.push(row?);
-                }
-            }
-            Ok(found)
+impl UserConnection for OpenUsers {
+    async fn rows(&self, sql: String, values: Vec<ColumnValue>) -> Result<Vec<UserRow>, StoreError> {
+        let read = move |connection: &Connection| -> Task<Vec<UserRow>> {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let count = statement.column_count();
+            let rows = statement.query_map(params_from_iter(values.into_iter().map(ExtraValue)), |row| {
+                (0..count).map(|column| row.get(column)).collect()
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
         };
-        look(&self.0, read).await
+        self.threads.read(read).await.map_err(|failure| self.explain(failure))
+    }
+
+    async fn change(&self, sql: String, values: Vec<ColumnValue>) -> Result<u64, StoreError> {
+        let write = move |connection: &Connection| -> Task<u64> {
+            let values = params_from_iter(values.iter().cloned().map(ExtraValue));
+            Ok(connection.prepare_cached(&sql)?.execute(values)? as u64)
+        };
+        self.threads.write(write).await.map_err(|failure| self.explain(failure))
     }
 }
 

@@ -3,9 +3,11 @@
     python manage.py migrate
     python manage.py createcachetable
     python manage.py create-user NAME PASSWORD
+    python manage.py evaluate CODE   prints what the code leaves in `result`, as JSON
     python manage.py serve     prints its address; ends when its standard input does
 """
 
+import json
 import os
 import sys
 import threading
@@ -39,5 +41,9 @@ if __name__ == "__main__":
             call_command("createcachetable", verbosity=0)
         case ["create-user", name, password]:
             get_user_model().objects.create_superuser(name, password=password)
+        case ["evaluate", code]:
+            variables = {"User": get_user_model()}
+            exec(code, variables)
+            print(json.dumps(variables.get("result")))
         case ["serve"]:
             serve()

@@ -21,7 +21,10 @@ CACHES = {
 }
 SESSION_ENGINE = os.environ.get("SITE_SESSION_ENGINE", "db")
 OWN_APPS = ["custom_sessions"] if SESSION_ENGINE == "custom_sessions.engine" else []
-if not OWN_APPS:
+AUTH_USER_MODEL = os.environ.get("SITE_USER_MODEL", "auth.User")
+if AUTH_USER_MODEL != "auth.User":
+    OWN_APPS.append(AUTH_USER_MODEL.split(".")[0])
+if SESSION_ENGINE != "custom_sessions.engine":
     # The engines of Django, or of another package in their place.
     SESSION_ENGINE = os.environ.get("SITE_ENGINES", "django.contrib.sessions.backends") + "." + SESSION_ENGINE
 sys.path += filter(None, [os.environ.get("SITE_PACKAGES")])
@@ -32,7 +35,8 @@ CSRF_USE_SESSIONS = os.environ.get("SITE_CSRF") == "session"
 USE_TZ = not time_zone
 TIME_ZONE = time_zone or "UTC"
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    # Its forms need a user model with `is_staff`.
+    *(["django.contrib.admin"] if AUTH_USER_MODEL == "auth.User" else []),
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",

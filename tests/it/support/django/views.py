@@ -3,6 +3,7 @@
 import json
 from datetime import datetime, timedelta, timezone
 
+from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.auth import authenticate, get_user_model, login, logout
 from django.contrib.sessions.models import Session
@@ -167,5 +168,6 @@ urlpatterns = [
     path("sessions_of", sessions_of),
     path("set_expiry", set_expiry),
     path("expiry", expiry),
-    path("admin/", admin.site.urls),
 ]
+if apps.is_installed("django.contrib.admin"):
+    urlpatterns.append(path("admin/", admin.site.urls))
