@@ -60,7 +60,7 @@
 //! `axum` is the default. Each store is a feature: `sqlite`, `postgres`, `mysql`, `redis` (also `redis-cluster`,
 //! `redis-sentinel`, `redis-formats`), `memcached`, `file`. TLS is one more each: `postgres-tls`, `mysql-tls`, `redis-tls`,
 //! `memcached-tls`. Others are `actix`, `tower`, `time-zones` (for Django sites with `USE_TZ = False`), `settings-file`,
-//! `passwords`, `metrics`, `testing` and `conformance`. A feature adds API and changes no default.
+//! `passwords`, `encryption`, `metrics`, `testing` and `conformance`. A feature adds API and changes no default.
 
 mod cleaner;
 #[cfg(feature = "conformance")]
@@ -106,6 +106,8 @@ pub use site::settings::{
     ConcurrentChanges, CookieScope, GivenSettings, InterruptedSession, SameSite, SecretCheck, Settings,
     SettingsDigest, SettingsError, Transport,
 };
+#[cfg(feature = "encryption")]
+pub use store::EncryptedStore;
 #[cfg(feature = "file")]
 pub use store::FileStore;
 #[cfg(feature = "memcached")]
@@ -142,6 +144,9 @@ pub use web::tower::{
 mod documents {
     #[doc = include_str!("../README.md")]
     mod readme {}
+    #[cfg(feature = "encryption")]
+    #[doc = include_str!("../docs/encryption.md")]
+    mod encryption {}
     #[doc = include_str!("../docs/from-django.md")]
     mod from_django {}
     #[doc = include_str!("../docs/from-tower-sessions.md")]

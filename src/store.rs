@@ -17,6 +17,8 @@ pub mod cached_db;
 mod connect;
 mod connect_or_create;
 pub(crate) mod contract;
+#[cfg(feature = "encryption")]
+mod encrypted;
 #[cfg(feature = "file")]
 pub mod file;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
@@ -63,6 +65,8 @@ pub use connect::{connect, open_cache};
 pub use connect_or_create::connect_or_create;
 pub(crate) use connect_or_create::create;
 pub use contract::{Created, IntoSharedStore, Progress, Record, Rotated, SessionStore, Touched, Updated};
+#[cfg(feature = "encryption")]
+pub use encrypted::{EncryptedStore, EncryptionKey, EncryptionKeys, encryption_key_id};
 #[cfg(feature = "file")]
 pub use file::FileStore;
 pub use listing::{Count, Listed, Listing, Paged, Pages};

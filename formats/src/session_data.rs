@@ -61,7 +61,8 @@ impl SessionData {
 
     /// Parses a dictionary from ASCII text whose signature has been verified. Lists and dictionaries in it
     /// are checked when they are read.
-    pub(crate) fn from_signed_json(json: &str) -> Result<SessionData, ValueError> {
+    #[doc(hidden)]
+    pub fn from_signed_json(json: &str) -> Result<SessionData, ValueError> {
         SessionData::from_text(json, Nested::Passed)
     }
 

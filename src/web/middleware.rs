@@ -23,6 +23,8 @@ use crate::site::clock::Clock;
 use crate::site::error::Error;
 use crate::site::session_key::{KeyGenerator, SessionKey};
 use crate::site::settings::{InterruptedSession, Settings, SettingsError, Transport};
+#[cfg(feature = "encryption")]
+use crate::store::contract::SessionStore;
 use crate::store::contract::{IntoSharedStore, Touched};
 use crate::user_sessions::UserSessions;
 
@@ -210,6 +212,13 @@ impl SessionMiddleware {
     #[must_use]
     pub fn on_event(self, listener: impl Fn(&SessionEvent) + Send + Sync + 'static) -> SessionMiddleware {
         self.site.events.listen(listener);
+        self
+    }
+
+    /// Uses another store that was opened with the same settings.
+    #[cfg(feature = "encryption")]
+    pub(crate) fn with_store(mut self, store: Arc<dyn SessionStore>) -> SessionMiddleware {
+        Arc::make_mut(&mut self.site).store = store;
         self
     }
 

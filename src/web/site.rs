@@ -146,6 +146,41 @@ impl Site {
         self
     }
 
+    /// Encrypts the sessions: [`EncryptedStore`](crate::EncryptedStore) around the site's store. The index of user
+    /// sessions is not encrypted.
+    ///
+    /// ```
+    /// use cloakroom::store::{EncryptionKey, EncryptionKeys};
+    /// use cloakroom::{Settings, Site};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// // Usually `std::env::var("ENCRYPTION_KEYS")?.parse()?`.
+    /// let keys = EncryptionKeys::new([EncryptionKey::from_bytes([7; 32])])?;
+    /// let site = Site::connect("memory:", Settings::new("secret")).await?.encrypted(keys)?;
+    /// let session = site.new_session();
+    /// session.set("iban", "CH93")?;
+    /// session.save().await?;
+    /// let again = site.session(session.session_key().unwrap()).await?.unwrap();
+    /// assert_eq!(again.get::<String>("iban")?.as_deref(), Some("CH93"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// When the site already has an index of user sessions, which would look at the sessions without the keys.
+    #[cfg(feature = "encryption")]
+    pub fn encrypted(self, keys: crate::store::EncryptionKeys) -> Result<Site, SettingsError> {
+        if self.user_sessions().is_some() {
+            let problem = "the index of user sessions was opened before, and cannot read encrypted sessions";
+            return Err(SettingsError::new(
+                "user_sessions",
+                problem,
+                "call `encrypted` before `index_user_sessions`",
+            ));
+        }
+        let store = Arc::new(crate::store::EncryptedStore::new(self.store(), keys));
+        Ok(Site { middleware: self.middleware.with_store(store), ..self })
+    }
+
     /// Keeps the index of user sessions in the site's own store, to list where a user is logged in and to log out
     /// everywhere: [`user_sessions`](crate::user_sessions).
     ///

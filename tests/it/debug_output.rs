@@ -372,6 +372,11 @@ async fn sessions(shown: &mut Shown, settings: &Settings) {
     let text = format!("secret_key = ['{SECRET}']");
     let error = cloakroom::GivenSettings::from_toml(&text, Path::new("")).unwrap_err();
     shown.add("SettingsFileError", &error);
+    let key = cloakroom::store::EncryptionKey::from_bytes(KEY.as_bytes().try_into().unwrap());
+    shown.add("EncryptionKey", &key);
+    let keys = cloakroom::store::EncryptionKeys::new([key]).unwrap();
+    shown.add("EncryptionKeys", &keys);
+    shown.add("EncryptedStore", &cloakroom::EncryptedStore::new(user_sessions.store(), keys));
     shown.add("SettingsDigest", &cloakroom::SettingsDigest::of_signed_text(settings));
 
     shown.add("SessionMiddleware", &middleware);

@@ -1,6 +1,8 @@
 //! A real Django and a real axum site on one SQLite file: one browser goes to both.
 
 mod cookie_methods;
+#[cfg(feature = "encryption")]
+mod encrypted;
 mod everywhere;
 mod expiry;
 #[cfg(any(feature = "redis", feature = "memcached"))]

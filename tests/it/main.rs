@@ -13,6 +13,7 @@ mod clearing;
 mod connect_or_create;
 mod cookie_age;
 #[cfg(all(
+    feature = "encryption",
     feature = "memcached",
     feature = "mysql",
     feature = "postgres",
@@ -24,6 +25,8 @@ mod cookie_age;
 mod debug_output;
 mod dependencies;
 mod django;
+#[cfg(all(feature = "encryption", feature = "redis", feature = "sqlite"))]
+mod encryption;
 mod extra_columns;
 mod faults;
 mod file_cache;

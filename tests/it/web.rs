@@ -3,6 +3,8 @@
 
 mod bad_cookies;
 mod cookies;
+#[cfg(feature = "encryption")]
+mod encrypted;
 mod failures;
 mod former_cookies;
 mod handlers;

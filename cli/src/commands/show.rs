@@ -1,7 +1,7 @@
 //! `cloakroom show`: shows a session's contents.
 
 use clap::Args;
-use cloakroom::store::Listed;
+use cloakroom::store::{Listed, encryption_key_id};
 use cloakroom::{Clock, StoreErrorKind, SystemClock};
 
 use crate::ending::Ending;
@@ -19,7 +19,8 @@ Examples:
   xclip -o | cloakroom show --from-django manage.py -
 
 With --json each session is an object on one line, with id, state, format, user, expire_date and data. The data \
-is the stored JSON, in Python's dialect: NaN, Infinity and integers of any size are possible.
+is the stored JSON, in Python's dialect: NaN, Infinity and integers of any size are possible. Of an encrypted session \
+it is `_cloakroom_encrypted` and a text; without --json the key's id is shown in its place.
 
 Exit codes: 0 each was shown, 1 one does not exist, has expired or cannot be read, 2 wrong usage.";
 
@@ -71,6 +72,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
             }
             Err(error) => return Err(error.into()),
         };
+        let key_id = loaded.data().and_then(encryption_key_id);
         let data = json_on_one_line(loaded.data().map_or_else(|| "{}".to_owned(), |data| data.to_json()));
         if !loaded.is_genuine() {
             fail("not genuine: it was not signed with this secret, or for another session class");
@@ -83,13 +85,14 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
             say(&format!("{},\"data\":{data}}}", entry.trim_end_matches('}')))?;
             continue;
         }
+        let encrypted = key_id.map(|id| format!("encrypted with the key {id}"));
         for (name, value) in [
             ("id", entry.id.as_str()),
             ("state", entry.state.name()),
             ("format", entry.format.map_or("-", |format| format.name())),
             ("expires", entry.expire_date.as_deref().unwrap_or("-")),
             ("user", entry.user.as_deref().unwrap_or("-")),
-            ("data", &data),
+            ("data", encrypted.as_deref().unwrap_or(&data)),
         ] {
             say(&format!("{name:<8} {value}"))?;
         }
