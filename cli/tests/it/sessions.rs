@@ -223,3 +223,26 @@ fn keys_and_stores_that_are_none_are_explained() {
         assert!(ran.stderr.contains(part) || arguments[0] == "delete", "{ran:?}");
     }
 }
+
+/// The command has no keys. It says so, and still counts, lists and deletes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_session_is_told_as_such() {
+    use cloakroom::store::{EncryptionKey, EncryptionKeys};
+
+    let folder = tempfile::tempdir().unwrap();
+    let url = sqlite(folder.path());
+    let key = EncryptionKey::from_bytes([7; 32]);
+    let store = cloakroom::EncryptedStore::new(open(&url).await, EncryptionKeys::new([key.clone()]).unwrap());
+    let seven = create(&store, r#"{"_auth_user_id":"7","iban":"CH93"}"#, 5).await;
+    let cloakroom = |arguments: &[&str]| {
+        with_secret(&[&arguments[..1], &["--store", &url], &arguments[1..]].concat(), "")
+    };
+    let shown = cloakroom(&["show", seven.as_str()]);
+    let told = format!("data     encrypted with the key {}\n", key.id());
+    assert!(shown.code == 0 && shown.stdout.contains(&told) && !shown.stdout.contains("CH93"), "{shown:?}");
+    let shown = cloakroom(&["show", seven.as_str(), "--json"]).json();
+    assert!(shown["data"]["_cloakroom_encrypted"].as_str().unwrap().starts_with("1."), "{shown}");
+    assert_eq!(cloakroom(&["count", "--json"]).json()["live"], 1);
+    assert_eq!(cloakroom(&["list", "--user", "7"]).stdout, "", "it does not know the user");
+    assert_eq!(cloakroom(&["delete", seven.as_str()]).code, 0);
+}

@@ -37,8 +37,9 @@ const OF_SIGNED_TEXT: [&str; 7] = [
     "time_zone",
 ];
 
-/// The settings that also decide a session's name or age in files and cookies.
-const OF_COOKIES: [&str; 2] = ["cookie_name", "cookie_age"];
+/// The setting that also decides how long a session in a file or a cookie lives. Layers on one store may differ in the
+/// cookie's name.
+const OF_AGE: &str = "cookie_age";
 
 impl SettingsDigest {
     /// The digests for a store that keeps signed text.
@@ -56,9 +57,9 @@ impl SettingsDigest {
         SettingsDigest::of(settings, &OF_SIGNED_TEXT)
     }
 
-    /// The same, with the cookie's name and age.
+    /// The same for a store that ends sessions by the cookie's age.
     pub(crate) fn of_files_and_cookies(settings: &Settings) -> SettingsDigest {
-        SettingsDigest::of(settings, &[&OF_SIGNED_TEXT[..], &OF_COOKIES].concat())
+        SettingsDigest::of(settings, &[&OF_SIGNED_TEXT[..], &[OF_AGE]].concat())
     }
 
     fn of(settings: &Settings, names: &[&'static str]) -> SettingsDigest {
@@ -104,7 +105,6 @@ fn digest(settings: &Settings, name: &str) -> u64 {
         "compression" => format!("{:?}", settings.compression).hash(&mut hasher),
         "max_decompressed_bytes" => settings.max_decompressed_bytes.hash(&mut hasher),
         "time_zone" => format!("{:?}", settings.time_zone).hash(&mut hasher),
-        "cookie_name" => settings.cookie_name.hash(&mut hasher),
         "cookie_age" => settings.cookie_age.hash(&mut hasher),
         _ => {}
     }
