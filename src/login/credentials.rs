@@ -4,12 +4,73 @@ use async_trait::async_trait;
 
 #[cfg(feature = "passwords")]
 use super::passwords::PasswordHasher;
-use super::users::{AuthUser, UserSource};
+#[cfg(feature = "passwords")]
+use super::users::AuthUser;
+use super::users::UserSource;
 #[cfg(feature = "passwords")]
 use crate::site::error::Error;
 use crate::site::error::StoreError;
 
 /// A [`UserSource`] whose users log in with a name and a password, for `auth::authenticate`.
+/// [`DjangoUsers`](crate::auth::DjangoUsers) is one for Django's tables.
+///
+/// ```
+/// use std::borrow::Cow;
+/// use std::sync::Mutex;
+/// use cloakroom::auth::{AuthUser, CredentialSource, UserSource};
+/// use cloakroom::{StoreError, async_trait};
+///
+/// #[derive(Clone)]
+/// struct Admin {
+///     password: String,
+/// }
+///
+/// impl AuthUser for Admin {
+///     fn id(&self) -> Cow<'_, str> {
+///         "admin".into()
+///     }
+///
+///     fn password(&self) -> &str {
+///         &self.password
+///     }
+/// }
+///
+/// /// A service with one user.
+/// struct OneAdmin(Mutex<Admin>);
+///
+/// #[async_trait]
+/// impl UserSource for OneAdmin {
+///     type User = Admin;
+///
+///     async fn find(&self, id: &str) -> Result<Option<Admin>, StoreError> {
+///         Ok((id == "admin").then(|| self.0.lock().unwrap().clone()))
+///     }
+/// }
+///
+/// #[async_trait]
+/// impl CredentialSource for OneAdmin {
+///     async fn find_by_username(&self, username: &str) -> Result<Option<Admin>, StoreError> {
+///         self.find(username).await
+///     }
+///
+///     async fn set_password(&self, user: &Admin, encoded: &str) -> Result<Option<Admin>, StoreError> {
+///         let mut admin = self.0.lock().unwrap();
+///         if admin.password != user.password {
+///             return Ok(None);
+///         }
+///         admin.password = encoded.to_owned();
+///         Ok(Some(admin.clone()))
+///     }
+/// }
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let admins = OneAdmin(Mutex::new(Admin { password: "pbkdf2_sha256$old".to_owned() }));
+/// let admin = admins.find_by_username("admin").await?.unwrap();
+/// let changed = admins.set_password(&admin, "pbkdf2_sha256$new").await?.unwrap();
+/// assert_eq!(changed.password(), "pbkdf2_sha256$new");
+/// assert!(admins.set_password(&admin, "pbkdf2_sha256$other").await?.is_none(), "changed meanwhile");
+/// # Ok::<(), StoreError>(()) }).unwrap();
+/// ```
 #[async_trait]
 pub trait CredentialSource: UserSource {
     /// Returns the user with this name, active or not; `None` if there is no such user. Django's
