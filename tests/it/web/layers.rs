@@ -154,12 +154,15 @@ async fn the_outermost_layer_of_a_cookie_answers_a_failing_save(on: Adapter) {
     let answer = |text: &'static str| {
         Layer::from(layer.clone()).on_error(move |_, _| Answer { status: 503, ..Answer::from(text) })
     };
-    let pages = Pages::new().nest("/in", pages().layer(answer("the inner one")));
+    let refused = loaded(|_, _| async { Err::<(), _>(Error::NotLoggedIn) });
+    let pages = Pages::new().nest("/in", pages().page("/refused", refused).layer(answer("the inner one")));
     let site = on.serve(pages.layer(answer("the outer one"))).await;
     store.fail(Some(("create", StoreErrorKind::Unavailable)));
     let reply = Browser::new().get(site.url("/in/visit")).await;
     assert_eq!((reply.status, reply.body.as_str()), (503, "the outer one"));
     assert_eq!((reply.vary(), reply.set_cookies().len(), store.calls()), (Some("Cookie"), 0, vec!["create"]));
+    let reply = Browser::new().get(site.url("/in/refused")).await;
+    assert_eq!((reply.status, reply.body.as_str()), (503, "the outer one"), "an error of a page too");
 }
 
 async fn two_layers_of_one_cookie_with_different_stores_are_an_error(on: Adapter) {
