@@ -290,9 +290,30 @@ async fn users_in_postgres() {
 #[cfg(feature = "mysql")]
 #[tokio::test(flavor = "multi_thread")]
 async fn users_in_mariadb() {
+    use mysql_async::prelude::Queryable;
+
     let folder = tempfile::tempdir().unwrap();
-    users_of(BackEnd::mariadb(folder.path()).await, folder.path()).await;
+    let back_end = BackEnd::mariadb(folder.path()).await;
+    let url = back_end.url.clone();
+    users_of(back_end, folder.path()).await;
     members_of(BackEnd::mariadb(folder.path()).await).await;
+
+    // Tables of an older MySQL, whose characters have up to three bytes.
+    let mut connection = crate::support::servers::mariadb::connection(&url).await;
+    for sql in [
+        "ALTER TABLE auth_user MODIFY username varchar(150) CHARACTER SET utf8mb3",
+        "ALTER TABLE auth_permission CONVERT TO CHARACTER SET latin1",
+    ] {
+        connection.query_drop(sql).await.unwrap();
+    }
+    let users = DjangoUsers::open(&url, UserModel::default()).await.unwrap();
+    assert!(users.find_by_username("🦀").await.unwrap().is_none());
+    let user = users.find_by_username("grouped").await.unwrap().unwrap();
+    let grants = users.grants(&user).await.unwrap();
+    assert!(
+        grants.groups.contains("Éditeurs 🦀") && grants.permissions.contains("auth.view_user"),
+        "{grants:?}"
+    );
 }
 
 /// Each Django has iterations of its own, which the documentation of `PasswordAlgorithm` names.
