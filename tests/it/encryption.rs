@@ -164,21 +164,23 @@ async fn on_every_store_only_the_keys_open_a_session() {
     }
 }
 
-/// The engine `file` reads an expiry in the data, and so does Django's `clearsessions`.
+/// The engine `file` reads an expiry in the data, and Django's `clearsessions` does too. Of an encrypted session the file's
+/// time alone tells it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_in_a_file_ends_at_its_own_expiry() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings::new("secret");
     let store = encrypted(Arc::new(cloakroom::FileStore::at(folder.path()).open(&settings).await.unwrap()));
-    let session = Session::new(Arc::clone(&store), settings);
-    session.set("iban", SECRET_TEXT).unwrap();
-    session.set_expiry(Expiry::sliding(TimeDelta::hours(1))).unwrap();
-    session.save().await.unwrap();
-    let key = session.session_key().unwrap();
-    let now = Utc::now();
-    assert!(store.load(&key, now + TimeDelta::minutes(59)).await.unwrap().is_some());
-    assert!(store.load(&key, now + TimeDelta::minutes(61)).await.unwrap().is_none());
-    assert_eq!(store.clear_expired(now + TimeDelta::hours(2)).await.unwrap(), 1);
+    for expiry in [Expiry::sliding(TimeDelta::hours(1)), Expiry::fixed(TimeDelta::hours(1))] {
+        let session = Session::new(Arc::clone(&store), settings.clone());
+        session.set("iban", SECRET_TEXT).unwrap();
+        session.set_expiry(expiry).unwrap();
+        session.save().await.unwrap();
+        let (key, now) = (session.session_key().unwrap(), Utc::now());
+        assert!(store.load(&key, now + TimeDelta::minutes(59)).await.unwrap().is_some());
+        assert!(store.load(&key, now + TimeDelta::minutes(61)).await.unwrap().is_none());
+        assert_eq!(store.clear_expired(now + TimeDelta::hours(2)).await.unwrap(), 1);
+    }
 }
 
 /// Users are listed and logged out, over encrypted sessions in SQLite, and a store that moves keeps them.

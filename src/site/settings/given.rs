@@ -295,7 +295,12 @@ impl GivenSettings {
         for (_, setting, variable, value) in found {
             let Ok(value) = value.into_string() else {
                 let problem = format!("the environment variable {variable} is not UTF-8");
-                return Err(SettingsError::new(setting, problem, "write it in UTF-8"));
+                let remedy = if setting == "secret_key" {
+                    "put its bytes into a file, and name that in CLOAKROOM_SECRET_KEY_FILE"
+                } else {
+                    "write it in UTF-8"
+                };
+                return Err(SettingsError::new(setting, problem, remedy));
             };
             let is_secret = is_secret(setting);
             if value.is_empty() && !is_secret {

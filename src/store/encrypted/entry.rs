@@ -3,14 +3,12 @@
 //! BASE64 holds the nonce of 24 bytes, the encrypted bytes, and the tag of 16. The bytes are a `j` and the session's JSON,
 //! or a `p` and its pickle where JSON would lose a value. The associated data is what stands before BASE64, a zero byte,
 //! and either `k` and the session key, or `c` for a session in a cookie.
-//!
-//! A session's own expiry is also kept outside: stores and Django's `clearsessions` read it there. The one inside counts.
 
 use chacha20poly1305::XNonce;
 use chacha20poly1305::aead::{Aead, Payload};
 use cloakroom_formats::private::{decode_standard, encode_standard};
 use cloakroom_formats::signing::DEFAULT_MAX_DECOMPRESSED_BYTES;
-use cloakroom_formats::{EXPIRY_KEY, SessionData, Value, ValueError};
+use cloakroom_formats::{SessionData, Value, ValueError};
 
 use super::keys::{EncryptionKey, EncryptionKeys};
 use crate::site::error::{StoreError, StoreErrorKind};
@@ -101,9 +99,6 @@ fn seal_with(
     let text = head + &encode_standard(&[&nonce, &sealed[..]].concat());
     let mut entry = SessionData::new();
     entry.write(ENCRYPTED, &text)?;
-    if let Some(expiry) = data.get(EXPIRY_KEY) {
-        entry.insert(EXPIRY_KEY, expiry.clone());
-    }
     Ok(entry)
 }
 
@@ -115,7 +110,7 @@ pub(super) fn open(
     let Some(text) = entry.get(ENCRYPTED).map(Value::deserialize::<String>) else {
         return if keys.accepts_plain() { Ok(entry) } else { Err(Closed::Plain) };
     };
-    if entry.len() > 1 + usize::from(entry.contains_key(EXPIRY_KEY)) {
+    if entry.len() > 1 {
         return Err(Closed::Mixed);
     }
     let text = text.map_err(|_| Closed::Form)?;

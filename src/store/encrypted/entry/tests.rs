@@ -59,8 +59,10 @@ fn a_text_with_any_other_byte_does_not_open() {
             assert!(open(&keys, Some(&session_key), changed).is_err(), "{place} {other}");
         }
         assert!(open(&keys, Some(&session_key), entry(&text[..place])).is_err(), "{place}");
-        let longer = format!("{}A{}", &text[..place], &text[place..]);
-        assert!(open(&keys, Some(&session_key), entry(&longer)).is_err(), "{place}");
+        for more in ["A", "=", "\n", " ", "-"] {
+            let longer = [&text[..place], more, &text[place..]].concat();
+            assert!(open(&keys, Some(&session_key), entry(&longer)).is_err(), "{place} {more:?}");
+        }
     }
     let of_other = text.replacen(keys.first().id(), key([2; 32]).id(), 1);
     assert!(matches!(open(&keys, Some(&session_key), entry(&of_other)), Err(Closed::Changed(_))));
