@@ -83,4 +83,9 @@ impl Alone {
         });
         worked.await.unwrap_or(Err(Failure::Deadline))
     }
+
+    /// Closes the connections that nobody uses at the moment.
+    pub(super) fn forget_idle(&self) {
+        crate::site::lock::lock(&self.0.idle).clear();
+    }
 }

@@ -51,11 +51,15 @@ impl OpenUsers {
     async fn ask(&self, sql: &str, values: &[ColumnValue], end: Instant) -> Task<Answer> {
         let values: Vec<Option<String>> = values.iter().map(text).collect();
         let parameters: Vec<Parameter<'_>> = values.iter().map(|value| (value as _, Type::TEXT)).collect();
-        let connections = self.connections.with(|| Alone::new(Arc::clone(&self.options)), |own| own.clone());
         let ask = async |connection: &mut Connection, options: &PostgresOptions| {
             connection.answer(options, sql, &parameters).await
         };
-        connections.lend(end, ask).await
+        self.connections().lend(end, ask).await
+    }
+
+    /// Those of the current runtime.
+    fn connections(&self) -> Alone {
+        self.connections.with(|| Alone::new(Arc::clone(&self.options)), |own| own.clone())
     }
 
     fn explain(&self, failure: Failure) -> StoreError {
@@ -83,8 +87,11 @@ impl UserConnection for OpenUsers {
     async fn rows(&self, sql: String, values: Vec<ColumnValue>) -> Result<Vec<UserRow>, StoreError> {
         let end = Instant::now() + self.options.timeout;
         let answer = match self.ask(&sql, &values, end).await {
-            // The server had ended the connection while it was idle.
-            Err(Failure::Closed | Failure::Connection(_)) => self.ask(&sql, &values, end).await,
+            // The server has ended the connection, and probably the others too. A read may run again.
+            Err(failure) if failure.ends_connection() && !matches!(failure, Failure::Deadline) => {
+                self.connections().forget_idle();
+                self.ask(&sql, &values, end).await
+            }
             answer => answer,
         };
         let read = |answer: Answer| {
