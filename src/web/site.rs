@@ -45,6 +45,10 @@ pub struct Site {
     /// The index that the store can keep.
     index: Option<Arc<dyn UserSessionIndex>>,
     /// The store's URL, where missing tables are to be created.
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres", feature = "mysql")),
+        allow(dead_code, reason = "only databases have tables")
+    )]
     created: Option<StoreUrl>,
 }
 
