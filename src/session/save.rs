@@ -150,7 +150,8 @@ impl Session {
     /// # Errors
     /// [`Error::Interrupted`] when the session was deleted meanwhile: it is not restored. [`Error::Conflict`]
     /// as the setting `concurrent_changes` says. [`Error::SaveTimedOut`], [`Error::Store`] and
-    /// [`Error::Expiry`]. After an error the changes are still there, and the next save retries them.
+    /// [`Error::Expiry`]. After an error the changes are still there, and the next save retries them. Only
+    /// [`Error::TooManySessions`] drops them: a login was refused, and the session is again what is stored.
     pub async fn save(&self) -> Result<(), Error> {
         let Done { changes, redone, logged_in, limited } = self.save_unsaved().await?;
         // Only now, when nothing is locked: closures and listeners are application code.
@@ -194,7 +195,7 @@ impl Session {
             state.unsaved = false;
             (unsaved, state.origin.clone(), state.session_key.clone(), state.data.clone())
         };
-        let login = match self.begin_limited_login(&data, &origin).await {
+        let login = match self.begin_limited_login(&data, &origin, end).await {
             Err(error @ Error::TooManySessions { .. }) => {
                 unsaved.is_saved = true;
                 self.go_back(&origin).await;
@@ -480,7 +481,7 @@ impl Session {
         Ok(absolute_lifetime::end(data, settings, now).map_or(end, |last| last.min(end)))
     }
 
-    fn timed_out(&self, attempts: u32) -> Error {
+    pub(super) fn timed_out(&self, attempts: u32) -> Error {
         Error::SaveTimedOut { limit: self.settings().save_timeout, attempts }
     }
 }
@@ -492,7 +493,7 @@ enum Waited {
 }
 
 /// Waits at most until `end`. Outside of a runtime there are no timers, so it waits without a limit.
-async fn in_time<T>(end: Instant, future: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn in_time<T>(end: Instant, future: impl Future<Output = T>) -> Option<T> {
     match Handle::try_current() {
         Ok(_) => tokio::time::timeout_at(end, future).await.ok(),
         Err(_) => Some(future.await),

@@ -1,7 +1,9 @@
 //! Keeps the index of user sessions up to date, if the site has one.
 
 use cloakroom_formats::SessionData;
+use tokio::time::Instant;
 
+use super::save::in_time;
 use super::{LazySession, Origin, Session};
 use crate::login_keys::user_id_in;
 use crate::site::error::{Error, StoreError};
@@ -169,18 +171,18 @@ impl Session {
         (before.as_ref() != Some(&user_id)).then_some((user_sessions, user_id))
     }
 
-    /// Before a save: refuses a login beyond the limit. In a box, because few saves are logins.
+    /// Before a save that ends at this time: refuses a login beyond the limit. In a box, because few saves are
+    /// logins.
     pub(super) async fn begin_limited_login(
         &self,
         data: &SessionData,
         origin: &Origin,
+        end: Instant,
     ) -> Result<Option<Login<'_>>, Error> {
-        match self.limited_login(data, origin) {
-            Some((user_sessions, user_id)) => {
-                Box::pin(user_sessions.begin_login(user_id, &self.own_keys())).await
-            }
-            None => Ok(None),
-        }
+        let Some((user_sessions, user_id)) = self.limited_login(data, origin) else { return Ok(None) };
+        let own_keys = self.own_keys();
+        let begun = Box::pin(in_time(end, user_sessions.begin_login(user_id, &own_keys))).await;
+        begun.unwrap_or_else(|| Err(self.timed_out(0)))
     }
 
     /// Drops all changes, and goes back to what is stored; to an empty session, if nothing is.
