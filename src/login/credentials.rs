@@ -105,7 +105,8 @@ const TRIES: usize = 3;
 /// Returns the user with this name and password; `None` if the name, the password or the user's state does not allow
 /// it, without saying which. Django's `authenticate` with its `ModelBackend`.
 ///
-/// 1. A name that nobody has takes the time of a wrong password. So does a user who is not active.
+/// 1. A name that nobody has takes the time of a wrong password. So does a user who is not active. A field of another
+///    algorithm than the hasher's takes its own time, as in Django.
 /// 2. After a right password, an old field is upgraded: see
 ///    [`PasswordHasher`](crate::auth::PasswordHasher). The returned user has the new field, so that
 ///    [`auth::login`](crate::auth::login) keeps its hash. A failed upgrade is logged, and the login goes on.
