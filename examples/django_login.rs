@@ -5,8 +5,7 @@
 //!
 //! Log in at <http://127.0.0.1:3000/>, then open <http://127.0.0.1:8000/admin/> in the same browser.
 //!
-//! Two things of Django's own form are left to you. A CSRF check: `SameSite=Lax` keeps other sites from logging
-//! anybody out, but not from logging them in; tower-http has a layer for it. And a limit on attempts, as in Django.
+//! One thing is left to you, as in Django: a limit on attempts.
 
 use std::env;
 use std::path::PathBuf;
@@ -14,14 +13,15 @@ use std::sync::Arc;
 
 use axum::extract::{Form, State};
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse, Redirect, Response, Result};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Router, serve};
 use cloakroom::auth::{
-    self, AuthUser, CredentialSource, DjangoUser, DjangoUsers, PasswordAlgorithm, PasswordHasher, UserId,
-    UserModel, UserSource,
+    self, CredentialSource, CurrentUser, DjangoUser, DjangoUsers, PasswordAlgorithm, PasswordHasher,
+    UserModel,
 };
-use cloakroom::{Error, Session, SessionLayer, Settings, SqliteStore};
+use cloakroom::csrf::{Csrf, CsrfSettings};
+use cloakroom::{AuthLayer, CsrfLayer, Error, Session, SessionLayer, Settings, SqliteStore};
 use tokio::net::TcpListener;
 
 /// Django's users, and how their passwords are checked.
@@ -31,32 +31,23 @@ struct Users {
     hasher: PasswordHasher,
 }
 
-/// What the session needs of a user.
-fn for_session<'a>(id: &'a str, user: &'a DjangoUser) -> auth::User<'a> {
-    auth::User { id, password: user.password(), backend: auth::MODEL_BACKEND }
-}
-
-const LOGIN_FORM: Html<&str> = Html(
-    r#"<form method="post" action="/login">
+fn login_form(csrf: &Csrf) -> Result<Html<String>, Error> {
+    let token = csrf.field()?;
+    Ok(Html(format!(
+        r#"<form method="post" action="/login">{token}
   <input name="username" autocomplete="username" required>
   <input name="password" type="password" autocomplete="current-password" required>
   <button>Log in</button>
-</form>"#,
-);
+</form>"#
+    )))
+}
 
 /// Greets who is logged in, on whichever side; shows everybody else the form.
-async fn home(State(users): State<Users>, session: Session, user_id: Option<UserId>) -> Result<Response> {
-    if let Some(UserId(id)) = user_id
-        && let Some(user) = users.source.find(&id).await.map_err(Error::from)?
-        && user.is_active()
-        // Ends the login when the password was changed since.
-        && auth::verify_user(&session, for_session(&id, &user)).await?
-    {
-        let name = user.username().replace('&', "&amp;").replace('<', "&lt;");
-        let logout = r#"<form method="post" action="/logout"><button>Log out</button></form>"#;
-        return Ok(Html(format!("<p>Hello, {name}</p>{logout}")).into_response());
-    }
-    Ok(LOGIN_FORM.into_response())
+async fn home(user: Option<CurrentUser<DjangoUser>>, csrf: Csrf) -> Result<Html<String>, Error> {
+    let Some(user) = user else { return login_form(&csrf) };
+    let (name, token) = (user.username().replace('&', "&amp;").replace('<', "&lt;"), csrf.field()?);
+    let logout = format!(r#"<form method="post" action="/logout">{token}<button>Log out</button></form>"#);
+    Ok(Html(format!("<p>Hello, {name}</p>{logout}")))
 }
 
 #[derive(serde::Deserialize)]
@@ -67,27 +58,26 @@ struct Credentials {
 
 async fn login(
     State(Users { source, hasher }): State<Users>,
-    session: Session,
+    (session, csrf): (Session, Csrf),
     Form(Credentials { username, password }): Form<Credentials>,
-) -> Result<Response> {
+) -> Result<Response, Error> {
     let Some(user) = auth::authenticate(&source, &hasher, &username, &password).await? else {
-        return Ok((StatusCode::UNAUTHORIZED, LOGIN_FORM).into_response());
+        return Ok((StatusCode::UNAUTHORIZED, login_form(&csrf)?).into_response());
     };
-    auth::login(&session, for_session(&user.id(), &user)).await?;
-    source.record_login(&user).await.map_err(Error::from)?;
+    auth::login_user(&session, &user).await?;
+    source.record_login(&user).await?;
     Ok(Redirect::to("/").into_response())
 }
 
-async fn logout(session: Session) -> Result<Redirect> {
-    auth::logout(&session).await?;
-    Ok(Redirect::to("/"))
+async fn logout(session: Session) -> Result<Redirect, Error> {
+    auth::logout(&session).await.map(|()| Redirect::to("/"))
 }
 
 /// The site, on the database of a Django site with these settings.
 pub(crate) async fn site(
     database: PathBuf,
     settings: Settings,
-) -> std::result::Result<Router, Box<dyn std::error::Error>> {
+) -> Result<Router, Box<dyn std::error::Error>> {
     let store = Arc::new(SqliteStore::at(&database).open(&settings).await?);
     let url = format!("sqlite:{}", database.display());
     let users = Users {
@@ -99,13 +89,15 @@ pub(crate) async fn site(
         .route("/", get(home))
         .route("/login", post(login))
         .route("/logout", post(logout))
+        .layer(AuthLayer::new(users.source.clone()))
+        .layer(CsrfLayer::new(&settings, CsrfSettings::default())?)
         .layer(SessionLayer::new(store, settings)?)
         .with_state(users);
     Ok(router)
 }
 
 #[tokio::main]
-async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = Settings::from_env()?;
     let database =
         env::var("DATABASE").map_err(|_| "DATABASE is not set: it is the path of the site's db.sqlite3")?;

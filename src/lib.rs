@@ -165,6 +165,9 @@ mod documents {
     #[cfg(feature = "sqlite")]
     #[doc = include_str!("../docs/site.md")]
     mod site {}
+    #[cfg(feature = "passwords")]
+    #[doc = include_str!("../docs/shop.md")]
+    mod shop {}
     #[doc = include_str!("../docs/stores.md")]
     mod stores {}
     #[doc = include_str!("../docs/streams.md")]

@@ -205,7 +205,10 @@ impl Session {
 
     /// Opens the stored session under this key, if there is one, for a task without a request. No response
     /// carries its changes, so that only the application can save them.
-    pub(crate) async fn find(site: Arc<SiteParts>, session_key: SessionKey) -> Result<Option<Session>, Error> {
+    pub(crate) async fn find(
+        site: Arc<SiteParts>,
+        session_key: SessionKey,
+    ) -> Result<Option<Session>, Error> {
         let session = LazySession::under(site, session_key).load().await?;
         let mut state = session.inner.state();
         state.is_finished = true;

@@ -15,6 +15,7 @@
 mod entry;
 mod keys;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -177,6 +178,14 @@ impl SessionStore for EncryptedStore {
 
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
         self.inner.exists(session_key, now).await
+    }
+
+    async fn live_among(
+        &self,
+        session_keys: &[SessionKey],
+        now: DateTime<Utc>,
+    ) -> Result<HashSet<SessionKey>, StoreError> {
+        self.inner.live_among(session_keys, now).await
     }
 
     async fn clear_expired(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {

@@ -1,6 +1,8 @@
 //! The integration tests, in one binary.
 // A test may fail where it stands, in its helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// The example of each framework has its own copy of what the two share.
+#![allow(clippy::duplicate_mod)]
 
 mod application_code;
 #[cfg(all(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
@@ -78,6 +80,8 @@ mod runtimes;
 mod save_protocol;
 mod secrets;
 mod session_events;
+#[cfg(feature = "passwords")]
+mod shop;
 mod spans;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod sql_stores;

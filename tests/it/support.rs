@@ -3,6 +3,8 @@
 pub(crate) mod axum_site;
 pub(crate) mod back_end;
 pub(crate) mod browser;
+#[allow(dead_code, reason = "the command's tests need more of it")]
+pub(crate) mod chromium;
 pub(crate) mod django;
 pub(crate) mod limited;
 pub(crate) mod log;

@@ -27,17 +27,21 @@ fn form(fields: &[(&str, &str)]) -> String {
 
 impl Sites {
     async fn log_in_to_axum(&self, browser: &mut Browser, username: &str, password: &str) -> Reply {
-        let fields = form(&[("username", username), ("password", password)]);
-        browser.post_form(self.axum("/login"), &fields).await
+        let fields = [("username", username), ("password", password)];
+        self.fill(browser, &self.axum("/"), &self.axum("/login"), &fields).await
     }
 
-    /// Fills a form of Django's, with the token that stands in it.
-    async fn fill_in_django(&self, browser: &mut Browser, path: &str, fields: &[(&str, &str)]) {
-        let page = browser.get(self.django(path)).await.ok();
+    /// Fills the form of a page, with the token that stands in it.
+    async fn fill(&self, browser: &mut Browser, page: &str, action: &str, fields: &[(&str, &str)]) -> Reply {
+        let page = browser.get(page).await.ok();
         let (_, token) = page.body.split_once(r#"name="csrfmiddlewaretoken" value=""#).unwrap();
         let (token, _) = token.split_once('"').unwrap();
         let fields = form(&[&[("csrfmiddlewaretoken", token)], fields].concat());
-        let reply = browser.post_form(self.django(path), &fields).await;
+        browser.post_form(action, &fields).await
+    }
+
+    async fn fill_in_django(&self, browser: &mut Browser, path: &str, fields: &[(&str, &str)]) {
+        let reply = self.fill(browser, &self.django(path), &self.django(path), fields).await;
         assert_eq!(reply.status, 302, "{}", reply.body);
     }
 
@@ -87,9 +91,10 @@ async fn a_login_in_the_example_opens_djangos_admin_and_a_logout_closes_it() {
         "one session for both"
     );
     assert!(has_logged_in());
+    assert_eq!(browser.post(sites.axum("/logout"), "").await.status, 403, "without a token");
 
     let mut stolen = browser.clone();
-    let reply = browser.post(sites.axum("/logout"), "").await;
+    let reply = sites.fill(&mut browser, &sites.axum("/"), &sites.axum("/logout"), &[]).await;
     assert_eq!((reply.status, browser.session_key(), sites.rows()), (303, None, 0));
     for browser in [&mut browser, &mut stolen] {
         assert!(!sites.admin_is_open(browser).await);
