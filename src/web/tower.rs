@@ -24,7 +24,7 @@ use crate::site::error::Error;
 use crate::site::settings::{Settings, SettingsError};
 use crate::store::contract::IntoSharedStore;
 use crate::web::login_redirect::LoginRedirect;
-use crate::web::middleware::{Finishing, ResponseHeaders, SessionMiddleware, Unsaved};
+use crate::web::middleware::{Finished, Finishing, ResponseHeaders, SessionMiddleware, Unsaved};
 
 use self::error_response::{KeptHead, OnError};
 
@@ -323,6 +323,14 @@ where
             (_, Err(error)) => return failed(error),
             (None, Ok(_)) => return Poll::Pending,
         };
+        let with_headers = |response: Response<Body>, finished: Finished| {
+            let mut response = match kept {
+                Some(kept) => on_error.replace(Box::new(response), session, kept),
+                None => response.map(SessionBody::of_handler),
+            };
+            finished.apply(response.headers_mut());
+            Poll::Ready(Ok(response))
+        };
         let (response, mut finishing) = match this.saving.take() {
             Some(saving) => saving,
             None => {
@@ -330,12 +338,13 @@ where
                 let status = response.status().as_u16();
                 match middleware.finish_unsaved(session, status) {
                     Unsaved::ToSave => (response, middleware.save_and_finish(session, status)),
-                    unsaved => {
-                        let mut response = on_error.replace(response, session, kept);
-                        if let Unsaved::Finished(finished) = unsaved {
-                            finished.apply(response.headers_mut());
-                        }
-                        return Poll::Ready(Ok(response));
+                    Unsaved::Finished(finished) => return with_headers(response, finished),
+                    // Most requests: written out, because the response is not to be moved.
+                    Unsaved::Untouched => {
+                        let Some(kept) = kept else {
+                            return Poll::Ready(Ok(response.map(SessionBody::of_handler)));
+                        };
+                        return Poll::Ready(Ok(on_error.replace(Box::new(response), session, kept)));
                     }
                 }
             }
@@ -345,11 +354,7 @@ where
                 *this.saving = Some((response, finishing));
                 Poll::Pending
             }
-            Poll::Ready(Ok(finished)) => {
-                let mut response = on_error.replace(response, session, kept);
-                finished.apply(response.headers_mut());
-                Poll::Ready(Ok(response))
-            }
+            Poll::Ready(Ok(finished)) => with_headers(response, finished),
             Poll::Ready(Err(error)) => failed(&error),
         }
     }

@@ -120,6 +120,8 @@ impl<E: ErrorResponse> OnError<E> {
     }
 
     /// Returns the response to this error.
+    #[cold]
+    #[inline(never)]
     pub(super) fn answer<B>(
         &self,
         error: &Error,
@@ -143,25 +145,23 @@ impl<E: ErrorResponse> OnError<E> {
         }
     }
 
-    /// Replaces a response that was made of an error. Where several layers share the session, the outermost does.
-    #[inline]
+    /// Replaces a response that was made of an error. Where several layers share the session, the outermost does. Apart
+    /// from the path of requests for which nothing was kept.
+    #[cold]
+    #[inline(never)]
     pub(super) fn replace<B>(
         &self,
-        response: Response<B>,
+        response: Box<Response<B>>,
         session: &LazySession,
-        kept: Option<&KeptHead>,
+        kept: &KeptHead,
     ) -> Response<SessionBody<B, E::Body>> {
-        let error = match kept {
-            Some(_) if !session.is_shared() => response.extensions().get::<Error>(),
-            _ => None,
-        };
-        match error {
-            Some(error) => {
-                let mut instead = self.answer(error, kept);
+        match response.extensions().get::<Error>() {
+            Some(error) if !session.is_shared() => {
+                let mut instead = self.answer(error, Some(kept));
                 carry_over(response.headers(), instead.headers_mut());
                 instead
             }
-            None => response.map(SessionBody::of_handler),
+            _ => response.map(SessionBody::of_handler),
         }
     }
 }
