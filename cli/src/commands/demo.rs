@@ -112,6 +112,14 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
         open(url.expose(), &settings, made_table == TableCreation::Created).await?;
     let store_name = url.to_string();
 
+    // Heard before the greeting asks for it: a signal may come at once.
+    let mut stopped = std::pin::pin!(interrupted());
+    tokio::select! {
+        biased;
+        _ = &mut stopped => return Ok(Ending::Well),
+        () = std::future::ready(()) => {}
+    }
+
     let address = listener.local_addr()?;
     say(&format!("Cloakroom demo: http://{address}/"))?;
     let table = if made_table == TableCreation::Created { " (made the table django_session)" } else { "" };
@@ -128,7 +136,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Ending> {
     tokio::select! {
         ended = server.into_future() => ended.context("the server stopped")?,
         // Browsers keep connections open on which they have sent nothing yet.
-        () = async { interrupted().await; tokio::time::sleep(PATIENCE).await } => {}
+        () = async { stopped.await; tokio::time::sleep(PATIENCE).await } => {}
     }
     say("Stopped. The sessions stay where they are.")?;
     Ok(Ending::Well)
