@@ -98,7 +98,10 @@ async fn from_the_cart_to_the_order(shop: &str) {
     let to_the_order = log_in_to(&mut browser, shop, "/checkout").await;
     assert_eq!((to_the_order.status, location(&to_the_order)), (303, "/checkout"));
     let page = browser.get(format!("{shop}/checkout")).await.ok().body;
-    assert!(page.contains("In the cart: 1 × Sencha<") && page.contains(r#"<span id="user">ada</span>"#), "{page}");
+    assert!(
+        page.contains("In the cart: 1 × Sencha<") && page.contains(r#"<span id="user">ada</span>"#),
+        "{page}"
+    );
     assert_eq!(browser.fill(shop, "/checkout", "/checkout", "").await.status, 303);
     let page = browser.get(shop).await.ok().body;
     assert!(page.contains("Thank you, ada: 1 packets") && page.contains("In the cart: nothing"), "{page}");

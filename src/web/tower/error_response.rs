@@ -149,6 +149,10 @@ impl<E: ErrorResponse> OnError<E> {
     /// from the path of requests for which nothing was kept.
     #[cold]
     #[inline(never)]
+    #[expect(
+        clippy::boxed_local,
+        reason = "by value it is copied in the path of requests without an error, too"
+    )]
     pub(super) fn replace<B>(
         &self,
         response: Box<Response<B>>,
