@@ -1,5 +1,5 @@
-//! What happens to logins in this process, and who is told: the log, the application's listeners, and whoever
-//! watches a session.
+//! The events of logins in this process, and where they are told: in the log, to the application's listeners, and
+//! to the watches of sessions.
 
 mod watches;
 
@@ -17,7 +17,7 @@ use self::watches::Watchers;
 pub use self::watches::EndReason;
 pub(crate) use self::watches::Watches;
 
-/// What happened to a login, for an audit trail: [`SessionMiddleware::on_event`]. Each event has happened when it
+/// An event of a login, for an audit trail: [`SessionMiddleware::on_event`]. Each event has happened when it
 /// is told: a login is saved, and a session that ended is gone from the store.
 ///
 /// It never holds a session key. The user's id and the address are personal data.
@@ -80,7 +80,7 @@ pub enum SessionEventKind {
 }
 
 impl SessionEvent {
-    /// What happened.
+    /// The kind of event.
     pub fn kind(&self) -> SessionEventKind {
         self.kind
     }

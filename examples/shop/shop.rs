@@ -103,7 +103,7 @@ struct Page<'a> {
     devices: Vec<UserSession>,
 }
 
-/// What a page needs of its request.
+/// The parts of a request that a page needs.
 pub(crate) struct Visit {
     pub(crate) session: Session,
     pub(crate) user: Option<CurrentUser<Member>>,

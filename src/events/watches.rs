@@ -1,4 +1,4 @@
-//! Who waits for the end of which session, and how they are told.
+//! The watches: handles that wait for the end of their session, and how they are told.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -97,7 +97,7 @@ struct Waiting {
 impl Watches {
     /// Waits for the end of a session, through this handle. `stored` is its key and its expiry.
     ///
-    /// Whoever waits no longer drops the receiver; [`keys`](Watches::keys) then forgets the watch.
+    /// A caller that waits no longer drops the receiver; [`keys`](Watches::keys) then forgets the watch.
     pub(crate) fn add(
         &self,
         handle: usize,

@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 
 use super::auth::is_safe_next;
 
-/// What may stand in a URL as it is. Django's `iri_to_uri`.
+/// The characters that a URL may have as they are. Django's `iri_to_uri`.
 const OF_URLS: &str = "/#%[]=:;$&()+,!?*@'~";
 
 /// Where to go after a login: the field `next` of a query or a form, checked. Only a path of the site itself counts;

@@ -100,7 +100,7 @@ struct Shared {
     has_warned: AtomicBool,
 }
 
-/// What [`PasswordHasher::verify`] found.
+/// The result of [`PasswordHasher::verify`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {

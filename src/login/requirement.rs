@@ -1,8 +1,8 @@
-//! What a page requires of its user.
+//! The requirements of a page for its user.
 
 use super::users::{AuthUser, Grants};
 
-/// What a page requires of its user: a login, or more. `RequireLayer` and `RequireTransform` require it of routes,
+/// The requirement of a page for its user: a login, or more. `RequireLayer` and `RequireTransform` require it of routes,
 /// [`CurrentUser::require`](super::auth::CurrentUser::require) of a user.
 ///
 /// A superuser has all permissions and is in all groups, without being asked for; but only `staff` is staff. In

@@ -67,7 +67,7 @@ pub(super) struct Saved {
     replaced: Option<Version>,
 }
 
-/// What is left to do when a save is done and nothing is locked.
+/// The work that remains when a save is done and nothing is locked.
 struct Done<'a> {
     /// The saved changes, to be dropped.
     changes: Changes,

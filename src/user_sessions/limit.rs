@@ -10,7 +10,7 @@ use crate::site::error::Error;
 use crate::site::session_key::SessionKey;
 use crate::store::user_session_index::Client;
 
-/// What happens to a login beyond [`UserSessions::with_limit`].
+/// The treatment of a login beyond [`UserSessions::with_limit`].
 ///
 /// ```
 /// use cloakroom::user_sessions::AtLimit;

@@ -233,7 +233,7 @@ impl SessionTransform {
     }
 }
 
-/// What of a request an error's response needs: the handler takes the request.
+/// The part of a request that an error's response needs: the handler takes the request.
 struct KeptHead {
     method: Method,
     uri: Uri,

@@ -1,4 +1,4 @@
-//! What routes require of their users, independent of any web framework.
+//! The requirements of routes for their users, independent of any web framework.
 
 use crate::login::auth::Requirement;
 use crate::login::current_user::AnyUser;

@@ -367,7 +367,7 @@ impl GivenSettings {
     }
 }
 
-/// What to do without a secret.
+/// How to mend a missing secret.
 pub(super) const SECRET_REMEDY: &str = "set it to the Django site's SECRET_KEY, or without Django to 50 random characters that stay the \
                              same";
 
@@ -391,7 +391,7 @@ fn read_secret(setting: &'static str, path: &Path) -> Result<SecretKey, Settings
     Ok(SecretKey::from(secret))
 }
 
-/// What an environment variable is by its name.
+/// The meaning of an environment variable's name.
 enum Variable {
     /// A setting, and whether by our name of it.
     Setting(&'static str, bool),

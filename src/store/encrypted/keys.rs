@@ -10,7 +10,7 @@ use sha2::Sha256;
 
 use crate::site::settings::SettingsError;
 
-/// What the cipher's key and the id are derived for. The cookies' entries have associated data of their own.
+/// The purposes for which the cipher's key and the id are derived. The cookies' entries have associated data of their own.
 const OF_CIPHER: &[u8] = b"cloakroom session encryption 1";
 const OF_ID: &[u8] = b"cloakroom session encryption key id 1";
 

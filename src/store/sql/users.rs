@@ -41,7 +41,7 @@ enum Ids {
     Text,
 }
 
-/// What a database tells of the table when it is opened.
+/// The properties of the table that a database tells when it is opened.
 pub(super) struct Described {
     pub(super) store: &'static str,
     pub(super) place: String,

@@ -95,14 +95,14 @@ pub(super) fn plain_text(error: &Error) -> Response<String> {
     response
 }
 
-/// What a layer does about errors.
+/// How a layer answers errors.
 #[derive(Debug)]
 pub(super) struct OnError<E> {
     pub(super) respond: Arc<E>,
     pub(super) login: Option<LoginRedirect>,
 }
 
-/// What of a request an error's response needs: the handler takes the request.
+/// The part of a request that an error's response needs: the handler takes the request.
 pub(super) struct KeptHead {
     method: Method,
     uri: Uri,

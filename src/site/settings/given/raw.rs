@@ -22,7 +22,7 @@ pub(super) enum Raw {
     Other,
 }
 
-/// What a value must be, for an error.
+/// The form of a valid value, for an error.
 pub(super) struct Wrong(pub(super) String);
 
 impl Wrong {

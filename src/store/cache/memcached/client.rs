@@ -17,7 +17,7 @@ use crate::store::tls::TlsOptions;
 const MAX_LINE: u64 = 4_096;
 /// After this idle time the server or a proxy may have closed a connection: `idle_timeout` counts in seconds.
 const RESTED: Duration = Duration::from_millis(500);
-/// So many commands and their answers fit into the sockets' buffers, so that neither side waits for the other.
+/// Commands sent at once: they and their answers fit into the sockets' buffers, so that neither side waits for the other.
 const ASKED_TOGETHER: usize = 100;
 /// The overhead of an entry besides its key and value, with some reserve.
 const OVERHEAD: usize = 128;

@@ -17,17 +17,14 @@ const KEPT_SIZE: usize = 64 << 10;
 /// The longest line of a reply: of an error, or of a length.
 const LONGEST_LINE: usize = 64 << 10;
 
-/// The longest text that a server keeps: the default of `proto-max-bulk-len`, 512 MB, with room for a higher one.
-const LONGEST_TEXT: usize = 4 << 30;
-
-/// What was read and not yet taken.
+/// The bytes that were read and not yet taken.
 #[derive(Default)]
 pub(super) struct ReplyBuffer {
     /// Its length is what may be filled.
     bytes: Vec<u8>,
-    /// What is before it was taken.
+    /// The bytes before it were taken.
     start: usize,
-    /// What is behind it was not read.
+    /// The bytes from here on are room for reading.
     end: usize,
     next: Scan,
 }
@@ -109,7 +106,7 @@ impl Scan {
             match line.split_first() {
                 Some((b'$', digits)) => {
                     if let Some(text) = size(digits)? {
-                        length += text.min(LONGEST_TEXT) + 2;
+                        length = text.checked_add(length + 2).ok_or_else(invalid)?;
                     }
                 }
                 Some((b'*', digits)) => values = size(digits)?.unwrap_or_default(),
@@ -242,8 +239,10 @@ mod tests {
     fn a_length_alone_takes_no_memory() {
         let mut buffer = ReplyBuffer::default();
         let mut context = Context::from_waker(Waker::noop());
-        let mut bytes = &b"$4000000000\r\nabc"[..];
-        assert!(buffer.poll_read(pin!(&mut bytes), &mut context).is_ready());
+        // The first read fills the buffer, so that the second one makes room.
+        let mut bytes = b"$4000000000\r\n".to_vec();
+        bytes.resize(READ_SIZE, b'x');
+        assert!(buffer.poll_read(pin!(&bytes[..]), &mut context).is_ready());
         assert!(matches!(buffer.take(), Ok(None)));
         let _ = buffer.poll_read(pin!(tokio::io::empty()), &mut context);
         assert!(buffer.bytes.len() <= 2 * READ_SIZE, "{}", buffer.bytes.len());
