@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cloakroom::chrono::{TimeDelta, Utc};
-use cloakroom::store::{Created, Record, Updated, Version};
+use cloakroom::store::{Created, Record, Rotated, Updated, Version};
 use cloakroom::{RedisStore, SessionData, SessionKey, SessionStore, Settings, StoreErrorKind, conformance};
 
 use crate::support::proxy::{End, Proxy};
@@ -70,6 +70,29 @@ async fn a_servers_own_comparison_is_used_where_there_is_one() {
     }
 }
 
+/// Valkey 9 compares and deletes in one command of its own.
+#[cfg(feature = "redis-cluster")]
+async fn a_move_in_a_cluster_needs_no_script(server: &Server, store: &dyn SessionStore) {
+    let scripts = async || calls(server, "evalsha").await + calls(server, "eval").await;
+    let [old, new, other] = [(); 3].map(|()| SessionKey::random().unwrap());
+    let (data, now) = (SessionData::new(), Utc::now());
+    let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    let created = store.create(&old, record).await.unwrap();
+    let Created::Created(version) = created else { panic!("{created:?}") };
+    let before = (scripts().await, calls(server, "delifeq").await);
+    let changed = Version::from_bytes(b"other".to_vec());
+    let refused = store.rotate(&old, Some(&changed), &other, record).await.unwrap();
+    assert!(matches!(refused, Rotated::Changed), "{refused:?}");
+    assert!(!store.exists(&other, now).await.unwrap());
+    let moved = store.rotate(&old, Some(&version), &new, record).await.unwrap();
+    assert!(matches!(moved, Rotated::Rotated(_)), "{moved:?}");
+    let again = store.rotate(&old, Some(&version), &other, record).await.unwrap();
+    assert!(matches!(again, Rotated::Missing), "{again:?}");
+    assert_eq!(scripts().await, before.0);
+    // Each refused move also deletes its new entry.
+    assert_eq!(calls(server, "delifeq").await, before.1 + 5);
+}
+
 /// One node that has all slots would answer for all sessions today, and for a part of them once there is another.
 #[cfg(feature = "redis-cluster")]
 #[tokio::test(flavor = "multi_thread")]
@@ -87,6 +110,7 @@ async fn a_node_of_a_valkey_cluster_is_refused_with_the_scheme_to_use() {
     let store: Arc<dyn SessionStore> =
         Arc::new(RedisStore::open(&cluster, &Settings::new("secret")).await.unwrap());
     println!("valkey cluster: {}", conformance::run(&store, &[]).await.unwrap());
+    a_move_in_a_cluster_needs_no_script(&server, &*store).await;
     for scheme in ["valkey", "redis"] {
         let error =
             RedisStore::open(&format!("{scheme}://{place}"), &Settings::new("secret")).await.unwrap_err();

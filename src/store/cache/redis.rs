@@ -82,7 +82,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use redis::Value as Reply;
 
-use self::connection::{Code, Connection, Failure};
+use self::connection::{Code, Connection, Failure, delete_if_equal};
 use self::node::Access;
 use self::url::Target;
 use super::format::{CacheEngine, CacheFormat, ends_in, time_to_live};
@@ -332,7 +332,7 @@ impl RedisStore {
             Ok(Reply::Nil) if self.has_entry(key).await? => Ok(WriteOutcome::Changed),
             Ok(Reply::Nil) => Ok(WriteOutcome::Missing),
             Err(failure) if failure.is_unknown_option() => {
-                self.connection.lacks_conditional_set();
+                self.connection.lacks_conditional_commands();
                 self.script(&script).await
             }
             Ok(_) => Err(self.explain(Failure::Unexpected)),
@@ -434,8 +434,9 @@ static UPDATE: Code = Code::new(script!(
     "else redis.call('DEL', KEYS[1]) end"
 ));
 static ROTATE: Code = Code::new(script!(
+    "if tonumber(ARGV[4]) <= 0 then"
     "if redis.call('EXISTS', KEYS[2]) == 1 then return 3 end"
-    "if tonumber(ARGV[4]) > 0 then redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4]) end"
+    "elseif not redis.call('SET', KEYS[2], ARGV[3], 'NX', 'PX', ARGV[4]) then return 3 end"
     "redis.call('DEL', KEYS[1])"
 ));
 
@@ -447,7 +448,22 @@ impl OneEntryStore for RedisStore {
         expected: Option<&Version>,
     ) -> Result<WriteOutcome, StoreError> {
         let (key, nothing) = (self.format.entry_key(session_key), Entry::default());
-        self.script(&Script::new(&DELETE, &[&key], expected, &nothing)).await
+        let keys = [key.as_str()];
+        let script = Script::new(&DELETE, &keys, expected, &nothing);
+        let Some(expected) = script.expected.filter(|_| self.connection.has_conditional_delete()) else {
+            return self.script(&script).await;
+        };
+        match self.connection.query(&delete_if_equal(&key, expected)).await {
+            Ok(Reply::Int(1)) => Ok(WriteOutcome::Done),
+            Ok(Reply::Int(_)) if self.has_entry(&key).await? => Ok(WriteOutcome::Changed),
+            Ok(Reply::Int(_)) => Ok(WriteOutcome::Missing),
+            Err(failure) if failure.is_unknown_command() => {
+                self.connection.lacks_conditional_commands();
+                self.script(&script).await
+            }
+            Ok(_) => Err(self.explain(Failure::Unexpected)),
+            Err(failure) => Err(self.explain(failure)),
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Sessions in a SQLite file: Django's `db` back end, in Django's own table.
 //!
-//! Reads and writes are separate: a few threads read, and one thread writes all queued saves in one
-//! transaction, so that many requests share one commit. Each save is acknowledged after its commit.
+//! Reads and writes are separate. One thread writes all queued saves in one transaction, so that many requests share
+//! one commit. Each save is acknowledged after its commit. A session is read in the thread of its request while a
+//! connection is free and reads are fast; otherwise a few threads read.
 
 mod clear;
 mod connections;
@@ -352,14 +353,16 @@ impl SessionStore for SqliteStore {
         let (key, now) = (self.format.row_key(session_key), self.time_text(now));
         let statements = Arc::clone(&self.statements);
         let row = self
-            .read(move |connection| {
+            .threads
+            .read_short(move |connection| {
                 let row = connection
                     .prepare_cached(&statements.load)?
                     .query_row(params![key.as_str(), now], |row| stored(row, 0))
                     .optional()?;
                 Ok(row)
             })
-            .await?;
+            .await
+            .map_err(|failure| failure.explain(&self.options))?;
         let Some((session_data, expire_date)) = row else { return Ok(None) };
         let session_data = session_data.ok_or_else(|| Failure::NotText.explain(&self.options))?;
         let content = self

@@ -27,6 +27,8 @@ pub(super) struct Connection {
     place: Place,
     /// Whether the server has `SET … IFEQ`, as Valkey since 8.1 and Redis since 8.4.
     has_conditional_set: AtomicBool,
+    /// Whether the server has `DELIFEQ`, as Valkey since 9.0.
+    has_conditional_delete: AtomicBool,
 }
 
 /// The server, as errors name it.
@@ -48,6 +50,13 @@ enum Kind {
     Server(Link),
     #[cfg(feature = "redis-cluster")]
     Cluster(Box<super::cluster::Cluster>),
+}
+
+/// The command that deletes an entry with this value.
+pub(super) fn delete_if_equal(name: &str, value: &[u8]) -> Cmd {
+    let mut command = redis::cmd("DELIFEQ");
+    command.arg(name).arg(value);
+    command
 }
 
 /// A Lua script for Redis.
@@ -121,7 +130,12 @@ impl Connection {
             }
         };
         let kind = kind.map_err(|failure| failure.explain_at(&place))?;
-        let connection = Connection { kind, place, has_conditional_set: AtomicBool::new(false) };
+        let connection = Connection {
+            kind,
+            place,
+            has_conditional_set: AtomicBool::new(false),
+            has_conditional_delete: AtomicBool::new(false),
+        };
         let mut command = redis::cmd(if connection.is_cluster() { "PING" } else { "EXISTS" });
         if !connection.is_cluster() {
             command.arg(&names);
@@ -132,7 +146,7 @@ impl Connection {
             // By its text first: the server may know it by its hash from another user.
             connection.query(&super::LOAD_WITH_AGE.command("EVAL", &[name], &[])).await?;
             connection.run_script(&super::LOAD_WITH_AGE, &[name], &[]).await?;
-            connection.look_for_conditional_set(name).await;
+            connection.look_for_conditional_commands(name).await;
             Ok(())
         };
         match (opened.await, &options.target) {
@@ -167,21 +181,28 @@ impl Connection {
         }
     }
 
-    /// Tries it on an entry that is not there, where it must do nothing.
-    async fn look_for_conditional_set(&self, name: &str) {
+    /// Tries them on an entry that is not there, where they must do nothing.
+    async fn look_for_conditional_commands(&self, name: &str) {
         let mut command = redis::cmd("SET");
         command.arg(name).arg("").arg("IFEQ").arg("").arg("PX").arg(1);
         let has = matches!(self.query(&command).await, Ok(Value::Nil));
         self.has_conditional_set.store(has, Ordering::Relaxed);
+        let has = has && matches!(self.query(&delete_if_equal(name, b"")).await, Ok(Value::Int(0)));
+        self.has_conditional_delete.store(has, Ordering::Relaxed);
     }
 
     pub(super) fn has_conditional_set(&self) -> bool {
         self.has_conditional_set.load(Ordering::Relaxed)
     }
 
+    pub(super) fn has_conditional_delete(&self) -> bool {
+        self.has_conditional_delete.load(Ordering::Relaxed)
+    }
+
     /// Notes that an older server has taken over.
-    pub(super) fn lacks_conditional_set(&self) {
+    pub(super) fn lacks_conditional_commands(&self) {
         self.has_conditional_set.store(false, Ordering::Relaxed);
+        self.has_conditional_delete.store(false, Ordering::Relaxed);
     }
 
     pub(super) async fn query(&self, command: &Cmd) -> Result<Value, Failure> {
@@ -404,7 +425,6 @@ impl Failure {
         matches!(self, Failure::Redis(error) if error.detail().is_some_and(|detail| detail.contains("syntax error")))
     }
 
-    #[cfg(feature = "redis-sentinel")]
     pub(super) fn is_unknown_command(&self) -> bool {
         matches!(self, Failure::Redis(error) if error.detail().is_some_and(is_unknown_command))
     }

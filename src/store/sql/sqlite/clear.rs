@@ -187,7 +187,7 @@ impl Clearing {
 
     /// Removes one batch.
     fn step(&mut self, open: &mut Open, options: &SqliteOptions) -> Task<Removed> {
-        let Open { connection, place, wrote, is_new } = open;
+        let Open { connection, place, wrote, is_new, .. } = open;
         if *is_new {
             self.prepare(connection)?;
         }

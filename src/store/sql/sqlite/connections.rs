@@ -11,7 +11,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, Weak};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -77,6 +78,8 @@ pub(super) struct Open {
     pub(super) wrote: bool,
     /// Whether no work was done on it yet.
     pub(super) is_new: bool,
+    /// When a caller's own thread last worked on it.
+    borrowed: Option<Instant>,
 }
 
 impl Slot {
@@ -129,6 +132,30 @@ impl Slot {
         Err(Failure::ReplacedBefore)
     }
 
+    /// Reads on the connection in the caller's own thread, if that can be done at once: the connection is open,
+    /// nobody works on it, the file is still the one at the path, and no other program has locked it. Otherwise returns
+    /// `None`, and [`run`](Slot::run) has to do it.
+    pub(super) fn read_at_once<T>(&self, work: impl FnOnce(&Connection) -> Task<T>) -> Option<Task<T>> {
+        let _under_way = at_once(UNDER_WAY.try_read())?;
+        let mut slot = at_once(self.open.try_lock())?;
+        let open = slot.as_mut().filter(|open| open.place.is_kept())?;
+        let start = Instant::now();
+        open.connection.busy_timeout(Duration::ZERO).ok()?;
+        let done = work(&open.connection);
+        open.connection.busy_timeout(self.options.timeout).ok()?;
+        open.borrowed = Some(start);
+        match done {
+            Err(Failure::Sqlite(error)) if Failure::is_busy(&error) => None,
+            _ if !open.place.is_kept() => None,
+            done => Some(done),
+        }
+    }
+
+    /// Whether a caller's own thread has read on the connection within this time.
+    pub(super) fn was_borrowed_within(&self, time: Duration) -> bool {
+        lock(&self.open).as_ref().and_then(|open| open.borrowed).is_some_and(|since| since.elapsed() < time)
+    }
+
     /// Opens the file at the path; `None` when it changed, or when other connections still have an older one
     /// open.
     fn open(&self, file: FileId) -> Task<Option<Open>> {
@@ -155,7 +182,7 @@ impl Slot {
         self.is_replaced.store(false, Ordering::Relaxed);
         files.open = Some((file, files.open.map_or(1, |(_, count)| count + 1)));
         let place = Place::new(&self.path, real, file);
-        Ok(Some(Open { connection, place, wrote: false, is_new: true }))
+        Ok(Some(Open { connection, place, wrote: false, is_new: true, borrowed: None }))
     }
 
     /// Closes the connection until there is work again. The last one leaves one complete file; returns false
@@ -278,6 +305,15 @@ pub(super) fn close_with_this_thread(slots: &[Arc<Slot>]) {
         closed.retain(|slot| slot.strong_count() > 0);
         closed.extend(slots.iter().map(Arc::downgrade));
     });
+}
+
+/// The guard of a lock that is free.
+fn at_once<G>(locked: Result<G, TryLockError<G>>) -> Option<G> {
+    match locked {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// Data under these locks is consistent after each step.
