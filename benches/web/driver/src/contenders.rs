@@ -53,6 +53,13 @@ pub(crate) struct Contender {
     pub(crate) table: Table,
 }
 
+impl Contender {
+    /// Whether its sessions are in the browsers' cookies, with this store.
+    pub(crate) fn is_in_cookie(&self, store: Store) -> bool {
+        store == Memory && matches!(self.name, "cloakroom-cookie" | "actix-session")
+    }
+}
+
 /// The table of its sessions in a database: for the rows that make the index a real one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Table {
@@ -69,7 +76,7 @@ const AXUM_SESSION: Table = Table { name: "sessions", key: "id", others: "expire
 use Store::{Memory, Postgres, Redis, Sqlite, Valkey};
 
 /// The first is the floor.
-pub(crate) const CONTENDERS: [Contender; 9] = [
+pub(crate) const CONTENDERS: [Contender; 10] = [
     Contender {
         name: "floor",
         program: Program::Site,
@@ -88,6 +95,7 @@ pub(crate) const CONTENDERS: [Contender; 9] = [
         stores: &[Memory, Postgres, Redis, Valkey, Sqlite],
         table: DJANGO,
     },
+    Contender { name: "cloakroom-cookie", program: Program::Site, stores: &[Memory], table: DJANGO },
     Contender {
         name: "tower-sessions",
         program: Program::Peers,

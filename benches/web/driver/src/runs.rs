@@ -76,6 +76,7 @@ pub(crate) fn label(contender: &str, store: Store) -> String {
         ("floor", _) => format!("floor: {}", store.floor()),
         ("cloakroom", _) => "Cloakroom".to_owned(),
         ("cloakroom-actix", _) => "Cloakroom on actix-web".to_owned(),
+        ("cloakroom-cookie", _) => "Cloakroom on actix-web, in the cookie".to_owned(),
         ("tower-sessions-no-ping", _) => "tower-sessions without pings".to_owned(),
         ("axum_session-cached", _) => "axum_session, cached".to_owned(),
         ("actix-session", Store::Memory) => "actix-session, in the cookie".to_owned(),
@@ -147,7 +148,11 @@ pub(crate) fn peers(store: Store) -> Vec<&'static str> {
         .collect()
 }
 
-/// This library on the peer's own web framework.
-pub(crate) fn ours_beside(peer: &str) -> &'static str {
-    if peer == "actix-session" { "cloakroom-actix" } else { "cloakroom" }
+/// This library on the peer's own web framework, with the sessions in the same place.
+pub(crate) fn ours_beside(peer: &str, store: Store) -> &'static str {
+    match (peer, store) {
+        ("actix-session", Store::Memory) => "cloakroom-cookie",
+        ("actix-session", _) => "cloakroom-actix",
+        _ => "cloakroom",
+    }
 }

@@ -96,7 +96,7 @@ impl Site {
         if scenario != Scenario::Login {
             self.browsers = std::mem::take(&mut answers.browsers);
         }
-        let on_server = !self.place.starts_with("memory:") || self.contender.name != "actix-session";
+        let on_server = !(self.place.starts_with("memory:") && self.contender.is_in_cookie(Store::Memory));
         load::verify(port, scenario, &answers.samples, on_server).await?;
         let requests = answers.latencies.len();
         let of_ten_thousand = |seconds: f64| seconds * 10_000.0 / requests as f64;

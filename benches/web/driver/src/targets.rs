@@ -107,10 +107,9 @@ fn of_peers(
     what: Figure,
     limit: Limit,
 ) -> Target {
-    let ratios = peers(store)
-        .into_iter()
-        .filter(|peer| *peer != STALE)
-        .filter_map(|peer| Some((runs.ratio([ours_beside(peer), peer], scenario, connections, what)?, peer)));
+    let ratios = peers(store).into_iter().filter(|peer| *peer != STALE).filter_map(|peer| {
+        Some((runs.ratio([ours_beside(peer, store), peer], scenario, connections, what)?, peer))
+    });
     let best = match limit {
         AtMost(_) => ratios.max_by(|one, other| one.0.total_cmp(&other.0)),
         AtLeast(_) => ratios.min_by(|one, other| one.0.total_cmp(&other.0)),

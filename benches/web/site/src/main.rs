@@ -19,9 +19,10 @@ use axum::{Router, routing::get};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [contender, port, store] = arguments.as_slice()
-        && contender == "cloakroom-actix"
+    if let [contender @ ("cloakroom-actix" | "cloakroom-cookie"), port, store] =
+        arguments.iter().map(String::as_str).collect::<Vec<_>>()[..]
     {
+        let store = if contender == "cloakroom-cookie" { "cookie:" } else { store };
         return cloakroom_site::serve_with_actix(port.parse().expect("a port"), store);
     }
     serve::serve(async |contender: &str, store: &str| match (contender, store.split(':').next()) {
