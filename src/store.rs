@@ -25,6 +25,8 @@ pub mod file;
 mod generation;
 pub(crate) mod listing;
 pub(crate) mod loaded;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod look_ups;
 pub mod memory;
 pub mod moving;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
@@ -35,7 +37,13 @@ pub mod moving;
 mod outcome;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "redis"))]
 mod password;
-#[cfg(any(feature = "postgres", feature = "mysql", feature = "redis", feature = "memcached"))]
+#[cfg(any(
+    feature = "sqlite",
+    feature = "postgres",
+    feature = "mysql",
+    feature = "redis",
+    feature = "memcached"
+))]
 mod per_runtime;
 mod secret_check;
 pub mod signed_cookies;

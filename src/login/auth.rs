@@ -182,6 +182,11 @@ pub(super) async fn verify_hash(session: &Session, password: &str) -> Result<boo
     Ok(false)
 }
 
+/// Whether the login's hash fits this password, also with a fallback secret. The session stays as it is.
+pub(super) fn hash_fits(session: &Session, password: &str) -> bool {
+    verify_session_auth_hash(&text_in(session, HASH_SESSION_KEY), password, session.settings())
+}
+
 /// A text of the login. Any other value is none that Django accepts.
 pub(super) fn text_in(session: &Session, key: &str) -> String {
     session.get_value(key).and_then(|value| value.deserialize().ok()).unwrap_or_default()

@@ -69,6 +69,8 @@ pub struct LazyUser<U> {
 struct Inner<U> {
     source: Arc<dyn UserSource<User = U>>,
     session: Option<LazySession>,
+    /// Whether the session stays as it is, whatever is found.
+    is_read_only: bool,
     /// Held while the source is asked, so that it is asked once. The source knows nothing of the request.
     found: Mutex<Option<Found<U>>>,
 }
@@ -101,7 +103,61 @@ impl Login {
 impl<U: AuthUser> LazyUser<U> {
     /// Begins a request with this session. Without one, [`load`](LazyUser::load) fails. The layers call it.
     pub fn new(source: Arc<dyn UserSource<User = U>>, session: Option<LazySession>) -> LazyUser<U> {
-        LazyUser { inner: Arc::new(Inner { source, session, found: Mutex::default() }) }
+        LazyUser::of(source, session, false)
+    }
+
+    /// Never changes the session. Where Django's `get_user` flushes a session whose hash does not fit,
+    /// [`load`](LazyUser::load) returns `None` and the session stays; where it renews a hash that fits with one of
+    /// `SECRET_KEY_FALLBACKS`, the user is returned and the hash stays. For services that only ask who is logged in,
+    /// such as a gate in front of other services.
+    ///
+    /// ```
+    /// # use std::borrow::Cow;
+    /// # #[derive(Clone)]
+    /// # struct Member(&'static str);
+    /// # impl AuthUser for Member {
+    /// #     fn id(&self) -> Cow<'_, str> {
+    /// #         "7".into()
+    /// #     }
+    /// #
+    /// #     fn password(&self) -> &str {
+    /// #         self.0
+    /// #     }
+    /// # }
+    /// # struct Members;
+    /// # #[cloakroom::async_trait]
+    /// # impl UserSource for Members {
+    /// #     type User = Member;
+    /// #
+    /// #     async fn find(&self, id: &str) -> Result<Option<Member>, StoreError> {
+    /// #         Ok((id == "7").then_some(Member("pbkdf2_sha256$new")))
+    /// #     }
+    /// # }
+    /// use std::sync::Arc;
+    /// use cloakroom::auth::{self, AuthUser, LazyUser, UserSource};
+    /// use cloakroom::{MemoryStore, SessionMiddleware, Settings, StoreError};
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let middleware = SessionMiddleware::new(Arc::new(MemoryStore::new()), Settings::new("secret"))?;
+    /// let session = middleware.begin([]);
+    /// auth::login_user(&session.load().await?, &Member("pbkdf2_sha256$old")).await?;
+    /// // The password was changed since: in `Members` it is `pbkdf2_sha256$new`.
+    /// let user = LazyUser::new(Arc::new(Members), Some(session.clone())).read_only();
+    /// assert!(user.load().await?.is_none());
+    /// assert_eq!(auth::user_id(&session.load().await?)?.as_deref(), Some("7"), "the session stays");
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn read_only(self) -> LazyUser<U> {
+        LazyUser::of(Arc::clone(&self.inner.source), self.inner.session.clone(), true)
+    }
+
+    fn of(
+        source: Arc<dyn UserSource<User = U>>,
+        session: Option<LazySession>,
+        is_read_only: bool,
+    ) -> LazyUser<U> {
+        LazyUser { inner: Arc::new(Inner { source, session, is_read_only, found: Mutex::default() }) }
     }
 
     /// Returns the user who is logged in; `None` if nobody is. Django's `get_user`, with all its effects:
@@ -109,7 +165,8 @@ impl<U: AuthUser> LazyUser<U> {
     /// 1. The login's back end must be one that the source accepts, and the source must know the user.
     /// 2. Whoever is not active counts as nobody. The session stays as it is.
     /// 3. The session auth hash must fit the user's password. If it fits with a fallback secret only, it is renewed,
-    ///    and the session gets a new key. If it does not fit, the session is flushed.
+    ///    and the session gets a new key. If it does not fit, the session is flushed. Neither happens to a
+    ///    [`read_only`](LazyUser::read_only) user's session.
     ///
     /// The source is asked once for each login, so usually once a request.
     ///
@@ -146,7 +203,10 @@ impl<U: AuthUser> Inner<U> {
             return Ok(None);
         }
         let Some(user) = source.find(id).await?.filter(U::is_active) else { return Ok(None) };
-        let is_verified = auth::verify_hash(session, user.password()).await?;
+        let is_verified = match self.is_read_only {
+            true => auth::hash_fits(session, user.password()),
+            false => auth::verify_hash(session, user.password()).await?,
+        };
         Ok(is_verified.then(|| CurrentUser::new(Arc::clone(source), user)))
     }
 }
@@ -194,7 +254,7 @@ impl<U: AuthUser> CurrentUser<U> {
         let user = &self.inner.user;
         match requirement.is_met(user, None) {
             Some(is_met) => Ok(is_met),
-            None => Ok(requirement.is_met(user, Some(self.grants().await?)).unwrap_or(false)),
+            None => Ok(requirement.is_met_by(user, self.grants().await?)),
         }
     }
 

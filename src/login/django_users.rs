@@ -11,13 +11,14 @@ use super::auth::MODEL_BACKEND;
 use super::credentials::CredentialSource;
 use super::users::{AuthUser, Grants, UserSource};
 use crate::site::error::StoreError;
-use crate::store::user_model::{Grant, StoredUser, UserModelTables};
+use crate::store::user_model::{Grant, StoredUser, UserModelTables, Wanted};
 
 pub use crate::store::user_model::{PermissionTables, UserModel};
 
 /// The users of a Django project, in its own tables: a [`UserSource`] and a [`CredentialSource`].
 ///
-/// 1. Each look-up is one statement. It answers within the time limit of the URL, 5 seconds by default.
+/// 1. A look-up costs at most one statement. While one is in progress, the look-ups that arrive wait, and the next
+///    statement answers them all. Each look-up ends within the time limit of the URL, 5 seconds by default.
 /// 2. It writes the password field, when a hash is upgraded, and `last_login`. It never changes a schema.
 /// 3. An id that no row can have is nobody's and no error.
 /// 4. Names are compared by the database, as Django has it compare them. In MySQL and MariaDB that depends on the
@@ -47,6 +48,7 @@ pub use crate::store::user_model::{PermissionTables, UserModel};
 /// assert!(user.is_staff() && !user.is_superuser());
 /// assert!(users.find("8").await?.is_none() && users.find("nobody").await?.is_none());
 /// assert_eq!(users.find_by_username("ada").await?.unwrap().id(), "7");
+/// users.ping().await?;
 /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 /// ```
 #[derive(Clone)]
@@ -87,6 +89,30 @@ impl DjangoUsers {
         Ok(DjangoUsers(Arc::new(UserModelTables::open(url, model).await?)))
     }
 
+    /// Returns the names of the groups of the user with this id, sorted; none if there is no such user. It costs less than [`grants`](UserSource::grants), which also
+    /// returns the permissions. Django's `user.groups`.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn groups(&self, id: &str) -> Result<Vec<String>, StoreError> {
+        let grants = self.0.grants(id, Wanted::Groups).await?;
+        let names = grants.iter().filter_map(|grant| match grant {
+            Grant::Group(name) => Some(name.clone()),
+            Grant::Permission(_) => None,
+        });
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Asks the users' table for no row, for a health check.
+    ///
+    /// # Errors
+    /// When the database cannot be asked, or the table cannot be read.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.0.ping().await
+    }
+
     fn user(&self, stored: StoredUser) -> DjangoUser {
         DjangoUser { stored, tables: Arc::clone(&self.0) }
     }
@@ -101,7 +127,7 @@ impl UserSource for DjangoUsers {
     }
 
     fn accepts_backend(&self, backend: &str) -> bool {
-        match &self.0.model.backends[..] {
+        match &self.0.model().backends[..] {
             [] => backend == MODEL_BACKEND,
             backends => backends.iter().any(|accepted| accepted == backend),
         }
@@ -110,10 +136,15 @@ impl UserSource for DjangoUsers {
     /// All permissions for a superuser, and none for a user who is not active, as in Django.
     async fn grants(&self, user: &DjangoUser) -> Result<Grants, StoreError> {
         let mut grants = Grants::default();
-        for grant in self.0.grants(&user.stored).await? {
+        let wanted = match (user.is_active(), user.is_superuser()) {
+            (false, _) => Wanted::Groups,
+            (true, true) => Wanted::OfSuperuser,
+            (true, false) => Wanted::OfUser,
+        };
+        for grant in self.0.grants(&user.stored.id, wanted).await?.iter() {
             match grant {
-                Grant::Group(name) => grants.groups.insert(name),
-                Grant::Permission(name) => grants.permissions.insert(name),
+                Grant::Group(name) => grants.groups.insert(name.clone()),
+                Grant::Permission(name) => grants.permissions.insert(name.clone()),
             };
         }
         Ok(grants)
@@ -145,7 +176,7 @@ impl DjangoUser {
     /// The value of a column of [`UserModel::extra`], as the database writes it as text; `None` when it is null or not
     /// one of these columns.
     pub fn get(&self, column: &str) -> Option<&str> {
-        let index = self.tables.model.extra.iter().position(|name| name == column)?;
+        let index = self.tables.model().extra.iter().position(|name| name == column)?;
         self.stored.extra.get(index)?.as_deref()
     }
 }
@@ -181,6 +212,6 @@ impl fmt::Debug for DjangoUser {
 
 impl fmt::Debug for DjangoUsers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("DjangoUsers").field("model", &self.0.model).finish_non_exhaustive()
+        formatter.debug_struct("DjangoUsers").field("model", self.0.model()).finish_non_exhaustive()
     }
 }

@@ -74,6 +74,53 @@ impl Requirement {
         Requirement::of(Kind::Any(requirements.into_iter().collect()))
     }
 
+    /// Whether a logged-in user with these groups and permissions meets it. Handlers use
+    /// [`CurrentUser::meets`](super::auth::CurrentUser::meets), which looks the grants up where they decide.
+    ///
+    /// ```
+    /// use std::borrow::Cow;
+    /// use cloakroom::auth::{AuthUser, Grants, Requirement};
+    ///
+    /// #[derive(Clone)]
+    /// struct Member;
+    ///
+    /// impl AuthUser for Member {
+    ///     fn id(&self) -> Cow<'_, str> {
+    ///         "7".into()
+    ///     }
+    ///
+    ///     fn password(&self) -> &str {
+    ///         "pbkdf2_sha256$..."
+    ///     }
+    /// }
+    ///
+    /// let mut grants = Grants::default();
+    /// grants.groups.insert("editors".to_owned());
+    /// assert!(Requirement::group("editors").is_met_by(&Member, &grants));
+    /// assert!(!Requirement::permission("shop.add_order").is_met_by(&Member, &grants));
+    /// ```
+    pub fn is_met_by(&self, user: &impl AuthUser, grants: &Grants) -> bool {
+        self.is_met(user, Some(grants)).unwrap_or(false)
+    }
+
+    /// Whether a permission decides it, for some users. Otherwise the groups are enough for
+    /// [`is_met_by`](Requirement::is_met_by).
+    ///
+    /// ```
+    /// use cloakroom::auth::Requirement;
+    ///
+    /// let editors = [Requirement::group("editors"), Requirement::permission("wiki.change_page")];
+    /// assert!(!editors[0].needs_permissions());
+    /// assert!(Requirement::any_of(editors).needs_permissions());
+    /// ```
+    pub fn needs_permissions(&self) -> bool {
+        match &self.kind {
+            Kind::Permission(_) => true,
+            Kind::All(parts) | Kind::Any(parts) => parts.iter().any(Requirement::needs_permissions),
+            Kind::Login | Kind::Staff | Kind::Superuser | Kind::Group(_) => false,
+        }
+    }
+
     /// Whether a logged-in user meets it; `None` if that depends on grants that are not known.
     pub(super) fn is_met(&self, user: &impl AuthUser, grants: Option<&Grants>) -> Option<bool> {
         let granted = |is_in: &dyn Fn(&Grants) -> bool| {

@@ -1,8 +1,14 @@
 //! The tables of a Django project's user model, and the statements on them.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use cloakroom_formats::TimeZone;
 
+use super::look_ups::{LookUps, Statement};
 use super::sql::table::ColumnValue;
 use super::sql::users::{UserRow, Users};
 use super::tables::database;
@@ -133,9 +139,16 @@ impl Default for UserModel {
     }
 }
 
-/// The open tables of a user model.
+/// The open tables of a user model, whose look-ups share statements.
 pub(crate) struct UserModelTables {
-    pub(crate) model: UserModel,
+    tables: Arc<Tables>,
+    by_id: LookUps<ById>,
+    grants: LookUps<GrantsOf>,
+}
+
+/// The tables and the statements on them.
+struct Tables {
+    model: UserModel,
     users: Users,
 }
 
@@ -153,21 +166,47 @@ pub(crate) struct StoredUser {
 }
 
 /// A group, or a permission with its application.
+#[derive(Clone)]
 pub(crate) enum Grant {
     Group(String),
     Permission(String),
 }
 
+/// The grants that are asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Wanted {
+    Groups,
+    /// The groups, and the permissions of the user and the groups.
+    OfUser,
+    /// The groups, and all permissions that there are.
+    OfSuperuser,
+}
+
 impl UserModelTables {
     pub(crate) async fn open(url: &str, model: UserModel) -> Result<UserModelTables, StoreError> {
         let users = database(&StoreUrl::from(url))?.users(&model.table, &model.columns()).await?;
-        Ok(UserModelTables { model, users })
+        let tables = Arc::new(Tables { model, users });
+        let by_id = LookUps::new(Arc::new(ById(Arc::clone(&tables))));
+        let grants = LookUps::new(Arc::new(GrantsOf(Arc::clone(&tables))));
+        Ok(UserModelTables { tables, by_id, grants })
+    }
+
+    pub(crate) fn model(&self) -> &UserModel {
+        &self.tables.model
     }
 
     pub(crate) async fn find(&self, id: &str) -> Result<Option<StoredUser>, StoreError> {
-        match self.users.stored_id(&self.model.id, id) {
-            Some(id) => self.find_by(&self.model.id, id).await,
+        match self.tables.stored_id(id) {
+            Some(id) => self.by_id.find(id).await,
             None => Ok(None),
+        }
+    }
+
+    /// The user's groups and permissions.
+    pub(crate) async fn grants(&self, id: &str, wanted: Wanted) -> Result<Arc<[Grant]>, StoreError> {
+        match self.tables.stored_id(id).filter(|_| self.model().permissions.is_some()) {
+            Some(id) => Ok(self.grants.find((id, wanted)).await?.unwrap_or_default()),
+            None => Ok(Arc::default()),
         }
     }
 
@@ -176,24 +215,128 @@ impl UserModelTables {
         if username.contains('\0') {
             return Ok(None);
         }
-        self.find_by(&self.model.username, ColumnValue::Text(username.to_owned())).await
+        self.tables.find_by(&self.model().username, ColumnValue::Text(username.to_owned())).await
     }
 
-    async fn find_by(&self, column: &str, value: ColumnValue) -> Result<Option<StoredUser>, StoreError> {
-        let UserModelTables { model, users } = self;
+    /// Replaces the password field, if it still is the user's; returns whether it was.
+    pub(crate) async fn set_password(&self, user: &StoredUser, encoded: &str) -> Result<bool, StoreError> {
+        self.tables.set_password(user, encoded).await
+    }
+
+    pub(crate) async fn record_login(&self, user: &StoredUser, now: DateTime<Utc>) -> Result<(), StoreError> {
+        self.tables.record_login(user, now).await
+    }
+
+    /// Asks for no row.
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        let Tables { model, users } = &*self.tables;
+        let id = users.text(&users.quoted(&model.id));
+        let sql = format!("SELECT {id} FROM {} WHERE 1 = 0", users.table);
+        users.connection.rows(sql, Vec::new()).await.map(drop)
+    }
+}
+
+/// Users by their ids.
+struct ById(Arc<Tables>);
+
+#[async_trait]
+impl Statement for ById {
+    type Key = ColumnValue;
+    type Answer = StoredUser;
+
+    async fn run(&self, ids: Vec<ColumnValue>) -> Result<HashMap<ColumnValue, StoredUser>, StoreError> {
+        let ById(tables) = self;
+        let mut found = HashMap::new();
+        let mut parts = vec![ids];
+        while let Some(ids) = parts.pop() {
+            if let [id] = &ids[..] {
+                let user = tables.find_by(&tables.model.id, id.clone()).await?;
+                found.extend(user.map(|user| (id.clone(), user)));
+                continue;
+            }
+            let Some(users) = tables.find_all(&ids).await? else {
+                let (left, right) = ids.split_at(ids.len() / 2);
+                parts.extend([left.to_vec(), right.to_vec()]);
+                continue;
+            };
+            found.extend(users.into_iter().filter_map(|user| Some((tables.stored_id(&user.id)?, user))));
+            if !tables.users.has_exact_ids(&tables.model.id) {
+                // The collation may know them by another text.
+                parts.extend(ids.into_iter().filter(|id| !found.contains_key(id)).map(|id| vec![id]));
+            }
+        }
+        Ok(found)
+    }
+
+    fn limit(&self) -> Duration {
+        self.0.users.connection.limit()
+    }
+
+    fn too_late(&self) -> StoreError {
+        self.0.users.connection.too_late()
+    }
+}
+
+/// Groups and permissions by the users' ids.
+struct GrantsOf(Arc<Tables>);
+
+type Grants = HashMap<(ColumnValue, Wanted), Arc<[Grant]>>;
+
+#[async_trait]
+impl Statement for GrantsOf {
+    type Key = (ColumnValue, Wanted);
+    type Answer = Arc<[Grant]>;
+
+    async fn run(&self, keys: Vec<(ColumnValue, Wanted)>) -> Result<Grants, StoreError> {
+        if let Some(found) = self.0.grants(&keys).await? {
+            return Ok(found);
+        }
+        let mut found = HashMap::new();
+        for key in keys {
+            found.extend(self.0.grants(&[key]).await?.unwrap_or_default());
+        }
+        Ok(found)
+    }
+
+    fn limit(&self) -> Duration {
+        self.0.users.connection.limit()
+    }
+
+    fn too_late(&self) -> StoreError {
+        self.0.users.connection.too_late()
+    }
+}
+
+impl Tables {
+    fn stored_id(&self, id: &str) -> Option<ColumnValue> {
+        self.users.stored_id(&self.model.id, id)
+    }
+
+    /// Selects the columns of [`stored`](Tables::stored).
+    fn select(&self) -> String {
+        let Tables { model, users } = self;
         let text = |column: &String| users.text(&users.quoted(column));
         let flag = |column: &Option<String>| column.as_ref().map_or("NULL".to_owned(), text);
         let mut columns: Vec<String> = [&model.id, &model.username, &model.password].map(text).into();
         columns.extend([&model.is_active, &model.is_staff, &model.is_superuser].map(flag));
         columns.extend(model.extra.iter().map(text));
-        let sql = format!(
-            "SELECT {} FROM {} WHERE {} = {} LIMIT 2",
-            columns.join(", "),
-            users.table,
-            users.quoted(column),
-            users.place(1, column)
-        );
-        let mut rows = users.connection.rows(sql, vec![value]).await?;
+        format!("SELECT {} FROM {}", columns.join(", "), users.table)
+    }
+
+    /// `None` when one of the ids has characters that the column cannot hold.
+    async fn find_all(&self, ids: &[ColumnValue]) -> Result<Option<Vec<StoredUser>>, StoreError> {
+        let Tables { model, users } = self;
+        let ids = users.among(&model.id, ids.to_vec());
+        let condition = users.is_among(&users.quoted(&model.id), 1, ids.len(), &model.id);
+        let rows = users.connection.rows(format!("{} WHERE {condition}", self.select()), ids).await?;
+        Ok(rows.map(|rows| rows.into_iter().map(|row| self.stored(row)).collect()))
+    }
+
+    async fn find_by(&self, column: &str, value: ColumnValue) -> Result<Option<StoredUser>, StoreError> {
+        let Tables { model, users } = self;
+        let (quoted, place) = (users.quoted(column), users.place(1, column));
+        let sql = format!("{} WHERE {quoted} = {place} LIMIT 2", self.select());
+        let mut rows = users.connection.rows(sql, vec![value]).await?.unwrap_or_default();
         if rows.len() > 1 {
             // Django's `MultipleObjectsReturned`.
             let message = format!(
@@ -221,9 +364,8 @@ impl UserModelTables {
         }
     }
 
-    /// Replaces the password field, if it still is the user's; returns whether it was.
-    pub(crate) async fn set_password(&self, user: &StoredUser, encoded: &str) -> Result<bool, StoreError> {
-        let UserModelTables { model, users } = self;
+    async fn set_password(&self, user: &StoredUser, encoded: &str) -> Result<bool, StoreError> {
+        let Tables { model, users } = self;
         let Some(id) = users.stored_id(&model.id, &user.id) else { return Ok(false) };
         let password = users.quoted(&model.password);
         let sql = format!(
@@ -239,8 +381,8 @@ impl UserModelTables {
         Ok(users.connection.change(sql, vec![encoded, id, before]).await? > 0)
     }
 
-    pub(crate) async fn record_login(&self, user: &StoredUser, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let UserModelTables { model, users } = self;
+    async fn record_login(&self, user: &StoredUser, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let Tables { model, users } = self;
         let Some(column) = &model.last_login else { return Ok(()) };
         let Some(id) = users.stored_id(&model.id, &user.id) else { return Ok(()) };
         let sql = format!(
@@ -258,52 +400,95 @@ impl UserModelTables {
         users.connection.change(sql, vec![ColumnValue::Text(now), id]).await.map(drop)
     }
 
-    /// The user's groups and permissions, in one statement; all permissions for a superuser, and none for a user who is
-    /// not active. Django's `get_all_permissions` of `ModelBackend`.
-    pub(crate) async fn grants(&self, user: &StoredUser) -> Result<Vec<Grant>, StoreError> {
-        let UserModelTables { model, users } = self;
-        let Some(tables) = &model.permissions else { return Ok(Vec::new()) };
-        let Some(id) = users.stored_id(&model.id, &user.id) else { return Ok(Vec::new()) };
+    /// The grants of these users, in one statement. `None` when it cannot be told whose a row is.
+    async fn grants(&self, keys: &[(ColumnValue, Wanted)]) -> Result<Option<Grants>, StoreError> {
+        let Tables { model, users } = self;
+        let Some(tables) = &model.permissions else { return Ok(Some(Grants::new())) };
+        let ids: HashSet<&ColumnValue> = keys.iter().map(|(id, _)| id).collect();
+        let ids = users.among(&model.id, ids.into_iter().cloned().collect());
         let (user_groups, user_permissions) =
             (users.quoted_table(&tables.groups), users.quoted_table(&tables.permissions));
         let user_column = users.quoted(&tables.user);
-        let [group, label, codename] =
-            ["auth_group.name", "django_content_type.app_label", "auth_permission.codename"]
-                .map(|column| users.text(column));
-        let condition = |number| format!("{user_column} = {}", users.place(number, &model.id));
+        let [user, group_id, group, label, codename] = [
+            &*user_column,
+            "group_id",
+            "auth_group.name",
+            "django_content_type.app_label",
+            "auth_permission.codename",
+        ]
+        .map(|column| users.text(column));
+        let mut values = Vec::new();
+        let mut is_asked = || {
+            let first = values.len() + 1;
+            values.extend_from_slice(&ids);
+            users.is_among(&user_column, first, ids.len(), &model.id)
+        };
+        // The user, the group, and the application and name of a permission or the name of a group.
         let mut parts = vec![format!(
-            "SELECT NULL, {group} FROM auth_group JOIN {user_groups} ON auth_group.id = group_id WHERE {}",
-            condition(1)
+            "SELECT {user}, {group_id}, NULL, {group} FROM auth_group JOIN {user_groups} ON auth_group.id = group_id \
+             WHERE {}",
+            is_asked()
         )];
-        let permissions = format!(
-            "SELECT {label}, {codename} FROM auth_permission \
-             JOIN django_content_type ON django_content_type.id = content_type_id"
-        );
-        match (user.is_active, user.is_superuser) {
-            (false, _) => {}
-            (true, true) => parts.push(permissions),
-            (true, false) => {
-                parts.push(format!(
-                    "{permissions} JOIN {user_permissions} ON auth_permission.id = permission_id WHERE {}",
-                    condition(2)
-                ));
-                parts.push(format!(
-                    "{permissions} JOIN auth_group_permissions ON auth_permission.id = permission_id \
-                     JOIN {user_groups} ON {user_groups}.group_id = auth_group_permissions.group_id WHERE {}",
-                    condition(3)
-                ));
+        let permissions =
+            "FROM auth_permission JOIN django_content_type ON django_content_type.id = content_type_id";
+        if keys.iter().any(|(_, wanted)| *wanted == Wanted::OfUser) {
+            parts.push(format!(
+                "SELECT {user}, NULL, {label}, {codename} {permissions} \
+                 JOIN {user_permissions} ON auth_permission.id = permission_id WHERE {}",
+                is_asked()
+            ));
+            // Once for each group, however many of the users are in it.
+            parts.push(format!(
+                "SELECT NULL, {group_id}, {label}, {codename} {permissions} \
+                 JOIN auth_group_permissions ON auth_permission.id = permission_id \
+                 WHERE group_id IN (SELECT group_id FROM {user_groups} WHERE {})",
+                is_asked()
+            ));
+        }
+        if keys.iter().any(|(_, wanted)| *wanted == Wanted::OfSuperuser) {
+            parts.push(format!("SELECT NULL, NULL, {label}, {codename} {permissions}"));
+        }
+        let rows = users.connection.rows(parts.join(" UNION ALL "), values).await?;
+        Ok(rows.and_then(|rows| self.granted(keys, rows)))
+    }
+
+    /// Gives each row to the users that it is about.
+    fn granted(&self, keys: &[(ColumnValue, Wanted)], rows: Vec<UserRow>) -> Option<Grants> {
+        let mut of_users: HashMap<ColumnValue, Vec<Grant>> = HashMap::new();
+        let mut groups_of: HashMap<ColumnValue, Vec<String>> = HashMap::new();
+        let mut of_groups: HashMap<String, Vec<Grant>> = HashMap::new();
+        let mut of_all = Vec::new();
+        let asked: HashSet<&ColumnValue> = keys.iter().map(|(id, _)| id).collect();
+        let whose = |user: &str| match keys {
+            [(id, _)] => Some(id.clone()),
+            _ => self.stored_id(user).filter(|id| asked.contains(id)),
+        };
+        for row in rows {
+            match <[_; 4]>::try_from(row).ok()? {
+                [Some(user), Some(group_id), None, Some(name)] => {
+                    let id = whose(&user)?;
+                    of_users.entry(id.clone()).or_default().push(Grant::Group(name));
+                    groups_of.entry(id).or_default().push(group_id);
+                }
+                [user, group_id, Some(label), Some(codename)] => {
+                    let permission = Grant::Permission(format!("{label}.{codename}"));
+                    match (user, group_id) {
+                        (Some(user), _) => of_users.entry(whose(&user)?).or_default().push(permission),
+                        (None, Some(group_id)) => of_groups.entry(group_id).or_default().push(permission),
+                        (None, None) => of_all.push(permission),
+                    }
+                }
+                _ => {}
             }
         }
-        let values = match parts.len() {
-            3 => vec![id; 3],
-            _ => vec![id],
+        let grants = |(id, wanted): &(ColumnValue, Wanted)| {
+            let own = of_users.get(id).into_iter().flatten();
+            let own = own.filter(|grant| *wanted == Wanted::OfUser || matches!(grant, Grant::Group(_)));
+            let groups = groups_of.get(id).filter(|_| *wanted == Wanted::OfUser).into_iter().flatten();
+            let of_groups = groups.filter_map(|group_id| of_groups.get(group_id)).flatten();
+            let of_all = of_all.iter().filter(|_| *wanted == Wanted::OfSuperuser);
+            own.chain(of_groups).chain(of_all).cloned().collect()
         };
-        let rows = users.connection.rows(parts.join(" UNION ALL "), values).await?;
-        let grant = |row: UserRow| match <[_; 2]>::try_from(row) {
-            Ok([None, Some(group)]) => Some(Grant::Group(group)),
-            Ok([Some(label), Some(codename)]) => Some(Grant::Permission(format!("{label}.{codename}"))),
-            _ => None,
-        };
-        Ok(rows.into_iter().filter_map(grant).collect())
+        Some(keys.iter().map(|key| (key.clone(), grants(key))).collect())
     }
 }

@@ -71,10 +71,11 @@ impl<'a> RequestHead<'a> {
     /// page. Scripts ask for JSON or for anything.
     pub fn accepts_html(&self) -> bool {
         let accept = self.header("accept").unwrap_or_default();
-        let media_type = |part: &str| part.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        accept
-            .split(',')
-            .any(|part| matches!(media_type(part).as_str(), "text/html" | "application/xhtml+xml"))
+        let is_html = |part: &str| {
+            let media_type = part.split(';').next().unwrap_or_default().trim();
+            ["text/html", "application/xhtml+xml"].iter().any(|html| media_type.eq_ignore_ascii_case(html))
+        };
+        accept.split(',').any(is_html)
     }
 }
 

@@ -3,6 +3,7 @@
 mod django;
 mod error_hook;
 mod members;
+mod read_only;
 mod require;
 mod site;
 mod users;

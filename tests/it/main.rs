@@ -80,6 +80,7 @@ mod runtimes;
 mod save_protocol;
 mod secrets;
 mod session_events;
+mod shared_users;
 #[cfg(feature = "passwords")]
 mod shop;
 mod spans;

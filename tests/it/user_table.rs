@@ -96,5 +96,10 @@ async fn users_in_mariadb() {
             connection.query_drop(statement).await.unwrap();
         }
         each_kind_of_id(&url).await;
+        // Characters of up to three bytes: an id with others hides nobody.
+        connection.query_drop("ALTER TABLE of_names CONVERT TO CHARACTER SET utf8mb3").await.unwrap();
+        let users = UserTable::open(&url, "of_names").await.unwrap();
+        let found = users.passwords(&["🦀", "x", "O'Hara", "y🦀"]).await.unwrap();
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["O'Hara"]);
     }
 }

@@ -166,7 +166,7 @@ impl fmt::Debug for ExtraColumn {
 /// assert_eq!(ColumnValue::from("dark"), ColumnValue::Text("dark".to_owned()));
 /// assert_eq!(ColumnValue::from(None::<i64>), ColumnValue::Null);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ColumnValue {
     /// Null: Django's `None`, for columns with `null=True`.

@@ -1,6 +1,7 @@
 //! A table of users in a database: what the databases share.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -11,11 +12,18 @@ use crate::site::error::{StoreError, StoreErrorKind};
 /// Runs statements about users within the time limit of the store's URL.
 #[async_trait]
 pub(crate) trait UserConnection: Send + Sync {
-    /// Runs a statement that only reads; it may run twice. Each column is text or null.
-    async fn rows(&self, sql: String, values: Vec<ColumnValue>) -> Result<Vec<UserRow>, StoreError>;
+    /// Runs a statement that only reads; it may run twice. Each column is text or null. `None` when a value has
+    /// characters that its column cannot hold: then no row has that value, and nothing is known of the others.
+    async fn rows(&self, sql: String, values: Vec<ColumnValue>) -> Result<Option<Vec<UserRow>>, StoreError>;
 
     /// Runs a statement that changes rows; returns how many it found.
     async fn change(&self, sql: String, values: Vec<ColumnValue>) -> Result<u64, StoreError>;
+
+    /// The time limit of the store's URL.
+    fn limit(&self) -> Duration;
+
+    /// The error for no answer within the limit.
+    fn too_late(&self) -> StoreError;
 }
 
 /// The columns of a row.
@@ -119,6 +127,52 @@ impl Users {
         self.dialect.bytes(text)
     }
 
+    /// The values that [`is_among`](Users::is_among) compares these ids with. Their number takes few forms, so that the
+    /// databases know the statements already: one array, or a power of two.
+    pub(in crate::store) fn among(&self, column: &str, mut ids: Vec<ColumnValue>) -> Vec<ColumnValue> {
+        if self.has_arrays(column) {
+            let ids: Vec<String> = ids.into_iter().map(text_of).collect();
+            return vec![ColumnValue::Text(format!("{{{}}}", ids.join(",")))];
+        }
+        if let Some(last) = ids.last().cloned() {
+            ids.resize(ids.len().next_power_of_two(), last);
+        }
+        ids
+    }
+
+    /// Whether a column of this type is one of so many values of [`among`](Users::among), of which this is the first.
+    pub(in crate::store) fn is_among(
+        &self,
+        quoted: &str,
+        first: usize,
+        count: usize,
+        column: &str,
+    ) -> String {
+        if self.has_arrays(column) {
+            return format!("{quoted} = ANY({}[])", self.place(first, column));
+        }
+        let places: Vec<String> = (first..first + count).map(|number| self.place(number, column)).collect();
+        format!("{quoted} IN ({})", places.join(", "))
+    }
+
+    /// Whether ids of this column are compared with an array: numbers and UUIDs need no quoting in its text.
+    fn has_arrays(&self, column: &str) -> bool {
+        match self.dialect {
+            #[cfg(feature = "postgres")]
+            Dialect::Postgres => matches!(self.ids(column), Ids::Number | Ids::Uuid),
+            #[allow(unreachable_patterns)] // Where PostgreSQL alone is compiled in.
+            _ => {
+                let _ = column;
+                false
+            }
+        }
+    }
+
+    /// Whether equal ids of this column are the same text. Otherwise its collation may find one by another.
+    pub(in crate::store) fn has_exact_ids(&self, column: &str) -> bool {
+        !matches!(self.ids(column), Ids::Text)
+    }
+
     /// The place of a statement's value of this number, from 1 on, to compare with or store in a column.
     pub(in crate::store) fn place(&self, number: usize, column: &str) -> String {
         match self.dialect {
@@ -172,6 +226,15 @@ impl Users {
             Ids::UuidDigits => uuid_digits(&stored).map_or(stored, |digits| with_hyphens(&digits)),
             _ => stored,
         }
+    }
+}
+
+/// A number, or the text of a UUID.
+fn text_of(id: ColumnValue) -> String {
+    match id {
+        ColumnValue::Integer(number) => number.to_string(),
+        ColumnValue::Text(text) => text,
+        ColumnValue::Null => String::new(),
     }
 }
 

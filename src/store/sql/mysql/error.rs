@@ -87,7 +87,7 @@ const ONLY_READS: [u16; 3] = [1290, 1792, 1836];
 const ENDS_CONNECTION: [u16; 14] =
     [1047, 1053, 1080, 1152, 1153, 1156, 1157, 1158, 1159, 1160, 1161, 1927, 3169, 4031];
 /// A key with characters that the column cannot hold: no row has it.
-const OTHER_CHARACTERS: [u16; 3] = [1267, 1270, 3988];
+const OTHER_CHARACTERS: [u16; 4] = [1267, 1270, 1271, 3988];
 
 impl Failure {
     pub(super) fn is(&self, code: u16) -> bool {

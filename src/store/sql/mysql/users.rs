@@ -1,6 +1,7 @@
 //! The users' table.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use mysql_async::prelude::Queryable;
@@ -128,14 +129,22 @@ fn text(value: Value) -> Option<String> {
 
 #[async_trait]
 impl UserConnection for OpenUsers {
-    async fn rows(&self, sql: String, values: Vec<ColumnValue>) -> Result<Vec<UserRow>, StoreError> {
+    async fn rows(&self, sql: String, values: Vec<ColumnValue>) -> Result<Option<Vec<UserRow>>, StoreError> {
         let values = values.into_iter().map(Value::from).collect();
-        Ok(self.ask(Read { sql, values }).await?.unwrap_or_default())
+        self.ask(Read { sql, values }).await
     }
 
     async fn change(&self, sql: String, values: Vec<ColumnValue>) -> Result<u64, StoreError> {
         let values = values.into_iter().map(Value::from).collect();
         Ok(self.ask(Change { sql, values }).await?.unwrap_or_default())
+    }
+
+    fn limit(&self) -> Duration {
+        self.0.options.timeout
+    }
+
+    fn too_late(&self) -> StoreError {
+        Failure::Deadline.explain(&self.0.options)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Connections: opened within a deadline, reopened when they break, with their statements prepared once.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +25,14 @@ pub(super) struct Connection {
     /// How long the following statements may take, behind a pooler.
     limit: Duration,
     statements: [Option<Statement>; COUNT],
+    /// Further ones, by their texts.
+    prepared: HashMap<String, Statement>,
     last_used: Instant,
     generation: u64,
 }
+
+/// The most statements that are prepared by their texts. A program has a few.
+const MOST_PREPARED: usize = 32;
 
 /// Servers and proxies close connections that have been idle for seconds.
 const RESTED: Duration = Duration::from_millis(100);
@@ -38,7 +44,8 @@ impl Connection {
         let started = timeout(options.timeout, start(options)).await.map_err(|_| Failure::Deadline)??;
         let Started { client, is_pooled } = started;
         let (statements, limit) = ([const { None }; COUNT], options.timeout);
-        Ok(Connection { client, is_pooled, limit, statements, last_used: Instant::now(), generation })
+        let (prepared, last_used) = (HashMap::new(), Instant::now());
+        Ok(Connection { client, is_pooled, limit, statements, prepared, last_used, generation })
     }
 
     /// Sets how long the caller will wait for the following statements: less than the whole deadline if it
@@ -100,6 +107,26 @@ impl Connection {
             true => pooled::run(&self.client, options, self.limit, sql, parameters).await,
             false => Ok(pooled::unnamed(&self.client, sql, parameters).await?),
         }
+    }
+
+    /// Runs a statement that often comes again with other values: it is prepared, but for a pooler.
+    pub(super) async fn answer_again(
+        &mut self,
+        options: &PostgresOptions,
+        sql: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Task<Answer> {
+        let is_known = self.prepared.contains_key(sql);
+        if self.is_pooled || !is_known && self.prepared.len() == MOST_PREPARED {
+            return self.answer(options, sql, parameters).await;
+        }
+        if !is_known {
+            let types: Vec<Type> = parameters.iter().map(|(_, found)| found.clone()).collect();
+            let statement = self.client.prepare_typed(sql, &types).await?;
+            self.prepared.insert(sql.to_owned(), statement);
+        }
+        self.last_used = Instant::now();
+        Ok(pooled::prepared(&self.client, &self.prepared[sql], parameters).await?)
     }
 
     /// Runs a statement and returns its rows.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use futures_util::future::join4;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error, IsolationLevel, Row, Transaction};
+use tokio_postgres::{Client, Error, IsolationLevel, Row, RowStream, Statement, Transaction};
 
 use super::PostgresOptions;
 use super::connection::Hidden;
@@ -73,7 +73,21 @@ pub(super) async fn unnamed(
     parameters: &[Parameter<'_>],
 ) -> Result<Answer, Error> {
     let parameters = parameters.iter().map(|(value, found)| (Hidden(*value), found.clone()));
-    let mut stream = pin!(client.query_typed_raw(sql, parameters).await?);
+    answer(client.query_typed_raw(sql, parameters).await?).await
+}
+
+/// Runs a prepared statement.
+pub(super) async fn prepared(
+    client: &Client,
+    statement: &Statement,
+    parameters: &[Parameter<'_>],
+) -> Result<Answer, Error> {
+    let parameters = parameters.iter().map(|(value, _)| Hidden(*value));
+    answer(client.query_raw(statement, parameters).await?).await
+}
+
+async fn answer(stream: RowStream) -> Result<Answer, Error> {
+    let mut stream = pin!(stream);
     let mut rows = Vec::new();
     while let Some(row) = stream.as_mut().try_next().await? {
         rows.push(row);

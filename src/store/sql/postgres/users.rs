@@ -1,6 +1,7 @@
 //! The users' table.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::{Instant, timeout};
@@ -52,7 +53,7 @@ impl OpenUsers {
         let values: Vec<Option<String>> = values.iter().map(text).collect();
         let parameters: Vec<Parameter<'_>> = values.iter().map(|value| (value as _, Type::TEXT)).collect();
         let ask = async |connection: &mut Connection, options: &PostgresOptions| {
-            connection.answer(options, sql, &parameters).await
+            connection.answer_again(options, sql, &parameters).await
         };
         self.connections().lend(end, ask).await
     }
@@ -84,7 +85,7 @@ fn text(value: &ColumnValue) -> Option<String> {
 
 #[async_trait]
 impl UserConnection for OpenUsers {
-    async fn rows(&self, sql: String, values: Vec<ColumnValue>) -> Result<Vec<UserRow>, StoreError> {
+    async fn rows(&self, sql: String, values: Vec<ColumnValue>) -> Result<Option<Vec<UserRow>>, StoreError> {
         let end = Instant::now() + self.options.timeout;
         let answer = match self.ask(&sql, &values, end).await {
             // The server has ended the connection, and probably the others too. A read may run again.
@@ -100,13 +101,25 @@ impl UserConnection for OpenUsers {
             };
             answer.rows.iter().map(row).collect::<Task<Vec<UserRow>>>()
         };
-        answer.and_then(read).map_err(|failure| self.explain(failure))
+        match answer.and_then(read) {
+            Ok(rows) => Ok(Some(rows)),
+            Err(Failure::Server { code, .. }) if code == SqlState::UNTRANSLATABLE_CHARACTER => Ok(None),
+            Err(failure) => Err(self.explain(failure)),
+        }
     }
 
     async fn change(&self, sql: String, values: Vec<ColumnValue>) -> Result<u64, StoreError> {
         let end = Instant::now() + self.options.timeout;
         let answer = self.ask(&sql, &values, end).await;
         answer.map(|answer| answer.changed).map_err(|failure| self.explain(failure))
+    }
+
+    fn limit(&self) -> Duration {
+        self.options.timeout
+    }
+
+    fn too_late(&self) -> StoreError {
+        Failure::Deadline.explain(&self.options)
     }
 }
 

@@ -1,14 +1,19 @@
 //! The users' table.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use rusqlite::{Connection, params_from_iter};
 
 use super::error::{Failure, Task};
 use super::threads::Threads;
 use super::{Columns, DIALECT, ExtraValue, SqliteOptions, connections, threads};
-use crate::site::error::StoreError;
+use crate::site::error::{StoreError, StoreErrorKind};
 use crate::store::sql::table::ColumnValue;
 use crate::store::sql::users::{Described, UserConnection, UserRow, Users};
+
+/// SQLite itself ends the wait for another program's lock; its error says more.
+const GRACE: Duration = Duration::from_millis(100);
 
 struct OpenUsers {
     options: SqliteOptions,
@@ -54,7 +59,7 @@ impl OpenUsers {
 
 #[async_trait]
 impl UserConnection for OpenUsers {
-    async fn rows(&self, sql: String, values: Vec<ColumnValue>) -> Result<Vec<UserRow>, StoreError> {
+    async fn rows(&self, sql: String, values: Vec<ColumnValue>) -> Result<Option<Vec<UserRow>>, StoreError> {
         let read = move |connection: &Connection| -> Task<Vec<UserRow>> {
             let mut statement = connection.prepare_cached(&sql)?;
             let count = statement.column_count();
@@ -63,7 +68,7 @@ impl UserConnection for OpenUsers {
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
         };
-        self.threads.read(read).await.map_err(|failure| self.explain(failure))
+        self.threads.read(read).await.map(Some).map_err(|failure| self.explain(failure))
     }
 
     async fn change(&self, sql: String, values: Vec<ColumnValue>) -> Result<u64, StoreError> {
@@ -72,6 +77,18 @@ impl UserConnection for OpenUsers {
             Ok(connection.prepare_cached(&sql)?.execute(values)? as u64)
         };
         self.threads.write(write).await.map_err(|failure| self.explain(failure))
+    }
+
+    fn limit(&self) -> Duration {
+        self.options.timeout + GRACE
+    }
+
+    fn too_late(&self) -> StoreError {
+        let (path, seconds) = (self.options.path.display(), self.options.timeout.as_secs_f32());
+        let message = format!(
+            "{path}: no answer within {seconds} seconds; try again, or find what keeps the disk busy"
+        );
+        StoreError::new("sqlite", StoreErrorKind::Unavailable, message)
     }
 }
 
