@@ -10,6 +10,9 @@ pub(crate) mod decode;
 pub(crate) mod delete;
 pub(crate) mod demo;
 pub(crate) mod encode;
+#[cfg(unix)]
+#[cfg(feature = "gate")]
+pub(crate) mod gate;
 pub(crate) mod list;
 pub(crate) mod move_rest;
 pub(crate) mod ping;

@@ -2,9 +2,16 @@
 
 mod commands;
 mod ending;
+#[cfg(unix)]
+#[cfg(feature = "gate")]
+mod gate;
 mod interrupted;
 mod output;
 mod sessions;
+#[cfg_attr(
+    not(feature = "gate"),
+    allow(dead_code, unused_imports, reason = "the gate alone asks for a site's users")
+)]
 mod site;
 
 use std::process::ExitCode;
@@ -15,6 +22,9 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+#[cfg(unix)]
+#[cfg(feature = "gate")]
+use self::commands::gate as gate_command;
 use self::commands::{
     change_secret, check, clear_sessions, copy, count, create_table, decode, delete, demo, encode, list,
     move_rest, ping, print_settings, revoke, shell, show, user_sessions,
@@ -88,6 +98,9 @@ enum Command {
     Encode(encode::Options),
     Ping(ping::Options),
     Settings(print_settings::Options),
+    #[cfg(unix)]
+    #[cfg(feature = "gate")]
+    Gate(gate_command::Options),
     Demo(demo::Options),
     Completions(shell::CompletionsOptions),
     Man(shell::ManOptions),
@@ -117,6 +130,9 @@ fn main() -> ExitCode {
         Command::Encode(options) => encode::run(&options),
         Command::Ping(options) => wait_for(ping::run(options)),
         Command::Settings(options) => print_settings::run(&options),
+        #[cfg(unix)]
+        #[cfg(feature = "gate")]
+        Command::Gate(options) => runtime().and_then(|runtime| runtime.block_on(gate_command::run(options))),
         Command::Demo(options) => runtime().and_then(|runtime| runtime.block_on(demo::run(options))),
         Command::Completions(options) => shell::completions(&options, Arguments::command()),
         Command::Man(options) => shell::man(&options, Arguments::command()),

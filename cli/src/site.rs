@@ -14,11 +14,13 @@ use clap::Args;
 use cloakroom::chrono::TimeDelta;
 use cloakroom::signing::SecretKey;
 use cloakroom::store::{StoreScheme, StoreUrl, StoreUrlParts};
-use cloakroom::{GivenSettings, SecretCheck, SessionStore, Settings, TimeZone, UnknownTimeZone};
+use cloakroom::{
+    GivenSettings, SecretCheck, SessionMiddleware, SessionStore, Settings, TimeZone, UnknownTimeZone,
+};
 
 use crate::ending::usage;
 use crate::output::lines::complain;
-use crate::site::from_django::DjangoSite;
+use crate::site::from_django::{DjangoLogin, DjangoSite};
 use crate::site::private_file::{has_password, warn_if_others_can_read};
 use crate::site::secrets::SecretOptions;
 use crate::site::store_url::StoreOption;
@@ -133,6 +135,12 @@ impl SettingsOptions {
         Ok(site)
     }
 
+    /// Reads the users and the login page of the Django project; `None` without a project.
+    pub(crate) fn read_users(&self) -> anyhow::Result<Option<DjangoLogin>> {
+        let project = self.from_django.as_ref();
+        project.map(|manage_py| from_django::read_users(manage_py, self.python.as_deref())).transpose()
+    }
+
     fn environment_and_file(&self) -> anyhow::Result<Site> {
         let settings_file::SettingsFile { given: mut file, path } =
             settings_file::read(self.file.as_deref())?;
@@ -224,6 +232,17 @@ impl Site {
     /// Connects to the store, for work that reads sessions: if they are signed, the secret is required.
     pub(crate) async fn connect_to_read(&self) -> anyhow::Result<Arc<dyn SessionStore>> {
         self.connect_to(self.url()?).await
+    }
+
+    /// Connects to the store, for a service that answers for the site. Sessions in cookies are served too.
+    pub(crate) async fn connect_to_serve(&self) -> anyhow::Result<SessionMiddleware> {
+        let mut settings = self.settings()?.clone();
+        // With another secret, everyone is nobody.
+        settings.secret_check = SecretCheck::Warn;
+        let url = self.url()?;
+        let url = if url.scheme() == Some(StoreScheme::Cookie) { url } else { shared(url)? };
+        let store = cloakroom::connect(url.expose(), &settings).await?;
+        Ok(SessionMiddleware::new(store, settings)?)
     }
 
     /// Connects to another store of this site.

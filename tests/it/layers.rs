@@ -40,7 +40,7 @@ const FORMATS: [&str; 11] = [
 ];
 
 /// The rooms of the command.
-const COMMAND: [&str; 6] = ["ending", "interrupted", "output", "site", "sessions", "commands"];
+const COMMAND: [&str; 7] = ["ending", "interrupted", "output", "site", "sessions", "gate", "commands"];
 
 /// Further folders without a ring of rooms.
 const WITHOUT_RINGS: [&str; 8] = [

@@ -3,6 +3,7 @@
 
 mod cache;
 mod database;
+mod user_model;
 mod users;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ use crate::site;
 
 use self::cache::{Cache, Unreachable};
 use self::database::Database;
+use self::user_model::Users;
+pub(crate) use self::user_model::{DjangoLogin, UsersOptions};
 pub(crate) use self::users::{DjangoUsers, Hashes};
 
 const SCRIPT: &str = include_str!("from_django/settings.py");
@@ -53,6 +56,7 @@ struct Found {
     table: Option<String>,
     database: Option<Database>,
     cache: Option<Cache>,
+    users: Option<Users>,
 }
 
 #[derive(Deserialize)]
@@ -77,7 +81,14 @@ enum Secret {
 /// Asks the project's own Python.
 pub(crate) fn read(manage_py: &Path, python: Option<&Path>) -> anyhow::Result<DjangoSite> {
     let (manage_py, folder) = located(manage_py)?;
-    site_of(ask(&manage_py, &folder, python)?, &folder)
+    site_of(ask(&manage_py, &folder, python, "")?, &folder)
+}
+
+/// Asks the project's own Python for its users and its login page. The project needs `django.contrib.auth`.
+pub(crate) fn read_users(manage_py: &Path, python: Option<&Path>) -> anyhow::Result<DjangoLogin> {
+    let (manage_py, folder) = located(manage_py)?;
+    let users = ask(&manage_py, &folder, python, "users")?.users;
+    users.ok_or_else(|| unknown("AUTH_USER_MODEL", ""))?.login(&folder)
 }
 
 /// Locates the project's `manage.py` and its folder.
@@ -95,13 +106,14 @@ fn located(manage_py: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
 }
 
 /// Runs `manage.py shell -c`. The secrets are returned through a pipe; the command line contains none.
-fn ask(manage_py: &Path, folder: &Path, python: Option<&Path>) -> anyhow::Result<Found> {
+fn ask(manage_py: &Path, folder: &Path, python: Option<&Path>, asks_for: &str) -> anyhow::Result<Found> {
     let python = python.map_or_else(|| usual_python(folder), Path::to_owned);
     let ran = Command::new(&python)
         .arg(manage_py)
         .args(["shell", "-c", SCRIPT])
         .current_dir(folder)
         .env("PYTHONIOENCODING", "utf-8")
+        .env("CLOAKROOM_ASKS_FOR", asks_for)
         .stdin(Stdio::null())
         .output();
     let shown = python.display();

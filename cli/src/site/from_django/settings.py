@@ -154,6 +154,142 @@ def _cloakroom_settings():
     def name_of_function(function):
         return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
 
+    def users():
+        """The user model's table, for whoever does in it what Django's `get_user` does."""
+        from django.apps import apps
+
+        if not apps.is_installed("django.contrib.auth"):
+            return {"problem": "the project has no users: `django.contrib.auth` is not in INSTALLED_APPS"}
+        from django.contrib.auth import REDIRECT_FIELD_NAME, get_user_model, load_backend
+        from django.contrib.auth.backends import ModelBackend
+        from django.contrib.auth.base_user import AbstractBaseUser
+        from django.core.exceptions import FieldDoesNotExist
+        from django.shortcuts import resolve_url
+
+        model = get_user_model()
+        meta = model._meta
+        label = meta.label
+        notes = []
+
+        class Problem(Exception):
+            pass
+
+        def field_of(attribute):
+            """The field of this name, unless its values are made by Python code."""
+            try:
+                field = meta.get_field(attribute)
+            except FieldDoesNotExist:
+                return None
+            return field if field.concrete and not hasattr(field, "from_db_value") else None
+
+        def column(attribute):
+            field = field_of(attribute)
+            if field is None or field.column is None:
+                raise Problem(f"the user model {label} has no plain column for `{attribute}`: only Django can read it")
+            table = field.model._meta.concrete_model._meta.db_table
+            if table != meta.db_table:
+                raise Problem(
+                    f"the user model {label} inherits from another model with a table of its own (multi-table inheritance): "
+                    f"`{attribute}` is in {table} and not in {meta.db_table}, and one table must have both"
+                )
+            return field.column
+
+        def flag(attribute, usual):
+            """The column of a flag; None where all users have the usual value."""
+            field = field_of(attribute)
+            if field is not None and field.get_internal_type() == "BooleanField":
+                return column(attribute)
+            if field is None and getattr(model, attribute, usual) is usual:
+                return None
+            if usual:
+                raise Problem(
+                    f"the user model {label} has no boolean column `{attribute}`: its own code says who is active, which only "
+                    "Django can run. Make it a BooleanField"
+                )
+            notes.append(f"the user model {label} has no boolean column `{attribute}`, so that nobody counts as `{attribute}`")
+            return None
+
+        def permission_tables():
+            groups, permissions = (
+                next((field for field in meta.many_to_many if field.name == wanted), None)
+                for wanted in ("groups", "user_permissions")
+            )
+            if groups is None and permissions is None:
+                return None
+            if groups is not None and permissions is not None:
+                found = [
+                    (
+                        field.related_model._meta.label,
+                        field.m2m_reverse_name(),
+                        field.m2m_column_name(),
+                    )
+                    for field in (groups, permissions)
+                ]
+                user = found[0][2]
+                if found == [("auth.Group", "group_id", user), ("auth.Permission", "permission_id", user)]:
+                    return {
+                        "groups": groups.remote_field.through._meta.db_table,
+                        "permissions": permissions.remote_field.through._meta.db_table,
+                        "user": user,
+                    }
+            notes.append(f"the user model {label} keeps groups and permissions in its own way, so that nobody has any")
+            return None
+
+        def backends():
+            accepted = []
+            for path in settings.AUTHENTICATION_BACKENDS:
+                kind = type(load_backend(path))
+                parts = ("get_user", "user_can_authenticate")
+                own = [part for part in parts if getattr(kind, part, None) is not getattr(ModelBackend, part)]
+                if own:
+                    notes.append(
+                        f"logins by the authentication back end {path} count as nobody: its own `{own[0]}` says who is "
+                        "logged in, which only Django can run"
+                    )
+                else:
+                    accepted.append(path)
+            if not accepted:
+                raise Problem(
+                    "none of the project's AUTHENTICATION_BACKENDS finds users as Django's ModelBackend does; its logins can be "
+                    "verified by Django alone"
+                )
+            return accepted
+
+        try:
+            for part in ("get_session_auth_hash", "_get_session_auth_hash", "get_session_auth_fallback_hash"):
+                if getattr(model, part, None) is not getattr(AbstractBaseUser, part, None):
+                    raise Problem(
+                        f"the user model {label} has a `{part}` of its own: only Django can tell whether a login is still valid"
+                    )
+            rows = model._default_manager.all()
+            if rows.query.where or rows.query.is_sliced or rows.query.combinator:
+                raise Problem(
+                    f"the default manager of the user model {label} leaves out some of the table's rows, so that only Django "
+                    "can tell who is a user. Set `Meta.default_manager_name` to a manager without a filter"
+                )
+            email = model.get_email_field_name()
+            found = {
+                "table": meta.db_table,
+                "database": database(rows.db),
+                "id": column(meta.pk.name),
+                "username": column(model.USERNAME_FIELD),
+                "password": column("password"),
+                "is_active": flag("is_active", True),
+                "is_staff": flag("is_staff", False),
+                "is_superuser": flag("is_superuser", False),
+                "email": column(email) if field_of(email) is not None else None,
+                "permissions": permission_tables(),
+                "backends": backends(),
+            }
+        except Problem as problem:
+            return {"problem": str(problem)}
+        return {
+            "found": found,
+            "login_url": str(resolve_url(settings.LOGIN_URL)),
+            "redirect_field": REDIRECT_FIELD_NAME,
+            "notes": notes,
+        }
+
     store = import_module(settings.SESSION_ENGINE).SessionStore
     # An engine of the project's own is known by the one of Django's that it builds on.
     engine = next((base.__module__ for base in store.__mro__ if base.__module__.startswith("django.contrib.")), None)
@@ -194,6 +330,9 @@ def _cloakroom_settings():
             for key, entry in ((key, str(of.make_key(key))) for key in keys)
         }
         found["cache"]["entry_prefix"] = heads.pop() if len(heads) == 1 else None
+
+    if os.environ.get("CLOAKROOM_ASKS_FOR") == "users":
+        found["users"] = users()
 
     def text_of(value):
         return plain(value) if isinstance(value, bytes) else str(value)
