@@ -10,6 +10,7 @@ mod documents;
 mod ending;
 mod from_django;
 mod fuzz_corpus;
+mod gate;
 mod maintenance;
 mod manners;
 mod million;
