@@ -6,7 +6,7 @@ use cloakroom::auth::Requirement;
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
 
-/// Who may pass.
+/// The users who may pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Anyone,

@@ -22,7 +22,7 @@ pub(crate) struct Assertions {
     clock: Arc<dyn Clock>,
 }
 
-/// What an assertion says, with the names of RFC 7519 and OpenID Connect where they have one.
+/// The claims of an assertion, with the names of RFC 7519 and OpenID Connect where they have one.
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'a str,

@@ -146,7 +146,7 @@ impl Config {
         Ok(config)
     }
 
-    /// What cannot change while the gate runs, if it differs from another configuration.
+    /// The setting that differs from another configuration and cannot change while the gate runs.
     pub(crate) fn differs_for_good(&self, other: &Config) -> Option<&'static str> {
         let fixed = [
             ("listen", self.listen != other.listen),

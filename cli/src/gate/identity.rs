@@ -1,4 +1,4 @@
-//! Who makes a request: Django's `get_user`, read only.
+//! The user who makes a request: Django's `get_user`, read only.
 
 mod remembered;
 

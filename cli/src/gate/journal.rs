@@ -1,4 +1,4 @@
-//! What an operator sees of the answers: the metrics and the access log.
+//! The answers as an operator sees them: the metrics and the access log.
 
 mod log;
 

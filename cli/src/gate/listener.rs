@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use super::config::Listen;
 use crate::ending::usage;
 
-/// Who may ask at a Unix socket: its owner and its group.
+/// The mode of a Unix socket: its owner and its group may ask.
 const MODE: u32 = 0o660;
 
 /// A socket that is listened on.
@@ -23,7 +23,7 @@ pub(crate) enum Listener {
 /// An accepted connection.
 pub(crate) enum Stream {
     Tcp(TcpStream, IpAddr),
-    /// Whoever may open the socket's file is trusted.
+    /// The socket's permissions decide who is trusted.
     Unix(UnixStream),
 }
 

@@ -43,7 +43,7 @@ pub(crate) enum Protocol {
     Grpc,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 pub(crate) struct Server {
     /// Replaced when the configuration is read again.
     gate: RwLock<Arc<Gate>>,

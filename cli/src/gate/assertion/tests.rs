@@ -115,7 +115,7 @@ async fn the_folder_is_read_again() {
     assert!(verified(&assertions, &token).is_some());
 }
 
-/// What one signature takes: `cargo test --release -p cloakroom-cli --bin cloakroom -- --nocapture one_signature`.
+/// The time of one signature: `cargo test --release -p cloakroom-cli --bin cloakroom -- --nocapture one_signature`.
 #[tokio::test]
 async fn one_signature_takes_microseconds() {
     let assertions = Assertions::open_with(&AssertionConfig::default(), Arc::new(SystemClock)).unwrap();

@@ -117,7 +117,7 @@ pub(crate) struct HeaderValueOption {
     pub(crate) keep_empty_value: bool,
 }
 
-/// What Envoy does where the request has the header.
+/// Envoy's action where the request has the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
 pub(crate) enum AppendAction {

@@ -18,7 +18,7 @@ fn question(headers: Vec<Header>) -> HttpRequest {
     }
 }
 
-/// What a question is read as: its texts, cookies, and whether a person asks.
+/// The reading of a question: its texts, cookies, and whether a person asks.
 fn asked(http: &HttpRequest) -> Option<([String; 3], Vec<Vec<u8>>, bool)> {
     let headers = needed_headers(http)?;
     let cookies = questions::cookies_of(&headers)?;

@@ -24,7 +24,7 @@ pub(crate) struct SigningKey {
     header: String,
 }
 
-/// What is published of a key: a JSON Web Key (RFC 7517).
+/// The published part of a key: a JSON Web Key (RFC 7517).
 #[derive(Serialize)]
 pub(crate) struct PublicKey {
     kty: &'static str,

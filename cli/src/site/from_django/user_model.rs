@@ -29,7 +29,7 @@ pub(crate) struct DjangoLogin {
     pub(crate) redirect_field: String,
 }
 
-/// What the script says of the users.
+/// The script's output about the users.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Users {

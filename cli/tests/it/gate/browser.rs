@@ -1,4 +1,4 @@
-//! What a visitor of a protected service sees in a real browser.
+//! A protected service in a real browser.
 
 use super::demo::Demo;
 use crate::support::chromium::Chromium;

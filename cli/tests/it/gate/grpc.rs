@@ -172,7 +172,7 @@ async fn nobody_passes_without_a_login() {
     }
 }
 
-/// Who is logged in passes as that user, and an open connection of Envoy's delays no stop.
+/// A logged-in user passes, and an open connection of Envoy's delays no stop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_passes_as_that_user() {
     let mut gate = Gate::prepare().start("", "");

@@ -1,4 +1,4 @@
-//! Who makes a request: the gate says what Django says, and changes nothing.
+//! The user who makes a request: the gate says what Django says, and changes nothing.
 
 mod models;
 

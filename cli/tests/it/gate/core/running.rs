@@ -111,7 +111,7 @@ impl Gate {
         assert!(kill.success());
     }
 
-    /// What it said on standard error.
+    /// Its standard error.
     pub(super) fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }

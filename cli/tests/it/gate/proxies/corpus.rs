@@ -9,7 +9,7 @@ use super::client::{Answer, send};
 use super::proxy::{self, HOST, KINDS, Kind};
 use super::site::{CLIENTS, Client, Site};
 
-/// What each forged value has in it.
+/// The mark in each forged value.
 pub(super) const FORGED: &str = "forged";
 
 /// A request. `COOKIE` is the line of the client's cookie.
@@ -324,7 +324,7 @@ fn sizes() -> Vec<Case> {
     cases
 }
 
-/// What back ends may take this path for.
+/// The paths that back ends may take this one for.
 fn readings(path: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::from([path.to_owned()]);
     let mut left = vec![path.to_owned()];
@@ -438,7 +438,7 @@ async fn through(kind: Kind) {
     println!("{kind:?}: {sent} requests, of which {arrived} arrived, each as the rules have it");
 }
 
-/// What is wrong about the answer, and about how many requests arrived.
+/// The faults of the answer, and of the number of requests that arrived.
 fn of_answer(answer: &Answer, got: &[Arrived], should: Option<bool>) -> Option<String> {
     match (got.len(), should) {
         (0, Some(true)) => Some("it should have arrived".to_owned()),

@@ -1,4 +1,4 @@
-//! What proxies let in while the gate is killed, hangs, starts again, or cannot read its store: nothing that they should
+//! A gate that is killed, hangs, starts again, or cannot read its store: proxies let in nothing that they should
 //! not.
 
 use std::io::{Read, Write};
@@ -59,7 +59,7 @@ impl Tried {
         })
     }
 
-    /// What the proxy answers when it has no answer of the gate.
+    /// The proxy's answer when it has none of the gate.
     fn unavailable(&self) -> u16 {
         // ForwardAuth has no other.
         if self.kind == Kind::Traefik { 500 } else { 503 }

@@ -36,7 +36,7 @@ impl Kind {
         }
     }
 
-    /// What the files say, and in which of them.
+    /// The files' texts, by their names.
     fn addresses(self) -> &'static [(&'static str, Address)] {
         const BACK_END: (&str, Address) = ("127.0.0.1:3000", Address::BackEnd);
         const GATE: (&str, Address) = ("127.0.0.1:9180", Address::Gate);

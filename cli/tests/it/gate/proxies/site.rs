@@ -37,7 +37,7 @@ impl Client {
         RULES[..allowed].iter().any(|(prefix, _)| below(prefix))
     }
 
-    /// What the back end is told: the values of the headers, of which the assertion is missing here.
+    /// The message to the back end: the values of the headers, of which the assertion is missing here.
     pub(super) fn identity(self) -> [(&'static str, &'static str); 6] {
         let [id, name, email, groups, staff, superuser] = match self {
             Client::Nobody => [""; 6],
