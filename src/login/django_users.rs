@@ -89,22 +89,6 @@ impl DjangoUsers {
         Ok(DjangoUsers(Arc::new(UserModelTables::open(url, model).await?)))
     }
 
-    /// Returns the names of the groups of the user with this id, sorted; none if there is no such user. It costs less than [`grants`](UserSource::grants), which also
-    /// returns the permissions. Django's `user.groups`.
-    ///
-    /// # Errors
-    /// When the database cannot be asked.
-    pub async fn groups(&self, id: &str) -> Result<Vec<String>, StoreError> {
-        let grants = self.0.grants(id, Wanted::Groups).await?;
-        let names = grants.iter().filter_map(|grant| match grant {
-            Grant::Group(name) => Some(name.clone()),
-            Grant::Permission(_) => None,
-        });
-        let mut names: Vec<String> = names.collect();
-        names.sort_unstable();
-        Ok(names)
-    }
-
     /// Asks the users' table for no row, for a health check.
     ///
     /// # Errors
@@ -171,6 +155,12 @@ impl DjangoUser {
     /// The name by which the user logs in.
     pub fn username(&self) -> &str {
         &self.stored.username
+    }
+
+    /// The names of the user's groups, sorted, if [`UserModel::reads_groups`] is set; otherwise none. Django's
+    /// `user.groups`.
+    pub fn groups(&self) -> &[String] {
+        &self.stored.groups
     }
 
     /// The value of a column of [`UserModel::extra`], as the database writes it as text; `None` when it is null or not

@@ -54,6 +54,9 @@ pub struct UserModel {
     /// The tables of `PermissionsMixin`, which are asked for groups and permissions alone. Default: those that Django
     /// makes for `table`. Without them, users have no groups and no permissions.
     pub permissions: Option<PermissionTables>,
+    /// Whether a look-up of a user reads the names of the groups too, in the same statement:
+    /// [`DjangoUser::groups`](crate::auth::DjangoUser::groups). Default: false.
+    pub reads_groups: bool,
     /// Whose logins count: the site's `AUTHENTICATION_BACKENDS`. Default: none, which means Django's `ModelBackend` alone.
     pub backends: Vec<String>,
     /// How `last_login` is kept: [`Settings::time_zone`](crate::Settings::time_zone). Default: `USE_TZ = True`.
@@ -119,6 +122,7 @@ impl UserModel {
             last_login: Some(column("last_login")),
             extra: Vec::new(),
             permissions: Some(PermissionTables::of(table)),
+            reads_groups: false,
             backends: Vec::new(),
             time_zone: TimeZone::default(),
         }
@@ -163,6 +167,8 @@ pub(crate) struct StoredUser {
     pub(crate) is_superuser: bool,
     /// In the order of [`UserModel::extra`].
     pub(crate) extra: UserRow,
+    /// Sorted; none where they are not read.
+    pub(crate) groups: Vec<String>,
 }
 
 /// A group, or a permission with its application.
@@ -312,32 +318,53 @@ impl Tables {
         self.users.stored_id(&self.model.id, id)
     }
 
-    /// Selects the columns of [`stored`](Tables::stored).
+    /// The tables of the groups, if a look-up of a user reads them.
+    fn groups(&self) -> Option<&PermissionTables> {
+        self.model.permissions.as_ref().filter(|_| self.model.reads_groups)
+    }
+
+    /// A column of the users' table, quoted.
+    fn column(&self, name: &str) -> String {
+        format!("{}.{}", self.users.table, self.users.quoted(name))
+    }
+
+    /// Selects the columns of [`stored`](Tables::stored), with a row for each group.
     fn select(&self) -> String {
         let Tables { model, users } = self;
-        let text = |column: &String| users.text(&users.quoted(column));
+        let text = |column: &String| users.text(&self.column(column));
         let flag = |column: &Option<String>| column.as_ref().map_or("NULL".to_owned(), text);
         let mut columns: Vec<String> = [&model.id, &model.username, &model.password].map(text).into();
         columns.extend([&model.is_active, &model.is_staff, &model.is_superuser].map(flag));
         columns.extend(model.extra.iter().map(text));
-        format!("SELECT {} FROM {}", columns.join(", "), users.table)
+        let mut from = users.table.clone();
+        if let Some(tables) = self.groups() {
+            let (id, of_user) = (self.column(&model.id), users.quoted_table(&tables.groups));
+            let user = users.quoted(&tables.user);
+            from += &format!(
+                " LEFT JOIN {of_user} ON {of_user}.{user} = {id} LEFT JOIN auth_group ON auth_group.id = {of_user}.group_id"
+            );
+            columns.push(users.text("auth_group.name"));
+        }
+        format!("SELECT {} FROM {from}", columns.join(", "))
     }
 
     /// `None` when one of the ids has characters that the column cannot hold.
     async fn find_all(&self, ids: &[ColumnValue]) -> Result<Option<Vec<StoredUser>>, StoreError> {
         let Tables { model, users } = self;
         let ids = users.among(&model.id, ids.to_vec());
-        let condition = users.is_among(&users.quoted(&model.id), 1, ids.len(), &model.id);
+        let condition = users.is_among(&self.column(&model.id), 1, ids.len(), &model.id);
         let rows = users.connection.rows(format!("{} WHERE {condition}", self.select()), ids).await?;
-        Ok(rows.map(|rows| rows.into_iter().map(|row| self.stored(row)).collect()))
+        Ok(rows.map(|rows| self.stored(rows)))
     }
 
     async fn find_by(&self, column: &str, value: ColumnValue) -> Result<Option<StoredUser>, StoreError> {
         let Tables { model, users } = self;
-        let (quoted, place) = (users.quoted(column), users.place(1, column));
-        let sql = format!("{} WHERE {quoted} = {place} LIMIT 2", self.select());
-        let mut rows = users.connection.rows(sql, vec![value]).await?.unwrap_or_default();
-        if rows.len() > 1 {
+        let (quoted, place) = (self.column(column), users.place(1, column));
+        // With the groups, one user has several rows.
+        let limit = if self.groups().is_some() { "" } else { " LIMIT 2" };
+        let sql = format!("{} WHERE {quoted} = {place}{limit}", self.select());
+        let mut found = self.stored(users.connection.rows(sql, vec![value]).await?.unwrap_or_default());
+        if found.len() > 1 {
             // Django's `MultipleObjectsReturned`.
             let message = format!(
                 "several users of {} have the same {column}; `UserModel` must name a unique column",
@@ -345,10 +372,30 @@ impl Tables {
             );
             return Err(StoreError::new("", StoreErrorKind::Misconfigured, message));
         }
-        Ok(rows.pop().map(|row| self.stored(row)))
+        Ok(found.pop())
     }
 
-    fn stored(&self, row: UserRow) -> StoredUser {
+    /// The users of these rows; with their groups, of which each has a row of its own.
+    fn stored(&self, rows: Vec<UserRow>) -> Vec<StoredUser> {
+        if self.groups().is_none() {
+            return rows.into_iter().map(|row| self.stored_user(row)).collect();
+        }
+        let mut users: Vec<StoredUser> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
+        for mut row in rows {
+            let group = row.pop().flatten();
+            let id = row.first().cloned().flatten().unwrap_or_default();
+            let place = *places.entry(id).or_insert_with(|| {
+                users.push(self.stored_user(row));
+                users.len() - 1
+            });
+            users[place].groups.extend(group);
+        }
+        users.iter_mut().for_each(|user| user.groups.sort_unstable());
+        users
+    }
+
+    fn stored_user(&self, row: UserRow) -> StoredUser {
         let mut row = row.into_iter();
         let mut next = || row.next().flatten();
         let is_true =
@@ -361,6 +408,7 @@ impl Tables {
             is_staff: is_true(next(), false),
             is_superuser: is_true(next(), false),
             extra: row.collect(),
+            groups: Vec::new(),
         }
     }
 

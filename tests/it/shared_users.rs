@@ -15,8 +15,8 @@ const USERS: usize = 200;
 /// Many for 200 look-ups each of users and of grants, which would be 400 statements alone.
 const MOST: i64 = 60;
 
-/// Django's tables, of which each third user is in the group `editors`, and each fifth a superuser. Every user has a
-/// permission of its own.
+/// Django's tables, of which each third user is in the group `editors`, each second in `authors`, which has no permissions, and each
+/// fifth a superuser. Every user has a permission of its own.
 fn tables() -> String {
     let mut sql = "CREATE TABLE auth_user (id integer NOT NULL PRIMARY KEY, username varchar(150) NOT NULL, \
          password varchar(128) NOT NULL, is_active bool NOT NULL, is_staff bool NOT NULL, is_superuser bool NOT NULL, \
@@ -27,7 +27,7 @@ fn tables() -> String {
          CREATE TABLE auth_user_groups (user_id integer, group_id integer); \
          CREATE TABLE auth_user_user_permissions (user_id integer, permission_id integer); \
          CREATE TABLE auth_group_permissions (group_id integer, permission_id integer); \
-         INSERT INTO auth_group VALUES (1, 'editors'), (2, 'nobody'); \
+         INSERT INTO auth_group VALUES (1, 'editors'), (2, 'nobody'), (3, 'authors'); \
          INSERT INTO django_content_type VALUES (1, 'shop'); \
          INSERT INTO auth_permission VALUES (1000, 1, 'edit'), (1001, 1, 'drop'); \
          INSERT INTO auth_group_permissions VALUES (1, 1000), (2, 1001); "
@@ -44,6 +44,9 @@ fn tables() -> String {
         if id.is_multiple_of(3) {
             write!(sql, "INSERT INTO auth_user_groups VALUES ({id}, 1); ").unwrap();
         }
+        if id.is_multiple_of(2) {
+            write!(sql, "INSERT INTO auth_user_groups VALUES ({id}, 3); ").unwrap();
+        }
     }
     sql.push_str(
         "CREATE TABLE named (id varchar(40) NOT NULL PRIMARY KEY, username varchar(150), password varchar(128)); \
@@ -54,7 +57,9 @@ fn tables() -> String {
 
 /// Everyone at once, twice; with ids that nobody has.
 async fn everyone_is_found(url: &str) {
-    let users = DjangoUsers::open(url, UserModel::default()).await.unwrap();
+    let mut model = UserModel::default();
+    model.reads_groups = true;
+    let users = DjangoUsers::open(url, model).await.unwrap();
     let look_up = async |number: usize| {
         let id = number.to_string();
         let Some(user) = users.find(&id).await.unwrap() else { return assert!(number >= USERS, "{id}") };
@@ -64,11 +69,14 @@ async fn everyone_is_found(url: &str) {
             (&*format!("hash {id}"), number.is_multiple_of(5))
         );
         let grants = users.grants(&user).await.unwrap();
-        let groups: &[&str] = if number.is_multiple_of(3) { &["editors"] } else { &[] };
-        assert_eq!(grants.groups.iter().collect::<Vec<_>>(), groups, "{id}");
-        assert_eq!(users.groups(&user.id()).await.unwrap(), groups);
+        let is_editor = number.is_multiple_of(3);
+        let groups = [("authors", number.is_multiple_of(2)), ("editors", is_editor)];
+        let groups: Vec<&str> = groups.iter().filter(|(_, is_in)| *is_in).map(|(name, _)| *name).collect();
+        let granted: BTreeSet<&str> = grants.groups.iter().map(String::as_str).collect();
+        assert_eq!(Vec::from_iter(granted), groups, "{id}");
+        assert_eq!(user.groups(), groups);
         let mut permissions = BTreeSet::from([format!("shop.own_{id}")]);
-        permissions.extend(groups.iter().map(|_| "shop.edit".to_owned()));
+        permissions.extend(is_editor.then(|| "shop.edit".to_owned()));
         match user.is_superuser() {
             true => assert_eq!(grants.permissions.len(), USERS + 2, "{id}"),
             false => assert_eq!(grants.permissions.into_iter().collect::<BTreeSet<_>>(), permissions, "{id}"),

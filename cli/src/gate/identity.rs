@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use cloakroom::auth::{self, AuthUser, DjangoUser, DjangoUsers, Grants, LazyUser, Requirement, UserSource};
+use cloakroom::auth::{AuthUser, DjangoUser, DjangoUsers, Grants, LazyUser, Requirement, UserSource};
 use cloakroom::{Error, LazySession, SessionKey, SessionMiddleware};
 
 use self::remembered::Remembered;
@@ -63,6 +63,7 @@ impl Identities {
         model.extra.extend(email.clone());
         // Nobody logs in here.
         model.last_login = None;
+        model.reads_groups = true;
         let middleware = site.connect_to_serve().await?;
         let users = DjangoUsers::open(url.expose(), model).await.context("cannot open the users' table")?;
         let remembered = Some(config.cache).filter(|lifetime| !lifetime.is_zero());
@@ -108,24 +109,22 @@ impl Identities {
         session: LazySession,
         needs_permissions: bool,
     ) -> Result<Option<Identity>, Error> {
-        let Some(id) = auth::user_id(&session.load().await?)? else { return Ok(None) };
         let source: Arc<dyn UserSource<User = DjangoUser>> = self.users.clone();
-        let user = LazyUser::new(source, Some(session)).read_only();
-        // Both are asked for at once: the groups are those of the id, whoever it is.
-        let (user, groups) = tokio::join!(user.load(), self.users.groups(&id));
-        let (Some(user), groups) = (user?, groups?) else { return Ok(None) };
+        let Some(user) = LazyUser::new(source, Some(session)).read_only().load().await? else {
+            return Ok(None);
+        };
         // A superuser has all permissions.
         let mut grants = match needs_permissions && !user.is_superuser() {
             true => self.users.grants(&user).await?,
             false => Grants::default(),
         };
-        grants.groups.extend(groups.iter().cloned());
+        grants.groups.extend(user.groups().iter().cloned());
         let email = self.email.as_ref().and_then(|column| user.get(column));
         Ok(Some(Identity {
             id: user.id().into_owned(),
             username: user.username().to_owned(),
             email: email.unwrap_or_default().to_owned(),
-            groups,
+            groups: user.groups().to_vec(),
             is_staff: user.is_staff(),
             is_superuser: user.is_superuser(),
             grants,
