@@ -164,9 +164,10 @@ def main(cloakroom, folder, rounds="5", seconds="3"):
         script = folder / "cookies.lua"
         cookies = ", ".join(f'"sessionid={key}"' for key in keys)
         script.write_text(
-            f"local cookies = {{ {cookies} }}\nlocal next = 0\n"
-            f"request = function()\n next = next % #cookies + 1\n"
-            f' return wrk.format("GET", "/app", {{ Host = "{host}", Cookie = cookies[next] }})\nend\n'
+            f"local cookies = {{ {cookies} }}\nlocal requests, next = {{}}, 0\n"
+            "init = function()\n for number, cookie in ipairs(cookies) do\n"
+            f'  requests[number] = wrk.format("GET", "/app", {{ Host = "{host}", Cookie = cookie }})\n end\nend\n'
+            "request = function()\n next = next % #requests + 1\n return requests[next]\nend\n"
         )
 
         django_port, gate_port, backend = free_port(), free_port(), free_port()

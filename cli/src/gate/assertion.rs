@@ -4,7 +4,8 @@
 //! crate `jsonwebtoken`, whose releases since 10 need aws-lc-rs or the whole of RustCrypto with RSA, for what is two
 //! calls of base64 and one of ring where a token is only signed and never read.
 
-use std::sync::{Arc, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cloakroom::{Clock, SystemClock};
 use serde::Serialize;
@@ -20,6 +21,29 @@ pub(crate) struct Assertions {
     lifetime: i64,
     keys: Arc<SigningKeys>,
     clock: Arc<dyn Clock>,
+    signed: Mutex<Signed>,
+}
+
+/// The most assertions that are kept.
+const MOST: usize = 4_096;
+
+/// The assertions of the current second, by their claims. A page and its images ask at once, and a signature costs a
+/// quarter of an answer.
+#[derive(Default)]
+struct Signed {
+    second: i64,
+    kid: String,
+    tokens: HashMap<Vec<u8>, String>,
+}
+
+impl Signed {
+    /// The assertions of this second and this key.
+    fn of(&mut self, second: i64, kid: &str) -> &mut HashMap<Vec<u8>, String> {
+        if self.second != second || self.kid != kid {
+            *self = Signed { second, kid: kid.to_owned(), tokens: HashMap::new() };
+        }
+        &mut self.tokens
+    }
 }
 
 /// The claims of an assertion, with the names of RFC 7519 and OpenID Connect where they have one.
@@ -67,7 +91,8 @@ impl Assertions {
     fn with(config: &AssertionConfig, keys: SigningKeys, clock: Arc<dyn Clock>) -> Assertions {
         let keys = Arc::new(keys);
         tokio::spawn(keep_up_to_date(Arc::downgrade(&keys), schedule(config), Arc::clone(&clock)));
-        Assertions { issuer: config.issuer.clone(), lifetime: config.lifetime.into(), keys, clock }
+        let (issuer, signed) = (config.issuer.clone(), Mutex::default());
+        Assertions { issuer, lifetime: config.lifetime.into(), keys, clock, signed }
     }
 
     /// Signs who this user is, for the service at this host, as a JWT.
@@ -88,7 +113,22 @@ impl Assertions {
             is_staff: identity.is_staff,
             is_superuser: identity.is_superuser,
         };
-        self.keys.signing(now)?.sign(&serde_json::to_vec(&claims)?)
+        let (key, claims) = (self.keys.signing(now)?, serde_json::to_vec(&claims)?);
+        if let Some(token) = self.signed().of(now, &key.public_key.kid).get(&claims) {
+            return Ok(token.clone());
+        }
+        let token = key.sign(&claims)?;
+        let mut signed = self.signed();
+        let tokens = signed.of(now, &key.public_key.kid);
+        if tokens.len() < MOST {
+            tokens.insert(claims, token.clone());
+        }
+        Ok(token)
+    }
+
+    /// Each entry is complete after each step.
+    fn signed(&self) -> MutexGuard<'_, Signed> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The public keys as a JSON Web Key Set.

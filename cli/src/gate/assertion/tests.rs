@@ -93,6 +93,38 @@ async fn an_assertion_outlives_a_change_of_the_configuration() {
     assert!(again.reopen(&AssertionConfig { lifetime: 0, ..Default::default() }).is_err());
 }
 
+/// Two signatures of the same claims differ.
+#[tokio::test]
+async fn equal_claims_share_a_signature_for_their_second_and_others_never_do() {
+    let clock = Arc::new(ManualClock::at_unix_seconds(NOW));
+    let assertions = Assertions::open_with(&AssertionConfig::default(), Arc::clone(&clock) as _).unwrap();
+    let first = assertions.sign(&ada(), "wiki.example.com").unwrap();
+    assert_eq!(assertions.sign(&ada(), "wiki.example.com").unwrap(), first);
+    let mut tokens = vec![first];
+    tokens.push(assertions.sign(&ada(), "metrics.example.com").unwrap());
+    let of_nobodys_groups = Identity { groups: Vec::new(), ..ada() };
+    tokens.push(assertions.sign(&of_nobodys_groups, "wiki.example.com").unwrap());
+    clock.advance(Duration::from_secs(1));
+    tokens.push(assertions.sign(&ada(), "wiki.example.com").unwrap());
+    assert_eq!(assertions.signed().tokens.len(), 1, "those of the second before are forgotten");
+    let said = |token: &String| verified(&assertions, token).unwrap().1;
+    let said: Vec<Value> = tokens.iter().map(said).collect();
+    assert_eq!(
+        (&said[0]["aud"], &said[1]["aud"]),
+        (&json!("wiki.example.com"), &json!("metrics.example.com"))
+    );
+    assert_eq!((&said[2]["groups"], &said[3]["iat"]), (&json!([]), &json!(NOW + 1)));
+    // More than are kept.
+    for number in 0..super::MOST + 10 {
+        let host = format!("{number}.example.com");
+        let token = assertions.sign(&ada(), &host).unwrap();
+        if number % 500 == 0 {
+            assert_eq!(verified(&assertions, &token).unwrap().1["aud"], host);
+        }
+    }
+    assert!(assertions.signed().tokens.len() <= super::MOST);
+}
+
 /// A key that another gate added.
 #[tokio::test]
 async fn the_folder_is_read_again() {
@@ -121,8 +153,9 @@ async fn one_signature_takes_microseconds() {
     let assertions = Assertions::open_with(&AssertionConfig::default(), Arc::new(SystemClock)).unwrap();
     let (ada, count) = (ada(), 2000);
     let begin = Instant::now();
-    for _ in 0..count {
-        assertions.sign(&ada, "wiki.example.com").unwrap();
+    for number in 0..count {
+        // Another audience each time: equal claims of a second share a signature.
+        assertions.sign(&ada, &format!("{number}.example.com")).unwrap();
     }
     let each = begin.elapsed() / count;
     println!("{each:?} an assertion");

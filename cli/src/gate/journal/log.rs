@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 use http::StatusCode;
 use metrics::Counter;
@@ -16,6 +17,9 @@ const WAITING: usize = 10_000;
 
 /// The bytes that are written at once.
 const BLOCK: usize = 64 << 10;
+
+/// How long lines are collected: waking the thread for each costs more than the line.
+const COLLECTED: Duration = Duration::from_millis(20);
 
 /// The most of a host or a path that is shown.
 const LONGEST: usize = 200;
@@ -58,6 +62,9 @@ impl AccessLog {
 fn write_all(waiting: &Receiver<Message>) {
     let mut block = String::with_capacity(BLOCK);
     while let Ok(first) = waiting.recv() {
+        if matches!(first, Message::Line(_)) {
+            std::thread::sleep(COLLECTED);
+        }
         let mut asked = Vec::new();
         let mut next = Some(first);
         while let Some(message) = next.take() {
