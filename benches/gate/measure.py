@@ -13,7 +13,6 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -21,53 +20,12 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
+sys.path.insert(0, str(PROJECT / "benches"))
+from private_servers import free_port, postgres, server, until_it_listens  # noqa: E402
+
 USERS = 1_000
 CONNECTIONS = 32
 TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def until_it_listens(port):
-    for _ in range(600):
-        try:
-            return socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            time.sleep(0.1)
-    sys.exit(f"nothing listens on port {port}")
-
-
-@contextlib.contextmanager
-def server(command, log, **options):
-    with open(log, "wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@contextlib.contextmanager
-def postgres(folder):
-    port, data = free_port(), folder / "postgres"
-    programs = sorted(glob.glob("/usr/lib/postgresql/*/bin")) + [os.path.dirname(shutil.which("postgres") or "")]
-    # PostgreSQL refuses to be root; the Debian package brings this user.
-    user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.getuid() == 0 else []
-    data.mkdir()
-    if user:
-        folder.chmod(0o755)
-        shutil.chown(data, "postgres", "postgres")
-    initdb = [*user, f"{programs[0]}/initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync"]
-    subprocess.run(initdb, check=True, capture_output=True)
-    options = ["-p", str(port), "-h", "127.0.0.1", "-k", data, "-c", "fsync=off"]
-    with server([*user, f"{programs[0]}/postgres", "-D", data, *options], folder / "postgres.log"):
-        until_it_listens(port)
-        yield f"postgres://postgres@127.0.0.1:{port}/postgres"
 
 
 def nginx_file(folder, name, listen, asked, path, backend):

@@ -7,16 +7,14 @@ beside tower-sessions. Prints a Markdown table.
 
 import concurrent.futures
 import contextlib
-import glob
 import http.client
-import os
 import pathlib
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from private_servers import free_port, postgres, redis, until_it_listens  # noqa: E402
 
 ROUTES = [("S1 read", "/read"), ("S2 counter", "/count"), ("S3 new session", "/new"), ("S4 login", "/login")]
 UNTOUCHED = ("S0 untouched", "/untouched")
@@ -41,57 +39,6 @@ OWNERS = [
     ("hyper, http, httparse", r"hyper|httparse|http::|bytes::"),
     ("tokio, mio", r"tokio|mio::"),
 ]
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def until_it_listens(port):
-    for _ in range(600):
-        try:
-            return socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            time.sleep(0.1)
-    sys.exit(f"nothing listens on port {port}")
-
-
-@contextlib.contextmanager
-def server(command):
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@contextlib.contextmanager
-def redis(folder):
-    port = free_port()
-    with server(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]):
-        until_it_listens(port)
-        yield f"redis://127.0.0.1:{port}"
-
-
-@contextlib.contextmanager
-def postgres(folder):
-    port, data = free_port(), folder / "postgres"
-    programs = sorted(glob.glob("/usr/lib/postgresql/*/bin")) + [os.path.dirname(shutil.which("postgres") or "")]
-    # PostgreSQL refuses to be root; the Debian package brings this user.
-    user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.getuid() == 0 else []
-    data.mkdir()
-    if user:
-        folder.chmod(0o755)
-        shutil.chown(data, "postgres", "postgres")
-    initdb = [*user, f"{programs[0]}/initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync"]
-    subprocess.run(initdb, check=True, capture_output=True)
-    options = ["-p", str(port), "-h", "127.0.0.1", "-k", data, "-c", "fsync=off"]
-    with server([*user, f"{programs[0]}/postgres", "-D", data, *options]):
-        until_it_listens(port)
-        yield f"postgres://postgres@127.0.0.1:{port}/postgres"
 
 
 class Site:
