@@ -1,5 +1,6 @@
 //! One connection to a server, on which the commands of all requests are pipelined. Commands that come while a
-//! write is under way go out together with the next write, and one read brings the replies to all that wait.
+//! write is under way, or while others wait for replies, go out together with the next write, and one read brings
+//! the replies to all that wait.
 
 use std::collections::VecDeque;
 use std::io;
@@ -50,6 +51,7 @@ impl Wire {
             queue: Arc::clone(&queue),
             commands: Vec::new(),
             written: 0,
+            has_given_way: false,
             is_flushed: true,
             cannot_write: None,
             replies: ReplyBuffer::default(),
@@ -113,6 +115,8 @@ struct Task<S> {
     /// The commands that are being written.
     commands: Vec<u8>,
     written: usize,
+    /// Whether the tasks that were ready have run since the first of the waiting commands came.
+    has_given_way: bool,
     is_flushed: bool,
     cannot_write: Option<io::Error>,
     replies: ReplyBuffer,
@@ -161,7 +165,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         Poll::Pending
     }
 
-    /// Takes the commands that wait, if there are any; otherwise the next one wakes this task.
+    /// Takes the commands that wait, if there are any; otherwise the next one wakes this task. While other requests are
+    /// in progress, whatever is ready to run goes first: it often has a command too, and a write costs more than a turn.
     fn take_commands(&mut self, context: &Context<'_>) -> bool {
         self.written = 0;
         self.commands.clear();
@@ -175,6 +180,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             }
             return false;
         }
+        if !mem::replace(&mut self.has_given_way, true) && queue.waiting.len() > 1 {
+            context.waker().wake_by_ref();
+            return false;
+        }
+        self.has_given_way = false;
         mem::swap(&mut queue.commands, &mut self.commands);
         true
     }
