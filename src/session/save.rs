@@ -160,17 +160,20 @@ impl Session {
             let (kind, client) = (SessionEventKind::LoggedIn, self.client());
             self.site().events.tell(kind, Some(&session_key), &user_id, &client);
         }
-        if let Some((login, session_key)) = limited
-            && let Err(error) = Box::pin(login.end(&session_key, &self.client())).await
-        {
-            // Another process was faster: the session has been ended.
-            if self.own_keys().contains(&session_key) {
-                self.inner.untold.store(false, Ordering::Relaxed);
-                self.go_back(&Origin::New).await;
-            }
-            return Err(error);
+        if let Some((login, session_key)) = limited {
+            Box::pin(self.end_limited_login(login, &session_key)).await?;
         }
         redone
+    }
+
+    async fn end_limited_login(&self, login: Login<'_>, session_key: &SessionKey) -> Result<(), Error> {
+        let ended = login.end(session_key, &self.client()).await;
+        // Another process was faster: the session has been ended.
+        if ended.is_err() && self.own_keys().contains(session_key) {
+            self.inner.untold.store(false, Ordering::Relaxed);
+            self.go_back(&Origin::New).await;
+        }
+        ended
     }
 
     async fn save_unsaved(&self) -> Result<Done<'_>, Error> {
@@ -178,7 +181,10 @@ impl Session {
         let end = Instant::now().checked_add(limit).unwrap_or_else(|| Instant::now() + LONGEST);
         let busy = match self.inner.busy.try_lock() {
             Ok(busy) => busy,
-            Err(_) => in_time(end, self.inner.busy.lock()).await.ok_or_else(|| self.timed_out(0))?,
+            Err(_) => {
+                let locked = Box::pin(in_time(end, self.inner.busy.lock()));
+                locked.await.ok_or_else(|| self.timed_out(0))?
+            }
         };
         let now = self.now();
         let (mut unsaved, origin, session_key, data) = {
@@ -198,7 +204,7 @@ impl Session {
         let login = match self.begin_limited_login(&data, &origin, end).await {
             Err(error @ Error::TooManySessions { .. }) => {
                 unsaved.is_saved = true;
-                self.go_back(&origin).await;
+                Box::pin(self.go_back(&origin)).await;
                 // Listeners are told when nothing is locked.
                 drop((unsaved, busy));
                 let user_id = user_id_in(&data).ok().flatten().unwrap_or_default();
@@ -212,7 +218,7 @@ impl Session {
         let mut attempt =
             Attempt { origin: origin.clone(), session_key, data, changes: &unsaved.changes, writes: 0, end };
         let span = spans::save(&*self.site().store);
-        let saved = self.save_in_turn(&mut attempt).instrument(span.clone()).await;
+        let saved = Box::pin(self.save_in_turn(&mut attempt)).instrument(span.clone()).await;
         let writes = attempt.writes;
         let (before, loaded) = match &origin {
             Origin::Stored(session_key, version) => (Some(session_key), Some(version)),
@@ -310,7 +316,7 @@ impl Session {
         }
         let mut turn = match self.site().queues.begin(&stored_key) {
             Some(turn) => turn,
-            None => match self.wait_for_turn(attempt, &stored_key).await? {
+            None => match Box::pin(self.wait_for_turn(attempt, &stored_key)).await? {
                 Waited::Turn(turn) => turn,
                 Waited::Saved(saved) => return Ok(saved),
             },
@@ -393,8 +399,8 @@ impl Session {
                         return Err(self.timed_out(saves));
                     }
                     telemetry::retried();
-                    back_off(saves).await;
-                    self.rebase(attempt, session_key).await?;
+                    Box::pin(back_off(saves)).await;
+                    Box::pin(self.rebase(attempt, session_key)).await?;
                 }
             }
         }

@@ -111,7 +111,7 @@ impl Session {
         let Some(user_sessions) = self.user_sessions() else { return Ok(()) };
         let Some(user_id) = indexed_user(data) else { return Ok(()) };
         let client = lock(&self.inner.login_tracking).client.clone();
-        user_sessions.see(&user_id, session_key, moved_from, client, self.now()).await?;
+        Box::pin(user_sessions.see(&user_id, session_key, moved_from, client, self.now())).await?;
         // The next listing removes the entry of a session that this request ended: a login costs one extra
         // round trip, not two.
         lock(&self.inner.login_tracking).ended = None;

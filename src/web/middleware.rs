@@ -509,7 +509,7 @@ impl SessionMiddleware {
                 (Unsaved::ToSave, Some(loaded))
                     if !session_use.modified && settings.renew_after.is_some() =>
                 {
-                    let mut finished = middleware.renew(&session, &loaded, &session_use).await;
+                    let mut finished = Box::pin(middleware.renew(&session, &loaded, &session_use)).await;
                     middleware.take_former_away(&session, &mut finished);
                     finished
                 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+use cloakroom::store::Record;
 use cloakroom::{
-    CachedDbStore, FileStore, MemoryStore, SessionStore, Settings, SignedCookieStore, SqliteStore,
-    conformance,
+    CachedDbStore, FileStore, MemoryStore, Session, SessionData, SessionKey, SessionStore, Settings,
+    SignedCookieStore, SqliteStore, conformance,
 };
 
 use crate::support::stores;
@@ -205,4 +207,34 @@ async fn three_memcached_servers() {
     let addresses = servers.iter().map(|server| format!("127.0.0.1:{}", server.port));
     let store = cloakroom::MemcachedStore::at(addresses).open(&Settings::new("secret")).await.unwrap();
     conforms("three memcached servers", Arc::new(store)).await;
+}
+
+/// glibc's allocator answers up to this size from the thread's own cache. Beyond, a call of a store costs a search, and
+/// at times the tidying of what was freed.
+const QUICKLY_ALLOCATED: usize = 1_032;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_frequent_call_has_a_large_future() {
+    let (now, data) = (chrono::Utc::now(), SessionData::from_json(r#"{"a":1}"#).unwrap());
+    let (key, new_key) = (SessionKey::random().unwrap(), SessionKey::random().unwrap());
+    let record = Record { data: &data, expire_date: now + TimeDelta::hours(1), now };
+    let mut large = Vec::new();
+    for (name, store, _folder) in stores::all().await {
+        let sizes = [
+            ("load", size_of_val(&*store.load(&key, now))),
+            ("create", size_of_val(&*store.create(&key, record))),
+            ("update", size_of_val(&*store.update(&key, None, record))),
+            ("rotate", size_of_val(&*store.rotate(&key, None, &new_key, record))),
+            ("delete", size_of_val(&*store.delete(&key))),
+        ];
+        println!("{name}: {sizes:?}");
+        large
+            .extend(sizes.into_iter().filter(|(_, size)| *size > QUICKLY_ALLOCATED).map(|call| (name, call)));
+    }
+    assert!(large.is_empty(), "{large:?}");
+    let session = Session::new(Arc::new(MemoryStore::new()), Settings::new("secret"));
+    // The layer's own state comes on top.
+    let size = size_of_val(&session.save());
+    println!("save: {size}");
+    assert!(size <= QUICKLY_ALLOCATED - 400, "{size}");
 }

@@ -488,7 +488,8 @@ impl SessionStore for PostgresStore {
         {
             let key = self.format.row_key(session_key);
             let parameters: [&(dyn ToSql + Sync); 2] = [&key.as_str(), &record.now];
-            if !self.rows_alone(self.options.timeout, Query::DeleteExpired, &parameters).await?.is_empty() {
+            let removed = self.rows_alone(self.options.timeout, Query::DeleteExpired, &parameters);
+            if !Box::pin(removed).await?.is_empty() {
                 outcome = self.write(session_key, Work::Create(row)).await?;
             }
         }

@@ -126,7 +126,8 @@ impl Server {
     ///
     /// A call that is dropped half-way closes its connection, so that no answer is read for another command.
     pub(super) async fn ask(&self, command: &str, value: Option<&[u8]>) -> Result<Reply, Failure> {
-        self.on_connection(async |connection| {
+        // In a box, so that the store's future around it is not too large to be allocated quickly.
+        let asked = self.on_connection(async |connection| {
             if let Some(value) = value {
                 self.check_size(command, value)?;
             }
@@ -140,8 +141,8 @@ impl Server {
             connection.write_all(&request).await?;
             connection.flush().await?;
             self.read(connection).await
-        })
-        .await
+        });
+        Box::pin(asked).await
     }
 
     /// Returns which of these entries exist: up to [`ASKED_TOGETHER`] of them in a round trip.
@@ -180,13 +181,13 @@ impl Server {
             let _permit = self.permits.acquire().await.map_err(|_| Failure::Closed)?;
             let mut connection = match self.take_idle() {
                 Some(connection) => connection,
-                None => self.connect().await?,
+                None => Box::pin(self.connect()).await?,
             };
             let answer = work(&mut connection).await?;
             self.idle.with(Vec::new, |idle| idle.push((connection, Instant::now())));
             Ok(answer)
         };
-        let answer = self.in_time(asked).await;
+        let answer = tokio::time::timeout(self.timeout, asked).await.unwrap_or(Err(Failure::TimedOut));
         if matches!(answer, Err(Failure::TimedOut)) {
             // The others are probably broken too, and no other request should wait for them one by one.
             self.idle.with(Vec::new, Vec::clear);

@@ -216,7 +216,7 @@ impl Connection {
 
     async fn send(&self, command: &Cmd, repeatable: bool) -> Result<Value, Failure> {
         match self.reply(command, repeatable).await {
-            Err(failure) if failure.is_lost() && self.refuses_length_of(command).await => {
+            Err(failure) if failure.is_lost() && Box::pin(self.refuses_length_of(command)).await => {
                 Err(Failure::Explained(StoreErrorKind::Refused, too_long(&self.place.address)))
             }
             reply => reply,
@@ -258,16 +258,24 @@ impl Connection {
         match &self.kind {
             Kind::Server(link) => link.query(command, repeatable).await,
             #[cfg(feature = "redis-cluster")]
-            Kind::Cluster(cluster) => {
-                let mut connection = cluster.connection().await?;
-                let mut query = async || self.within(command.query_async(&mut connection)).await;
-                let reply = match query().await {
-                    Err(failure) if repeatable && failure.is_lost() => query().await,
-                    reply => reply,
-                };
-                reply.map_err(|failure| cluster.cause(failure))
-            }
+            Kind::Cluster(cluster) => Box::pin(self.reply_of_cluster(cluster, command, repeatable)).await,
         }
+    }
+
+    #[cfg(feature = "redis-cluster")]
+    async fn reply_of_cluster(
+        &self,
+        cluster: &super::cluster::Cluster,
+        command: &Cmd,
+        repeatable: bool,
+    ) -> Result<Value, Failure> {
+        let mut connection = cluster.connection().await?;
+        let mut query = async || self.within(command.query_async(&mut connection)).await;
+        let reply = match query().await {
+            Err(failure) if repeatable && failure.is_lost() => query().await,
+            reply => reply,
+        };
+        reply.map_err(|failure| cluster.cause(failure))
     }
 
     /// The servers for [`query_at`](Connection::query_at), which together have all entries.
@@ -323,7 +331,7 @@ impl Connection {
             script.entry.value.as_slice(),
             milliseconds.as_bytes(),
         ];
-        self.run_script(script.code, script.keys, &arguments).await
+        Box::pin(self.run_script(script.code, script.keys, &arguments)).await
     }
 
     /// Runs a script with other arguments.
@@ -335,7 +343,7 @@ impl Connection {
     ) -> Result<Value, Failure> {
         match self.query(&code.command("EVALSHA", keys, arguments)).await {
             Err(Failure::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.query(&code.command("EVAL", keys, arguments)).await
+                Box::pin(self.query(&code.command("EVAL", keys, arguments))).await
             }
             reply => reply,
         }

@@ -65,12 +65,13 @@ impl Link {
         let end = Instant::now() + self.timeout;
         if self.has_rested() && !repeatable {
             // If it does not answer, it is dropped, and the command uses a new one.
-            let _ = self.query_once(&redis::cmd("PING"), end).await;
+            let _ = Box::pin(self.query_once(&redis::cmd("PING"), end)).await;
         }
         match self.query_once(command, end).await {
-            Err(failure) if repeatable && failure.is_lost() => self.query_once(command, end).await,
-            // The replica executed nothing.
-            Err(failure) if failure.is_replica() => self.query_once(command, end).await,
+            // A replica executed nothing.
+            Err(failure) if failure.is_replica() || repeatable && failure.is_lost() => {
+                Box::pin(self.query_once(command, end)).await
+            }
             reply => reply,
         }
     }
@@ -78,7 +79,7 @@ impl Link {
     async fn query_once(&self, command: &Cmd, end: Instant) -> Result<Value, Failure> {
         let wire = match self.current() {
             Some(wire) => wire,
-            None => timeout_at(end, self.open()).await.map_err(|_| Failure::TimedOut)??,
+            None => Box::pin(timeout_at(end, self.open())).await.map_err(|_| Failure::TimedOut)??,
         };
         // Leaves time to find another server.
         let end = if self.may_move { end.min(Instant::now() + self.timeout / 2) } else { end };
