@@ -27,8 +27,8 @@ pub(crate) struct Assertions {
 /// The most assertions that are kept.
 const MOST: usize = 4_096;
 
-/// The assertions of the current second, by their claims. A page and its images ask at once, and a signature costs a
-/// quarter of an answer.
+/// The assertions of the current second, by their claims. A page and its images ask at once, and a signature takes tens
+/// of microseconds.
 #[derive(Default)]
 struct Signed {
     second: i64,
