@@ -37,17 +37,21 @@ impl SessionKey {
     /// # Errors
     /// When the operating system gives no random bytes.
     pub fn random() -> Result<SessionKey, crate::Error> {
-        // 252 is the largest multiple of 36 in a byte; larger values would favour some characters.
-        let mut text = String::with_capacity(LENGTH);
+        let mut key = [b'a'; LENGTH];
+        let mut places = key.iter_mut();
         let mut bytes = [0u8; 48];
-        while text.len() < LENGTH {
+        loop {
             getrandom::fill(&mut bytes).map_err(|error| crate::Error::Random(error.to_string()))?;
-            let usable = bytes.iter().filter(|byte| **byte < 252);
-            text.extend(
-                usable.take(LENGTH - text.len()).map(|byte| char::from(ALPHABET[usize::from(byte % 36)])),
-            );
+            // 252 is the largest multiple of 36 in a byte; larger values would favour some characters.
+            for byte in bytes.into_iter().filter(|byte| *byte < 252) {
+                let Some(place) = places.next() else {
+                    #[allow(clippy::expect_used)]
+                    let text = str::from_utf8(&key).expect("ALPHABET is ASCII");
+                    return Ok(SessionKey(text.into()));
+                };
+                *place = ALPHABET[usize::from(byte % 36)];
+            }
         }
-        Ok(SessionKey(text.into()))
     }
 
     /// Takes a key that comes from the store, the operator or the application. For a key from a cookie,

@@ -2,18 +2,22 @@
 
 mod user_sessions;
 
-use std::collections::hash_map::{Entry, RandomState};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::Mutex;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use cloakroom_formats::SessionData;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::site::error::StoreError;
+use crate::site::lock::lock;
 use crate::site::session_key::SessionKey;
 use crate::store::contract::{Created, Progress, Record, Rotated, SessionStore, Touched, Updated};
 use crate::store::listing::{Count, Listed, Listing, Paged, Pages, end_of};
@@ -45,9 +49,12 @@ pub struct MemoryStore {
     user_sessions: user_sessions::Index,
 }
 
-type Shard = HashMap<SessionKey, Slot>;
+type Shard = HashTable<Slot>;
 
 struct Slot {
+    session_key: SessionKey,
+    /// Of the key. A table that grows needs each again, and the keys' texts are elsewhere in memory.
+    hash: u64,
     data: SessionData,
     expire_date: DateTime<Utc>,
     version: u64,
@@ -67,18 +74,30 @@ impl MemoryStore {
         }
     }
 
-    fn index(&self, session_key: &SessionKey) -> usize {
-        (self.hasher.hash_one(session_key) % SHARDS as u64) as usize
+    fn hash(&self, session_key: &SessionKey) -> u64 {
+        self.hasher.hash_one(session_key)
     }
 
-    fn shard(&self, session_key: &SessionKey) -> &Mutex<Shard> {
-        &self.shards[self.index(session_key)]
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[index(hash)])
     }
 
-    fn slot(&self, record: Record<'_>) -> Slot {
+    /// Looks at a session that is there.
+    fn find<R>(&self, session_key: &SessionKey, look: impl FnOnce(&Slot) -> R) -> Option<R> {
+        let hash = self.hash(session_key);
+        self.shard(hash).find(hash, |slot| slot.session_key == *session_key).map(look)
+    }
+
+    fn slot(&self, session_key: &SessionKey, hash: u64, record: Record<'_>) -> Slot {
         let version = self.next_version.fetch_add(1, Ordering::Relaxed);
-        Slot { data: record.data.clone(), expire_date: record.expire_date, version }
+        let (session_key, data) = (session_key.clone(), record.data.clone());
+        Slot { session_key, hash, data, expire_date: record.expire_date, version }
     }
+}
+
+/// The number of a shard. A table finds a place by the lowest bits, and tells slots apart by the highest.
+fn index(hash: u64) -> usize {
+    (hash >> 40) as usize % SHARDS
 }
 
 impl Default for MemoryStore {
@@ -99,16 +118,16 @@ impl Paged<Listed> for MemoryStore {
         _now: DateTime<Utc>,
     ) -> Result<(Vec<Listed>, Option<SessionKey>), StoreError> {
         let mut after = after.cloned();
-        let first = after.as_ref().map_or(0, |after| self.index(after));
+        let first = after.as_ref().map_or(0, |after| index(self.hash(after)));
         let mut page: Vec<Listed> = Vec::new();
         for shard in &self.shards[first..] {
-            let shard = crate::site::lock::lock(shard);
+            let shard = lock(shard);
             let after = after.take();
-            let is_next = |key: &&SessionKey| after.as_ref().is_none_or(|after| *key > after);
-            let mut keys: Vec<&SessionKey> = shard.keys().filter(is_next).collect();
-            keys.sort_unstable();
-            keys.truncate(limit - page.len());
-            page.extend(keys.into_iter().filter_map(|key| Some(shard.get(key)?.listed(key))));
+            let is_next = |slot: &&Slot| after.as_ref().is_none_or(|after| slot.session_key > *after);
+            let mut slots: Vec<&Slot> = shard.iter().filter(is_next).collect();
+            slots.sort_unstable_by_key(|slot| &slot.session_key);
+            slots.truncate(limit - page.len());
+            page.extend(slots.into_iter().map(Slot::listed));
             if page.len() == limit {
                 break;
             }
@@ -137,9 +156,9 @@ impl Slot {
         }
     }
 
-    fn listed(&self, session_key: &SessionKey) -> Listed {
+    fn listed(&self) -> Listed {
         let session = Ok(self.loaded());
-        Listed { session_key: session_key.clone(), expire_date: Some(self.expire_date), session }
+        Listed { session_key: self.session_key.clone(), expire_date: Some(self.expire_date), session }
     }
 }
 
@@ -150,17 +169,20 @@ impl SessionStore for MemoryStore {
     }
 
     async fn load(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<Option<Loaded>, StoreError> {
-        let shard = crate::site::lock::lock(self.shard(session_key));
-        Ok(shard.get(session_key).filter(|slot| slot.expire_date > now).map(Slot::loaded))
+        Ok(self.find(session_key, |slot| (slot.expire_date > now).then(|| slot.loaded())).flatten())
     }
 
     async fn create(&self, session_key: &SessionKey, record: Record<'_>) -> Result<Created, StoreError> {
-        match crate::site::lock::lock(self.shard(session_key)).entry(session_key.clone()) {
-            Entry::Occupied(_) => Ok(Created::KeyTaken),
+        let hash = self.hash(session_key);
+        let slot = self.slot(session_key, hash, record);
+        let version = Version::from_number(slot.version);
+        Ok(match self.shard(hash).entry(hash, |slot| slot.session_key == *session_key, |slot| slot.hash) {
+            Entry::Occupied(_) => Created::KeyTaken,
             Entry::Vacant(vacant) => {
-                Ok(Created::Created(Version::from_number(vacant.insert(self.slot(record)).version)))
+                vacant.insert(slot);
+                Created::Created(version)
             }
-        }
+        })
     }
 
     async fn update(
@@ -169,14 +191,19 @@ impl SessionStore for MemoryStore {
         expected: Option<&Version>,
         record: Record<'_>,
     ) -> Result<Updated, StoreError> {
-        match crate::site::lock::lock(self.shard(session_key)).get_mut(session_key) {
-            None => Ok(Updated::Missing),
-            Some(slot) if !slot.is(expected) => Ok(Updated::Changed),
-            Some(slot) => {
-                *slot = self.slot(record);
-                Ok(Updated::Updated(Version::from_number(slot.version)))
-            }
-        }
+        let hash = self.hash(session_key);
+        let new = self.slot(session_key, hash, record);
+        let version = Version::from_number(new.version);
+        let mut shard = self.shard(hash);
+        let before = match shard.find_mut(hash, |slot| slot.session_key == *session_key) {
+            None => return Ok(Updated::Missing),
+            Some(slot) if !slot.is(expected) => return Ok(Updated::Changed),
+            Some(slot) => mem::replace(slot, new),
+        };
+        drop(shard);
+        // Freed without the lock.
+        drop(before);
+        Ok(Updated::Updated(version))
     }
 
     async fn rotate(
@@ -186,31 +213,30 @@ impl SessionStore for MemoryStore {
         new_session_key: &SessionKey,
         record: Record<'_>,
     ) -> Result<Rotated, StoreError> {
-        let (old, new) = (self.index(session_key), self.index(new_session_key));
+        let (hash, new_hash) = (self.hash(session_key), self.hash(new_session_key));
+        let new = self.slot(new_session_key, new_hash, record);
+        let version = Version::from_number(new.version);
+        let is_old = |slot: &Slot| slot.session_key == *session_key;
+        let is_new = |slot: &Slot| slot.session_key == *new_session_key;
+        let (from, to) = (index(hash), index(new_hash));
         // Takes both locks in ascending order, so that two rotations cannot deadlock.
-        let mut lower = crate::site::lock::lock(&self.shards[old.min(new)]);
-        let mut higher = (old != new).then(|| crate::site::lock::lock(&self.shards[old.max(new)]));
-        let taken = match &higher {
-            Some(higher) if new > old => higher.contains_key(new_session_key),
-            _ => lower.contains_key(new_session_key),
+        let mut lower = lock(&self.shards[from.min(to)]);
+        let mut higher = (from != to).then(|| lock(&self.shards[from.max(to)]));
+        let (old_shard, new_shard) = match &mut higher {
+            None => (&mut *lower, None),
+            Some(higher) if from > to => (&mut **higher, Some(&mut *lower)),
+            Some(higher) => (&mut *lower, Some(&mut **higher)),
         };
-        let old_shard = match &mut higher {
-            Some(higher) if old > new => &mut **higher,
-            _ => &mut *lower,
+        let is_taken = new_shard.as_deref().unwrap_or(old_shard).find(new_hash, is_new).is_some();
+        let before = match old_shard.find_entry(hash, is_old) {
+            Err(_) => return Ok(Rotated::Missing),
+            Ok(slot) if !slot.get().is(expected) => return Ok(Rotated::Changed),
+            Ok(_) if is_taken => return Ok(Rotated::KeyTaken),
+            Ok(slot) => slot.remove().0,
         };
-        match old_shard.get(session_key) {
-            None => return Ok(Rotated::Missing),
-            Some(slot) if !slot.is(expected) => return Ok(Rotated::Changed),
-            Some(_) if taken => return Ok(Rotated::KeyTaken),
-            Some(_) => old_shard.remove(session_key),
-        };
-        let slot = self.slot(record);
-        let version = Version::from_number(slot.version);
-        let new_shard = match &mut higher {
-            Some(higher) if new > old => &mut **higher,
-            _ => &mut *lower,
-        };
-        new_shard.insert(new_session_key.clone(), slot);
+        new_shard.unwrap_or(old_shard).insert_unique(new_hash, new, |slot| slot.hash);
+        drop((lower, higher));
+        drop(before);
         Ok(Rotated::Rotated(version))
     }
 
@@ -220,7 +246,8 @@ impl SessionStore for MemoryStore {
         version: &Version,
         record: Record<'_>,
     ) -> Result<Touched, StoreError> {
-        Ok(match crate::site::lock::lock(self.shard(session_key)).get_mut(session_key) {
+        let hash = self.hash(session_key);
+        Ok(match self.shard(hash).find_mut(hash, |slot| slot.session_key == *session_key) {
             Some(slot) if slot.is(Some(version)) => {
                 slot.expire_date = record.expire_date;
                 Touched::Extended
@@ -230,12 +257,16 @@ impl SessionStore for MemoryStore {
     }
 
     async fn delete(&self, session_key: &SessionKey) -> Result<bool, StoreError> {
-        Ok(crate::site::lock::lock(self.shard(session_key)).remove(session_key).is_some())
+        let hash = self.hash(session_key);
+        let mut shard = self.shard(hash);
+        let found = shard.find_entry(hash, |slot| slot.session_key == *session_key);
+        let removed = found.ok().map(|slot| slot.remove().0);
+        drop(shard);
+        Ok(removed.is_some())
     }
 
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let shard = crate::site::lock::lock(self.shard(session_key));
-        Ok(shard.get(session_key).is_some_and(|slot| slot.expire_date > now))
+        Ok(self.find(session_key, |slot| slot.expire_date > now) == Some(true))
     }
 
     async fn live_among(
@@ -243,10 +274,8 @@ impl SessionStore for MemoryStore {
         session_keys: &[SessionKey],
         now: DateTime<Utc>,
     ) -> Result<HashSet<SessionKey>, StoreError> {
-        let is_live = |session_key: &&SessionKey| {
-            let shard = crate::site::lock::lock(self.shard(session_key));
-            shard.get(*session_key).is_some_and(|slot| slot.expire_date > now)
-        };
+        let is_live =
+            |session_key: &&SessionKey| self.find(session_key, |slot| slot.expire_date > now) == Some(true);
         Ok(session_keys.iter().filter(is_live).cloned().collect())
     }
 
@@ -256,9 +285,9 @@ impl SessionStore for MemoryStore {
         progress: &mut Progress<'_>,
     ) -> Result<u64, StoreError> {
         let clear = |shard: &Mutex<Shard>| {
-            let mut shard = crate::site::lock::lock(shard);
+            let mut shard = lock(shard);
             let before = shard.len();
-            shard.retain(|_, slot| slot.expire_date >= now);
+            shard.retain(|slot| slot.expire_date >= now);
             (before - shard.len()) as u64
         };
         let cleared = self.shards.iter().map(clear).sum();
@@ -274,8 +303,8 @@ impl SessionStore for MemoryStore {
     async fn count(&self, now: DateTime<Utc>) -> Result<Count, StoreError> {
         let mut count = Count::default();
         for shard in &self.shards {
-            let shard = crate::site::lock::lock(shard);
-            let live = shard.values().filter(|slot| slot.expire_date > now).count();
+            let shard = lock(shard);
+            let live = shard.iter().filter(|slot| slot.expire_date > now).count();
             count.live += live as u64;
             count.expired += (shard.len() - live) as u64;
         }
