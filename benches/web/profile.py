@@ -122,9 +122,12 @@ def main(site, peers, folder, kind, requests="2000"):
     }[kind]
     columns = [(route, contender) for route, contenders in columns.items() for contender in contenders]
     measured = {}
-    with start(folder) as store:
-        for contender in dict.fromkeys(contender for _, contender in columns):
-            program = peers if contender == TOWER_SESSIONS else site
+    for contender in dict.fromkeys(contender for _, contender in columns):
+        program = peers if contender == TOWER_SESSIONS else site
+        # A server of its own: this library refuses sessions that were signed with another secret.
+        own_folder = folder / f"{kind}-{contender}"
+        own_folder.mkdir()
+        with start(own_folder) as store:
             running = Site(program, contender, store, folder)
             try:
                 for (name, path), of in columns:

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
@@ -28,11 +29,24 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
     found.ok_or_else(|| format!("{name} is not installed: run scripts/install-test-servers").into())
 }
 
-/// The command, run as `user` when this is root, and killed when this program ends. It gives way to this program: clients
-/// have machines of their own, and do not wait for the site's processor.
+/// The processors of all programs but this one.
+static OTHERS: OnceLock<String> = OnceLock::new();
+
+/// The clients have the first processor for themselves, and all other programs share the rest: real clients have machines
+/// of their own. On a processor that they share, each answer would interrupt the program that gives it.
+pub(crate) fn keep_to_the_first_processor() -> Result<()> {
+    let last = std::thread::available_parallelism()?.get() - 1;
+    let _ = OTHERS.set(format!("{}-{last}", last.min(1)));
+    let id = std::process::id().to_string();
+    let done = Command::new("taskset").args(["--cpu-list", "--pid", "0", &id]).stdout(Stdio::null()).status()?;
+    if done.success() { Ok(()) } else { Err("taskset could not give the clients the first processor".into()) }
+}
+
+/// The command, run as `user` when this is root, and killed when this program ends.
 pub(crate) fn command(user: Option<&str>, program: impl Into<OsString>) -> Command {
-    let mut command = Command::new("nice");
-    command.args(["-n", "10", "setpriv", "--pdeathsig", "KILL"]);
+    let mut command = Command::new("taskset");
+    let processors = OTHERS.get().map_or("0", String::as_str);
+    command.args(["--cpu-list", processors, "setpriv", "--pdeathsig", "KILL"]);
     if let Some(user) = user.filter(|_| is_root()) {
         command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
     }
