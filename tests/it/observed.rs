@@ -57,7 +57,7 @@ mod metrics {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::support::watched_store::WatchedStore;
+    use crate::support::watched_store::{Hold, WatchedStore};
 
     /// Each series by its name and labels.
     fn series(prometheus: &PrometheusHandle) -> BTreeMap<String, f64> {
@@ -184,7 +184,16 @@ mod metrics {
         let (cookie, _) = ask("/", "").await;
         let cookie = cookie.unwrap().split(';').next().unwrap().to_owned();
         // Those that save at the same time share writes.
-        let all = futures_util::future::join_all((0..20).map(|_| ask("/", &cookie))).await;
+        let hold = Hold::before("update");
+        store.hold(Some(hold.clone()));
+        let all = futures_util::future::join_all((0..20).map(|_| ask("/", &cookie)));
+        // Each has loaded the session when the first one writes.
+        let first_waits = async {
+            hold.reached().await;
+            store.hold(None);
+            hold.release();
+        };
+        let (all, ()) = tokio::join!(all, first_waits);
         assert!(all.iter().all(|(_, body)| body.starts_with("visit")), "{all:?}");
         store.fail(Some(("load", StoreErrorKind::Unavailable)));
         ask("/", &cookie).await;
