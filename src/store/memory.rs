@@ -53,7 +53,7 @@ type Shard = HashTable<Slot>;
 
 struct Slot {
     session_key: SessionKey,
-    /// Of the key. A table that grows needs each again, and the keys' texts are elsewhere in memory.
+    /// The key's hash. A growing table needs it again, and the key's text is elsewhere in memory.
     hash: u64,
     data: SessionData,
     expire_date: DateTime<Utc>,
@@ -86,6 +86,10 @@ impl MemoryStore {
     fn find<R>(&self, session_key: &SessionKey, look: impl FnOnce(&Slot) -> R) -> Option<R> {
         let hash = self.hash(session_key);
         self.shard(hash).find(hash, |slot| slot.session_key == *session_key).map(look)
+    }
+
+    fn is_live(&self, session_key: &SessionKey, now: DateTime<Utc>) -> bool {
+        self.find(session_key, |slot| slot.expire_date > now) == Some(true)
     }
 
     fn slot(&self, session_key: &SessionKey, hash: u64, record: Record<'_>) -> Slot {
@@ -266,7 +270,7 @@ impl SessionStore for MemoryStore {
     }
 
     async fn exists(&self, session_key: &SessionKey, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        Ok(self.find(session_key, |slot| slot.expire_date > now) == Some(true))
+        Ok(self.is_live(session_key, now))
     }
 
     async fn live_among(
@@ -274,8 +278,7 @@ impl SessionStore for MemoryStore {
         session_keys: &[SessionKey],
         now: DateTime<Utc>,
     ) -> Result<HashSet<SessionKey>, StoreError> {
-        let is_live =
-            |session_key: &&SessionKey| self.find(session_key, |slot| slot.expire_date > now) == Some(true);
+        let is_live = |session_key: &&SessionKey| self.is_live(session_key, now);
         Ok(session_keys.iter().filter(is_live).cloned().collect())
     }
 
