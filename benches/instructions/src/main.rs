@@ -75,6 +75,11 @@ fn main() {
             let (_, uses) = uses.into_iter().find(|(name, _)| *name == case).expect("one of these");
             let mut service = layer.layer(Uses(uses));
             let mut before = if name == "new" { UNKNOWN.to_owned() } else { seeded };
+            // With so many sessions, no table of the store grows during the calls that are counted. When one grows
+            // depends on the keys, which are random.
+            if name == "new" {
+                (0..8_900).for_each(|_| _ = request(&mut service, UNKNOWN));
+            }
             repeat(&mut || {
                 let now = cookie(&request(&mut service, &before));
                 assert_eq!(now.is_some(), name != "read", "{name}");
