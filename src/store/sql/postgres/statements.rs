@@ -23,7 +23,8 @@ pub(super) enum Query {
     Compare,
     /// Removes the unlocked rows with the keys `$1`. Returns their keys.
     Delete,
-    /// [`Query::Update`] for one row: parameters without arrays cost the server less.
+    /// [`Query::Update`] for one row: parameters without arrays cost the server less. It leaves out a row that
+    /// somebody has locked, or had locked, since it was written.
     UpdateOne,
     /// The same, but waits for the row's lock.
     UpdateAlone,
@@ -155,15 +156,14 @@ impl Query {
             Query::UpdateOne | Query::UpdateAlone => {
                 let set_alone = Extra::of(options, 6).set_alone;
                 let expected = format!("{key} = $1::text AND ($4::text IS NULL OR {data} = $4::text)");
-                let place = match self {
-                    Query::UpdateAlone => expected,
-                    _ => format!(
-                        "ctid = (SELECT ctid FROM {table} WHERE {expected} FOR UPDATE SKIP LOCKED) AND {key} = $1::text"
-                    ),
+                // A row that nobody has locked since it was written. `SKIP LOCKED` would look at the row a second time.
+                let unlocked = match self {
+                    Query::UpdateAlone => "",
+                    _ => " AND (xmax = 0 OR xmax = xmin)",
                 };
                 format!(
                     "UPDATE {table} SET {key} = $5::text, {data} = $2::text, {expiry} = $3::timestamptz{set_alone} \
-                     WHERE {place} RETURNING $1::text"
+                     WHERE {expected}{unlocked} RETURNING $1::text"
                 )
             }
             Query::DeleteAlone => format!("DELETE FROM {table} WHERE {key} = $1::text"),
