@@ -247,11 +247,7 @@ impl Session {
         before: Option<&SessionKey>,
         reported_key: Option<SessionKey>,
     ) -> (Result<(), Error>, Option<(SessionKey, String)>) {
-        let Saved { mut session_key, version, mut data, .. } = saved;
-        if self.site().store.keeps_data_in_cookie() {
-            let cookie = version.as_bytes().map(String::from_utf8_lossy).unwrap_or_default();
-            session_key = SessionKey::from_trusted(cookie.as_ref());
-        }
+        let Saved { session_key, version, mut data, .. } = saved;
         let is_new = before != Some(&session_key);
         let new_key = is_new.then(|| session_key.clone());
         if is_new {
@@ -374,7 +370,11 @@ impl Session {
         loop {
             attempt.writes += 1;
             match self.save_once(attempt).await? {
-                WriteOutcome::Saved(session_key, version) => {
+                WriteOutcome::Saved(mut session_key, version) => {
+                    if self.site().store.keeps_data_in_cookie() {
+                        let cookie = version.as_bytes().map(String::from_utf8_lossy).unwrap_or_default();
+                        session_key = SessionKey::from_trusted(cookie.as_ref());
+                    }
                     let replaced = match &attempt.origin {
                         Origin::Stored(_, version) => Some(version.clone()),
                         _ => None,
@@ -467,6 +467,8 @@ impl Session {
                 let own_key = attempt.session_key.clone().filter(|_| !matches!(origin, Origin::NotGenuine));
                 let session_key = match own_key {
                     Some(session_key) => session_key,
+                    // The store returns it.
+                    None if store.keeps_data_in_cookie() => SessionKey::from_trusted(""),
                     None => self.site().keys.generate()?,
                 };
                 self.record_login(&attempt.data, &session_key, None).await?;
