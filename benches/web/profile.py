@@ -1,12 +1,13 @@
 """Where the instructions of a request go: the floor's site, this library's and a peer's, under callgrind.
 
 profile.py SITE PEERS FOLDER STORE [REQUESTS]: SITE is `bench-web-site`, PEERS `bench-web-peers`, FOLDER is for what is in
-between, STORE is `redis`, with one client, `postgres`, with 16, whose requests share statements, or `memory`, with one,
-beside tower-sessions. Prints a Markdown table.
+between, STORE is `redis`, with one client, `postgres`, with 16, whose requests share statements, or `memory`,
+`postgres-alone` or `sqlite`, with one, beside tower-sessions. Prints a Markdown table.
 """
 
 import concurrent.futures
 import contextlib
+import glob
 import http.client
 import pathlib
 import re
@@ -16,11 +17,26 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from private_servers import free_port, postgres, redis, until_it_listens  # noqa: E402
 
-ROUTES = [("S1 read", "/read"), ("S2 counter", "/count"), ("S3 new session", "/new"), ("S4 login", "/login")]
+NEW = ("S3 new session", "/new")
+ROUTES = [("S1 read", "/read"), ("S2 counter", "/count"), NEW, ("S4 login", "/login")]
 UNTOUCHED = ("S0 untouched", "/untouched")
 
+# Requests before the first that counts.
+WARM_UP = 100
+
 FLOOR, OURS, TOWER_SESSIONS = "floor", "cloakroom", "tower-sessions"
-LABELS = {FLOOR: "floor", OURS: "ours", TOWER_SESSIONS: "tower-sessions"}
+OUR_COOKIE, ACTIX_SESSION = "cloakroom-cookie", "actix-session"
+LABELS = {
+    FLOOR: "floor",
+    OURS: "ours",
+    TOWER_SESSIONS: "tower-sessions",
+    OUR_COOKIE: "ours on actix-web, in the cookie",
+    ACTIX_SESSION: "actix-session, in the cookie",
+}
+PEERS = [TOWER_SESSIONS, ACTIX_SESSION]
+
+# A processor's first caches, simulated: 32 kB for code and 32 kB for data, in lines of 64 bytes.
+CACHES = ["--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", "--LL=1048576,16,64"]
 
 # To whom an instruction belongs: the first whose pattern is in the name of the function it stands in. Inlined code counts
 # for the function that it is inlined into.
@@ -47,7 +63,7 @@ class Site:
     def __init__(self, program, contender, store, folder):
         self.port = free_port()
         self.out = folder / f"{contender}.out"
-        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={self.out}"]
+        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", *CACHES, f"--callgrind-out-file={self.out}"]
         command += [program, contender, str(self.port), store]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until_it_listens(self.port)
@@ -80,9 +96,9 @@ class Site:
         subprocess.run(["callgrind_control", *options, str(self.process.pid)], check=True, capture_output=True)
 
     def instructions(self, path, clients, requests):
-        """For one request: of each owner."""
+        """For one request: of each owner, and the lines of code and of data that the first caches did not hold."""
         clients = [self.client(path) for _ in range(clients)]
-        clients[0](100)
+        clients[0](WARM_UP)
         self.control("--instr=on")
         self.control("--zero")
         times = requests // len(clients)
@@ -96,17 +112,38 @@ class Site:
         self.control("--dump")
         (dump,) = self.out.parent.glob(self.out.name + ".*")
         text = subprocess.run(
-            ["callgrind_annotate", "--threshold=100", dump], check=True, capture_output=True, text=True
+            ["callgrind_annotate", "--threshold=100", "--show=Ir", dump], check=True, capture_output=True, text=True
         ).stdout
         owners = dict.fromkeys([owner for owner, _ in OWNERS] + ["other"], 0)
         for count, function in re.findall(r"^ *([\d,]+) \([ \d.]+%\)  \S*?:(.*)$", text, re.MULTILINE):
             owner = next((owner for owner, pattern in OWNERS if re.search(pattern, function)), "other")
             owners[owner] += int(count.replace(",", "")) / requests
-        return owners
+        events, totals = re.findall(r"^(?:events|totals): (.*)$", dump.read_text(), re.MULTILINE)
+        missed = dict(zip(events.split(), map(int, totals.split())))
+        return owners, missed["I1mr"] / requests, (missed["D1mr"] + missed["D1mw"]) / requests
 
     def stop(self):
         self.process.kill()
         self.process.wait()
+
+
+def sqlite(folder):
+    return contextlib.nullcontext(f"sqlite:{folder}/db.sqlite3")
+
+
+def place_in_log(store):
+    """Where PostgreSQL's write-ahead log has come to, all of it in its files."""
+    flushed = "SELECT pg_logical_emit_message(true, '', ''); SELECT pg_current_wal_flush_lsn()"
+    told = subprocess.run(["psql", store, "-Atc", flushed], check=True, capture_output=True, text=True).stdout
+    return told.split()[-1]
+
+
+def records(folder, first, last):
+    """How many records PostgreSQL has logged between these places."""
+    (program,) = glob.glob("/usr/lib/postgresql/*/bin/pg_waldump")[-1:]
+    command = [program, "--path", folder / "postgres/pg_wal", "--start", first, "--end", last, "--stats"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return int(re.search(r"^Total +(\d+)", told, re.MULTILINE)[1])
 
 
 def main(site, peers, folder, kind, requests="2000"):
@@ -115,15 +152,19 @@ def main(site, peers, folder, kind, requests="2000"):
         "memory": (
             lambda _: contextlib.nullcontext("memory:"),
             1,
-            {UNTOUCHED: [FLOOR, OURS, TOWER_SESSIONS]} | dict.fromkeys(ROUTES, [OURS, TOWER_SESSIONS]),
+            {UNTOUCHED: [FLOOR, OURS, TOWER_SESSIONS]}
+            | dict.fromkeys(ROUTES, [OURS, TOWER_SESSIONS])
+            | {NEW: [OURS, TOWER_SESSIONS, OUR_COOKIE, ACTIX_SESSION]},
         ),
         "redis": (redis, 1, dict.fromkeys(ROUTES, [FLOOR, OURS])),
+        "sqlite": (sqlite, 1, dict.fromkeys(ROUTES, [FLOOR, OURS, TOWER_SESSIONS])),
         "postgres": (postgres, 16, dict.fromkeys(ROUTES, [FLOOR, OURS])),
+        "postgres-alone": (postgres, 1, dict.fromkeys(ROUTES, [FLOOR, OURS, TOWER_SESSIONS])),
     }[kind]
     columns = [(route, contender) for route, contenders in columns.items() for contender in contenders]
-    measured = {}
+    measured, logged = {}, {}
     for contender in dict.fromkeys(contender for _, contender in columns):
-        program = peers if contender == TOWER_SESSIONS else site
+        program = peers if contender in PEERS else site
         # A server of its own: this library refuses sessions that were signed with another secret.
         own_folder = folder / f"{kind}-{contender}"
         own_folder.mkdir()
@@ -132,16 +173,29 @@ def main(site, peers, folder, kind, requests="2000"):
             try:
                 for (name, path), of in columns:
                     if of == contender:
+                        before = place_in_log(store) if kind == "postgres-alone" else None
                         measured[name, of] = running.instructions(path, clients, int(requests))
+                        if before:
+                            found = records(own_folder, before, place_in_log(store))
+                            logged[name, of] = found / (int(requests) + WARM_UP)
             finally:
                 running.stop()
-    measured = {f"{name}: {LABELS[of]}": measured[name, of] for (name, _), of in columns}
+    columns = {f"{name}: {LABELS[of]}": (name, of) for (name, _), of in columns}
+    lines = {
+        "lines of code beyond the first cache": [measured[of][1] for of in columns.values()],
+        "lines of data beyond the first cache": [measured[of][2] for of in columns.values()],
+    }
+    measured = {column: measured[of][0] for column, of in columns.items()}
     print("| instructions of one request | " + " | ".join(measured) + " |")
     print("|---|" + "---:|" * len(measured))
     for owner in [owner for owner, _ in OWNERS] + ["other"]:
         if any(column[owner] for column in measured.values()):
             print(f"| {owner} | " + " | ".join(f"{column[owner]:,.0f}" for column in measured.values()) + " |")
     print("| all | " + " | ".join(f"{sum(column.values()):,.0f}" for column in measured.values()) + " |")
+    for line, counts in lines.items():
+        print(f"| {line} | " + " | ".join(f"{count:,.0f}" for count in counts) + " |")
+    if logged:
+        print("| records in the server's log | " + " | ".join(f"{logged[of]:.1f}" for of in columns.values()) + " |")
 
 
 main(*sys.argv[1:])
