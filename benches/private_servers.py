@@ -45,19 +45,23 @@ def redis(folder):
         yield f"redis://127.0.0.1:{port}"
 
 
+def postgres_programs():
+    """The folder of PostgreSQL's programs."""
+    return [*sorted(glob.glob("/usr/lib/postgresql/*/bin")), os.path.dirname(shutil.which("postgres") or "")][0]
+
+
 @contextlib.contextmanager
 def postgres(folder):
-    port, data = free_port(), folder / "postgres"
-    programs = sorted(glob.glob("/usr/lib/postgresql/*/bin")) + [os.path.dirname(shutil.which("postgres") or "")]
+    port, data, programs = free_port(), folder / "postgres", postgres_programs()
     # PostgreSQL refuses to be root; the Debian package brings this user.
     user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.getuid() == 0 else []
     data.mkdir()
     if user:
         folder.chmod(0o755)
         shutil.chown(data, "postgres", "postgres")
-    initdb = [*user, f"{programs[0]}/initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync"]
+    initdb = [*user, f"{programs}/initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync"]
     subprocess.run(initdb, check=True, capture_output=True)
     options = ["-p", str(port), "-h", "127.0.0.1", "-k", data, "-c", "fsync=off"]
-    with server([*user, f"{programs[0]}/postgres", "-D", data, *options], folder / "postgres.log"):
+    with server([*user, f"{programs}/postgres", "-D", data, *options], folder / "postgres.log"):
         until_it_listens(port)
         yield f"postgres://postgres@127.0.0.1:{port}/postgres"

@@ -7,7 +7,6 @@ between, STORE is `redis`, with one client, `postgres`, with 16, whose requests 
 
 import concurrent.futures
 import contextlib
-import glob
 import http.client
 import pathlib
 import re
@@ -15,7 +14,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from private_servers import free_port, postgres, redis, until_it_listens  # noqa: E402
+from private_servers import free_port, postgres, postgres_programs, redis, until_it_listens  # noqa: E402
 
 NEW = ("S3 new session", "/new")
 ROUTES = [("S1 read", "/read"), ("S2 counter", "/count"), NEW, ("S4 login", "/login")]
@@ -132,7 +131,7 @@ def sqlite(folder):
 
 
 def place_in_log(store):
-    """Where PostgreSQL's write-ahead log has come to, all of it in its files."""
+    """The end of PostgreSQL's write-ahead log. The message's commit puts all of it into the log's files."""
     flushed = "SELECT pg_logical_emit_message(true, '', ''); SELECT pg_current_wal_flush_lsn()"
     told = subprocess.run(["psql", store, "-Atc", flushed], check=True, capture_output=True, text=True).stdout
     return told.split()[-1]
@@ -140,8 +139,7 @@ def place_in_log(store):
 
 def records(folder, first, last):
     """How many records PostgreSQL has logged between these places."""
-    (program,) = glob.glob("/usr/lib/postgresql/*/bin/pg_waldump")[-1:]
-    command = [program, "--path", folder / "postgres/pg_wal", "--start", first, "--end", last, "--stats"]
+    command = [f"{postgres_programs()}/pg_waldump", "--path", folder / "postgres/pg_wal", "--start", first, "--end", last, "--stats"]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return int(re.search(r"^Total +(\d+)", told, re.MULTILINE)[1])
 

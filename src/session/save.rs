@@ -467,7 +467,7 @@ impl Session {
                 let own_key = attempt.session_key.clone().filter(|_| !matches!(origin, Origin::NotGenuine));
                 let session_key = match own_key {
                     Some(session_key) => session_key,
-                    // The store returns it.
+                    // The cookie replaces it.
                     None if store.keeps_data_in_cookie() => SessionKey::from_trusted(""),
                     None => self.site().keys.generate()?,
                 };

@@ -12,7 +12,7 @@ use cloakroom::chrono::Utc;
 use cloakroom::store::{Record, Rotated, Updated, Version};
 use cloakroom::{
     ConcurrentChanges, Error, KeyGenerator, MemoryStore, Session, SessionKey, SessionMiddleware,
-    SessionStore, Settings, SignedCookieStore, Value,
+    SessionStore, Settings, Value,
 };
 
 use crate::support::stores;
@@ -262,24 +262,4 @@ async fn a_taken_key_is_tried_once_and_its_session_stays() {
             assert_eq!(stored.data().unwrap().to_json(), r#"{"start":true}"#, "{name}");
         }
     }
-}
-
-struct NoKeys;
-
-impl KeyGenerator for NoKeys {
-    fn generate(&self) -> Result<SessionKey, Error> {
-        Err(Error::Random("none".to_owned()))
-    }
-}
-
-#[tokio::test]
-async fn a_signed_cookie_needs_no_random_key() {
-    let settings = Settings::new("secret");
-    let store = Arc::new(SignedCookieStore::new(&settings));
-    let middleware = SessionMiddleware::new(store, settings).unwrap().with_key_generator(Arc::new(NoKeys));
-    let session = middleware.begin([b"".as_slice()]).load().await.unwrap();
-    session.set("a", 1).unwrap();
-    session.save().await.unwrap();
-    let cookie = session.session_key().unwrap();
-    assert!(cookie.as_str().starts_with("eyJhIjoxfQ:"));
 }

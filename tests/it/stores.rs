@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use cloakroom::store::Record;
 use cloakroom::{
-    CachedDbStore, FileStore, MemoryStore, Session, SessionData, SessionKey, SessionStore, Settings,
-    SignedCookieStore, SqliteStore, conformance,
+    CachedDbStore, Error, FileStore, KeyGenerator, MemoryStore, Session, SessionData, SessionKey,
+    SessionMiddleware, SessionStore, Settings, SignedCookieStore, SqliteStore, conformance,
 };
 
 use crate::support::stores;
@@ -109,6 +109,25 @@ pub(crate) const OF_COOKIES: [(&str, &str); 22] = [
 async fn signed_cookies() {
     let store = Arc::new(SignedCookieStore::new(&Settings::new("secret")));
     conforms_but_for("signed_cookies", store, &OF_COOKIES).await;
+}
+
+struct NoKeys;
+
+impl KeyGenerator for NoKeys {
+    fn generate(&self) -> Result<SessionKey, Error> {
+        Err(Error::Random("none".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn a_new_signed_cookie_needs_no_random_key() {
+    let settings = Settings::new("secret");
+    let store = Arc::new(SignedCookieStore::new(&settings));
+    let middleware = SessionMiddleware::new(store, settings).unwrap().with_key_generator(Arc::new(NoKeys));
+    let session = middleware.begin([b"".as_slice()]).load().await.unwrap();
+    session.set("a", 1).unwrap();
+    session.save().await.unwrap();
+    assert!(session.session_key().unwrap().as_str().starts_with("eyJhIjoxfQ:"));
 }
 
 #[tokio::test]
