@@ -61,8 +61,12 @@ impl Person {
             let value = value.split(';').next().unwrap().trim_matches('"');
             self.cookie = Some(value.to_owned()).filter(|value| !value.is_empty());
         }
-        (response.status() == 200)
-            .then(|| serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap())
+        if response.status() != 200 {
+            return None;
+        }
+        // A server may be stopped between the head of its answer and the body.
+        let body = response.body_mut().read_to_string().ok()?;
+        Some(serde_json::from_str(&body).unwrap())
     }
 
     /// As [`ask`](Self::ask), and again until there is an answer.
