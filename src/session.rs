@@ -241,11 +241,12 @@ impl Session {
         match loaded.map(|(session_key, loaded)| (session_key, loaded.version, loaded.content)) {
             Some((session_key, version, Content::Genuine(data))) => {
                 self.note_stored(&data);
+                let start = self.start_to_mark();
                 let mut state = self.inner.state();
                 state.expire_date = expire_date;
                 state.origin = Origin::Stored(session_key.clone(), version);
                 state.data = data;
-                state.mark_start(self.settings(), now);
+                state.mark_start(start);
             }
             Some((.., Content::NotGenuine)) => {
                 self.inner.state().origin = Origin::NotGenuine;

@@ -1,5 +1,6 @@
 //! The settings of one site, and the terms that all layers above share: keys, times and errors.
 
+pub(crate) mod boxed;
 pub(crate) mod clock;
 pub(crate) mod error;
 pub(crate) mod lock;

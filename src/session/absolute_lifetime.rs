@@ -76,16 +76,19 @@ impl Session {
     pub(crate) fn absolute_end_from(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         end(&self.inner.state().data, self.settings(), now)
     }
+
+    /// The start time for a session that has none yet; `None` without an absolute lifetime.
+    pub(super) fn start_to_mark(&self) -> Option<DateTime<Utc>> {
+        self.settings().absolute_lifetime.map(|_| self.now())
+    }
 }
 
 impl State {
     /// Adds the start time to a session without one. This does not count as access, and a retry keeps a start
     /// time that another request wrote.
-    pub(super) fn mark_start(&mut self, settings: &Settings, now: DateTime<Utc>) {
-        if settings.absolute_lifetime.is_none() || self.data.contains_key(SESSION_STARTED_KEY) {
-            return;
-        }
-        let Ok(started) = Value::serialize(&now.timestamp()) else { return };
+    pub(super) fn mark_start(&mut self, start: Option<DateTime<Utc>>) {
+        let Some(start) = start.filter(|_| !self.data.contains_key(SESSION_STARTED_KEY)) else { return };
+        let Ok(started) = Value::serialize(&start.timestamp()) else { return };
         let (accessed, is_late) = (self.accessed, self.is_late);
         let pointless = self.change(Change::SetDefault(Text::of_key(SESSION_STARTED_KEY), started));
         debug_assert!(pointless.is_empty(), "a default makes nothing pointless");

@@ -9,15 +9,18 @@
 //! because its client disconnected, passes it on. The data at the start of a turn is compared with the store
 //! like all other data.
 
-use std::collections::hash_map::{Entry, RandomState};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use cloakroom_formats::SessionData;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use tokio::sync::oneshot;
 
 use super::group::{Group, Rider};
+use crate::site::lock::lock;
 use crate::site::session_key::SessionKey;
 use crate::store::loaded::Version;
 
@@ -30,8 +33,16 @@ const KEPT: usize = 64;
 
 /// The queues of all sessions that are being saved. A session that nobody is saving takes no space.
 pub(crate) struct Queues {
-    shards: [Mutex<HashMap<SessionKey, VecDeque<Waiting>>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
+}
+
+type Shard = HashTable<Queue>;
+
+/// The requests that wait to save one session, while another saves it.
+struct Queue {
+    session_key: SessionKey,
+    waiting: VecDeque<Waiting>,
 }
 
 /// A request that waits for a turn.
@@ -53,6 +64,8 @@ pub(super) enum Call {
 pub(super) struct Turn {
     queues: Arc<Queues>,
     session_key: SessionKey,
+    /// The key's hash.
+    hash: u64,
     stored: Option<Stored>,
     is_over: bool,
 }
@@ -69,55 +82,77 @@ impl Queues {
         Arc::new(Queues { shards: Default::default(), hasher: RandomState::new() })
     }
 
-    fn shard(&self, session_key: &SessionKey) -> &Mutex<HashMap<SessionKey, VecDeque<Waiting>>> {
-        &self.shards[(self.hasher.hash_one(session_key) % SHARDS as u64) as usize]
+    fn hash(&self, session_key: &SessionKey) -> u64 {
+        self.hasher.hash_one(session_key)
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        // A table finds a place by the lowest bits.
+        lock(&self.shards[(hash >> 40) as usize % SHARDS])
+    }
+
+    /// The session's queue, or the place for one.
+    fn entry<'a>(&self, shard: &'a mut Shard, session_key: &SessionKey, hash: u64) -> Entry<'a, Queue> {
+        let is_its = |queue: &Queue| queue.session_key == *session_key;
+        shard.entry(hash, is_its, |queue| self.hash(&queue.session_key))
     }
 
     /// Takes the turn, if nobody else has it.
     pub(super) fn begin(self: &Arc<Self>, session_key: &SessionKey) -> Option<Turn> {
-        match crate::site::lock::lock(self.shard(session_key)).entry(session_key.clone()) {
+        let hash = self.hash(session_key);
+        match self.entry(&mut self.shard(hash), session_key, hash) {
             Entry::Occupied(_) => None,
             Entry::Vacant(vacant) => {
-                vacant.insert(VecDeque::new());
-                Some(self.turn(session_key.clone(), None))
+                vacant.insert(Queue::of(session_key));
+                Some(self.turn(session_key, hash, None))
             }
         }
     }
 
     /// Waits behind the others, or returns the turn if they have finished meanwhile.
     pub(super) fn wait(self: &Arc<Self>, session_key: &SessionKey, waiting: Waiting) -> Option<Turn> {
-        match crate::site::lock::lock(self.shard(session_key)).entry(session_key.clone()) {
+        let hash = self.hash(session_key);
+        match self.entry(&mut self.shard(hash), session_key, hash) {
             Entry::Occupied(mut queue) => {
-                queue.get_mut().push_back(waiting);
-                return None;
+                queue.get_mut().waiting.push_back(waiting);
+                None
             }
-            Entry::Vacant(vacant) => vacant.insert(VecDeque::new()),
-        };
-        Some(self.turn(session_key.clone(), None))
+            Entry::Vacant(vacant) => {
+                vacant.insert(Queue::of(session_key));
+                Some(self.turn(session_key, hash, None))
+            }
+        }
     }
 
-    fn turn(self: &Arc<Self>, session_key: SessionKey, stored: Option<Stored>) -> Turn {
-        Turn { queues: Arc::clone(self), session_key, stored, is_over: false }
+    fn turn(self: &Arc<Self>, session_key: &SessionKey, hash: u64, stored: Option<Stored>) -> Turn {
+        let (queues, session_key) = (Arc::clone(self), session_key.clone());
+        Turn { queues, session_key, hash, stored, is_over: false }
     }
 
     /// Calls the next request; forgets the session if there is none.
-    fn pass_on(self: &Arc<Self>, session_key: &SessionKey, stored: impl FnOnce() -> Option<Stored>) {
+    fn pass_on(
+        self: &Arc<Self>,
+        session_key: &SessionKey,
+        hash: u64,
+        stored: impl FnOnce() -> Option<Stored>,
+    ) {
         // The application's closures in the changes of disconnected requests must be dropped outside of the
         // lock.
         let mut gone = Vec::new();
         let next = {
-            let mut shard = crate::site::lock::lock(self.shard(session_key));
-            let next = shard.get_mut(session_key).and_then(|queue| next_of(queue, &mut gone));
+            let mut shard = self.shard(hash);
+            let Entry::Occupied(mut queue) = self.entry(&mut shard, session_key, hash) else { return };
+            let next = next_of(&mut queue.get_mut().waiting, &mut gone);
             if next.is_none() {
-                shard.remove(session_key);
+                queue.remove();
                 if shard.is_empty() && shard.capacity() > KEPT {
-                    *shard = HashMap::new();
+                    *shard = HashTable::new();
                 }
             }
             next
         };
         let Some(next) = next else { return };
-        let turn = self.turn(session_key.clone(), stored());
+        let turn = self.turn(session_key, hash, stored());
         match next {
             // A request that has disconnected since returns the turn, and dropping it calls the next.
             Next::Alone(waiting) => drop(waiting.called.send(Call::Alone(turn))),
@@ -128,6 +163,12 @@ impl Queues {
                 }
             }
         }
+    }
+}
+
+impl Queue {
+    fn of(session_key: &SessionKey) -> Queue {
+        Queue { session_key: session_key.clone(), waiting: VecDeque::new() }
     }
 }
 
@@ -171,14 +212,14 @@ impl Turn {
     /// Passes the turn on, with the data that is now stored.
     pub(super) fn end(mut self, stored: impl FnOnce() -> Stored) {
         self.is_over = true;
-        self.queues.pass_on(&self.session_key, || Some(stored()));
+        self.queues.pass_on(&self.session_key, self.hash, || Some(stored()));
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         if !self.is_over {
-            self.queues.pass_on(&self.session_key, || None);
+            self.queues.pass_on(&self.session_key, self.hash, || None);
         }
     }
 }
@@ -210,7 +251,7 @@ mod tests {
         drop(turn);
         // Called, and disconnected before noticing it.
         drop(fourth_call);
-        assert!(queues.shards.iter().all(|shard| crate::site::lock::lock(shard).is_empty()));
+        assert!(queues.shards.iter().all(|shard| lock(shard).is_empty()));
         let (again, _call) = waiting();
         assert!(queues.wait(&session_key, again).is_some(), "the queue is empty");
     }
@@ -223,7 +264,7 @@ mod tests {
         assert!(turns.iter().all(Option::is_some));
         drop(turns);
         for shard in &queues.shards {
-            assert!(crate::site::lock::lock(shard).capacity() <= KEPT);
+            assert!(lock(shard).capacity() <= KEPT);
         }
     }
 }

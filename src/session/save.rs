@@ -20,7 +20,8 @@ use super::reload::signed_with_another_secret;
 use super::{Inner, Origin, Session, absolute_lifetime};
 use crate::events::SessionEventKind;
 use crate::login_keys::user_id_in;
-use crate::site::error::Error;
+use crate::site::boxed::boxed;
+use crate::site::error::{Error, StoreError, StoreErrorKind};
 use crate::site::session_key::SessionKey;
 use crate::site::settings::ConcurrentChanges;
 use crate::store::contract::{Created, Record, Rotated, Updated};
@@ -186,10 +187,10 @@ impl Session {
                 locked.await.ok_or_else(|| self.timed_out(0))?
             }
         };
-        let now = self.now();
+        let start = self.start_to_mark();
         let (mut unsaved, origin, session_key, data) = {
             let mut state = self.inner.state();
-            state.mark_start(self.settings(), now);
+            state.mark_start(start);
             let unsaved = Unsaved {
                 inner: &self.inner,
                 changes: std::mem::take(&mut state.changes),
@@ -218,7 +219,7 @@ impl Session {
         let mut attempt =
             Attempt { origin: origin.clone(), session_key, data, changes: &unsaved.changes, writes: 0, end };
         let span = spans::save(&*self.site().store);
-        let saved = Box::pin(self.save_in_turn(&mut attempt)).instrument(span.clone()).await;
+        let saved = boxed(|| self.save_in_turn(&mut attempt)).instrument(span.clone()).await;
         let writes = attempt.writes;
         let (before, loaded) = match &origin {
             Origin::Stored(session_key, version) => (Some(session_key), Some(version)),
@@ -372,8 +373,7 @@ impl Session {
             match self.save_once(attempt).await? {
                 WriteOutcome::Saved(mut session_key, version) => {
                     if self.site().store.keeps_data_in_cookie() {
-                        let cookie = version.as_bytes().map(String::from_utf8_lossy).unwrap_or_default();
-                        session_key = SessionKey::from_trusted(cookie.as_ref());
+                        session_key = SessionKey::from_trusted(self.cookie_of(&version)?);
                     }
                     let replaced = match &attempt.origin {
                         Origin::Stored(_, version) => Some(version.clone()),
@@ -404,6 +404,14 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// The cookie's value, from a store that keeps the data there.
+    fn cookie_of<'a>(&self, version: &'a Version) -> Result<&'a str, StoreError> {
+        str::from_utf8(version.as_bytes().unwrap_or_default()).map_err(|_| {
+            let message = "the session is not text, and a cookie carries nothing else; nothing was sent";
+            StoreError::new(self.site().store.name(), StoreErrorKind::Refused, message)
+        })
     }
 
     /// Loads the data that another request saved, and replays this request's changes on it.
@@ -522,5 +530,19 @@ async fn back_off(attempts: u32) {
         Ok(_) => tokio::time::sleep(pause).await,
         // Outside of a runtime there are no timers: a thread that drives the future itself waits itself.
         Err(_) => std::thread::sleep(pause),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryStore, Settings};
+
+    #[test]
+    fn a_cookie_carries_nothing_but_text() {
+        let session = Session::new(std::sync::Arc::new(MemoryStore::new()), Settings::new("secret"));
+        assert_eq!(session.cookie_of(&Version::from_bytes(*b"eyJ9:1")).unwrap(), "eyJ9:1");
+        let error = session.cookie_of(&Version::from_bytes([0xff])).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Refused);
     }
 }

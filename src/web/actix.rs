@@ -23,6 +23,7 @@ use actix_web::{HttpMessage, HttpResponse, ResponseError};
 
 use crate::forms::csrf::RequestHeaders;
 use crate::session::LazySession;
+use crate::site::boxed::boxed;
 use crate::site::error::Error;
 use crate::site::settings::{Settings, SettingsError};
 use crate::store::contract::IntoSharedStore;
@@ -316,7 +317,7 @@ where
         };
         request.extensions_mut().insert(session.clone());
         let answer = self.inner.call(request);
-        Box::pin(async move {
+        boxed(|| async move {
             match answer.await {
                 Ok(mut response) => {
                     Ok(match transform.finish(&session, response.response_mut(), kept.as_ref()).await {
@@ -345,10 +346,22 @@ impl ResponseHeaders for HeaderMap {
     }
 
     fn append(&mut self, name: &str, value: Cow<'static, [u8]>) {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value.into_owned()))
-        {
+        let value = match value {
+            Cow::Borrowed(b"Cookie") => Ok(HeaderValue::from_static("Cookie")),
+            value => HeaderValue::try_from(value.into_owned()),
+        };
+        if let (Some(name), Ok(value)) = (header_name(name), value) {
             self.append(name, value);
         }
+    }
+}
+
+/// The name of a header. The usual ones are constants and need no lookup.
+fn header_name(name: &str) -> Option<HeaderName> {
+    match name {
+        "vary" => Some(VARY),
+        "set-cookie" => Some(SET_COOKIE),
+        _ => HeaderName::try_from(name).ok(),
     }
 }
 

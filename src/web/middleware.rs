@@ -19,6 +19,7 @@ use cloakroom_formats::{ExpiryAge, ExpiryError, Moment};
 
 use crate::events::SessionEvent;
 use crate::session::{LazySession, Session, SiteParts};
+use crate::site::boxed::boxed;
 use crate::site::clock::Clock;
 use crate::site::error::Error;
 use crate::site::session_key::{KeyGenerator, SessionKey};
@@ -488,7 +489,7 @@ impl SessionMiddleware {
     /// state.
     pub(crate) fn save_and_finish(&self, session: &LazySession, status: u16) -> Finishing {
         let (middleware, session) = (self.clone(), session.clone());
-        Box::pin(async move {
+        boxed(|| async move {
             let settings = middleware.settings();
             if settings.save_every_request && status < 500 && !session.is_empty() {
                 // An unknown key is detected before anything is created for it.

@@ -298,7 +298,8 @@ pin_project! {
         layer: SessionLayer<E>,
         // For `on_error`, if it is set.
         kept: Option<Box<KeptHead>>,
-        saving: Option<(Response<Body>, Finishing)>,
+        // Boxed: most requests save nothing, or are not kept waiting.
+        saving: Option<Box<(Response<Body>, Finishing)>>,
     }
 }
 
@@ -332,7 +333,7 @@ where
             Poll::Ready(Ok(response))
         };
         let (response, mut finishing) = match this.saving.take() {
-            Some(saving) => saving,
+            Some(saving) => *saving,
             None => {
                 let response = ready!(answer.poll(context))?;
                 let status = response.status().as_u16();
@@ -351,7 +352,7 @@ where
         };
         match finishing.as_mut().poll(context) {
             Poll::Pending => {
-                *this.saving = Some((response, finishing));
+                *this.saving = Some(Box::new((response, finishing)));
                 Poll::Pending
             }
             Poll::Ready(Ok(finished)) => with_headers(response, finished),

@@ -87,6 +87,7 @@ use self::node::Access;
 use self::url::Target;
 use super::format::{CacheEngine, CacheFormat, ends_in, time_to_live};
 use super::rotation::{OneEntryStore, rotate_in_two_steps};
+use crate::site::boxed::boxed;
 use crate::site::error::StoreError;
 use crate::site::session_key::SessionKey;
 use crate::site::settings::Settings;
@@ -318,22 +319,28 @@ impl RedisStore {
         if entry.milliseconds <= 0 || !self.connection.has_conditional_set() {
             return self.script(&script).await;
         }
-        let length = key.len() + script.expected.map_or(0, <[u8]>::len) + entry.value.len();
+        boxed(|| self.set_conditionally(key, &script)).await
+    }
+
+    /// As [`UPDATE`], in a plain command.
+    async fn set_conditionally(&self, key: &str, script: &Script<'_>) -> Result<WriteOutcome, StoreError> {
+        let value = &script.entry.value;
+        let length = key.len() + script.expected.map_or(0, <[u8]>::len) + value.len();
         let mut command = redis::Cmd::with_capacity(7, length + 32);
-        command.arg("SET").arg(key).arg(&entry.value);
+        command.arg("SET").arg(key).arg(value);
         match script.expected {
             Some(expected) => command.arg("IFEQ").arg(expected),
             None => command.arg("XX"),
         };
-        command.arg("PX").arg(entry.milliseconds);
+        command.arg("PX").arg(script.entry.milliseconds);
         match self.connection.query(&command).await {
             Ok(Reply::Okay) => Ok(WriteOutcome::Done),
             // What is there now may have come since; what matters is that it is not what was expected.
-            Ok(Reply::Nil) if self.has_entry(key).await? => Ok(WriteOutcome::Changed),
+            Ok(Reply::Nil) if Box::pin(self.has_entry(key)).await? => Ok(WriteOutcome::Changed),
             Ok(Reply::Nil) => Ok(WriteOutcome::Missing),
             Err(failure) if failure.is_unknown_option() => {
                 self.connection.lacks_conditional_commands();
-                self.script(&script).await
+                self.script(script).await
             }
             Ok(_) => Err(self.explain(Failure::Unexpected)),
             Err(failure) => Err(self.explain(failure)),
@@ -455,7 +462,7 @@ impl OneEntryStore for RedisStore {
         };
         match self.connection.query(&delete_if_equal(&key, expected)).await {
             Ok(Reply::Int(1)) => Ok(WriteOutcome::Done),
-            Ok(Reply::Int(_)) if self.has_entry(&key).await? => Ok(WriteOutcome::Changed),
+            Ok(Reply::Int(_)) if Box::pin(self.has_entry(&key)).await? => Ok(WriteOutcome::Changed),
             Ok(Reply::Int(_)) => Ok(WriteOutcome::Missing),
             Err(failure) if failure.is_unknown_command() => {
                 self.connection.lacks_conditional_commands();

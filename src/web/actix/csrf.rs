@@ -21,6 +21,7 @@ use crate::forms::csrf::{
     BadForm, CsrfReason, CsrfRequest, CsrfSettings, FormReader, LazyCsrf, RequestHeaders,
 };
 use crate::session::LazySession;
+use crate::site::boxed::boxed;
 use crate::site::error::Error;
 use crate::site::settings::{Settings, SettingsError};
 use crate::web::csrf::{CsrfMiddleware, CsrfStep, REFUSED};
@@ -214,7 +215,7 @@ where
         let (transform, inner) = (self.transform.clone(), Rc::clone(&self.inner));
         let cookies = request.headers().get_all(COOKIE).map(HeaderValue::as_bytes);
         let csrf = transform.middleware.begin(cookies, request.extensions().get::<LazySession>());
-        Box::pin(async move {
+        boxed(|| async move {
             let instead = |request: ServiceRequest, response: HttpResponse| {
                 Ok(request.into_response(response.map_into_right_body()))
             };

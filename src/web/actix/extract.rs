@@ -14,6 +14,7 @@ use crate::forms::messages::{LazyMessages, Messages};
 use crate::login::auth::{AuthUser, CurrentUser, LazyUser, UserId};
 use crate::login::current_user::AnyUser;
 use crate::session::{LazySession, Session};
+use crate::site::boxed::boxed;
 use crate::site::error::Error;
 use crate::web::middleware::log_and_describe;
 
@@ -32,7 +33,7 @@ impl FromRequest for Session {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let lazy = LazySession::from_request(request, payload);
-        Box::pin(async move { lazy.await?.load().await })
+        boxed(|| async move { lazy.await?.load().await })
     }
 }
 
@@ -43,7 +44,7 @@ impl FromRequest for Messages {
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
         let lazy = request.extensions().get::<LazyMessages>().cloned();
-        Box::pin(async move { lazy.ok_or(LazyMessages::MISSING)?.load().await })
+        boxed(|| async move { lazy.ok_or(LazyMessages::MISSING)?.load().await })
     }
 }
 
@@ -54,7 +55,7 @@ impl FromRequest for Csrf {
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
         let lazy = request.extensions().get::<LazyCsrf>().cloned();
-        Box::pin(async move { lazy.ok_or(LazyCsrf::MISSING)?.load().await })
+        boxed(|| async move { lazy.ok_or(LazyCsrf::MISSING)?.load().await })
     }
 }
 
@@ -75,7 +76,7 @@ impl<U: AuthUser> FromRequest for CurrentUser<U> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let lazy = LazyUser::from_request(request, payload);
-        Box::pin(async move { lazy.await?.load().await?.ok_or(Error::NotLoggedIn) })
+        boxed(|| async move { lazy.await?.load().await?.ok_or(Error::NotLoggedIn) })
     }
 }
 
@@ -86,7 +87,7 @@ impl<T: FromStr> FromRequest for UserId<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let session = Session::from_request(request, payload);
-        Box::pin(async move { UserId::required(&session.await?) })
+        boxed(|| async move { UserId::required(&session.await?) })
     }
 }
 

@@ -12,6 +12,7 @@ use actix_web::{HttpMessage, HttpResponse, ResponseError};
 use super::LocalFuture;
 use crate::forms::messages::{LazyMessages, MessageSettings};
 use crate::session::LazySession;
+use crate::site::boxed::boxed;
 use crate::site::settings::Settings;
 use crate::web::messages::MessagesMiddleware;
 
@@ -109,7 +110,7 @@ where
         let messages = transform.middleware.begin(cookies, request.extensions().get::<LazySession>());
         request.extensions_mut().insert(messages.clone());
         let answer = self.inner.call(request);
-        Box::pin(async move {
+        boxed(|| async move {
             match answer.await {
                 Ok(mut response) => Ok(match transform.finish(&messages, response.headers_mut()).await {
                     None => response.map_into_left_body(),

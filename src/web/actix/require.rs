@@ -11,6 +11,7 @@ use actix_web::{HttpMessage, ResponseError};
 use super::LocalFuture;
 use crate::login::auth::Requirement;
 use crate::login::current_user::AnyUser;
+use crate::site::boxed::boxed;
 use crate::web::require::Guard;
 
 /// Lets only users through who meet a [`Requirement`]. Django's `login_required`, `permission_required` and
@@ -127,7 +128,7 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let (inner, guard) = (Rc::clone(&self.inner), Rc::clone(&self.guard));
-        Box::pin(async move {
+        boxed(|| async move {
             if !guard.is_exempt(request.path()) {
                 let user = request.extensions().get::<AnyUser>().cloned();
                 if let Err(error) = guard.check(user).await {

@@ -18,6 +18,7 @@ use crate::forms::csrf::{
     BadForm, CsrfReason, CsrfRequest, CsrfSettings, FormReader, LazyCsrf, RequestHeaders,
 };
 use crate::session::LazySession;
+use crate::site::boxed::boxed;
 use crate::site::error::Error;
 use crate::site::settings::{Settings, SettingsError};
 use crate::web::csrf::{CsrfMiddleware, CsrfStep, REFUSED};
@@ -237,7 +238,7 @@ where
         // The service that is ready handles the request.
         let other = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, other);
-        Box::pin(async move {
+        boxed(|| async move {
             let csrf = match csrf {
                 Ok(csrf) => csrf,
                 Err(error) => return Ok(failed(&error)),

@@ -12,6 +12,7 @@ use super::SessionBody;
 use super::error_response::plain_text;
 use crate::forms::messages::MessageSettings;
 use crate::session::LazySession;
+use crate::site::boxed::boxed;
 use crate::site::error::Error;
 use crate::site::settings::Settings;
 use crate::web::messages::MessagesMiddleware;
@@ -90,7 +91,7 @@ where
         let messages = middleware.begin(cookies, request.extensions().get::<LazySession>());
         request.extensions_mut().insert(messages.clone());
         let answer = self.inner.call(request);
-        Box::pin(async move {
+        boxed(|| async move {
             let mut response = answer.await?;
             Ok(match middleware.finish(&messages).await {
                 Ok(finished) => {

@@ -11,6 +11,7 @@ use super::SessionBody;
 use super::messages::failed;
 use crate::login::auth::Requirement;
 use crate::login::current_user::AnyUser;
+use crate::site::boxed::boxed;
 use crate::web::require::Guard;
 
 /// Lets only users through who meet a [`Requirement`]. Django's `login_required`, `permission_required` and
@@ -126,7 +127,7 @@ where
         // The service that is ready handles the request.
         let other = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, other);
-        Box::pin(async move {
+        boxed(|| async move {
             if let Some(guard) = guard
                 && let Err(error) = guard.check(user).await
             {

@@ -15,6 +15,7 @@ use super::link::{Link, Server};
 use super::node::{Access, Address};
 use super::url::Target;
 use super::{RedisOptions, Script};
+use crate::site::boxed::boxed;
 use crate::site::error::{StoreError, StoreErrorKind};
 use crate::store::tls::TlsMode;
 
@@ -205,13 +206,13 @@ impl Connection {
         self.has_conditional_delete.store(false, Ordering::Relaxed);
     }
 
-    pub(super) async fn query(&self, command: &Cmd) -> Result<Value, Failure> {
-        self.send(command, false).await
+    pub(super) fn query(&self, command: &Cmd) -> impl Future<Output = Result<Value, Failure>> {
+        self.send(command, false)
     }
 
     /// [`query`](Connection::query) for repeatable commands: retried once when the connection was lost.
-    pub(super) async fn query_again(&self, command: &Cmd) -> Result<Value, Failure> {
-        self.send(command, true).await
+    pub(super) fn query_again(&self, command: &Cmd) -> impl Future<Output = Result<Value, Failure>> {
+        self.send(command, true)
     }
 
     async fn send(&self, command: &Cmd, repeatable: bool) -> Result<Value, Failure> {
@@ -331,7 +332,7 @@ impl Connection {
             script.entry.value.as_slice(),
             milliseconds.as_bytes(),
         ];
-        Box::pin(self.run_script(script.code, script.keys, &arguments)).await
+        boxed(|| self.run_script(script.code, script.keys, &arguments)).await
     }
 
     /// Runs a script with other arguments.
