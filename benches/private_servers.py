@@ -51,7 +51,7 @@ def postgres_programs():
 
 
 @contextlib.contextmanager
-def postgres(folder):
+def postgres(folder, fsync="off"):
     port, data, programs = free_port(), folder / "postgres", postgres_programs()
     # PostgreSQL refuses to be root; the Debian package brings this user.
     user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.getuid() == 0 else []
@@ -61,7 +61,7 @@ def postgres(folder):
         shutil.chown(data, "postgres", "postgres")
     initdb = [*user, f"{programs}/initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync"]
     subprocess.run(initdb, check=True, capture_output=True)
-    options = ["-p", str(port), "-h", "127.0.0.1", "-k", data, "-c", "fsync=off"]
+    options = ["-p", str(port), "-h", "127.0.0.1", "-k", data, "-c", f"fsync={fsync}"]
     with server([*user, f"{programs}/postgres", "-D", data, *options], folder / "postgres.log"):
         until_it_listens(port)
         yield f"postgres://postgres@127.0.0.1:{port}/postgres"

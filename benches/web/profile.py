@@ -10,8 +10,10 @@ import contextlib
 import http.client
 import pathlib
 import re
+import statistics
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from private_servers import free_port, postgres, postgres_programs, redis, until_it_listens  # noqa: E402
@@ -57,13 +59,15 @@ OWNERS = [
 
 
 class Site:
-    """A site under callgrind, and its clients."""
+    """A site, usually under callgrind, and its clients."""
 
-    def __init__(self, program, contender, store, folder):
+    def __init__(self, program, contender, store, folder, callgrind=True):
         self.port = free_port()
         self.out = folder / f"{contender}.out"
-        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", *CACHES, f"--callgrind-out-file={self.out}"]
-        command += [program, contender, str(self.port), store]
+        command = [program, contender, str(self.port), store]
+        if callgrind:
+            options = ["--instr-atstart=no", *CACHES, f"--callgrind-out-file={self.out}"]
+            command = ["valgrind", "--tool=callgrind", *options, *command]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until_it_listens(self.port)
 
@@ -130,11 +134,14 @@ def sqlite(folder):
     return contextlib.nullcontext(f"sqlite:{folder}/db.sqlite3")
 
 
+def psql(store, statements):
+    return subprocess.run(["psql", store, "-Atc", statements], check=True, capture_output=True, text=True).stdout
+
+
 def place_in_log(store):
     """The end of PostgreSQL's write-ahead log. The message's commit puts all of it into the log's files."""
     flushed = "SELECT pg_logical_emit_message(true, '', ''); SELECT pg_current_wal_flush_lsn()"
-    told = subprocess.run(["psql", store, "-Atc", flushed], check=True, capture_output=True, text=True).stdout
-    return told.split()[-1]
+    return psql(store, flushed).split()[-1]
 
 
 def records(folder, first, last):
@@ -142,6 +149,34 @@ def records(folder, first, last):
     command = [f"{postgres_programs()}/pg_waldump", "--path", folder / "postgres/pg_wal", "--start", first, "--end", last, "--stats"]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return int(re.search(r"^Total +(\d+)", told, re.MULTILINE)[1])
+
+
+def gain_without_indexes(site, folder, pairs=15, requests=2000):
+    """How many times as many answers a second one client's counter gets when PostgreSQL's table has its primary key alone."""
+    others = (
+        "SELECT string_agg(quote_ident(indexname), ', ') FROM pg_indexes "
+        "WHERE tablename = 'django_session' AND indexname !~ 'pkey$'"
+    )
+    with contextlib.ExitStack() as open_things:
+        counters = []
+        for name in ["all", "primary-key"]:
+            own_folder = folder / f"indexes-{name}"
+            own_folder.mkdir()
+            store = open_things.enter_context(postgres(own_folder, fsync="on"))
+            running = Site(site, OURS, store, own_folder, callgrind=False)
+            open_things.callback(running.stop)
+            if name == "primary-key":
+                psql(store, "DROP INDEX " + psql(store, others))
+            counters.append(running.client("/count"))
+        ratios = []
+        for pair in range(pairs):
+            took = {}
+            for counter in counters if pair % 2 else reversed(counters):
+                start = time.perf_counter()
+                counter(requests)
+                took[counter] = time.perf_counter() - start
+            ratios.append(took[counters[0]] / took[counters[1]])
+    return statistics.median(ratios)
 
 
 def main(site, peers, folder, kind, requests="2000"):
@@ -194,6 +229,8 @@ def main(site, peers, folder, kind, requests="2000"):
         print(f"| {line} | " + " | ".join(f"{count:,.0f}" for count in counts) + " |")
     if logged:
         print("| records in the server's log | " + " | ".join(f"{logged[of]:.1f}" for of in columns.values()) + " |")
+        gain = gain_without_indexes(site, folder)
+        print(f"\nWith the primary key as the table's only index, a counter gets {gain:.2f} times as many answers a second.")
 
 
 main(*sys.argv[1:])

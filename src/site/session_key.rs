@@ -43,8 +43,8 @@ impl SessionKey {
     pub fn random() -> Result<SessionKey, crate::Error> {
         let mut key = [b'a'; LENGTH];
         let mut places = key.iter_mut();
-        // Linux gives up to 32 bytes in three quarters of the time for more. Three numbers are enough for a key; the
-        // fourth is for one that is too large.
+        // For more than 32 bytes, Linux computes another block. Three numbers are enough for a key; the fourth is for one
+        // that is too large.
         let mut bytes = [0u8; 32];
         loop {
             getrandom::fill(&mut bytes).map_err(|error| crate::Error::Random(error.to_string()))?;
