@@ -170,8 +170,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug + 'static {
     }
 
     /// Whether the cookie holds the session itself and not a key to it. Then a writing call returns the new
-    /// cookie as the version, and the cookie replaces the session key. The store ignores the key of a writing
-    /// call, which may be empty.
+    /// cookie as the version, and the cookie replaces the session key. A version that is not UTF-8 is an error of
+    /// the save. The store ignores the key of a writing call, which may be empty.
     ///
     /// ```
     /// # use cloakroom::{MemoryStore, SessionStore, Settings, SignedCookieStore};
